@@ -1,0 +1,32 @@
+"""fastvae: a variational-autoencoder engine for people who live in NumPy.
+
+>>> from fastvae import VAE
+>>> VAE(latent_dim=2).latent_dim
+2
+
+Importing the package imports neither numba nor anything optional: the first use does.
+"""
+
+import pathlib as _pathlib
+
+from fastvae.version import VERSION as __version__
+
+__all__ = ["VAE", "__version__"]
+
+# `kernels/` is a folder beside this package in a checkout and inside it once installed. Where it is not inside,
+# the checkout's root joins the search path, so that `fastvae.kernels` is one module with one name in both.
+_here = _pathlib.Path(__file__).resolve().parent
+if not (_here / "kernels").is_dir() and (_here.parent / "kernels").is_dir():
+    __path__.append(str(_here.parent))
+
+
+def __getattr__(name: str) -> object:
+    if name == "VAE":
+        from fastvae.models.vae import VAE
+
+        return VAE
+    raise AttributeError(f"module 'fastvae' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,39 @@
+"""What can go wrong, as types: each message says what was wrong, where, what was found, and what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class NotFittedError(ValueError, AttributeError):
+    """An estimator was asked for something that only `fit` or `load` can give (the same bases as scikit-learn's)."""
+
+
+class FileAccessError(OSError, ValueError):
+    """A path could not be read or written: missing, no permission, a full disk. Nothing that stood there is lost."""
+
+
+class DataFileError(ValueError):
+    """A data file was read and its content is not what it should be."""
+
+
+class ModelFileError(ValueError):
+    """A model or checkpoint file is truncated, altered, foreign, or newer than this version can read."""
+
+
+class DivergenceError(ArithmeticError):
+    """The loss stopped being a finite number during training."""
+
+
+def closest(name: object, valid: Iterable[str]) -> str:
+    """Say what is valid, and the nearest valid name first where one is near: for the end of an error message."""
+    names = list(valid)
+    near = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
+    listing = ", ".join(repr(n) for n in names)
+    return (f"did you mean {near[0]!r}? " if near else "") + f"valid: {listing}"
+
+
+def check_name(argument: str, value: object, valid: Iterable[str]) -> None:
+    """Raise `ValueError` that names the argument, the value and the nearest valid name unless `value` is valid."""
+    names = list(valid)
+    if not (isinstance(value, str) and value in names):
+        raise ValueError(f"{argument}={value!r} is not known: {closest(value, names)}")
