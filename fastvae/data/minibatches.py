@@ -1,0 +1,63 @@
+"""Examples: rows of an array, handed out batch by batch in the model's units."""
+
+from types import ModuleType
+
+import numpy as np
+
+from fastvae.errors import check_name
+
+BATCH = 512  # rows a piece where nothing is trained
+
+
+class Examples:
+    """An array (N, D), or a memory map of one, with its scaling and binarisation.
+
+    Parameters
+    ----------
+    X : (N, D) any real dtype
+        Never copied as a whole.
+    offset, scale : (D,) float64
+        The model sees (X - offset) / scale.
+    binarize
+        None; "dynamic": each value in [0, 1] is the probability of a 1, drawn anew whenever it is asked for; or a
+        number: 1 above it, else 0.
+    seed : uint64
+        Of the order and of the dynamic binarisation.
+    kernels
+        The backend's.
+    """
+
+    def __init__(
+        self,
+        X: np.ndarray,
+        offset: np.ndarray,
+        scale: np.ndarray,
+        seed: np.uint64,
+        kernels: ModuleType,
+        binarize: str | float | None = None,
+    ):
+        if isinstance(binarize, str):
+            check_name("binarize", binarize, ("dynamic",))
+        self.X = np.asarray(X)
+        if self.X.dtype.kind == "b":
+            self.X = self.X.view(np.uint8)
+        # float32 holds what bytes and float32 hold; the arithmetic of wider data must be wider
+        dtype = np.float32 if self.X.dtype.itemsize <= 2 or self.X.dtype == np.float32 else np.float64
+        self.offset, self.scale = offset.astype(dtype), scale.astype(dtype)
+        self.seed, self.binarize = seed, binarize
+        self._kernels = kernels
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def order(self, epoch: int, start: int, out: np.ndarray) -> None:
+        """Write into `out` (n,) int64 the rows that come at positions start ... start + n - 1 of that epoch."""
+        self._kernels.shuffled_indices(self.seed, epoch, len(self), start, out)
+
+    def fill(self, indices: np.ndarray, out: np.ndarray, step: int, first_row: int) -> None:
+        """Write rows `indices` into `out` (n, D). Binarisation draws at (step, first_row + position)."""
+        self._kernels.gather(self.X, indices, self.offset, self.scale, out)
+        if self.binarize == "dynamic":
+            self._kernels.binarize_inplace(out, self.seed, step, first_row)
+        elif self.binarize is not None:
+            self._kernels.threshold_inplace(out, self.binarize)

@@ -1,0 +1,72 @@
+"""Between the user's units and the model's: u = (x - offset) / scale, column by column."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fastvae.data.validation import Statistics
+from fastvae.errors import check_name
+
+ROUNDING = 1e-6  # of float32 arithmetic in the scaling
+Scale = str | Sequence[float] | None
+
+
+def scaling(scale: Scale, statistics: Statistics) -> tuple[np.ndarray, np.ndarray]:
+    """Return (offset, scale), each (D,) float64.
+
+    Parameters
+    ----------
+    scale
+        None: the model's units are the user's. "standard": mean 0 and standard deviation 1 in each column.
+        "minmax": each column onto [0, 1]; a constant column onto 0. (low, high): one range for all columns onto
+        [0, 1], as for pixels.
+
+    Raises
+    ------
+    ValueError
+        Constant columns under "standard" (they have no deviation), an unknown name, or not low < high.
+    """
+    columns = len(statistics.mean)
+    offset, factor = np.zeros(columns), np.ones(columns)
+    if scale is None:
+        pass
+    elif isinstance(scale, str):
+        check_name("scale", scale, ("standard", "minmax"))
+        width = statistics.largest - statistics.smallest
+        if scale == "standard":
+            # a spread that is rounding of the values themselves is none
+            floor = 1e-12 * np.maximum(np.abs(statistics.largest), np.abs(statistics.smallest))
+            constant = np.flatnonzero((width == 0) | (statistics.deviation <= floor))
+            if len(constant):
+                first = int(constant[0])
+                raise ValueError(
+                    f"scale='standard' cannot be used: {len(constant)} of {columns} columns are constant (first: column "
+                    f"{first}, always {statistics.mean[first]:.6g}); drop them, or use scale=None or 'minmax'"
+                )
+            offset, factor = statistics.mean, statistics.deviation
+        else:
+            offset, factor = statistics.smallest, np.where(width > 0, width, 1.0)
+    else:
+        try:
+            low, high = (float(v) for v in scale)
+        except (TypeError, ValueError):
+            raise ValueError(f"scale={scale!r} is not known: valid: None, 'standard', 'minmax', (low, high)") from None
+        if not (np.isfinite([low, high]).all() and low < high):
+            raise ValueError(f"scale={scale!r}: expected two finite numbers (low, high) with low < high")
+        offset, factor = offset + low, factor * (high - low)
+    return offset, factor
+
+
+def check_unit_range(
+    smallest: np.ndarray, largest: np.ndarray, offset: np.ndarray, scale: np.ndarray, name: str = "X"
+) -> None:
+    """Raise `ValueError`, with the range found, unless the columns' ranges lie in [0, 1] once scaled."""
+    low = float(((smallest - offset) / scale).min())
+    high = float(((largest - offset) / scale).max())
+    if low < -ROUNDING or high > 1 + ROUNDING:
+        raw = f"[{smallest.min():.6g}, {largest.max():.6g}]"
+        scaled = "" if (scale == 1).all() and (offset == 0).all() else f" (scaled: [{low:.6g}, {high:.6g}])"
+        raise ValueError(
+            f"{name} has values in {raw}{scaled}; likelihood='bernoulli' needs values in [0, 1]: scale them, for "
+            "example with scale='minmax' or scale=(low, high), or use likelihood='gaussian'"
+        )

@@ -1,0 +1,120 @@
+"""What a user's array must be, checked once where it enters, in pieces that fit into memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+PIECE_BYTES = 1 << 23  # of float64 in one piece
+LARGEST = float(np.finfo(np.float32).max)
+
+
+def pieces(X: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (first row, float64 copy of some rows), in order."""
+    rows = max(1, PIECE_BYTES // (8 * max(1, X.shape[1])))
+    for start in range(0, len(X), rows):
+        yield start, X[start : start + rows].astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of each column, float64 (D,): smallest and largest value, mean, and standard deviation (divisor N)."""
+
+    smallest: np.ndarray
+    largest: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
+
+
+def as_examples(X: object, name: str = "X", columns: int | None = None) -> np.ndarray:
+    """Return `X` as an array (N, D) of real numbers, N >= 1, without looking at its values.
+
+    Raises
+    ------
+    TypeError
+        A dtype that is not boolean, integer or real.
+    ValueError
+        Not 2-D, no rows or no columns, or not `columns` columns.
+    """
+    try:
+        array = np.asarray(X)
+    except ValueError as error:
+        raise ValueError(f"{name} is not an array: its rows differ in length ({error})") from None
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"{name} has dtype {array.dtype}; expected real numbers: convert with {name}.astype('float32')")
+    if array.ndim != 2:
+        hint = {
+            0: "pass a table, one row an example",
+            1: f"reshape one example with {name}.reshape(1, -1), one feature with {name}.reshape(-1, 1)",
+        }.get(array.ndim, f"flatten each example with {name}.reshape(len({name}), -1)")
+        raise ValueError(f"{name} has shape {array.shape}, {array.ndim}-D; expected 2-D (examples, features): {hint}")
+    if array.size == 0:
+        raise ValueError(f"{name} is empty: its shape is {array.shape}; expected at least one example and one feature")
+    if columns is not None and array.shape[1] != columns:
+        raise ValueError(f"{name} has {array.shape[1]} features (shape {array.shape}); the model was fitted on {columns}")
+    if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
+        array = array.astype(np.float32)  # float16 and long double: the compiled kernels know neither
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if array.dtype.kind == "b":
+        array = array.view(np.uint8)
+    return array
+
+
+def check_values(X: np.ndarray, name: str = "X") -> tuple[np.ndarray, np.ndarray]:
+    """Return the smallest and largest value of each column (D,) of `X` (N, D), whose values must be finite float32.
+
+    Raises
+    ------
+    ValueError
+        With the number of entries that are not, and the position of the first.
+    """
+    with np.errstate(invalid="ignore"):
+        smallest, largest = X.min(axis=0), X.max(axis=0)
+    if X.dtype.kind == "f" and not (smallest.min() >= -LARGEST and largest.max() <= LARGEST):
+        bad = [_unusable(piece, start) for start, piece in pieces(X)]
+        _refuse_unusable([b for b in bad if b], name)
+    return smallest, largest
+
+
+def _unusable(piece: np.ndarray, start: int) -> tuple[int, int, int, float] | None:
+    """(count, row, column, value) of the entries of a piece that no float32 holds, or None."""
+    wrong = ~(np.abs(piece) <= LARGEST)
+    if not wrong.any():
+        return None
+    row, column = (int(i) for i in np.argwhere(wrong)[0])
+    return int(wrong.sum()), start + row, column, float(piece[row, column])
+
+
+def _refuse_unusable(bad: list[tuple[int, int, int, float]], name: str) -> None:
+    if bad:
+        count = sum(b[0] for b in bad)
+        _, row, column, value = bad[0]
+        what = f"entry that is not a finite float32 number (first: {value}" if count == 1 else (
+            f"entries that are not finite float32 numbers (first: {value}"
+        )
+        raise ValueError(f"{name} has {count} {what} at row {row}, column {column}): remove or replace them")
+
+
+def statistics(X: np.ndarray, name: str = "X") -> Statistics:
+    """One pass over `X` (N, D); raises as `check_values` does.
+
+    Means and squared deviations of the pieces are combined as by Chan, Golub and LeVeque 1979.
+    """
+    smallest, largest = np.full(X.shape[1], np.inf), np.full(X.shape[1], -np.inf)
+    mean, squares, count, bad = np.zeros(X.shape[1]), np.zeros(X.shape[1]), 0, []
+    for start, piece in pieces(X):
+        unusable = _unusable(piece, start) if X.dtype.kind == "f" else None
+        if unusable or bad:
+            bad += [unusable] if unusable else []
+            continue
+        np.minimum(smallest, piece.min(axis=0), out=smallest)
+        np.maximum(largest, piece.max(axis=0), out=largest)
+        piece_mean = piece.mean(axis=0)
+        piece -= piece_mean
+        delta, rows = piece_mean - mean, len(piece)
+        squares += np.einsum("ij,ij->j", piece, piece) + delta**2 * (count * rows / (count + rows))
+        mean += delta * (rows / (count + rows))
+        count += rows
+    _refuse_unusable(bad, name)
+    return Statistics(smallest, largest, mean, np.sqrt(squares / count))

@@ -1,0 +1,137 @@
+"""p(x|z): what the decoder's outputs mean. Each likelihood turns them into nats, gradients and a mean.
+
+All of them offer `forward`, `forward_backward` and `mean_inplace` over buffers, and `shapes`, `bind` and `initialise`
+like a layer, for those with parameters of their own.
+"""
+
+import math
+from types import ModuleType
+
+import numpy as np
+
+from fastvae.errors import check_name
+from fastvae.parameters import Parameters, Shape
+
+LOG_SIGMA_LOWEST = -6.0  # soft limit of a learned log sigma; Rybkin et al. 2021 use the same
+
+
+class Bernoulli:
+    """Bernoulli(x; sigmoid(a)), a the decoder's outputs: nll = sum_D softplus(a) - x a, for x in [0, 1].
+
+    Between 0 and 1 it is the usual cross-entropy of a pixel taken as a probability. It is a probability mass, not a
+    density: scaling of the data does not enter it.
+    """
+
+    def shapes(self) -> dict[str, Shape]:
+        """No parameters of its own."""
+        return {}
+
+    def bind(self, parameters: Parameters, kernels: ModuleType) -> None:
+        """Take the kernels to run."""
+        self._kernels = kernels
+
+    def initialise(self) -> None:
+        """Nothing to set."""
+
+    def log_jacobian(self, scale: np.ndarray) -> float:
+        """0: a probability mass does not change with the units of x."""
+        return 0.0
+
+    def output_bias(self, mean: np.ndarray) -> np.ndarray:
+        """logit(mean), with the mean kept off 0 and 1."""
+        p = np.clip(mean, 1e-3, 1 - 1e-3)
+        return np.log(p / (1 - p))
+
+    def forward(self, x: np.ndarray, logits: np.ndarray, nll: np.ndarray) -> None:
+        """Write nll (B,)."""
+        self._kernels.bernoulli_forward(x, logits, nll)
+
+    def forward_backward(
+        self, x: np.ndarray, logits: np.ndarray, weight: float, nll: np.ndarray, d_logits: np.ndarray
+    ) -> None:
+        """Write nll (B,) and d_logits = weight (sigmoid(a) - x)."""
+        self._kernels.bernoulli_forward_backward(x, logits, weight, nll, d_logits)
+
+    def mean_inplace(self, logits: np.ndarray) -> None:
+        """Turn logits into the mean of p(x|z)."""
+        self._kernels.sigmoid_inplace(logits)
+
+
+class Gaussian:
+    """N(x; f(z), sigma^2 I): nll = ||x - f||^2 / (2 sigma^2) + D log sigma + D/2 log(2 pi).
+
+    Parameters
+    ----------
+    sigma
+        Standard deviation in the model's units (after scaling), > 0; or "learned": one more parameter,
+        log sigma = -6 + softplus(parameter + 6), which cannot fall below -6 and starts at sigma = 1.
+    """
+
+    NAME = "log_sigma"
+
+    def __init__(self, sigma: float | str = 1.0):
+        if isinstance(sigma, str):
+            check_name("sigma", sigma, ("learned",))
+        elif not (isinstance(sigma, int | float | np.number) and math.isfinite(sigma) and sigma > 0):
+            raise ValueError(f"sigma={sigma!r} must be a positive number or 'learned': it is a standard deviation")
+        self._sigma = sigma
+
+    def shapes(self) -> dict[str, Shape]:
+        """One parameter where sigma is learned."""
+        return {self.NAME: (1,)} if self._sigma == "learned" else {}
+
+    def bind(self, parameters: Parameters, kernels: ModuleType) -> None:
+        """Take the views and the kernels."""
+        self._kernels = kernels
+        if self._sigma == "learned":
+            self._parameter, self._gradient = parameters.value(self.NAME), parameters.gradient(self.NAME)
+
+    def initialise(self) -> None:
+        """sigma = 1: the parameter p with -6 + softplus(p + 6) = 0."""
+        if self._sigma == "learned":
+            self._parameter[0] = math.log(math.expm1(-LOG_SIGMA_LOWEST)) + LOG_SIGMA_LOWEST
+
+    @property
+    def sigma(self) -> float:
+        """The standard deviation in use, in the model's units."""
+        if isinstance(self._sigma, str):
+            return math.exp(LOG_SIGMA_LOWEST + float(np.logaddexp(0.0, self._parameter[0] - LOG_SIGMA_LOWEST)))
+        return float(self._sigma)
+
+    def log_jacobian(self, scale: np.ndarray) -> float:
+        """sum_D log(scale): added to the nll of scaled data, it gives the nll in the user's units."""
+        return float(np.log(scale.astype(np.float64)).sum())
+
+    def output_bias(self, mean: np.ndarray) -> np.ndarray:
+        """The mean itself."""
+        return mean
+
+    def forward(self, x: np.ndarray, xhat: np.ndarray, nll: np.ndarray) -> None:
+        """Write nll (B,)."""
+        self._kernels.squared_error_forward(x, xhat, self.sigma, nll)
+
+    def forward_backward(
+        self, x: np.ndarray, xhat: np.ndarray, weight: float, nll: np.ndarray, d_xhat: np.ndarray
+    ) -> None:
+        """Write nll (B,), d_xhat = weight (xhat - x) / sigma^2, and the gradient of a learned log sigma.
+
+        d nll / d log sigma = D - ||x - xhat||^2 / sigma^2, where the squared error follows from nll.
+        """
+        sigma = self.sigma
+        self._kernels.squared_error_forward_backward(x, xhat, sigma, weight, nll, d_xhat)
+        if self._sigma == "learned":
+            rows, columns = x.shape
+            constant = columns * (math.log(sigma) + 0.5 * math.log(2 * math.pi))
+            squares = 2.0 * (float(nll.sum(dtype=np.float64)) - rows * constant)
+            slope = 1.0 / (1.0 + math.exp(LOG_SIGMA_LOWEST - float(self._parameter[0])))  # of the soft limit
+            self._gradient[0] = weight * (rows * columns - squares) * slope
+
+    def mean_inplace(self, xhat: np.ndarray) -> None:
+        """The decoder's outputs are the mean already."""
+
+
+def make_likelihood(name: str, sigma: float | str) -> Bernoulli | Gaussian:
+    """The likelihood of that name: "bernoulli" or "gaussian"."""
+    check_name("likelihood", name, ("bernoulli", "gaussian"))
+    gaussian = Gaussian(sigma)  # also for Bernoulli: a wrong sigma is refused, not ignored
+    return gaussian if name == "gaussian" else Bernoulli()

@@ -1,0 +1,1 @@
+"""One estimator a file; what they share is in `base`."""

@@ -1,0 +1,399 @@
+"""What every estimator shares: parameters as scikit-learn has them, fit, save and load.
+
+A model of its own brings `Architecture`, a network that is `Trainable`, and its methods. Nothing here depends on
+scikit-learn; `__sklearn_tags__` is called by it alone.
+"""
+
+import inspect
+import math
+import secrets
+from dataclasses import asdict
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from fastvae import backend, persistence
+from fastvae.data.minibatches import Examples
+from fastvae.data.scaling import check_unit_range, scaling
+from fastvae.data.validation import as_examples, check_values, statistics
+from fastvae.errors import ModelFileError, NotFittedError, check_name
+from fastvae.optimizers import Adam
+from fastvae.training import Observer, Schedule, State, train
+
+HISTORY = ("epoch", "loss", "nll", "kl", "heldout_elbo", "images_per_second", "seconds")
+LARGEST_SEED = 2**64 - 1
+
+
+def check_integer(argument: str, value: object, lowest: int) -> int:
+    """Return `value` as an int; raise a `ValueError` or `TypeError` that names it unless it is one >= `lowest`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{argument}={value!r} must be a whole number, at least {lowest}")
+    if value < lowest:
+        raise ValueError(f"{argument}={value!r} must be at least {lowest}")
+    return int(value)
+
+
+def check_number(argument: str, value: object, lowest: float, inclusive: bool = True) -> float:
+    """Return `value` as a float; raise unless it is finite and >= `lowest` (> `lowest` if not `inclusive`)."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{argument}={value!r} must be a number")
+    if not (math.isfinite(value) and (value >= lowest if inclusive else value > lowest)):
+        raise ValueError(f"{argument}={value!r} must be {'at least' if inclusive else 'greater than'} {lowest:g}")
+    return float(value)
+
+
+def seed_from(random_state: object) -> np.uint64:
+    """The 64-bit seed of a run: `random_state` itself, drawn from a generator, or fresh if None."""
+    if random_state is None:
+        return np.uint64(secrets.randbits(64))
+    if isinstance(random_state, np.random.Generator):
+        return np.uint64(random_state.integers(0, LARGEST_SEED, dtype=np.uint64, endpoint=True))
+    if isinstance(random_state, np.random.RandomState):
+        return np.uint64(random_state.randint(0, 2**32, dtype=np.uint64))
+    seed = check_integer("random_state", random_state, 0)
+    if seed > LARGEST_SEED:
+        raise ValueError(f"random_state={seed} must be at most 2**64 - 1")
+    return np.uint64(seed)
+
+
+class Estimator:
+    """Base of the estimators: the constructor stores, `fit` learns; learned attributes end in an underscore."""
+
+    NAME: ClassVar[str]
+
+    # set by the constructor of each estimator
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    clip_norm: float | None
+    scale: Any
+    precision: str
+    device: str
+    random_state: Any
+    verbose: int
+    likelihood: str
+
+    # ---- parameters, as scikit-learn has them -------------------------------------------------------------------
+
+    @classmethod
+    def _names(cls) -> list[str]:
+        return [p for p in inspect.signature(cls.__init__).parameters if p != "self"]
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's arguments and their present values."""
+        return {name: getattr(self, name) for name in self._names()}
+
+    def set_params(self, **params: Any) -> Self:
+        """Change arguments of the constructor; takes effect at the next `fit`."""
+        for name in params:
+            check_name("parameter", name, self._names())
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        defaults = inspect.signature(type(self).__init__).parameters
+        changed = (f"{n}={v!r}" for n, v in self.get_params().items() if repr(v) != repr(defaults[n].default))
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "network_")
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
+
+        return Tags(
+            estimator_type="density_estimator",
+            target_tags=TargetTags(required=False),
+            transformer_tags=TransformerTags(preserves_dtype=["float32"]),
+            input_tags=InputTags(),
+        )
+
+    # ---- what an estimator brings -------------------------------------------------------------------------------
+
+    network_: Any
+
+    def _make_network(self, columns: int) -> Any:
+        """Check the constructor's arguments and build the network, not yet initialised."""
+        raise NotImplementedError
+
+    # ---- fit ----------------------------------------------------------------------------------------------------
+
+    def _check_settings(self) -> None:
+        check_integer("epochs", self.epochs, 1)
+        check_integer("batch_size", self.batch_size, 1)
+        check_number("learning_rate", self.learning_rate, 0, inclusive=False)
+        if self.clip_norm is not None:
+            check_number("clip_norm", self.clip_norm, 0, inclusive=False)
+        check_name("precision", self.precision, ("float32",))
+
+    def initialize(self, X: Any, binarize: str | float | None = None) -> Examples:
+        """Everything of `fit` before the first step: checks, scaling, and the drawn initial weights.
+
+        For training loops of one's own, and for comparisons: `parameters()` and `loss_and_gradients` work afterwards.
+
+        Parameters
+        ----------
+        X : (N, D)
+            N >= 2; any real dtype, also a memory map, which is read in pieces.
+        binarize
+            See `fastvae.data.minibatches.Examples`.
+
+        Returns
+        -------
+        Examples
+            `X` in the model's units.
+        """
+        self._check_settings()
+        X = as_examples(X)
+        if len(X) < 2:
+            raise ValueError(f"X has 1 example (shape {X.shape}); fitting needs at least 2")
+        network = self._make_network(X.shape[1])
+        facts = statistics(X)
+        offset, scale = scaling(self.scale, facts)
+        if self.likelihood == "bernoulli":
+            check_unit_range(facts.smallest, facts.largest, offset, scale)
+        self._adopt(network, offset, scale, seed_from(self.random_state))
+        network.initialise(self.seed_, ((facts.mean - offset) / scale).astype(np.float64))
+        self._state = State()
+        return Examples(X, offset, scale, self.seed_, network.kernels, binarize)
+
+    def _adopt(self, network: Any, offset: np.ndarray, scale: np.ndarray, seed: np.uint64) -> None:
+        """Set the learned attributes around a network."""
+        self.network_ = network
+        self.n_features_in_ = len(offset)
+        self.offset_, self.scale_, self.seed_ = offset, scale, seed
+        network.prepare(seed=seed, log_jacobian=network.likelihood.log_jacobian(scale), **self._objective())
+        self._optimizer: Adam | None = None
+        self._draws = 0
+        self.metadata_: dict[str, Any] = {}
+
+    def _objective(self) -> dict[str, Any]:
+        """What the loss needs to know beside the batch."""
+        return {}
+
+    def _make_optimizer(self) -> Adam:
+        return Adam(self.network_.parameters, self.network_.kernels, self.learning_rate, self.clip_norm)
+
+    def fit(self, X: Any, y: Any = None, *, heldout: Any = None, patience: int | None = None) -> Self:
+        """Learn from `X` (N, D), forgetting what was learned before.
+
+        Parameters
+        ----------
+        X : (N, D)
+            Any real dtype; a memory map is read in pieces. Finite; in [0, 1] after scaling for "bernoulli".
+        y
+            Ignored, as scikit-learn's interface wants it.
+        heldout : (M, D), optional
+            Its mean ELBO goes into `history_` after each epoch.
+        patience
+            Stop after that many epochs without a better held-out ELBO, and return to the best parameters.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Wrong arguments or data: the message names which, and what was found.
+        DivergenceError
+            The loss stopped being finite.
+        """
+        if patience is not None:
+            check_integer("patience", patience, 1)
+            if heldout is None:
+                raise ValueError(f"patience={patience} needs held-out data: pass heldout=")
+        self._check_settings()
+        examples = self.initialize(X)
+        if self.batch_size > len(examples):
+            rows = len(examples)
+            raise ValueError(f"batch_size={self.batch_size} is larger than the data ({rows} examples): use at most {rows}")
+        held = None
+        if heldout is not None:
+            held = Examples(self.check(heldout, "heldout"), self.offset_, self.scale_, self.seed_, self.network_.kernels)
+        observer = self._default_observer(self.verbose)
+        self.fit_examples(examples, self.epochs, min(self.batch_size, len(examples)), held, patience, observer)
+        if observer.stop_requested():
+            raise KeyboardInterrupt("training was interrupted; the model keeps what it has learned so far")
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """One pass over `X` (N, D), in batches of at most `batch_size`; the first call fixes scaling and weights.
+
+        Adam's moments live on between calls; they are not part of a saved model.
+        """
+        if not hasattr(self, "network_"):
+            examples = self.initialize(X)
+        else:
+            kernels = self.network_.kernels
+            examples = Examples(self.check(X), self.offset_, self.scale_, self.seed_, kernels)
+        observer = self._default_observer(self.verbose)
+        epochs = self._state.epoch + 1
+        self.fit_examples(examples, epochs, min(self.batch_size, len(examples)), None, None, observer)
+        return self
+
+    def fit_examples(
+        self,
+        examples: Examples,
+        epochs: int,
+        batch_size: int,
+        heldout: Examples | None,
+        patience: int | None,
+        observer: Observer,
+    ) -> None:
+        """Train the initialised model until `epochs` in all are done, or the observer stops it (a later call goes on).
+
+        The loop behind `fit`, for callers with a source, held-out examples and an observer of their own.
+        """
+        self._optimizer = self._optimizer or self._make_optimizer()
+        self._state.finished = False
+        self.network_.allocate(batch_size)
+        elbo = (lambda: float(self.elbo_examples(heldout).mean())) if heldout is not None else None
+        schedule = Schedule(epochs, batch_size, patience)
+        train(self.network_, examples, self._optimizer, schedule, self._state, observer, elbo)
+
+    def elbo_examples(self, examples: Examples) -> np.ndarray:
+        """The ELBO of each of the examples, (N,) float64, in nats of the user's units."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _default_observer(verbose: int) -> Observer:
+        from fastvae.progress import InterruptibleObserver, ProgressObserver
+
+        return ProgressObserver() if verbose else InterruptibleObserver()
+
+    @property
+    def history_(self) -> dict[str, np.ndarray]:
+        """Of each epoch: loss, nll and kl (means in nats), held-out ELBO (NaN without), images/s and seconds."""
+        self._check_fitted()
+        records = self._state.records
+        return {name: np.array([record[name] for record in records], np.float64) for name in HISTORY}
+
+    # ---- use ----------------------------------------------------------------------------------------------------
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "network_"):
+            name = type(self).__name__
+            raise NotFittedError(f"this {name} is not fitted: call fit first, or {name}.load")
+
+    def check(self, X: Any, name: str = "X") -> np.ndarray:
+        """Return `X` as an array that this fitted model can use: features, finite values, range."""
+        self._check_fitted()
+        X = as_examples(X, name, self.n_features_in_)
+        smallest, largest = check_values(X, name)
+        if self.network_.architecture.likelihood == "bernoulli":
+            check_unit_range(smallest, largest, self.offset_, self.scale_, name)
+        return X
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Name to array, in order of use. The arrays are views: writing into them changes the model."""
+        self._check_fitted()
+        return self.network_.parameters.named_values()
+
+    # ---- files --------------------------------------------------------------------------------------------------
+
+    def save(self, path: Any) -> None:
+        """Write the model to one `.npz`, atomically. Raises `FileAccessError`; what stood there is then unchanged."""
+        self._check_fitted()
+        persistence.write_container(path, "model", *self._contents())
+
+    def _contents(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        params = {k: list(v) if isinstance(v, tuple) else v for k, v in self.get_params().items()}
+        if not isinstance(params["random_state"], int | None):
+            params["random_state"] = None
+        header = {
+            "model": self.NAME,
+            "architecture": asdict(self.network_.architecture),
+            "params": {k: v.item() if isinstance(v, np.generic) else v for k, v in params.items()},
+            "seed": int(self.seed_),
+            "metadata": self.metadata_,
+        }
+        arrays = {"scaling.offset": self.offset_, "scaling.scale": self.scale_, **self.parameters()}
+        if self.network_.complete:
+            arrays |= {f"history.{name}": values for name, values in self.history_.items()}
+        return header, arrays
+
+    def save_checkpoint(self, path: Any) -> None:
+        """Write model, optimizer and the state of training to one file, atomically."""
+        header, arrays = self._contents()
+        optimizer = self._optimizer or self._make_optimizer()
+        state = self._state.to_json()
+        del state["records"]
+        header["training"] = state | {"optimizer_steps": optimizer.step_count}
+        arrays |= {"optimizer.first_moment": optimizer.first_moment, "optimizer.second_moment": optimizer.second_moment}
+        if self._state.best_values is not None:
+            arrays["training.best_values"] = self._state.best_values
+        persistence.write_container(path, "checkpoint", header, arrays)
+
+    @classmethod
+    def load(cls, path: Any, decoder_only: bool = False, device: str = "auto") -> Self:
+        """Read a model that `save` wrote, or the model in a checkpoint.
+
+        Parameters
+        ----------
+        decoder_only
+            Read what generation needs and nothing else: `decode` and `sample` work, the encoder stays on the disk.
+
+        Raises
+        ------
+        ModelFileError
+            The file is truncated, altered, foreign, or of a newer format. Nothing in it is ever executed.
+        FileAccessError
+            It cannot be read.
+        """
+        return cls._from_file(path, {"model", "checkpoint"}, decoder_only, device)[0]
+
+    @classmethod
+    def load_checkpoint(cls, path: Any, device: str = "auto") -> Self:
+        """Read a checkpoint; `fit_examples` then goes on where it was written."""
+        model, header, arrays = cls._from_file(path, {"checkpoint"}, False, device)
+        try:
+            training = dict(header["training"])
+            model._optimizer = model._make_optimizer()
+            model._optimizer.step_count = int(training.pop("optimizer_steps"))
+            model._optimizer.first_moment[:] = arrays["optimizer.first_moment"]
+            model._optimizer.second_moment[:] = arrays["optimizer.second_moment"]
+            records = model._state.records
+            model._state = State(**training, records=records, best_values=arrays.get("training.best_values"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(f"{path}: the state of training in it is not complete ({error})") from None
+        return model
+
+    @classmethod
+    def _from_file(
+        cls, path: Any, kinds: set[str], decoder_only: bool, device: str
+    ) -> tuple[Self, dict[str, Any], dict[str, np.ndarray]]:
+        wanted = (lambda name: name.startswith(cls._generation_names())) if decoder_only else None
+        header, arrays = persistence.read_container(path, kinds, wanted)
+        try:
+            if header["model"] != cls.NAME:
+                raise ModelFileError(f"{path}: holds a {header['model']!r} model; this is {cls.__name__}.load")
+            model = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in header["params"].items()})
+            network = cls._network_from(header["architecture"], arrays, backend.select(device), decoder_only)
+            model._adopt(network, arrays["scaling.offset"], arrays["scaling.scale"], np.uint64(header["seed"]))
+            model.metadata_ = dict(header["metadata"])
+            model._state = State(records=_records(arrays))
+            model._state.epoch = len(model._state.records)
+        except ModelFileError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            reason = " ".join(str(error).split())
+            raise ModelFileError(f"{path}: its header does not describe a {cls.__name__} ({reason})") from None
+        return model, header, arrays
+
+    @staticmethod
+    def _generation_names() -> tuple[str, ...]:
+        """Prefixes of the arrays that generation needs."""
+        raise NotImplementedError
+
+    @classmethod
+    def _network_from(
+        cls, architecture: dict[str, Any], arrays: dict[str, np.ndarray], chosen: backend.Backend, decoder_only: bool
+    ) -> Any:
+        raise NotImplementedError
+
+
+def _records(arrays: dict[str, np.ndarray]) -> list[dict[str, float]]:
+    columns = {name: arrays[f"history.{name}"] for name in HISTORY if f"history.{name}" in arrays}
+    length = min((len(values) for values in columns.values()), default=0)
+    records = [{name: float(values[i]) for name, values in columns.items()} for i in range(length)]
+    for record in records:
+        record["epoch"] = int(record["epoch"])
+    return records

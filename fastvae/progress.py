@@ -1,0 +1,88 @@
+"""What a person sees while a model trains, and how Ctrl-C ends it: after the step, with nothing lost."""
+
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+from typing import Any, TextIO
+
+from fastvae.training import Observer, Schedule, State
+
+
+class InterruptibleObserver(Observer):
+    """Turns the first SIGINT or SIGTERM into a request to stop after the step; the second acts as usual."""
+
+    def __init__(self) -> None:
+        self.interrupted: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def started(self, state: State, schedule: Schedule, examples: int) -> None:
+        """Take over the signals, where Python allows it: in the main thread."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.interrupted = number
+        self._restore()
+
+    def _restore(self) -> None:
+        while self._previous:
+            signal.signal(*self._previous.popitem())
+
+    def stop_requested(self) -> bool:
+        """True after a signal."""
+        return self.interrupted is not None
+
+    def stopped(self, state: State) -> None:
+        """Give the signals back."""
+        self._restore()
+
+
+class ProgressObserver(InterruptibleObserver):
+    """A bar on a terminal where tqdm is installed; else, and when piped, one plain line an epoch."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        super().__init__()
+        self.stream = stream or sys.stderr
+        self._bar: Any = None
+
+    def started(self, state: State, schedule: Schedule, examples: int) -> None:
+        """Open the bar."""
+        super().started(state, schedule, examples)
+        self._schedule, self._examples = schedule, examples
+        self._start, self._done = time.perf_counter(), 0
+        if self.stream.isatty():
+            try:
+                from tqdm import tqdm
+            except ImportError:
+                return
+            total, done = schedule.epochs * examples, state.epoch * examples + state.position
+            self._bar = tqdm(total=total, initial=done, unit="img", unit_scale=True, file=self.stream, mininterval=0.2)
+
+    def stepped(self, state: State, examples: int) -> None:
+        """Advance the bar."""
+        self._done += examples
+        if self._bar is not None:
+            self._bar.update(examples)
+
+    def epoch_finished(self, state: State, record: dict[str, float]) -> None:
+        """Show the epoch's figures."""
+        figures = f"loss {record['loss']:.3f}  nll {record['nll']:.3f}  kl {record['kl']:.3f}"
+        if record["heldout_elbo"] == record["heldout_elbo"]:
+            figures += f"  held-out ELBO {record['heldout_elbo']:.3f}"
+        if self._bar is not None:
+            self._bar.set_postfix_str(figures.replace("  ", ", "))
+            return
+        left = (self._schedule.epochs - state.epoch) * self._examples
+        seconds = (time.perf_counter() - self._start) / max(1, self._done) * left
+        line = f"epoch {state.epoch}/{self._schedule.epochs}  {figures}  {record['images_per_second']:,.0f} images/s"
+        print(f"{line}  {seconds:.0f} s left", file=self.stream, flush=True)
+
+    def stopped(self, state: State) -> None:
+        """Close the bar."""
+        super().stopped(state)
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

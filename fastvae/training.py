@@ -1,0 +1,177 @@
+"""The training loop: batches, schedule, checkpoints, divergence. It knows no model, only `Trainable`.
+
+All of a run's state is in `State`, the parameters and the optimizer's moments; everything random is a function of
+(seed, epoch, step). So a run that continues from any checkpoint goes through the same numbers as one that was never
+interrupted.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from fastvae.data.minibatches import Examples
+from fastvae.errors import DivergenceError
+from fastvae.optimizers import Adam
+from fastvae.parameters import Parameters
+
+
+@dataclass
+class Batch:
+    """What a model is given in one step: `x` (B, D), the step (its noise), and the epochs done so far as a fraction."""
+
+    x: np.ndarray
+    step: int
+    progress: float
+
+
+class Trainable(Protocol):
+    """What the loop asks of a model."""
+
+    parameters: Parameters
+
+    def loss_and_gradients(self, batch: Batch) -> dict[str, float]:
+        """Fill the gradients; return "loss" and its parts, means over the batch in nats."""
+
+    def faults(self, batch: Batch) -> str:
+        """Name the first place where a number is not finite, after a loss that was not."""
+
+
+@dataclass
+class Schedule:
+    """What the user asked for: epochs in all, examples a step, and when to stop early."""
+
+    epochs: int
+    batch_size: int
+    patience: int | None = None  # epochs without a better held-out ELBO
+
+
+@dataclass
+class State:
+    """How far a run has come. JSON can hold it; the arrays are the model's, the optimizer's and `best_values`."""
+
+    epoch: int = 0  # epochs finished
+    position: int = 0  # examples of the current epoch that are done
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)  # of the current epoch's losses, weighted by example
+    seconds: float = 0.0  # of the current epoch
+    records: list[dict[str, float]] = field(default_factory=list)  # one a finished epoch
+    best_elbo: float | None = None
+    best_epoch: int = 0
+    finished: bool = False
+    best_values: np.ndarray | None = None  # parameters at the best held-out ELBO, with early stopping
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the arrays."""
+        return {k: v for k, v in asdict(self).items() if k != "best_values"}
+
+
+class Observer:
+    """What may watch a run; this one does nothing. `stop_requested` is asked after each step."""
+
+    def started(self, state: State, schedule: Schedule, examples: int) -> None:
+        """Before the first step."""
+
+    def stepped(self, state: State, examples: int) -> None:
+        """After each step, with the examples that it used."""
+
+    def epoch_finished(self, state: State, record: dict[str, float]) -> None:
+        """After each epoch."""
+
+    def stopped(self, state: State) -> None:
+        """After the last step, also on the way out of an error."""
+
+    def stop_requested(self) -> bool:
+        """True ends the run after this step, in a state that can be continued."""
+        return False
+
+
+def train(
+    model: Trainable,
+    examples: Examples,
+    optimizer: Adam,
+    schedule: Schedule,
+    state: State,
+    observer: Observer,
+    heldout_elbo: Callable[[], float] | None = None,
+) -> None:
+    """Train from `state` to the end of the schedule, until it should stop early, or until the observer asks.
+
+    Each epoch goes once through a new permutation of the examples; the last, short batch counts by its examples.
+
+    Raises
+    ------
+    DivergenceError
+        A loss is not finite. The message names epoch, step, part of the loss and layer.
+    """
+    count, size = len(examples), schedule.batch_size
+    indices = np.empty(size, np.int64)
+    x = np.empty((size, examples.X.shape[1]), np.float32)
+    views = {n: (indices[:n], x[:n]) for n in {size, count % size} - {0}}
+    batch = Batch(x, 0, 0.0)
+    observer.started(state, schedule, count)
+    try:
+        with np.errstate(all="ignore"):  # a loss that is not finite gets one error, below
+            while state.epoch < schedule.epochs and not state.finished:
+                started = time.perf_counter() - state.seconds
+                while state.position < count:
+                    rows = min(size, count - state.position)
+                    rows_indices, batch.x = views[rows]
+                    batch.step = state.step + 1
+                    batch.progress = state.epoch + state.position / count
+                    examples.order(state.epoch, state.position, rows_indices)
+                    examples.fill(rows_indices, batch.x, batch.step, 0)
+                    parts = model.loss_and_gradients(batch)
+                    if not math.isfinite(parts["loss"]):
+                        raise DivergenceError(_divergence(model, batch, parts, state))
+                    optimizer.step()
+                    state.step += 1
+                    state.position += rows
+                    for name, value in parts.items():
+                        state.sums[name] = state.sums.get(name, 0.0) + rows * value
+                    state.seconds = time.perf_counter() - started
+                    observer.stepped(state, rows)
+                    if observer.stop_requested():
+                        return
+                _finish_epoch(model, schedule, state, observer, count, heldout_elbo)
+                if observer.stop_requested():
+                    return
+            state.finished = True
+            if state.best_values is not None:
+                model.parameters.values[:] = state.best_values
+    finally:
+        observer.stopped(state)
+
+
+def _finish_epoch(
+    model: Trainable,
+    schedule: Schedule,
+    state: State,
+    observer: Observer,
+    count: int,
+    heldout_elbo: Callable[[], float] | None,
+) -> None:
+    record: dict[str, float] = {"epoch": state.epoch + 1}
+    record |= {name: total / count for name, total in state.sums.items()}
+    record["heldout_elbo"] = heldout_elbo() if heldout_elbo else math.nan
+    record |= {"images_per_second": count / state.seconds, "seconds": state.seconds}
+    state.records.append(record)
+    state.epoch, state.position, state.sums, state.seconds = state.epoch + 1, 0, {}, 0.0
+    if schedule.patience is not None and heldout_elbo:
+        if state.best_elbo is None or record["heldout_elbo"] > state.best_elbo:
+            state.best_elbo, state.best_epoch = record["heldout_elbo"], state.epoch
+            state.best_values = model.parameters.values.copy()
+        state.finished = state.epoch - state.best_epoch >= schedule.patience
+    observer.epoch_finished(state, record)
+
+
+def _divergence(model: Trainable, batch: Batch, parts: dict[str, float], state: State) -> str:
+    bad = [name for name, value in parts.items() if not math.isfinite(value) and name != "loss"]
+    values = ", ".join(f"{name} = {parts[name]}" for name in bad or ["loss"])
+    return (
+        f"training diverged in epoch {state.epoch + 1}, step {batch.step}: {values}; {model.faults(batch)}. Try a "
+        "smaller learning_rate, clip_norm=1, or scale='standard' if the data's values are large"
+    )

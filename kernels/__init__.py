@@ -1,0 +1,65 @@
+"""The contract: what every backend's kernels do, once. Pure functions over arrays that know nothing of models.
+
+Shapes: B batch, D data, H outputs of a layer, Z latent. Arrays are float32 and C-contiguous, batch first, unless
+stated. Everything is in nats, sums run over columns, nothing is averaged over the batch: the caller passes the weight
+of an example (1/B for a mean) as `weight` or `kl_weight`, and every gradient comes out multiplied by it. Inputs come
+first, then hyper-parameters; the outputs stand last and are overwritten. A kernel trusts its caller: nothing is
+validated, nothing is raised, nothing is allocated. NaN in gives NaN out.
+
+`seed` is a uint64, `step` an integer, `first_row` the position of row 0 of this array in the whole batch or data set:
+see `fastvae.kernels.philox`.
+
+Dense layer (`activation` a number of `fastvae.kernels.formulas.ACTIVATIONS`)
+    dense_forward(x (B, D), weight (D, H), bias (H,), activation, out (B, H), saved (B, H))
+        out = activation(x @ weight + bias). `saved` is what the backward needs: `out` itself, except for silu, whose
+        derivative cannot be told from its value: there a second array, which gets x @ weight + bias.
+    dense_backward(x, saved, weight, activation, d_out (B, H), d_x (B, D) or None, d_weight (D, H), d_bias (H,))
+        d_a = d_out * activation'(saved), written over d_out; d_weight = x' d_a; d_bias = sum_B d_a; d_x = d_a weight'.
+
+Latent layer (`noise` (B, Z), or None: N(0, 1) drawn from (seed, LATENT, step, first_row + row, column))
+    latent_forward(mu (B, Z), logvar (B, Z), noise, seed, step, first_row, z (B, Z), kl (B,))
+        z = mu + exp(logvar / 2) noise;  kl = 1/2 sum_Z (exp(logvar) + mu^2 - 1 - logvar).
+        logvar is limited to [-30, 20] before use. Kingma and Welling 2014, appendix B.
+    latent_backward(mu, logvar, d_z (B, Z), noise, seed, step, first_row, kl_weight, d_mu (B, Z), d_logvar (B, Z))
+        d_mu = d_z + kl_weight mu;  d_logvar = d_z noise exp(logvar / 2) / 2 + kl_weight (exp(logvar) - 1) / 2,
+        which is 0 where logvar was limited.
+
+Likelihoods
+    squared_error_forward(x (B, D), xhat (B, D), sigma, nll (B,))
+    squared_error_forward_backward(x, xhat, sigma, weight, nll, d_xhat (B, D))
+        nll = ||x - xhat||^2 / (2 sigma^2) + D log sigma + D/2 log(2 pi);  d_xhat = weight (xhat - x) / sigma^2.
+    bernoulli_forward(x in [0, 1] (B, D), logits (B, D), nll (B,))
+    bernoulli_forward_backward(x, logits, weight, nll, d_logits (B, D))
+        nll = sum_D softplus(a) - x a;  d_logits = weight (sigmoid(a) - x).
+    sigmoid_inplace(logits (B, D))
+        The mean of p(x|z), written over the logits.
+
+Optimizer, over flat buffers of P parameters
+    adam_inplace(params (P,), grads (P,), m (P,), v (P,), step, learning_rate, beta1, beta2, epsilon, weight_decay,
+                 grad_scale)
+        g = grad_scale grads;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
+        params -= learning_rate (mhat / (sqrt(vhat) + epsilon) + weight_decay params), with mhat = m / (1 - beta1^step)
+        and vhat = v / (1 - beta2^step); step counts from 1. Overwrites params, m, v. Kingma and Ba 2015; the decay is
+        decoupled, Loshchilov and Hutter 2019.
+    squared_norm(grads (P,)) -> float
+        sum of squares, in float64.
+
+Noise
+    normal_noise(seed, stream, step, first_row, out (B, D)), uniform_noise(seed, stream, step, first_row, out (B, D))
+        out[i, j] is N(0, 1), or uniform in [2^-33, 1], at row first_row + i and column j.
+    binarize_inplace(x in [0, 1] (B, D), seed, step, first_row)
+        x = 1 with probability x, else 0.
+    threshold_inplace(x (B, D), threshold)
+        x = 1 where x > threshold, else 0.
+
+Minibatches
+    shuffled_indices(seed, epoch, count, start, out (n,) int64)
+        Entries start ... start + n - 1 of a permutation of 0 ... count - 1 that belongs to (seed, epoch), in constant
+        memory: eight rounds of a Feistel network, Luby and Rackoff 1988, the indices outside walked over.
+    gather(data (N, D) any real dtype, indices (n,) int64, offset (D,), scale (D,), out (n, D))
+        out[i] = (data[indices[i]] - offset) / scale. With float64 offset and scale the arithmetic is float64, for data
+        that float32 would not tell apart (a time in seconds since 1970).
+"""
+
+if __name__ != "fastvae.kernels":
+    raise ImportError("this folder is imported as `fastvae.kernels`: write `import fastvae.kernels`")

@@ -1,0 +1,32 @@
+"""Adam over the flat parameter buffer, and the norm of the flat gradient."""
+
+import numpy as np
+
+from fastvae.kernels.cpu.compiler import kernel, reduction
+from fastvae.kernels.formulas import ONE, f32
+
+
+@kernel
+def adam_inplace(params, grads, m, v, step, learning_rate, beta1, beta2, epsilon, weight_decay, grad_scale):
+    """See the contract in `fastvae.kernels`."""
+    rate = f32(learning_rate / (1.0 - beta1**step))
+    correction = f32(1.0 / np.sqrt(1.0 - beta2**step))
+    keep1, keep2, new1, new2 = f32(beta1), f32(beta2), f32(1.0 - beta1), f32(1.0 - beta2)
+    shrink = f32(1.0 - learning_rate * weight_decay)
+    tiny, scale = f32(epsilon), f32(grad_scale)
+    for i in range(params.size):
+        g = grads[i] * scale
+        first = keep1 * m[i] + new1 * g
+        second = keep2 * v[i] + new2 * g * g
+        m[i] = first
+        v[i] = second
+        params[i] = shrink * params[i] - rate * first * (ONE / (np.sqrt(second) * correction + tiny))
+
+
+@reduction
+def squared_norm(grads):
+    """See the contract in `fastvae.kernels`."""
+    total = 0.0
+    for i in range(grads.size):
+        total += np.float64(grads[i]) * np.float64(grads[i])
+    return total

@@ -1,0 +1,51 @@
+"""The latent layer: noise, reparameterization and KL in one pass; its backward draws the same noise again."""
+
+from fastvae.kernels import philox
+from fastvae.kernels.cpu.compiler import reduction
+from fastvae.kernels.formulas import HALF, ZERO, d_kl_logvar, exp, f32, kl_term, limited_logvar
+
+COLUMNS = 4  # in one block of noise
+
+
+@reduction
+def latent_forward(mu, logvar, noise, seed, step, first_row, z, kl):
+    """See the contract in `fastvae.kernels`."""
+    rows, columns = mu.shape
+    for i in range(rows):
+        total = ZERO
+        for j in range(columns):
+            total += kl_term(mu[i, j], limited_logvar(logvar[i, j]))
+        kl[i] = total
+        if noise is None:
+            for block in range((columns + COLUMNS - 1) // COLUMNS):
+                eps = philox.normals(seed, philox.LATENT, step, first_row + i, block)
+                for j in range(COLUMNS * block, min(COLUMNS * block + COLUMNS, columns)):
+                    z[i, j] = eps[j - COLUMNS * block]
+            for j in range(columns):
+                z[i, j] = mu[i, j] + exp(HALF * limited_logvar(logvar[i, j])) * z[i, j]
+        else:
+            for j in range(columns):
+                z[i, j] = mu[i, j] + exp(HALF * limited_logvar(logvar[i, j])) * noise[i, j]
+
+
+@reduction
+def latent_backward(mu, logvar, d_z, noise, seed, step, first_row, kl_weight, d_mu, d_logvar):
+    """See the contract in `fastvae.kernels`."""
+    rows, columns = mu.shape
+    weight = f32(kl_weight)
+    for i in range(rows):
+        if noise is None:
+            for block in range((columns + COLUMNS - 1) // COLUMNS):
+                eps = philox.normals(seed, philox.LATENT, step, first_row + i, block)
+                for j in range(COLUMNS * block, min(COLUMNS * block + COLUMNS, columns)):
+                    d_logvar[i, j] = eps[j - COLUMNS * block]
+        else:
+            for j in range(columns):
+                d_logvar[i, j] = noise[i, j]
+        for j in range(columns):
+            limited = limited_logvar(logvar[i, j])
+            deviation = exp(HALF * limited)
+            eps_j = d_logvar[i, j]
+            d_mu[i, j] = d_z[i, j] + weight * mu[i, j]
+            slope = HALF * d_z[i, j] * eps_j * deviation + weight * d_kl_logvar(limited, deviation * deviation)
+            d_logvar[i, j] = slope if limited == logvar[i, j] else ZERO

@@ -1,0 +1,72 @@
+"""Reductions of the likelihoods, with their gradients in the same pass."""
+
+import math
+
+from fastvae.kernels.cpu.compiler import kernel, reduction
+from fastvae.kernels.formulas import ZERO, bernoulli_term, f32, sigmoid
+
+HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+
+
+@reduction
+def squared_error_forward(x, xhat, sigma, nll):
+    """See the contract in `fastvae.kernels`."""
+    rows, columns = x.shape
+    constant = columns * (math.log(sigma) + HALF_LOG_TWO_PI)
+    inverse = f32(1.0 / sigma)
+    for i in range(rows):
+        total = ZERO
+        for j in range(columns):
+            r = (xhat[i, j] - x[i, j]) * inverse
+            total += r * r
+        nll[i] = f32(0.5 * total + constant)
+
+
+@reduction
+def squared_error_forward_backward(x, xhat, sigma, weight, nll, d_xhat):
+    """See the contract in `fastvae.kernels`."""
+    rows, columns = x.shape
+    constant = columns * (math.log(sigma) + HALF_LOG_TWO_PI)
+    inverse = f32(1.0 / sigma)
+    slope = f32(weight / sigma)
+    for i in range(rows):
+        total = ZERO
+        for j in range(columns):
+            r = (xhat[i, j] - x[i, j]) * inverse
+            total += r * r
+            d_xhat[i, j] = r * slope
+        nll[i] = f32(0.5 * total + constant)
+
+
+@reduction
+def bernoulli_forward(x, logits, nll):
+    """See the contract in `fastvae.kernels`."""
+    rows, columns = x.shape
+    for i in range(rows):
+        total = ZERO
+        for j in range(columns):
+            total += bernoulli_term(x[i, j], logits[i, j])[0]
+        nll[i] = total
+
+
+@reduction
+def bernoulli_forward_backward(x, logits, weight, nll, d_logits):
+    """See the contract in `fastvae.kernels`."""
+    rows, columns = x.shape
+    factor = f32(weight)
+    for i in range(rows):
+        total = ZERO
+        for j in range(columns):
+            term, slope = bernoulli_term(x[i, j], logits[i, j])
+            total += term
+            d_logits[i, j] = factor * slope
+        nll[i] = total
+
+
+@kernel
+def sigmoid_inplace(logits):
+    """See the contract in `fastvae.kernels`."""
+    rows, columns = logits.shape
+    for i in range(rows):
+        for j in range(columns):
+            logits[i, j] = sigmoid(logits[i, j])

@@ -1,0 +1,62 @@
+"""Minibatches: which rows come next, and their values in the model's units."""
+
+import numpy as np
+
+from fastvae.kernels import philox
+from fastvae.kernels.cpu.compiler import kernel
+from fastvae.kernels.formulas import formula
+
+u32, u64 = np.uint32, np.uint64
+
+
+@formula
+def mixed(word, key):
+    """A word scrambled under a key: xor-shifts and odd multipliers, each bit of the result depends on all."""
+    x = u32(word ^ key)
+    x = u32(u32(x ^ u32(x >> u32(16))) * u32(0x7FEB352D))
+    x = u32(u32(x ^ u32(x >> u32(15))) * u32(0x846CA68B))
+    return u32(x ^ u32(x >> u32(16)))
+
+
+@kernel
+def shuffled_indices(seed, epoch, count, start, out):
+    """See the contract in `fastvae.kernels`."""
+    first = philox.words(seed, philox.SHUFFLE, epoch, 0, 0)
+    second = philox.words(seed, philox.SHUFFLE, epoch, 0, 1)
+    half = 1
+    while u64(1) << u64(2 * half) < u64(count):
+        half += 1
+    bits = u64(half)
+    mask = u32((u64(1) << bits) - u64(1))
+    for i in range(out.size):
+        value = u64(start + i)
+        while True:  # walk the cycle until the image is an index: still a permutation of 0 ... count - 1
+            left, right = u32(value >> bits), u32(u32(value) & mask)
+            for r in range(4):
+                left, right = right, u32(left ^ u32(mixed(right, first[r]) & mask))
+            for r in range(4):
+                left, right = right, u32(left ^ u32(mixed(right, second[r]) & mask))
+            value = (u64(left) << bits) | u64(right)
+            if value < u64(count):
+                break
+        out[i] = np.int64(value)
+
+
+@kernel
+def gather(data, indices, offset, scale, out):
+    """See the contract in `fastvae.kernels`."""
+    columns = data.shape[1]
+    for i in range(indices.size):
+        row = indices[i]
+        for j in range(columns):
+            out[i, j] = (data[row, j] - offset[j]) / scale[j]
+
+
+@kernel
+def threshold_inplace(x, threshold):
+    """See the contract in `fastvae.kernels`."""
+    rows, columns = x.shape
+    cut = np.float32(threshold)
+    for i in range(rows):
+        for j in range(columns):
+            x[i, j] = np.float32(1.0) if x[i, j] > cut else np.float32(0.0)

@@ -1,0 +1,267 @@
+"""The scalar maths, written once: float32 in, float32 out, for every backend.
+
+The functions are plain arithmetic without calls into a maths library, so that the compiler vectorises the loops that
+use them; `numba.cuda` compiles the same functions for the device. Constants are `numpy.float32`, because a bare
+literal would promote the arithmetic to float64. Comparisons are written so that NaN passes through: a NaN that entered
+must come out, or a diverged run would look healthy.
+
+Polynomials are minimax fits (iteratively reweighted least squares in float64, in the variable that the code names).
+Largest errors against float64, measured by `tests/test_formulas.py` over the whole range of float32, stand with each.
+"""
+
+import numpy as np
+from numba import njit
+
+formula = njit(error_model="numpy", fastmath={"contract"})
+
+f32, i32 = np.float32, np.int32
+ZERO, HALF, ONE, TWO = f32(0.0), f32(0.5), f32(1.0), f32(2.0)
+
+LOG2_E = f32(1.44269504)
+LN2_HIGH, LN2_LOW = f32(0.693359375), f32(-2.12194440e-4)  # ln 2 = HIGH + LOW, HIGH exact in 10 bits
+EXP_LOWEST, EXP_HIGHEST = f32(-104.0), f32(89.0)  # below: rounds to 0; above: infinity
+MANTISSA_BITS, EXPONENT_BIAS, SQRT_HALF_BITS = i32(23), i32(127), i32(0x3F3504F3)
+
+E2, E3, E4, E5, E6 = f32(0.499999935), f32(0.166665207), f32(0.0416683874), f32(0.00836871004), f32(0.0013814611)
+P1, P2, P3, P4, P5 = f32(0.666666756), f32(0.399988777), f32(0.286168849), f32(0.214276569), f32(0.243009381)
+L1, L2, L3 = f32(0.666667764), f32(0.399775371), f32(0.298718572)
+T1, T2, T3, T4, T5 = f32(-0.333332839), f32(0.133314912), f32(-0.0537434953), f32(0.020650579), f32(-0.00571703656)
+M1, M2, M3, M4, M5 = f32(0.499999875), f32(-0.166663088), f32(0.041633246), f32(-0.00819612511), f32(0.00112823156)
+
+LEAKY_SLOPE = f32(0.01)
+LOGVAR_LOWEST, LOGVAR_HIGHEST = f32(-30.0), f32(20.0)
+
+# Activations, by the number that the kernels are given.
+IDENTITY, RELU, LEAKY_RELU, TANH, SIGMOID, SOFTPLUS, SILU = range(7)
+ACTIVATIONS = {
+    "identity": IDENTITY,
+    "relu": RELU,
+    "leaky_relu": LEAKY_RELU,
+    "tanh": TANH,
+    "sigmoid": SIGMOID,
+    "softplus": SOFTPLUS,
+    "silu": SILU,
+}
+
+
+# ---- elementary functions ---------------------------------------------------------------------------------------
+
+
+@formula
+def power_of_two(k):
+    """2^k for -126 <= k <= 127, by writing the exponent bits."""
+    return i32((k + EXPONENT_BIAS) << MANTISSA_BITS).view(np.float32)
+
+
+@formula
+def exp(x):
+    """e^x; at most 2 ulp, gradual underflow and infinity included. x = k ln 2 + r, |r| <= ln 2 / 2."""
+    x = EXP_LOWEST if x < EXP_LOWEST else (EXP_HIGHEST if x > EXP_HIGHEST else x)
+    y = x * LOG2_E
+    k = i32(y + HALF if y >= ZERO else y - HALF)
+    r = x - f32(k) * LN2_HIGH - f32(k) * LN2_LOW
+    p = ONE + (r + r * r * (E2 + r * (E3 + r * (E4 + r * (E5 + r * E6)))))
+    half = i32(k >> i32(1))  # in two factors, so that neither leaves the range of the exponent
+    return p * power_of_two(half) * power_of_two(i32(k - half))
+
+
+@formula
+def log(x):
+    """ln x for normal x > 0; at most 2 ulp. x = 2^e m with m in [sqrt 1/2, sqrt 2); ln m = 2 atanh((m-1)/(m+1))."""
+    bits = f32(x).view(np.int32)
+    e = i32((bits - SQRT_HALF_BITS) >> MANTISSA_BITS)
+    m = i32(bits - i32(e << MANTISSA_BITS)).view(np.float32)
+    s = (m - ONE) / (m + ONE)
+    q = s * s
+    return f32(e) * LN2_HIGH + (s * (TWO + q * (L1 + q * (L2 + q * L3))) + f32(e) * LN2_LOW)
+
+
+@formula
+def log1p_unit(u):
+    """ln(1 + u) for u in [0, 1]; at most 2 ulp. = 2 atanh(u / (2 + u))."""
+    s = u / (TWO + u)
+    q = s * s
+    return s * (TWO + q * (P1 + q * (P2 + q * (P3 + q * (P4 + q * P5)))))
+
+
+@formula
+def one_minus_exp_minus(y):
+    """1 - e^-y for y >= 0; at most 4 ulp. Near 0 by its series, where the difference would cancel."""
+    near = y * (ONE - y * (M1 + y * (M2 + y * (M3 + y * (M4 + y * M5)))))
+    return near if y < HALF else ONE - exp(-y)
+
+
+# ---- activations and their derivatives --------------------------------------------------------------------------
+
+
+@formula
+def relu(a):
+    """max(a, 0)."""
+    return ZERO if a < ZERO else a
+
+
+@formula
+def leaky_relu(a):
+    """a where a > 0, else a / 100."""
+    return a * LEAKY_SLOPE if a < ZERO else a
+
+
+@formula
+def tanh(a):
+    """Hyperbolic tangent; at most 3 ulp. An odd polynomial up to 5/8, then 1 - 2 / (e^2|a| + 1)."""
+    size = abs(a)
+    q = a * a
+    near = a + a * q * (T1 + q * (T2 + q * (T3 + q * (T4 + q * T5))))
+    far = ONE - TWO / (exp(TWO * size) + ONE)
+    return near if size < f32(0.625) else (-far if a < ZERO else far)
+
+
+@formula
+def softplus_and_sigmoid(a):
+    """(ln(1 + e^a), 1 / (1 + e^-a)) from one exponential of -|a|: at most 3 and 4 ulp, no overflow for any a."""
+    e = exp(-abs(a))
+    s = ONE / (ONE + e)
+    return relu(a) + log1p_unit(e), (e * s if a < ZERO else s)
+
+
+@formula
+def sigmoid(a):
+    """1 / (1 + e^-a); at most 4 ulp."""
+    return softplus_and_sigmoid(a)[1]
+
+
+@formula
+def softplus(a):
+    """ln(1 + e^a); at most 3 ulp."""
+    return softplus_and_sigmoid(a)[0]
+
+
+@formula
+def silu(a):
+    """a / (1 + e^-a); at most 5 ulp."""
+    return a * sigmoid(a)
+
+
+@formula
+def d_relu(y):
+    """Derivative of relu, from its value."""
+    return ONE if y > ZERO else ZERO
+
+
+@formula
+def d_leaky_relu(y):
+    """Derivative of leaky_relu, from its value."""
+    return ONE if y > ZERO else LEAKY_SLOPE
+
+
+@formula
+def d_tanh(y):
+    """1 - y^2, from y = tanh(a)."""
+    return (ONE - y) * (ONE + y)
+
+
+@formula
+def d_sigmoid(y):
+    """y (1 - y), from y = sigmoid(a)."""
+    return y * (ONE - y)
+
+
+@formula
+def d_softplus(y):
+    """sigmoid(a) = 1 - e^-y, from y = softplus(a)."""
+    return one_minus_exp_minus(y)
+
+
+@formula
+def d_silu(a):
+    """s + a s (1 - s) with s = sigmoid(a), from a itself: silu is not monotone, its value does not tell a."""
+    s = sigmoid(a)
+    return s + a * s * (ONE - s)
+
+
+# ---- the latent layer -------------------------------------------------------------------------------------------
+
+
+@formula
+def limited_logvar(logvar):
+    """Log-variance limited to [-30, 20]."""
+    return LOGVAR_LOWEST if logvar < LOGVAR_LOWEST else (LOGVAR_HIGHEST if logvar > LOGVAR_HIGHEST else logvar)
+
+
+@formula
+def kl_term(mu, logvar):
+    """1/2 (exp(logvar) + mu^2 - 1 - logvar): one term of KL[N(mu, exp(logvar)) || N(0, 1)], in nats.
+
+    Near logvar 0 the difference exp(logvar) - 1 - logvar cancels; there its series keeps the relative precision.
+    """
+    series = logvar * logvar * (E2 + logvar * (E3 + logvar * (E4 + logvar * (E5 + logvar * E6))))
+    excess = series if abs(logvar) < f32(0.34) else exp(logvar) - ONE - logvar
+    return HALF * (mu * mu + excess)
+
+
+@formula
+def d_kl_logvar(logvar, variance):
+    """(exp(logvar) - 1) / 2, with variance = exp(logvar) at hand."""
+    series = logvar + logvar * logvar * (E2 + logvar * (E3 + logvar * (E4 + logvar * (E5 + logvar * E6))))
+    return HALF * (series if abs(logvar) < f32(0.34) else variance - ONE)
+
+
+# ---- likelihoods ------------------------------------------------------------------------------------------------
+
+
+@formula
+def bernoulli_term(x, a):
+    """(softplus(a) - x a, sigmoid(a) - x): one term of the Bernoulli nll at logit a, and its derivative.
+
+    Written as x softplus(-a) + (1 - x) softplus(a) where that is the smaller rounding: for x = 1 and a large positive
+    logit, softplus(a) - a would cancel. With l = ln(1 + e^-|a|) both are l + max(a, 0) - x a, and max(a, 0) - x a is
+    exactly (1 - x) a for a >= 0 and -x a below.
+    """
+    e = exp(-abs(a))
+    s = ONE / (ONE + e)
+    negative = a < ZERO
+    linear = -x * a if negative else (ONE - x) * a
+    return log1p_unit(e) + linear, (e * s - x if negative else (ONE - x) - e * s)
+
+
+# ---- Box-Muller -------------------------------------------------------------------------------------------------
+
+S1, S2, S3 = f32(-0.166666549), f32(0.00833217814), f32(-0.000195172979)
+C2, C3, C4 = f32(0.0416666469), f32(-0.00138873675), f32(2.44384497e-05)
+UNIT = f32(2.0**-32)
+HALF_UNIT = f32(2.0**-33)
+UNIT_24, BYTE = f32(2.0**-24), np.uint32(8)
+ANGLE = f32(2.0 * np.pi * 2.0**-32)
+EIGHTH_TURN, QUADRANT_SHIFT = np.uint32(1 << 29), np.uint32(30)
+
+
+@formula
+def uniform(word):
+    """A 32-bit word as a float32 in [2^-33, 1]."""
+    return f32(word) * UNIT + HALF_UNIT
+
+
+@formula
+def bernoulli_draw(word, probability):
+    """1 with the given probability, else 0: never 1 at 0, always at 1 (24 bits of the word, in [0, 1), decide)."""
+    return ONE if f32(np.uint32(word >> BYTE)) * UNIT_24 < probability else ZERO
+
+
+@formula
+def box_muller(word_radius, word_angle):
+    """Two independent N(0, 1) from two words: r cos t, r sin t with r = sqrt(-2 ln u), t = 2 pi word / 2^32.
+
+    The angle is reduced to an eighth of a turn in integers, exactly. Source: Box and Muller 1958.
+    """
+    r = np.sqrt(-TWO * log(uniform(word_radius)))
+    quadrant = np.uint32(np.uint32(word_angle + EIGHTH_TURN) >> QUADRANT_SHIFT)
+    t = f32(np.int32(np.uint32(word_angle - np.uint32(quadrant << QUADRANT_SHIFT)))) * ANGLE
+    q = t * t
+    sine = t + t * q * (S1 + q * (S2 + q * S3))
+    cosine = ONE - q * (HALF - q * (C2 + q * (C3 + q * C4)))
+    swapped = (quadrant & np.uint32(1)) != np.uint32(0)
+    x = sine if swapped else cosine
+    y = cosine if swapped else sine
+    x = -x if ((quadrant + np.uint32(1)) & np.uint32(2)) != np.uint32(0) else x
+    y = -y if (quadrant & np.uint32(2)) != np.uint32(0) else y
+    return r * x, r * y
