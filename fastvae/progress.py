@@ -45,7 +45,7 @@ class ProgressObserver(InterruptibleObserver):
 
     def __init__(self, stream: TextIO | None = None) -> None:
         super().__init__()
-        self.stream = stream or sys.stderr
+        self.stream, self.quiet = stream or sys.stderr, False
         self._bar: Any = None
 
     def started(self, state: State, schedule: Schedule, examples: int) -> None:
@@ -53,7 +53,7 @@ class ProgressObserver(InterruptibleObserver):
         super().started(state, schedule, examples)
         self._schedule, self._examples = schedule, examples
         self._start, self._done = time.perf_counter(), 0
-        if self.stream.isatty():
+        if self.stream.isatty() and not self.quiet:
             try:
                 from tqdm import tqdm
             except ImportError:
@@ -74,6 +74,8 @@ class ProgressObserver(InterruptibleObserver):
             figures += f"  held-out ELBO {record['heldout_elbo']:.3f}"
         if self._bar is not None:
             self._bar.set_postfix_str(figures.replace("  ", ", "))
+            return
+        if self.quiet:
             return
         left = (self._schedule.epochs - state.epoch) * self._examples
         seconds = (time.perf_counter() - self._start) / max(1, self._done) * left

@@ -6,6 +6,7 @@ import numpy as np
 
 from fastvae.errors import check_name
 
+_COMPILED = [np.dtype(code) for code in "?bBhHiIlLqQfd"]
 BATCH = 512  # rows a piece where nothing is trained
 
 
@@ -39,8 +40,8 @@ class Examples:
         if isinstance(binarize, str):
             check_name("binarize", binarize, ("dynamic",))
         self.X = np.asarray(X)
-        if self.X.dtype.kind == "b":
-            self.X = self.X.view(np.uint8)
+        # what numba has no type for is converted batch by batch: foreign byte order, half and extended precision
+        self._direct = self.X.dtype.isnative and self.X.dtype in _COMPILED
         # float32 holds what bytes and float32 hold; the arithmetic of wider data must be wider
         dtype = np.float32 if self.X.dtype.itemsize <= 2 or self.X.dtype == np.float32 else np.float64
         self.offset, self.scale = offset.astype(dtype), scale.astype(dtype)
@@ -56,7 +57,11 @@ class Examples:
 
     def fill(self, indices: np.ndarray, out: np.ndarray, step: int, first_row: int) -> None:
         """Write rows `indices` into `out` (n, D). Binarisation draws at (step, first_row + position)."""
-        self._kernels.gather(self.X, indices, self.offset, self.scale, out)
+        if self._direct:
+            self._kernels.gather(self.X, indices, self.offset, self.scale, out)
+        else:
+            rows = self.X[indices].astype(self.offset.dtype)
+            self._kernels.gather(rows, np.arange(len(rows)), self.offset, self.scale, out)
         if self.binarize == "dynamic":
             self._kernels.binarize_inplace(out, self.seed, step, first_row)
         elif self.binarize is not None:

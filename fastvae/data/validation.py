@@ -52,12 +52,6 @@ def as_examples(X: object, name: str = "X", columns: int | None = None) -> np.nd
         raise ValueError(f"{name} is empty: its shape is {array.shape}; expected at least one example and one feature")
     if columns is not None and array.shape[1] != columns:
         raise ValueError(f"{name} has {array.shape[1]} features (shape {array.shape}); the model was fitted on {columns}")
-    if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
-        array = array.astype(np.float32)  # float16 and long double: the compiled kernels know neither
-    if not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    if array.dtype.kind == "b":
-        array = array.view(np.uint8)
     return array
 
 

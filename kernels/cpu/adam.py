@@ -1,7 +1,6 @@
 """Adam over the flat parameter buffer, and the norm of the flat gradient."""
 
 import numpy as np
-
 from fastvae.kernels.cpu.compiler import kernel, reduction
 from fastvae.kernels.formulas import ONE, f32
 

@@ -10,10 +10,9 @@ inlines. Here the scalar maths stands in other files, so the cache key also hold
 import hashlib
 import pathlib
 
+from fastvae.kernels import formulas, philox
 from numba import njit
 from numba.core.caching import FunctionCache
-
-from fastvae.kernels import formulas, philox
 
 _SHARED = (formulas.__file__, philox.__file__, __file__)
 SHARED_DIGEST = hashlib.sha256(b"".join(pathlib.Path(f).read_bytes() for f in _SHARED)).hexdigest()
@@ -43,3 +42,9 @@ def reduction(function):
     NaN and infinity keep their meaning: a loss that is not finite must be seen.
     """
     return _compiled(function, {"contract", "reassoc", "nsz"})
+
+
+def is_cached(compiled):
+    """True where the on-disk cache has an index for this kernel: an earlier process has compiled it."""
+    name = compiled.py_func.__qualname__
+    return any(pathlib.Path(compiled.stats.cache_path).glob(f"*.{name}-*.nbi"))

@@ -1,0 +1,54 @@
+"""Encode a data set with a trained model: the mean of q(z|x) of each example.
+
+    python -m fastvae.encode runs/digits/model.npz digits --out codes.npy
+"""
+
+import argparse
+import pathlib
+import sys
+
+import numpy as np
+
+from fastvae.command_line import Parser, one_of, run, say
+from fastvae.data import datasets
+from fastvae.models.vae import VAE
+from fastvae.persistence import atomic_file
+from fastvae.sample import model_path
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    p = Parser("encode", "Encode a data set: latent codes, and on request their variances and the ELBO.")
+    p.add_argument("model", help="a model.npz, or the folder of a run")
+    p.add_argument("data", help="digits, mnist, or a file: IDX, .npy, .npz, .csv")
+    p.add_argument("--out", default="codes.npy", help=".npy: mu (N, Z); .npz: mu, logvar, elbo, and labels if known")
+    p.add_argument("--array", help="which array of an .npz")
+    p.add_argument("--labels", help="labels: an array of the .npz, or a column of the .csv")
+    p.add_argument("--part", default="train", type=one_of(["train", "test"]), help="of data that come in two parts")
+    p.add_argument("--device", default="auto", help="auto or cpu")
+    arguments = p.parse_args(argv)
+    return run("encode", lambda: _encode(arguments), arguments.traceback)
+
+
+def _encode(arguments: argparse.Namespace) -> int:
+    out = pathlib.Path(arguments.out)
+    if out.suffix not in (".npy", ".npz"):
+        raise ValueError(f"--out {arguments.out}: the ending {out.suffix!r} is not known; valid: .npy, .npz")
+    model = VAE.load(model_path(arguments.model), device=arguments.device)
+    data = datasets.load(arguments.data, arguments.array, arguments.labels)
+    X, labels = (data.X, data.labels) if arguments.part == "train" else (data.X_heldout, data.labels_heldout)
+    if X is None:
+        raise ValueError(f"--part test: {arguments.data} has no test part of its own")
+    mu, logvar = model.encode(X)
+    with atomic_file(out) as file:
+        if out.suffix == ".npy":
+            np.save(file, mu, allow_pickle=False)
+        else:
+            known = {} if labels is None else {"labels": labels}
+            np.savez(file, mu=mu, logvar=logvar, elbo=model.elbo(X), **known)
+    say(f"{out}: codes of {len(mu)} examples in {mu.shape[1]} dimensions")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

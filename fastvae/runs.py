@@ -1,0 +1,136 @@
+"""A run's folder: what a training leaves on the disk, and how one continues from there.
+
+    config.json      what was asked for and what was chosen
+    metrics.jsonl    one object an epoch
+    checkpoint.npz   model, optimizer and position, replaced as a whole
+    model.npz        the trained model
+    *.png            pictures, with the `plot` extra
+"""
+
+import hashlib
+import json
+import math
+import pathlib
+import time
+from typing import Any
+
+import numpy as np
+
+from fastvae.errors import DataFileError, FileAccessError
+from fastvae.models.base import Estimator
+from fastvae.persistence import atomic_file, remove_partials
+from fastvae.progress import ProgressObserver
+from fastvae.training import Schedule, State
+
+
+class RunFolder:
+    """The files of one run."""
+
+    def __init__(self, path: str | pathlib.Path):
+        self.path = pathlib.Path(path)
+        self.config = self.path / "config.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.checkpoint = self.path / "checkpoint.npz"
+        self.model = self.path / "model.npz"
+
+    @classmethod
+    def free(cls, name: str, parent: str = "runs") -> "RunFolder":
+        """The first of parent/name, parent/name-2, ... that does not exist."""
+        number = 1
+        while True:
+            folder = cls(pathlib.Path(parent) / (name if number == 1 else f"{name}-{number}"))
+            if not folder.path.exists():
+                return folder
+            number += 1
+
+    def holds_a_run(self) -> bool:
+        """True where a run has been started."""
+        return self.config.exists() or self.checkpoint.exists() or self.model.exists()
+
+    def create(self) -> None:
+        """Make the folder, and remove what a killed writer may have left half written."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = (error.strerror or "cannot be made").lower()
+            raise FileAccessError(error.errno, f"--out: {reason}", str(self.path)) from None
+        remove_partials(self.path)
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Replace config.json."""
+        with atomic_file(self.config, "w") as file:
+            json.dump(config, file, indent=2)
+            file.write("\n")
+
+    def read_config(self) -> dict[str, Any] | None:
+        """What config.json holds, or None without one."""
+        if not self.config.exists():
+            return None
+        try:
+            config = json.loads(self.config.read_text("utf-8"))
+            if not isinstance(config, dict) or "options" not in config:
+                raise ValueError("it is not the configuration of a run")
+        except ValueError as error:
+            raise DataFileError(f"{self.config}: {error}; start anew in another folder") from None
+        return config
+
+    def write_metrics(self, records: list[dict[str, float]]) -> None:
+        """Replace metrics.jsonl by these epochs: a run that continues drops the epochs it will do again."""
+        with atomic_file(self.metrics, "w") as file:
+            file.writelines(_line(record) for record in records)
+
+    def append_metrics(self, record: dict[str, float]) -> None:
+        """Add one epoch, in one write."""
+        try:
+            with open(self.metrics, "ab", buffering=0) as file:
+                file.write(_line(record).encode())
+        except OSError as error:
+            raise FileAccessError(error.errno, (error.strerror or "cannot be written").lower(), str(self.metrics)) from None
+
+
+def finite_or_none(values: dict[str, Any]) -> dict[str, Any]:
+    """The same with NaN and infinity, which JSON has no words for, as None."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+
+
+def _line(record: dict[str, float]) -> str:
+    return json.dumps(finite_or_none(record), allow_nan=False) + "\n"
+
+
+def fingerprint(X: np.ndarray) -> str:
+    """A digest of shape, dtype, and the first, middle and last row: tells data sets apart without reading them."""
+    digest = hashlib.sha256(f"{X.shape} {X.dtype.str}".encode())
+    for row in (0, len(X) // 2, len(X) - 1):
+        digest.update(np.ascontiguousarray(X[row]).tobytes())
+    return digest.hexdigest()
+
+
+class RunObserver(ProgressObserver):
+    """Progress, a line of metrics an epoch, and a checkpoint every so many seconds, after whatever step that is."""
+
+    def __init__(self, folder: RunFolder, model: Estimator, checkpoint_seconds: float):
+        super().__init__()
+        self._folder, self._model, self._interval = folder, model, checkpoint_seconds
+
+    def started(self, state: State, schedule: Schedule, examples: int) -> None:
+        """Write the first checkpoint: the drawn weights."""
+        super().started(state, schedule, examples)
+        self._folder.write_metrics(state.records)
+        self.save()
+
+    def stepped(self, state: State, examples: int) -> None:
+        """Save when it is time."""
+        super().stepped(state, examples)
+        if time.monotonic() >= self._due:
+            self.save()
+
+    def epoch_finished(self, state: State, record: dict[str, float]) -> None:
+        """Add the epoch to the metrics."""
+        self._folder.append_metrics(record)
+        super().epoch_finished(state, record)
+
+    def save(self) -> None:
+        """Write a checkpoint, unless the parameters have left the finite numbers: then the last good one stays."""
+        if np.isfinite(self._model.network_.parameters.values).all():
+            self._model.save_checkpoint(self._folder.checkpoint)
+        self._due = time.monotonic() + self._interval

@@ -1,0 +1,61 @@
+"""Draw new examples from a trained model; only its decoder is read.
+
+    python -m fastvae.sample runs/digits/model.npz -n 64 --out samples.png
+"""
+
+import argparse
+import pathlib
+import sys
+
+import numpy as np
+
+from fastvae.command_line import Parser, run, say
+from fastvae.models.vae import VAE
+from fastvae.persistence import atomic_file
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    p = Parser("sample", "Draw new examples from a trained model.")
+    p.add_argument("model", help="a model.npz, or the folder of a run")
+    p.add_argument("-n", type=int, default=64, help="how many")
+    p.add_argument("--out", default="samples.png", help=".png for a picture, .npy for the numbers")
+    p.add_argument("--seed", type=int, default=0, help="of the draws")
+    p.add_argument("--device", default="auto", help="auto or cpu")
+    arguments = p.parse_args(argv)
+    return run("sample", lambda: _sample(arguments), arguments.traceback)
+
+
+def model_path(text: str) -> pathlib.Path:
+    """The model file that is meant: `text` itself, or the one in the run folder of that name."""
+    path = pathlib.Path(text)
+    return path / "model.npz" if path.is_dir() else path
+
+
+def _sample(arguments: argparse.Namespace) -> int:
+    out = pathlib.Path(arguments.out)
+    if out.suffix not in (".png", ".npy"):
+        raise ValueError(f"--out {arguments.out}: the ending {out.suffix!r} is not known; valid: .png, .npy")
+    if arguments.n < 1:
+        raise ValueError(f"-n {arguments.n}: must be at least 1")
+    if out.suffix == ".png":
+        try:
+            from fastvae import report
+        except ImportError:
+            raise ValueError(
+                f"--out {arguments.out}: a picture needs matplotlib: pip install 'fastvae-engine[plot]'; "
+                "--out samples.npy works without"
+            ) from None
+    model = VAE.load(model_path(arguments.model), decoder_only=True, device=arguments.device)
+    samples = model.sample(arguments.n, random_state=arguments.seed)
+    if out.suffix == ".png":
+        report.write_samples(out, model, samples)
+    else:
+        with atomic_file(out) as file:
+            np.save(file, samples, allow_pickle=False)
+    say(f"{out}: {len(samples)} samples of {samples.shape[1]} values")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
