@@ -9,9 +9,11 @@ Importing the package imports neither numba nor anything optional: the first use
 
 import pathlib as _pathlib
 
-from fastvae.version import VERSION as __version__
+from fastvae import version as _version
 
 __all__ = ["VAE", "__version__"]
+
+__version__ = _version.VERSION
 
 # `kernels/` is a folder beside this package in a checkout and inside it once installed. Where it is not inside,
 # the checkout's root joins the search path, so that `fastvae.kernels` is one module with one name in both.

@@ -11,17 +11,23 @@ from fastvae.training import Observer, Schedule, State
 
 
 class InterruptibleObserver(Observer):
-    """Turns the first SIGINT or SIGTERM into a request to stop after the step; the second acts as usual."""
+    """Turns the first SIGINT into a request to stop after the step; the second acts as usual.
+
+    Only where nobody else has taken the signal over, and only in the main thread: Python allows no other.
+    """
+
+    SIGNALS: tuple[int, ...] = (signal.SIGINT,)
 
     def __init__(self) -> None:
         self.interrupted: int | None = None
         self._previous: dict[int, Any] = {}
 
     def started(self, state: State, schedule: Schedule, examples: int) -> None:
-        """Take over the signals, where Python allows it: in the main thread."""
+        """Take the signals over."""
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._on_signal)
+            for number in self.SIGNALS:
+                if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
+                    self._previous[number] = signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.interrupted = number

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import pathlib
+import signal
 import time
 from typing import Any
 
@@ -85,7 +86,8 @@ class RunFolder:
             with open(self.metrics, "ab", buffering=0) as file:
                 file.write(_line(record).encode())
         except OSError as error:
-            raise FileAccessError(error.errno, (error.strerror or "cannot be written").lower(), str(self.metrics)) from None
+            reason = (error.strerror or "cannot be written").lower()
+            raise FileAccessError(error.errno, reason, str(self.metrics)) from None
 
 
 def finite_or_none(values: dict[str, Any]) -> dict[str, Any]:
@@ -107,6 +109,8 @@ def fingerprint(X: np.ndarray) -> str:
 
 class RunObserver(ProgressObserver):
     """Progress, a line of metrics an epoch, and a checkpoint every so many seconds, after whatever step that is."""
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self, folder: RunFolder, model: Estimator, checkpoint_seconds: float):
         super().__init__()

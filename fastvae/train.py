@@ -20,6 +20,7 @@ from fastvae.data import datasets
 from fastvae.data.datasets import DataSet
 from fastvae.data.minibatches import Examples
 from fastvae.data.validation import check_values
+from fastvae.errors import DivergenceError
 from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.models.vae import VAE
 from fastvae.runs import RunFolder, RunObserver, fingerprint, finite_or_none
@@ -111,8 +112,7 @@ def _train(arguments: argparse.Namespace, words: list[str]) -> int:
                          "python": platform.python_version(), "machine": platform.machine()})
     held = None
     if heldout is not None:
-        model.check(heldout, "the held-out data")
-        held = Examples(heldout, model.offset_, model.scale_, model.seed_, model.network_.kernels, options.binarize)
+        held = model.examples(heldout, "the held-out data", options.binarize)
     if options.early_stopping is not None and held is None:
         raise ValueError("--early-stopping needs held-out data: give --heldout")
     return _run(folder, options, model, examples, held, data, labels, heldout_labels)
@@ -125,7 +125,7 @@ def _folder(arguments: argparse.Namespace) -> RunFolder:
         return RunFolder.free(pathlib.Path(arguments.data).stem or "run")
     folder = RunFolder(arguments.out)
     if folder.holds_a_run() and not arguments.resume:
-        raise ValueError(f"--out {folder.path}: holds a run already; add --resume to continue it, or name another folder")
+        raise ValueError(f"--out {folder.path}: holds a run already; add --resume to continue it, or name another")
     return folder
 
 
@@ -267,8 +267,12 @@ def _run(
         say("the first run compiles the kernels, which takes some seconds; later runs find them in a cache")
     observer = RunObserver(folder, model, options.checkpoint_seconds)
     observer.quiet = options.quiet
-    model.fit_examples(examples, model.epochs, model.batch_size, held, options.early_stopping, observer)
+    try:
+        model.fit_examples(examples, model.epochs, model.batch_size, held, options.early_stopping, observer)
+    except DivergenceError as error:
+        raise DivergenceError(f"{error}. The last good state is in {folder.checkpoint}") from None
     observer.save()
+    model.keep_best()
     model.save(folder.model)
     if observer.stop_requested():
         state = model._state

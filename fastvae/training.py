@@ -61,7 +61,7 @@ class State:
     records: list[dict[str, float]] = field(default_factory=list)  # one a finished epoch
     best_elbo: float | None = None
     best_epoch: int = 0
-    finished: bool = False
+    stopped_early: bool = False
     best_values: np.ndarray | None = None  # parameters at the best held-out ELBO, with early stopping
 
     def to_json(self) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def train(
     observer.started(state, schedule, count)
     try:
         with np.errstate(all="ignore"):  # a loss that is not finite gets one error, below
-            while state.epoch < schedule.epochs and not state.finished:
+            while state.epoch < schedule.epochs and not state.stopped_early:
                 started = time.perf_counter() - state.seconds
                 while state.position < count:
                     rows = min(size, count - state.position)
@@ -136,12 +136,11 @@ def train(
                     observer.stepped(state, rows)
                     if observer.stop_requested():
                         return
+                if not np.isfinite(model.parameters.values).all():
+                    raise DivergenceError(_divergence(model, batch, parts, state))
                 _finish_epoch(model, schedule, state, observer, count, heldout_elbo)
                 if observer.stop_requested():
                     return
-            state.finished = True
-            if state.best_values is not None:
-                model.parameters.values[:] = state.best_values
     finally:
         observer.stopped(state)
 
@@ -164,7 +163,7 @@ def _finish_epoch(
         if state.best_elbo is None or record["heldout_elbo"] > state.best_elbo:
             state.best_elbo, state.best_epoch = record["heldout_elbo"], state.epoch
             state.best_values = model.parameters.values.copy()
-        state.finished = state.epoch - state.best_epoch >= schedule.patience
+        state.stopped_early = state.epoch - state.best_epoch >= schedule.patience
     observer.epoch_finished(state, record)
 
 

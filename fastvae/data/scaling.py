@@ -40,8 +40,8 @@ def scaling(scale: Scale, statistics: Statistics) -> tuple[np.ndarray, np.ndarra
             if len(constant):
                 first = int(constant[0])
                 raise ValueError(
-                    f"scale='standard' cannot be used: {len(constant)} of {columns} columns are constant (first: column "
-                    f"{first}, always {statistics.mean[first]:.6g}); drop them, or use scale=None or 'minmax'"
+                    f"scale='standard' cannot be used: {len(constant)} of {columns} columns are constant (first: "
+                    f"column {first}, always {statistics.mean[first]:.6g}); drop them, or use scale=None or 'minmax'"
                 )
             offset, factor = statistics.mean, statistics.deviation
         else:

@@ -36,6 +36,8 @@ def as_examples(X: object, name: str = "X", columns: int | None = None) -> np.nd
     ValueError
         Not 2-D, no rows or no columns, or not `columns` columns.
     """
+    if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
+        raise ValueError(f"{name} has {int(np.ma.count_masked(X))} masked entries: fill or remove them")
     try:
         array = np.asarray(X)
     except ValueError as error:
@@ -51,7 +53,8 @@ def as_examples(X: object, name: str = "X", columns: int | None = None) -> np.nd
     if array.size == 0:
         raise ValueError(f"{name} is empty: its shape is {array.shape}; expected at least one example and one feature")
     if columns is not None and array.shape[1] != columns:
-        raise ValueError(f"{name} has {array.shape[1]} features (shape {array.shape}); the model was fitted on {columns}")
+        found = f"{array.shape[1]} features (shape {array.shape})"
+        raise ValueError(f"{name} has {found}; the model was fitted on {columns}")
     return array
 
 
@@ -65,7 +68,7 @@ def check_values(X: np.ndarray, name: str = "X") -> tuple[np.ndarray, np.ndarray
     """
     with np.errstate(invalid="ignore"):
         smallest, largest = X.min(axis=0), X.max(axis=0)
-    if X.dtype.kind == "f" and not (smallest.min() >= -LARGEST and largest.max() <= LARGEST):
+    if X.dtype.kind == "f" and not (float(smallest.min()) >= -LARGEST and float(largest.max()) <= LARGEST):
         bad = [_unusable(piece, start) for start, piece in pieces(X)]
         _refuse_unusable([b for b in bad if b], name)
     return smallest, largest

@@ -200,16 +200,16 @@ class Estimator:
             check_integer("patience", patience, 1)
             if heldout is None:
                 raise ValueError(f"patience={patience} needs held-out data: pass heldout=")
-        self._check_settings()
-        examples = self.initialize(X)
+        fresh = type(self)(**self.get_params())  # what is refused must not cost the model that is here
+        examples = fresh.initialize(X)
         if self.batch_size > len(examples):
-            rows = len(examples)
-            raise ValueError(f"batch_size={self.batch_size} is larger than the data ({rows} examples): use at most {rows}")
-        held = None
-        if heldout is not None:
-            held = Examples(self.check(heldout, "heldout"), self.offset_, self.scale_, self.seed_, self.network_.kernels)
+            found = f"the data ({len(examples)} examples)"
+            raise ValueError(f"batch_size={self.batch_size} is larger than {found}: use at most {len(examples)}")
+        held = None if heldout is None else fresh.examples(heldout, "heldout")
+        vars(self).update(vars(fresh))
         observer = self._default_observer(self.verbose)
-        self.fit_examples(examples, self.epochs, min(self.batch_size, len(examples)), held, patience, observer)
+        self.fit_examples(examples, self.epochs, self.batch_size, held, patience, observer)
+        self.keep_best()
         if observer.stop_requested():
             raise KeyboardInterrupt("training was interrupted; the model keeps what it has learned so far")
         return self
@@ -222,8 +222,7 @@ class Estimator:
         if not hasattr(self, "network_"):
             examples = self.initialize(X)
         else:
-            kernels = self.network_.kernels
-            examples = Examples(self.check(X), self.offset_, self.scale_, self.seed_, kernels)
+            examples = self.examples(X)
         observer = self._default_observer(self.verbose)
         epochs = self._state.epoch + 1
         self.fit_examples(examples, epochs, min(self.batch_size, len(examples)), None, None, observer)
@@ -243,11 +242,15 @@ class Estimator:
         The loop behind `fit`, for callers with a source, held-out examples and an observer of their own.
         """
         self._optimizer = self._optimizer or self._make_optimizer()
-        self._state.finished = False
         self.network_.allocate(batch_size)
         elbo = (lambda: float(self.elbo_examples(heldout).mean())) if heldout is not None else None
         schedule = Schedule(epochs, batch_size, patience)
         train(self.network_, examples, self._optimizer, schedule, self._state, observer, elbo)
+
+    def keep_best(self) -> None:
+        """Return to the parameters of the best held-out ELBO, where early stopping has kept them."""
+        if self._state.best_values is not None:
+            self.network_.parameters.values[:] = self._state.best_values
 
     def elbo_examples(self, examples: Examples) -> np.ndarray:
         """The ELBO of each of the examples, (N,) float64, in nats of the user's units."""
@@ -273,6 +276,12 @@ class Estimator:
             name = type(self).__name__
             raise NotFittedError(f"this {name} is not fitted: call fit first, or {name}.load")
 
+    def _check_complete(self) -> None:
+        self._check_fitted()
+        if not self.network_.complete:
+            name = type(self).__name__
+            raise NotFittedError(f"this {name} was loaded with decoder_only=True and can only generate: load it whole")
+
     def check(self, X: Any, name: str = "X") -> np.ndarray:
         """Return `X` as an array that this fitted model can use: features, finite values, range."""
         self._check_fitted()
@@ -281,6 +290,11 @@ class Estimator:
         if self.network_.architecture.likelihood == "bernoulli":
             check_unit_range(smallest, largest, self.offset_, self.scale_, name)
         return X
+
+    def examples(self, X: Any, name: str = "X", binarize: str | float | None = None) -> Examples:
+        """`X`, checked, in the model's units."""
+        self._check_complete()
+        return Examples(self.check(X, name), self.offset_, self.scale_, self.seed_, self.network_.kernels, binarize)
 
     def parameters(self) -> dict[str, np.ndarray]:
         """Name to array, in order of use. The arrays are views: writing into them changes the model."""
@@ -291,7 +305,7 @@ class Estimator:
 
     def save(self, path: Any) -> None:
         """Write the model to one `.npz`, atomically. Raises `FileAccessError`; what stood there is then unchanged."""
-        self._check_fitted()
+        self._check_complete()
         persistence.write_container(path, "model", *self._contents())
 
     def _contents(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -306,8 +320,7 @@ class Estimator:
             "metadata": self.metadata_,
         }
         arrays = {"scaling.offset": self.offset_, "scaling.scale": self.scale_, **self.parameters()}
-        if self.network_.complete:
-            arrays |= {f"history.{name}": values for name, values in self.history_.items()}
+        arrays |= {f"history.{name}": values for name, values in self.history_.items()}
         return header, arrays
 
     def save_checkpoint(self, path: Any) -> None:
@@ -364,15 +377,13 @@ class Estimator:
         header, arrays = persistence.read_container(path, kinds, wanted)
         try:
             if header["model"] != cls.NAME:
-                raise ModelFileError(f"{path}: holds a {header['model']!r} model; this is {cls.__name__}.load")
+                raise ValueError(f"it holds a {header['model']!r}")
             model = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in header["params"].items()})
             network = cls._network_from(header["architecture"], arrays, backend.select(device), decoder_only)
             model._adopt(network, arrays["scaling.offset"], arrays["scaling.scale"], np.uint64(header["seed"]))
             model.metadata_ = dict(header["metadata"])
             model._state = State(records=_records(arrays))
             model._state.epoch = len(model._state.records)
-        except ModelFileError:
-            raise
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             reason = " ".join(str(error).split())
             raise ModelFileError(f"{path}: its header does not describe a {cls.__name__} ({reason})") from None

@@ -12,7 +12,7 @@ import numpy as np
 from fastvae import backend
 from fastvae.data.minibatches import BATCH, Examples
 from fastvae.data.validation import as_examples, check_values
-from fastvae.errors import ModelFileError, NotFittedError, check_name
+from fastvae.errors import check_name
 from fastvae.kernels import philox
 from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.layers import MLP, Buffers, Dense
@@ -334,7 +334,7 @@ class VAE(Estimator):
         for name, shape in {**expected, **expected_scaling}.items():
             found = arrays[name].shape if name in arrays else "nothing"
             if found != shape:
-                raise ModelFileError(f"parameter {name!r} should have shape {shape}; the file has {found}")
+                raise ValueError(f"array {name!r} should have shape {shape}; the file has {found}")
         network = VAENetwork(built, chosen, decoder_only)
         for name in expected:
             network.parameters.value(name)[...] = arrays[name]
@@ -354,15 +354,9 @@ class VAE(Estimator):
             examples.fill(np.arange(start, stop), x, EVALUATION, start)
             yield start, stop, x, workspace
 
-    def _examples(self, X: Any) -> Examples:
-        self._check_fitted()
-        if not self.network_.complete:
-            raise NotFittedError("this VAE was loaded with decoder_only=True: it has no encoder; load it whole")
-        return Examples(self.check(X), self.offset_, self.scale_, self.seed_, self.network_.kernels)
-
     def encode(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return mu and logvar of q(z|x), each (N, Z) float32; logvar is limited to [-30, 20]."""
-        examples = self._examples(X)
+        examples = self.examples(X)
         mu, logvar = (np.empty((len(examples), self.network_.architecture.latent_dim), np.float32) for _ in range(2))
         for start, stop, x, w in self._batches(examples):
             self.network_.encode(x, w)
@@ -418,7 +412,7 @@ class VAE(Estimator):
         E_q[log p(x|z)] - KL[q(z|x) || p(z)] from one sample of z an example. The noise belongs to the model's seed and
         the row: the same call gives the same numbers, however many rows are computed at a time.
         """
-        return self.elbo_examples(self._examples(X))
+        return self.elbo_examples(self.examples(X))
 
     def elbo_examples(self, examples: Examples) -> np.ndarray:
         """`elbo` of examples that are in the model's units already."""
@@ -456,7 +450,7 @@ class VAE(Estimator):
         gradients
             Name to array, the loss differentiated by each of `parameters()`; copies.
         """
-        examples = self._examples(X)
+        examples = self.examples(X)
         x = np.empty(examples.X.shape, np.float32)
         examples.fill(np.arange(len(x)), x, EVALUATION, 0)
         if noise is not None:

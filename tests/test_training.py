@@ -1,0 +1,221 @@
+"""The loop: weighting, allocation, divergence, early stopping, interruption, and continuing bit for bit."""
+
+import math
+import os
+import signal
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from fastvae import VAE
+from fastvae.data.minibatches import Examples
+from fastvae.errors import DivergenceError
+from fastvae.kernels import cpu
+from fastvae.optimizers import Adam
+from fastvae.parameters import Parameters
+from fastvae.progress import InterruptibleObserver
+from fastvae.training import Batch, Observer, Schedule, State, train
+
+X = np.random.default_rng(0).random((70, 6)).astype(np.float32)
+SMALL = {"latent_dim": 2, "hidden": (8,), "batch_size": 16, "random_state": 0}
+
+
+class Recorder:
+    """A `Trainable` that knows no VAE: its loss is the mean of the rows' first values; it keeps what it was given."""
+
+    def __init__(self):
+        self.parameters = Parameters({"w": (3,)})
+        self.batches = []
+
+    def loss_and_gradients(self, batch: Batch):
+        self.batches.append((batch.step, batch.progress, batch.x.copy()))
+        return {"loss": float(batch.x[:, 0].astype(float).mean()), "part": 1.0}
+
+    def faults(self, batch: Batch):
+        return "layer 'w'"
+
+
+def recorded(count, size, epochs, **schedule):
+    rows = np.arange(count, dtype=np.float32)[:, None] * np.ones((1, 2), np.float32)
+    model, state = Recorder(), State()
+    examples = Examples(rows, np.zeros(2), np.ones(2), np.uint64(0), cpu)
+    train(model, examples, Adam(model.parameters, cpu), Schedule(epochs, size, **schedule), state, Observer())
+    return model, state
+
+
+@pytest.mark.parametrize(("count", "size"), [(10, 4), (8, 4), (5, 5), (7, 1), (129, 128)])
+def test_every_example_once_an_epoch_and_the_short_batch_weighs_by_its_rows(count, size):
+    model, state = recorded(count, size, 3)
+    steps = math.ceil(count / size)
+    assert [step for step, _, _ in model.batches] == list(range(1, 3 * steps + 1))
+    for epoch in range(3):
+        rows = np.concatenate([x[:, 0] for _, _, x in model.batches[epoch * steps : (epoch + 1) * steps]])
+        assert sorted(rows) == list(range(count))
+        assert state.records[epoch]["loss"] == pytest.approx((count - 1) / 2)  # not the mean of the batches' means
+    assert (state.epoch, state.position, state.step) == (3, 0, 3 * steps)
+
+
+def test_progress_is_in_epochs():
+    model, _ = recorded(8, 4, 2)
+    assert [p for _, p, _ in model.batches] == [0, 0.5, 1, 1.5]
+
+
+def test_epochs_are_shuffled_differently():
+    model, _ = recorded(64, 64, 2)
+    assert (model.batches[0][2] != model.batches[1][2]).any()
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_a_step_allocates_nothing(likelihood):
+    """Whole minibatches of MNIST's size, gathered, binarised, forward, backward and Adam with clipping."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (300, 784)).astype(np.uint8)
+    vae = VAE(scale=(0, 255), likelihood=likelihood, sigma="learned", clip_norm=1.0, random_state=0)
+    examples = vae.initialize(images, "dynamic" if likelihood == "bernoulli" else None)
+    network, optimizer = vae.network_, vae._make_optimizer()
+    network.allocate(128)
+    indices, x = np.empty(128, np.int64), np.empty((128, 784), np.float32)
+    batch = Batch(x, 0, 0.0)
+
+    def step(number):
+        batch.step = number
+        examples.order(0, 0, indices)
+        examples.fill(indices, x, number, 0)
+        network.loss_and_gradients(batch)
+        optimizer.step()
+
+    for number in (1, 2, 3):  # compiles
+        step(number)
+    tracemalloc.start()
+    try:
+        step(4)
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        for number in range(5, 105):
+            step(number)
+        after, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    smallest_buffer = 128 * 4  # bytes: the KL of a batch
+    assert peak - before < 4 * smallest_buffer  # the interpreter's own small objects, no array of a batch
+    assert after - before < smallest_buffer  # and nothing stays
+
+
+# ---- divergence -------------------------------------------------------------------------------------------------
+
+
+def test_a_diverging_run_stops_and_names_the_place():
+    big = X * 1e3
+    with pytest.raises(DivergenceError, match=r"epoch \d+, step \d+: .*(nll|kl).* = (nan|inf).*layer '.*'.*Try") as info:
+        VAE(**SMALL, likelihood="gaussian", sigma=1e-3, learning_rate=1e4, epochs=50).fit(big)
+    assert "\n" not in str(info.value)
+
+
+def test_divergence_names_the_layer_whose_parameter_is_not_finite():
+    vae = VAE(**SMALL, epochs=1)
+    vae.fit(X)
+    vae.parameters()["decoder.0.weight"][0, 0] = np.nan
+    with pytest.raises(DivergenceError, match=r"epoch 2, step 6: nll = nan; layer 'decoder.0' has a weight"):
+        vae.partial_fit(X)
+
+
+def test_divergence_in_the_last_step_of_an_epoch_is_seen(monkeypatch):
+    vae = VAE(**SMALL, epochs=1)
+    original, calls = Adam.step, []
+
+    def last_step_overflows(self):
+        original(self)
+        calls.append(1)
+        if len(calls) == 5:
+            self._parameters.values[0] = np.inf
+
+    monkeypatch.setattr(Adam, "step", last_step_overflows)
+    with pytest.raises(DivergenceError, match=r"layer 'encoder.0' has a weight that is not finite"):
+        vae.fit(X)
+
+
+# ---- early stopping ---------------------------------------------------------------------------------------------
+
+
+def test_early_stopping_returns_to_the_best_epoch():
+    rng = np.random.default_rng(1)
+    noise = rng.random((40, 30)).astype(np.float32)  # nothing to learn: overfits at once
+    vae = VAE(2, (200,), epochs=400, batch_size=40, learning_rate=1e-2, random_state=0)
+    vae.fit(noise, heldout=rng.random((40, 30)), patience=3)
+    elbo = vae.history_["heldout_elbo"]
+    assert len(elbo) < 400
+    assert len(elbo) - 1 - np.argmax(elbo) == 3
+    best = VAE(**vae.get_params() | {"epochs": int(np.argmax(elbo)) + 1}).fit(noise)
+    assert (vae.network_.parameters.values == best.network_.parameters.values).all()
+
+
+def test_patience_needs_heldout_data():
+    with pytest.raises(ValueError, match="patience=3 needs held-out data"):
+        VAE(**SMALL).fit(X, patience=3)
+
+
+# ---- interruption and continuing --------------------------------------------------------------------------------
+
+
+class StopAfter(Observer):
+    """Asks to stop after so many steps."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    def stepped(self, state, examples):
+        self.left -= 1
+
+    def stop_requested(self):
+        return self.left <= 0
+
+
+@pytest.mark.parametrize("steps", [1, 4, 5, 6, 13])  # within an epoch, at its last step, at its end
+def test_a_run_continued_from_a_checkpoint_ends_bit_identical(tmp_path, steps):
+    whole = VAE(**SMALL, epochs=3, clip_norm=0.5, kl_warmup_epochs=2)
+    whole.fit_examples(whole.initialize(X, "dynamic"), 3, 16, whole.examples(X[:9]), 2, Observer())
+
+    part = VAE(**whole.get_params())
+    part.fit_examples(part.initialize(X, "dynamic"), 3, 16, part.examples(X[:9]), 2, StopAfter(steps))
+    assert part._state.step == steps
+    part.save_checkpoint(tmp_path / "checkpoint.npz")
+    rest = VAE.load_checkpoint(tmp_path / "checkpoint.npz")
+    rest.fit_examples(rest.examples(X, binarize="dynamic"), 3, 16, rest.examples(X[:9]), 2, Observer())
+
+    assert (rest.network_.parameters.values == whole.network_.parameters.values).all()
+    assert (rest._optimizer.first_moment == whole._optimizer.first_moment).all()
+    assert (rest._optimizer.second_moment == whole._optimizer.second_moment).all()
+    for name in ("epoch", "loss", "nll", "kl", "heldout_elbo"):
+        assert (rest.history_[name] == whole.history_[name]).all()
+    assert (rest._state.best_values == whole._state.best_values).all()
+
+
+def test_ctrl_c_finishes_the_step_and_leaves_a_usable_model(monkeypatch):
+    original = InterruptibleObserver.stepped
+
+    def interrupt(self, state, examples):
+        if state.step == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+        original(self, state, examples)
+
+    monkeypatch.setattr(InterruptibleObserver, "stepped", interrupt)
+    before = signal.getsignal(signal.SIGINT)
+    vae = VAE(**SMALL, epochs=100)
+    with pytest.raises(KeyboardInterrupt, match="keeps what it has learned"):
+        vae.fit(X)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert 7 <= vae._state.step <= 8
+    assert np.isfinite(vae.elbo(X)).all()
+    assert len(vae.history_["loss"]) == 1
+
+
+def test_a_handler_that_somebody_else_has_set_is_left_alone():
+    calls = []
+    previous = signal.signal(signal.SIGINT, lambda *_: calls.append(1))
+    try:
+        VAE(**SMALL, epochs=1).fit(X)
+        os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert calls == [1]

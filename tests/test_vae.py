@@ -1,0 +1,370 @@
+"""The estimator: gradients of the whole model, shapes and units, scikit-learn's conventions, determinism."""
+
+import inspect
+import threading
+
+import numpy as np
+import pytest
+import reference
+
+from fastvae import VAE
+from fastvae.errors import NotFittedError
+from fastvae.kernels.formulas import ACTIVATIONS
+
+RNG = np.random.default_rng(20)
+PIXELS = RNG.random((60, 12)).astype(np.float32)
+TABLE = RNG.normal(size=(60, 12)).astype(np.float32) + np.float32(1)
+
+
+def small(likelihood="bernoulli", **settings):
+    defaults = {"latent_dim": 3, "hidden": (9, 7), "epochs": 2, "batch_size": 16, "random_state": 1}
+    return VAE(likelihood=likelihood, **(defaults | settings))
+
+
+def data(likelihood):
+    return PIXELS if likelihood == "bernoulli" else TABLE
+
+
+# ---- gradients of the whole model -------------------------------------------------------------------------------
+
+
+def prepared(likelihood, activation, hidden=(9, 7), decoder_hidden=None):
+    vae = small(likelihood, activation=activation, hidden=hidden, decoder_hidden=decoder_hidden, sigma=0.7, beta=1.3)
+    vae.initialize(data(likelihood))
+    rng = np.random.default_rng(3)
+    for values in vae.parameters().values():  # biases too: a missing one must show
+        values += 0.1 * rng.normal(size=values.shape).astype(np.float32)
+    return vae, data(likelihood)[:17], rng.normal(size=(17, 3)).astype(np.float32)
+
+
+def distance(ours, theirs):
+    """Largest over the parameters of |difference| / |gradient|, Euclidean norms."""
+    assert list(ours) == list(theirs)
+    return max(
+        np.linalg.norm(ours[n].astype(float) - theirs[n]) / (np.linalg.norm(theirs[n]) + 1e-30) for n in ours
+    )
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_gradients_agree_with_the_reference(likelihood, activation):
+    vae, X, noise = prepared(likelihood, activation)
+    loss, parts, gradients = vae.loss_and_gradients(X, noise)
+    params = {n: v.astype(float) for n, v in vae.parameters().items()}
+    expected_loss, expected_parts, expected = reference.vae_loss_and_gradients(
+        params, X.astype(float), noise.astype(float), activation, likelihood, 0.7, 1.3
+    )
+    assert loss == pytest.approx(expected_loss, rel=1e-6)
+    assert parts == pytest.approx(expected_parts, rel=1e-6)
+    assert distance(gradients, expected) < 1e-5
+
+
+@pytest.mark.parametrize("hidden", [(), (5,), (9, 7)])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_gradients_agree_with_torch(likelihood, activation, hidden):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'fastvae-engine[bench]'")
+    vae, X, noise = prepared(likelihood, activation, hidden, decoder_hidden=(6,))
+    p = {n: torch.tensor(v, requires_grad=True) for n, v in vae.parameters().items()}
+    functions = {
+        "identity": lambda a: a, "relu": torch.relu, "leaky_relu": torch.nn.LeakyReLU(0.01), "tanh": torch.tanh,
+        "sigmoid": torch.sigmoid, "softplus": torch.nn.Softplus(), "silu": torch.nn.SiLU(),
+    }
+    x, h = torch.tensor(X), torch.tensor(X)
+    for i in range(len(hidden)):
+        h = functions[activation](h @ p[f"encoder.{i}.weight"] + p[f"encoder.{i}.bias"])
+    mu, logvar = (h @ p[f"{n}.weight"] + p[f"{n}.bias"] for n in ("mu", "logvar"))
+    z = mu + torch.exp(logvar / 2) * torch.tensor(noise)
+    a = functions[activation](z @ p["decoder.0.weight"] + p["decoder.0.bias"])
+    a = a @ p["decoder.1.weight"] + p["decoder.1.bias"]
+    if likelihood == "bernoulli":
+        nll = torch.nn.functional.binary_cross_entropy_with_logits(a, x, reduction="none").sum(1)
+    else:
+        nll = -torch.distributions.Normal(a, 0.7).log_prob(x).sum(1)
+    kl = 0.5 * (logvar.exp() + mu**2 - 1 - logvar).sum(1)
+    (nll.mean() + 1.3 * kl.mean()).backward()
+    loss, parts, gradients = vae.loss_and_gradients(X, noise)
+    assert loss == pytest.approx((nll.mean() + 1.3 * kl.mean()).item(), rel=1e-6)
+    assert parts == pytest.approx({"nll": nll.mean().item(), "kl": kl.mean().item()}, rel=1e-6)
+    assert distance(gradients, {n: t.grad.numpy() for n, t in p.items()}) < 1e-5
+
+
+def test_gradient_of_a_learned_sigma_by_central_differences():
+    vae = small("gaussian", sigma="learned").fit(TABLE)
+    noise = RNG.normal(size=(60, 3))
+    parameter = vae.parameters()["log_sigma"]
+    gradient = vae.loss_and_gradients(TABLE, noise)[2]["log_sigma"][0]
+    parameter += np.float32(0.25)
+    above = vae.loss_and_gradients(TABLE, noise)[0]
+    parameter -= np.float32(0.5)
+    below = vae.loss_and_gradients(TABLE, noise)[0]
+    assert gradient == pytest.approx((above - below) / 0.5, rel=0.1)
+    parameter += np.float32(0.25)
+
+
+def test_a_learned_sigma_finds_the_noise_of_the_data():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2000, 1)) @ rng.normal(size=(1, 20)) + 0.3 * rng.normal(size=(2000, 20))
+    vae = VAE(1, (), likelihood="gaussian", sigma="learned", epochs=60, learning_rate=1e-2, random_state=0).fit(X)
+    assert vae.network_.likelihood.sigma == pytest.approx(0.3, rel=0.05)
+
+
+def test_kl_warmup_reaches_beta():
+    vae = small(beta=2.0, kl_warmup_epochs=4)
+    vae.initialize(PIXELS)
+    assert [vae.network_.kl_weight(e) for e in (0, 1, 2, 4, 9)] == [0, 0.5, 1, 2, 2]
+    assert vae.fit(PIXELS).history_["loss"][0] < (vae.history_["nll"] + 2 * vae.history_["kl"])[0]
+
+
+# ---- shapes, units, equalities ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hidden", [(), (8,), (9, 7)])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_shapes_and_dtypes(likelihood, hidden):
+    X = data(likelihood)
+    vae = small(likelihood, hidden=hidden).fit(X)
+    mu, logvar = vae.encode(X)
+    assert mu.shape == logvar.shape == (60, 3)
+    assert (vae.transform(X) == mu).all()
+    assert vae.decode(mu).shape == vae.inverse_transform(mu).shape == vae.reconstruct(X).shape == (60, 12)
+    assert (vae.reconstruct(X) == vae.decode(mu)).all()
+    assert vae.sample(5).shape == (5, 12)
+    assert {a.dtype for a in (mu, logvar, vae.decode(mu), vae.sample(2))} == {np.dtype("float32")}
+    elbo = vae.elbo(X)
+    assert elbo.shape == (60,)
+    assert (vae.score_samples(X) == elbo).all()
+    assert vae.score(X) == elbo.mean()
+    assert (small(likelihood, hidden=hidden).fit_transform(X) == mu).all()
+
+
+def test_parameters_come_in_order_of_use_and_are_views():
+    vae = small(decoder_hidden=(5,)).fit(PIXELS)
+    names = [f"{layer}.{kind}" for layer in ("encoder.0", "encoder.1", "mu", "logvar", "decoder.0", "decoder.1")
+             for kind in ("weight", "bias")]
+    assert list(vae.parameters()) == names
+    assert vae.parameters()["mu.weight"].shape == (7, 3)
+    before = vae.transform(PIXELS)
+    vae.parameters()["mu.bias"][:] += 1
+    np.testing.assert_allclose(vae.transform(PIXELS), before + 1, rtol=1e-5)
+
+
+def test_first_output_is_the_mean_of_the_data():
+    vae = small(hidden=())
+    vae.initialize(PIXELS)
+    vae.parameters()["decoder.0.weight"][:] = 0
+    np.testing.assert_allclose(vae.decode(np.zeros((1, 3)))[0], PIXELS.mean(0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [None, "standard", "minmax", (-20, 30)])
+def test_scaling_is_undone_and_densities_stay_in_the_users_units(scale):
+    columns = np.array([1, 100, 0.01, 1, 1, 1, 1, 1, 1, 1, 1, 5])
+    X = TABLE * columns
+    vae = small("gaussian", scale=scale, sigma=0.5).fit(X)
+    sigma = 0.5 * vae.scale_
+    mu, logvar = vae.encode(X)
+    noise = reference.normals(int(vae.seed_), 0, 0, 0, (60, 3))
+    xhat = vae.decode(mu + np.exp(logvar / 2) * noise)
+    log_density = (-0.5 * ((X - xhat) / sigma) ** 2 - np.log(sigma) - 0.5 * np.log(2 * np.pi)).sum(1)
+    kl = 0.5 * (np.exp(logvar) + mu**2 - 1 - logvar).sum(1)
+    np.testing.assert_allclose(vae.elbo(X), log_density - kl, rtol=2e-5)
+
+
+def test_scaling_before_is_the_same_as_scaling_inside():
+    inside = small("gaussian", scale=(-20, 30)).fit(TABLE)
+    outside = small("gaussian").fit(((TABLE.astype(float) + 20) / 50).astype(np.float32))
+    for name, values in inside.parameters().items():
+        np.testing.assert_allclose(values, outside.parameters()[name], rtol=2e-3, atol=2e-5)
+
+
+def test_elbo_does_not_depend_on_how_many_rows_are_computed_at_a_time(monkeypatch):
+    from fastvae.models import vae as module
+
+    X = np.tile(PIXELS, (20, 1))
+    vae = small().fit(PIXELS)
+    whole = vae.elbo(X)
+    monkeypatch.setattr(module, "BATCH", 7)
+    np.testing.assert_allclose(vae.elbo(X), whole, rtol=1e-6)
+    np.testing.assert_allclose(vae.transform(X[:1]), vae.transform(X)[:1], rtol=1e-5, atol=1e-6)
+
+
+def test_samples_go_on_and_can_be_repeated():
+    vae = small().fit(PIXELS)
+    first, second = vae.sample(4), vae.sample(4)
+    assert (first != second).any()
+    assert (vae.sample(4, random_state=5) == vae.sample(4, random_state=5)).all()
+    assert (small().fit(PIXELS).sample(4) == first).all()
+    assert (vae.sample(6, random_state=5)[:4] == vae.sample(4, random_state=5)).all()
+
+
+def test_threads_may_use_one_model_at_once():
+    vae = small().fit(PIXELS)
+    X = np.tile(PIXELS, (30, 1))
+    expected, results = vae.elbo(X), {}
+    threads = [threading.Thread(target=lambda i=i: results.update({i: vae.elbo(X)})) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 6
+    assert all((r == expected).all() for r in results.values())
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "uint8", "int32", "bool", ">f4", ">i2", "longdouble"])
+def test_every_real_dtype_gives_the_same_model(dtype):
+    X = (PIXELS > 0.5).astype(np.float32)
+    expected = small().fit(X)
+    vae = small().fit(X.astype(dtype))
+    for name, values in vae.parameters().items():
+        assert (values == expected.parameters()[name]).all()
+    assert (vae.elbo(X.astype(dtype)) == expected.elbo(X)).all()
+
+
+def test_lists_noncontiguous_and_read_only_arrays():
+    expected = small().fit(PIXELS).transform(PIXELS)
+    wide = np.empty((60, 24), np.float32)
+    wide[:, ::2] = PIXELS
+    frozen = PIXELS.copy()
+    frozen.setflags(write=False)
+    for X in (PIXELS.tolist(), wide[:, ::2], np.asfortranarray(PIXELS), frozen):
+        np.testing.assert_allclose(small().fit(X).transform(X), expected, rtol=1e-6, atol=1e-7)
+
+
+def test_input_is_never_changed():
+    X, copy = PIXELS.copy(), PIXELS.copy()
+    vae = small(scale="minmax").fit(X)
+    vae.elbo(X), vae.reconstruct(X), vae.loss_and_gradients(X)
+    assert (copy == X).all()
+
+
+# ---- determinism ------------------------------------------------------------------------------------------------
+
+
+def bits(vae):
+    return b"".join(v.tobytes() for v in vae.parameters().values())
+
+
+def test_same_seed_same_bits_and_another_seed_others():
+    assert bits(small().fit(PIXELS)) == bits(small().fit(PIXELS))
+    assert bits(small().fit(PIXELS)) != bits(small(random_state=2).fit(PIXELS))
+
+
+def test_global_random_state_is_neither_read_nor_changed():
+    np.random.seed(0)
+    state = np.random.get_state()[1].copy()
+    first = bits(small().fit(PIXELS))
+    assert (np.random.get_state()[1] == state).all()
+    np.random.seed(1)
+    assert bits(small().fit(PIXELS)) == first
+
+
+def test_a_generator_as_random_state():
+    first = small(random_state=np.random.default_rng(0)).fit(PIXELS)
+    assert bits(first) == bits(small(random_state=np.random.default_rng(0)).fit(PIXELS))
+    assert bits(first) == bits(small(random_state=int(first.seed_)).fit(PIXELS))
+    assert bits(small(random_state=None).fit(PIXELS)) != bits(small(random_state=None).fit(PIXELS))
+
+
+# ---- scikit-learn's conventions ---------------------------------------------------------------------------------
+
+
+def test_constructor_stores_and_does_nothing_else():
+    values = {n: object() for n in inspect.signature(VAE).parameters}
+    vae = VAE(**values)
+    assert all(getattr(vae, n) is v for n, v in values.items())
+    assert vars(vae) == values
+
+
+def test_get_and_set_params():
+    vae = small()
+    assert vae.get_params()["latent_dim"] == 3
+    assert vae.set_params(latent_dim=4, beta=2.0) is vae
+    assert (vae.latent_dim, vae.beta) == (4, 2.0)
+    with pytest.raises(ValueError, match="parameter='latentdim' is not known: did you mean 'latent_dim'"):
+        vae.set_params(latentdim=3)
+    assert repr(VAE(latent_dim=3)) == "VAE(latent_dim=3)"
+    assert VAE(**vae.get_params()).get_params() == vae.get_params()
+
+
+def test_fit_returns_self_and_learned_attributes_end_in_an_underscore():
+    vae = small()
+    assert vae.fit(PIXELS) is vae
+    assert vae.n_features_in_ == 12
+    assert {"history_", "seed_", "scale_", "offset_"} <= set(dir(vae))
+    assert [len(v) for v in vae.history_.values()] == [2] * 7
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda v: v.transform(PIXELS), lambda v: v.encode(PIXELS), lambda v: v.decode(np.zeros((1, 3))),
+        lambda v: v.sample(1), lambda v: v.elbo(PIXELS), lambda v: v.score(PIXELS), lambda v: v.reconstruct(PIXELS),
+        lambda v: v.save("never-written.npz"), lambda v: v.parameters(), lambda v: v.history_,
+        lambda v: v.loss_and_gradients(PIXELS),
+    ],
+)
+def test_unfitted_use_is_an_error(use):
+    with pytest.raises(NotFittedError, match="VAE is not fitted: call fit first"):
+        use(VAE())
+
+
+def test_partial_fit_goes_on_and_fit_starts_anew():
+    vae = small()
+    assert vae.partial_fit(PIXELS) is vae
+    first = bits(vae)
+    vae.partial_fit(PIXELS[:10])  # fewer than a batch
+    assert bits(vae) != first
+    assert len(vae.history_["loss"]) == 2
+    once = small(epochs=1).fit(PIXELS)
+    assert bits(once) == first  # the same pass
+    assert bits(vae.set_params(epochs=1).fit(PIXELS)) == first
+    vae.fit(PIXELS[:, :5])
+    assert vae.n_features_in_ == 5
+
+
+def test_works_inside_scikit_learn():
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    from sklearn.base import clone
+    from sklearn.model_selection import GridSearchCV, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    vae = small("gaussian", epochs=1)
+    assert clone(vae).get_params() == vae.get_params()
+    assert make_pipeline(StandardScaler(), vae).fit(TABLE).transform(TABLE).shape == (60, 3)
+    assert cross_val_score(vae, TABLE, cv=2).shape == (2,)
+    search = GridSearchCV(vae, {"latent_dim": [1, 2]}, cv=2).fit(TABLE)
+    assert search.best_params_["latent_dim"] in (1, 2)
+
+
+# ---- files ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_save_and_load_give_the_same_model(tmp_path, likelihood):
+    X = data(likelihood)
+    vae = small(likelihood, scale="minmax", sigma="learned").fit(X, heldout=X[:20])
+    vae.save(tmp_path / "model.npz")
+    loaded = VAE.load(tmp_path / "model.npz")
+    assert bits(loaded) == bits(vae)
+    assert loaded.get_params() == vae.get_params()
+    assert (loaded.elbo(X) == vae.elbo(X)).all()
+    assert (loaded.sample(3) == small(likelihood, scale="minmax", sigma="learned").fit(X).sample(3)).all()
+    for name, values in vae.history_.items():
+        np.testing.assert_array_equal(loaded.history_[name], values)
+    loaded.partial_fit(X)
+    loaded.save(tmp_path / "again.npz")
+
+
+def test_the_decoder_alone_samples_the_same_and_has_no_encoder(tmp_path):
+    vae = small(scale=(-1, 2)).fit(PIXELS)
+    vae.save(tmp_path / "model.npz")
+    decoder = VAE.load(tmp_path / "model.npz", decoder_only=True)
+    assert all(name.startswith("decoder.") for name in decoder.parameters())
+    assert (decoder.sample(5) == vae.sample(5)).all()
+    assert (decoder.decode(np.ones((2, 3))) == vae.decode(np.ones((2, 3)))).all()
+    for use in (decoder.transform, decoder.elbo, decoder.loss_and_gradients, decoder.partial_fit, decoder.reconstruct):
+        with pytest.raises(NotFittedError, match="decoder_only=True"):
+            use(PIXELS)
+    with pytest.raises(NotFittedError, match="decoder_only=True"):
+        decoder.save(tmp_path / "half.npz")
