@@ -9,10 +9,10 @@ import sys
 
 import numpy as np
 
+from fastvae.atomic import atomic_file
 from fastvae.command_line import Parser, one_of, run, say
 from fastvae.data import datasets
 from fastvae.models.vae import VAE
-from fastvae.persistence import atomic_file
 from fastvae.sample import model_path
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fastvae.atomic import atomic_file
 from fastvae.models.vae import VAE
-from fastvae.persistence import atomic_file
 
 GRID = 8  # images a side
 LARGEST_SCATTER = 5000

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from fastvae.atomic import atomic_file, remove_partials
 from fastvae.errors import DataFileError, FileAccessError
 from fastvae.models.base import Estimator
-from fastvae.persistence import atomic_file, remove_partials
 from fastvae.progress import ProgressObserver
 from fastvae.training import Schedule, State
 

@@ -9,9 +9,9 @@ import sys
 
 import numpy as np
 
+from fastvae.atomic import atomic_file
 from fastvae.command_line import Parser, run, say
 from fastvae.models.vae import VAE
-from fastvae.persistence import atomic_file
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -22,6 +22,7 @@ from fastvae.data.minibatches import Examples
 from fastvae.data.validation import check_values
 from fastvae.errors import DivergenceError
 from fastvae.kernels.formulas import ACTIVATIONS
+from fastvae.models.base import seed_from
 from fastvae.models.vae import VAE
 from fastvae.runs import RunFolder, RunObserver, fingerprint, finite_or_none
 from fastvae.version import VERSION
@@ -101,11 +102,16 @@ def _train(arguments: argparse.Namespace, words: list[str]) -> int:
     data = datasets.load(options.data, options.array, options.labels)
     X, labels, heldout, heldout_labels = split(data, options.heldout, options.seed)
 
+    if options.early_stopping is not None and heldout is None:
+        raise ValueError("--early-stopping needs held-out data: give --heldout")
     if config and folder.checkpoint.exists():
         model, examples = _continued(folder, options, X)
+        summary = f"continuing {folder.path} after {model._state.step} steps, in epoch {model._state.epoch + 1}"
     else:
         model, examples = _started(options, data, X)
+        summary = _summary(model, data, X)
     folder.create()
+    say(summary)
     chosen = model.get_params()
     kept = {k: v for k, v in vars(options).items() if k not in NOT_PART_OF_THE_RUN}
     folder.write_config({"options": kept, "chosen": chosen, "fastvae": VERSION, "numpy": np.__version__,
@@ -113,8 +119,6 @@ def _train(arguments: argparse.Namespace, words: list[str]) -> int:
     held = None
     if heldout is not None:
         held = model.examples(heldout, "the held-out data", options.binarize)
-    if options.early_stopping is not None and held is None:
-        raise ValueError("--early-stopping needs held-out data: give --heldout")
     return _run(folder, options, model, examples, held, data, labels, heldout_labels)
 
 
@@ -176,7 +180,7 @@ def split(
     from fastvae.kernels import cpu
 
     order = np.empty(len(data.X), np.int64)
-    cpu.shuffled_indices(np.uint64(seed), 2**32 - 1, len(order), 0, order)  # an epoch that no training reaches
+    cpu.shuffled_indices(seed_from(seed), 2**32 - 1, len(order), 0, order)  # an epoch that no training reaches
     rows, held_rows = np.sort(order[count:]), np.sort(order[:count])
     labels = (None, None) if data.labels is None else (data.labels[rows], data.labels[held_rows])
     return data.X[rows], labels[0], data.X[held_rows], labels[1]
@@ -215,11 +219,15 @@ def _started(options: argparse.Namespace, data: DataSet, X: np.ndarray) -> tuple
         "binarize": options.binarize,
         "fingerprint": fingerprint(X),
     }
+    return model, examples
+
+
+def _summary(model: VAE, data: DataSet, X: np.ndarray) -> str:
     how = {None: "as they are", "standard": "each column to mean 0, deviation 1", "minmax": "each column to [0, 1]"}
+    scale = model.scale
     scaled = f"{scale[0]:g} ... {scale[1]:g} to [0, 1]" if isinstance(scale, tuple) else how[scale]
     sizes = f"{len(X):,} examples of {X.shape[1]} values"
-    say(f"{data.name}: {sizes}; scaling: {scaled}; likelihood: {likelihood}; seed {options.seed}")
-    return model, examples
+    return f"{data.name}: {sizes}; scaling: {scaled}; likelihood: {model.likelihood}; seed {model.random_state}"
 
 
 def _scale(asked: str, likelihood: str, data: DataSet, X: np.ndarray) -> Any:
@@ -246,7 +254,6 @@ def _continued(folder: RunFolder, options: argparse.Namespace, X: np.ndarray) ->
         raise ValueError(f"--resume: the data are not those that the run in {folder.path} was started with")
     if options.epochs is not None:
         model.epochs = options.epochs
-    say(f"continuing {folder.path} after {model._state.step} steps, in epoch {model._state.epoch + 1}")
     examples = Examples(X, model.offset_, model.scale_, model.seed_, model.network_.kernels, options.binarize)
     return model, examples
 

@@ -212,12 +212,12 @@ def load(
         from fastvae.data.idx import load_idx
 
         return load_idx(path)
-    from fastvae.data import tables
+    from fastvae.data import arrays, tables
 
     if kind == "npy":
-        return tables.load_npy(path)
+        return arrays.load_npy(path)
     if kind == "npz":
-        return tables.load_npz(path, array, None if labels is None else str(labels))
+        return arrays.load_npz(path, array, None if labels is None else str(labels))
     return tables.load_text(path, labels)
 
 

@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastvae.data.arrays import npz_array, npz_headers
 from fastvae.data.datasets import DataSet, access
 from fastvae.data.idx import idx_header, read_idx
-from fastvae.data.tables import npz_array, npz_headers
 from fastvae.errors import DataFileError, FileAccessError
 from fastvae.version import VERSION
 

@@ -242,6 +242,7 @@ class Estimator:
         The loop behind `fit`, for callers with a source, held-out examples and an observer of their own.
         """
         self._optimizer = self._optimizer or self._make_optimizer()
+        self._optimizer.learning_rate, self._optimizer.clip_norm = self.learning_rate, self.clip_norm
         self.network_.allocate(batch_size)
         elbo = (lambda: float(self.elbo_examples(heldout).mean())) if heldout is not None else None
         schedule = Schedule(epochs, batch_size, patience)

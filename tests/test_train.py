@@ -1,0 +1,355 @@
+"""The training command: what it leaves, what it says, how it continues, and how it refuses."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from fastvae import VAE, train
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SMALL = ["--hidden", "16", "--latent-dim", "3", "--epochs", "3"]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def command(*words, module="train", **options):
+    """Run a command in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+    return subprocess.run(
+        [sys.executable, "-m", f"fastvae.{module}", *map(str, words)],
+        capture_output=True, text=True, env=environment, timeout=300, check=False, **options,
+    )
+
+
+def metrics(folder):
+    return [json.loads(line) for line in pathlib.Path(folder, "metrics.jsonl").read_text().splitlines()]
+
+
+def parameters(folder):
+    return VAE.load(pathlib.Path(folder, "model.npz")).network_.parameters.values
+
+
+# ---- what it leaves ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_folder_and_one_line_of_json():
+    result = command(*SMALL, "--json")
+    assert result.returncode == 0, result.stderr
+    figures = json.loads(result.stdout)
+    assert result.stdout.count("\n") == 1
+    assert set(figures) == {"epoch", "loss", "nll", "kl", "heldout_elbo", "images_per_second", "seconds", "out"}
+    folder = pathlib.Path("runs/digits")
+    names = {p.name for p in folder.iterdir()}
+    assert {"model.npz", "checkpoint.npz", "config.json", "metrics.jsonl"} <= names
+    records = metrics(folder)
+    assert [r["epoch"] for r in records] == [1, 2, 3]
+    assert all(set(r) == set(figures) - {"out"} for r in records)
+    assert records[-1]["loss"] == figures["loss"]
+    assert records[-1]["loss"] < records[0]["loss"]
+    assert records[-1]["loss"] == pytest.approx(records[-1]["nll"] + records[-1]["kl"])
+    config = json.loads((folder / "config.json").read_text())
+    assert config["options"]["latent_dim"] == 3
+    assert config["chosen"]["scale"] == [0.0, 16.0]
+    assert config["chosen"]["likelihood"] == "bernoulli"
+    assert "epoch 3/3" in result.stderr
+    assert "0 s left" in result.stderr
+
+
+def test_pictures(tmp_path):
+    pytest.importorskip("matplotlib", reason="pictures need matplotlib: pip install 'fastvae-engine[plot]'")
+    for data, words in (("digits", []), ("table.csv", ["--likelihood", "gaussian"])):
+        table = np.random.default_rng(0).normal(size=(80, 6))
+        np.savetxt("table.csv", table, delimiter=",", header="a,b,c,d,e,f", comments="")
+        assert train.main(["--data", data, "--out", data + "-run", *SMALL, *words, "--quiet"]) == 0
+        for name in ("history", "samples", "reconstructions", "latent"):
+            png = pathlib.Path(data + "-run", name + ".png").read_bytes()
+            assert png.startswith(b"\x89PNG")
+            assert len(png) > 5000
+
+
+def test_without_matplotlib_it_works_and_says_how_to_get_pictures(tmp_path):
+    (tmp_path / "matplotlib.py").write_text("raise ImportError('none here')")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    result = subprocess.run(
+        [sys.executable, "-m", "fastvae.train", *SMALL, "--quiet"], capture_output=True, text=True, env=environment,
+        check=False,
+    )
+    assert result.returncode == 0
+    assert "pip install 'fastvae-engine[plot]'" in result.stderr
+    assert not list(pathlib.Path("runs/digits").glob("*.png"))
+    assert pathlib.Path("runs/digits/model.npz").exists()
+
+
+def test_a_second_run_takes_the_next_name_and_a_taken_folder_is_refused(capsys):
+    for _ in range(2):
+        assert train.main([*SMALL, "--quiet"]) == 0
+    assert sorted(p.name for p in pathlib.Path("runs").iterdir()) == ["digits", "digits-2"]
+    before = pathlib.Path("runs/digits/model.npz").read_bytes()
+    capsys.readouterr()
+    assert train.main([*SMALL, "--out", "runs/digits"]) == 2
+    assert "holds a run already; add --resume" in capsys.readouterr().err
+    assert pathlib.Path("runs/digits/model.npz").read_bytes() == before
+
+
+@pytest.mark.parametrize("binarize", ["none", "dynamic", "0.5"])
+def test_binarisation(binarize):
+    assert train.main([*SMALL, "--binarize", binarize, "--out", "run", "--quiet"]) == 0
+    assert np.isfinite(metrics("run")[-1]["heldout_elbo"])
+
+
+def test_choices_follow_the_data(capsys):
+    rng = np.random.default_rng(0)
+    np.save("images.npy", rng.integers(0, 256, (50, 5, 4)).astype(np.uint8))
+    np.save("float-images.npy", rng.normal(size=(50, 5, 4)))
+    np.save("table.npy", rng.normal(size=(50, 7)))
+    np.save("unit.npy", rng.random((50, 7)))
+    cases = {
+        "images.npy": ([], "0 ... 255 to [0, 1]; likelihood: bernoulli"),
+        "table.npy": ([], "each column to mean 0, deviation 1; likelihood: gaussian"),
+        "unit.npy": (["--likelihood", "bernoulli"], "as they are; likelihood: bernoulli"),
+        "float-images.npy": (["--likelihood", "gaussian"], "to [0, 1]; likelihood: gaussian"),
+    }
+    for name, (words, said) in cases.items():
+        assert train.main(["--data", name, *SMALL, *words, "--quiet"]) == 0
+        assert said in capsys.readouterr().err
+
+
+def test_heldout_rows_are_drawn_once_and_kept_out():
+    from fastvae.data import datasets
+
+    data = datasets.load("digits")
+    X, labels, held, held_labels = train.split(data, 0.25, 3)
+    assert (len(X), len(held)) == (1348, 449)
+    assert (len(labels), len(held_labels)) == (1348, 449)
+    both = np.concatenate([X, held])
+    order = np.lexsort(both.T)
+    np.testing.assert_array_equal(both[order], data.X[np.lexsort(data.X.T)])
+    assert (train.split(data, 0.25, 3)[2] == held).all()
+    assert (train.split(data, 0.25, 4)[2] != held).any()
+    assert train.split(data, 0.0, 3)[2] is None
+
+
+def test_early_stopping_keeps_the_best():
+    np.save("noise.npy", np.random.default_rng(0).random((60, 30)))
+    words = ["--data", "noise.npy", "--likelihood", "bernoulli", "--hidden", "200", "--latent-dim", "3"]
+    assert train.main([*words, "--epochs", "500", "--early-stopping", "3", "--out", "run", "--quiet"]) == 0
+    elbo = [r["heldout_elbo"] for r in metrics("run")]
+    assert len(elbo) < 500
+    best = int(np.argmax(elbo)) + 1
+    assert train.main([*words, "--epochs", str(best), "--out", "best", "--quiet"]) == 0
+    assert (parameters("run") == parameters("best")).all()
+
+
+# ---- reproducible -----------------------------------------------------------------------------------------------
+
+
+def test_two_processes_give_the_same_files():
+    for name in ("a", "b"):
+        assert command(*SMALL, "--out", name).returncode == 0
+    assert pathlib.Path("a/model.npz").read_bytes() != b""
+    assert (parameters("a") == parameters("b")).all()
+    assert command(*SMALL, "--out", "c", "--seed", "1").returncode == 0
+    assert (parameters("a") != parameters("c")).any()
+
+
+def test_resuming_with_more_epochs_is_the_same_as_asking_for_them_at_once():
+    assert train.main([*SMALL, "--out", "a", "--quiet"]) == 0
+    assert train.main(["--resume", "--out", "a", "--epochs", "5", "--quiet"]) == 0
+    assert train.main([*SMALL[:-1], "5", "--out", "b", "--quiet"]) == 0
+    assert (parameters("a") == parameters("b")).all()
+    assert [{k: r[k] for k in ("epoch", "loss", "kl", "heldout_elbo")} for r in metrics("a")] == [
+        {k: r[k] for k in ("epoch", "loss", "kl", "heldout_elbo")} for r in metrics("b")
+    ]
+    assert train.main(["--resume", "--out", "a", "--quiet"]) == 0  # nothing left to do
+    assert (parameters("a") == parameters("b")).all()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_saves_and_says_how_to_resume(number, code):
+    words = [*SMALL[:-1], "400", "--out", "run"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "fastvae.train", *words], env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stderr:
+            if "epoch 5/" in line:
+                process.send_signal(number)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == code
+    assert "Continue with: python -m fastvae.train --resume --out run" in rest
+    assert "Traceback" not in rest
+    done = len(metrics("run"))
+    assert 5 <= done < 400
+    VAE.load("run/model.npz")
+    assert train.main(["--resume", "--out", "run", "--epochs", str(done + 2), "--quiet"]) == 0
+    assert train.main([*SMALL[:-1], str(done + 2), "--out", "whole", "--quiet"]) == 0
+    assert (parameters("run") == parameters("whole")).all()
+
+
+def killed_and_resumed(folder, words, rng, longest):
+    """SIGKILL a training at a random moment until it comes to its end; return how often it was killed."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    kills = 0
+    while True:
+        program = [sys.executable, "-m", "fastvae.train", *words, "--out", folder, "--resume", "--quiet"]
+        with subprocess.Popen(program, env=environment, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                _, error = process.communicate(timeout=rng.uniform(0.3, longest))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.communicate()
+                kills += 1
+                longest *= 1.02  # so that it comes to an end
+                readable(folder)
+                continue
+        assert process.returncode == 0, error
+        return kills
+
+
+def readable(folder):
+    """Every file of the folder that bears its final name can be read."""
+    for path in pathlib.Path(folder).glob("*"):
+        if path.name.endswith(".npz"):
+            VAE.load(path)
+        elif path.name == "config.json":
+            json.loads(path.read_text())
+        elif path.name == "metrics.jsonl":
+            metrics(folder)
+        else:
+            assert path.name.endswith((".png", ".partial")), path
+
+
+def test_a_killed_run_resumes_bit_identical():
+    words = [*SMALL[:-1], "60", "--checkpoint-seconds", "0", "--early-stopping", "50", "--binarize", "dynamic"]
+    assert train.main([*words, "--out", "whole", "--quiet"]) == 0
+    kills = killed_and_resumed("killed", words, np.random.default_rng(int(time.time())), 1.3)
+    assert (parameters("killed") == parameters("whole")).all(), kills
+    assert [r["loss"] for r in metrics("killed")] == [r["loss"] for r in metrics("whole")]
+    assert not list(pathlib.Path("killed").glob(".*.partial"))
+
+
+@pytest.mark.slow
+def test_fifty_kills_and_every_resume_ends_bit_identical():
+    rng = np.random.default_rng(int(os.environ.get("FASTVAE_SEED", "0")))
+    words = [*SMALL[:-1], "60", "--checkpoint-seconds", "0", "--early-stopping", "50", "--binarize", "dynamic"]
+    assert train.main([*words, "--out", "whole", "--quiet"]) == 0
+    kills = runs = 0
+    while kills < 50:
+        runs += 1
+        kills += killed_and_resumed(f"killed-{runs}", words, rng, 2.0)
+        assert (parameters(f"killed-{runs}") == parameters("whole")).all()
+        assert pathlib.Path(f"killed-{runs}/model.npz").read_bytes() != b""
+    print(f"{kills} kills in {runs} runs, all bit-identical")
+
+
+# ---- refusals ---------------------------------------------------------------------------------------------------
+
+WRONG = [
+    (["--likelihood", "bernouli"], "did you mean 'bernoulli'"),
+    (["--activation", "rleu"], "did you mean 'relu'"),
+    (["--latent-dim", "0"], "latent_dim=0 must be at least 1"),
+    (["--latent-dim", "two"], "--latent-dim"),
+    (["--hidden", "-4"], "hidden"),
+    (["--batch-size", "5000"], "--batch-size 5000 is larger than the data (1617 examples)"),
+    (["--batch-size", "0"], "batch_size=0"),
+    (["--epochs", "0"], "epochs=0"),
+    (["--seed", "-1"], "random_state=-1"),
+    (["--sigma", "0", "--likelihood", "gaussian"], "sigma=0.0 must be a positive number"),
+    (["--sigma", "tiny"], "--sigma"),
+    (["--learning-rate", "nan"], "learning_rate=nan"),
+    (["--heldout", "1.5"], "must lie in [0, 1)"),
+    (["--binarize", "sometimes"], "'sometimes' is not known"),
+    (["--binarize", "dynamic", "--likelihood", "gaussian"], "--binarize dynamic goes with --likelihood bernoulli"),
+    (["--scale", "standart"], "did you mean 'standard'"),
+    (["--scale", "none"], "likelihood='bernoulli' needs values in [0, 1]"),
+    (["--device", "cuda"], "device='cuda' is not available"),
+    (["--data", "mnits"], "did you mean 'mnist'"),
+    (["--data", "missing.npy"], "missing.npy"),
+    (["--data", "."], "folder"),
+    (["--data", "ragged.csv"], "line 3"),
+    (["--data", "nan.npy"], "X has 1 entry that is not a finite float32 number (first: nan at row 2, column 1)"),
+    (["--data", "text.npy"], "text.npy"),
+    (["--data", "wrong.idx"], "not an IDX file"),
+    (["--data", "constant.npy"], "columns are constant (first: column 0"),
+    (["--data", "many.npz"], "--array"),
+    (["--data", "one.npy"], "fitting needs at least 2"),
+    (["--early-stopping", "3", "--heldout", "0"], "--early-stopping needs held-out data"),
+    (["--resume"], "--resume needs --out"),
+    (["--out", "file/run"], "file/run"),
+    (["--epoch", "3"], "--epoch"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG, ids=[" ".join(w) for w, _ in WRONG])
+def test_wrong_arguments_give_one_line_and_exit_code_2(words, message, capsys):
+    pathlib.Path("ragged.csv").write_text("1,2\n3,4\n5\n6,7\n")
+    pathlib.Path("text.npy").write_text("hello")
+    pathlib.Path("wrong.idx").write_bytes(b"\x01\x02\x08\x03" + bytes(12))
+    pathlib.Path("file").write_text("")
+    table = np.random.default_rng(0).normal(size=(30, 4))
+    np.savez("many.npz", a=table, b=table)
+    np.save("one.npy", table[:1])
+    table[2, 1] = np.nan
+    np.save("nan.npy", table)
+    table[2, 1], table[:, 0] = 0, 3.0
+    np.save("constant.npy", table)
+    extra = ["--heldout", "0"] if words[:2] in (["--data", "nan.npy"], ["--data", "one.npy"]) else []
+    try:
+        code = train.main([*words, *extra])
+    except SystemExit as exit_:
+        code = exit_.code
+    error = capsys.readouterr().err
+    assert code == 2
+    assert message in error
+    assert error.count("\n") == 1, error
+    assert "Traceback" not in error
+    assert not pathlib.Path("runs").exists()
+
+
+def test_resuming_with_other_options_or_other_data_is_refused(capsys):
+    np.save("x.npy", np.random.default_rng(0).normal(size=(50, 4)))
+    assert train.main(["--data", "x.npy", *SMALL, "--out", "run", "--quiet"]) == 0
+    before = pathlib.Path("run/checkpoint.npz").read_bytes()
+    capsys.readouterr()
+    assert train.main(["--data", "x.npy", "--latent-dim", "7", "--resume", "--out", "run"]) == 2
+    assert "--latent-dim 7 is not what the run was started with (3)" in capsys.readouterr().err
+    np.save("x.npy", np.random.default_rng(1).normal(size=(50, 4)))
+    assert train.main(["--resume", "--out", "run"]) == 2
+    assert "the data are not those" in capsys.readouterr().err
+    pathlib.Path("run/checkpoint.npz").write_bytes(before[:1000])
+    assert train.main(["--resume", "--out", "run"]) == 2
+    assert "run/checkpoint.npz" in capsys.readouterr().err
+
+
+def test_a_diverging_run_leaves_the_last_good_checkpoint(capsys):
+    np.save("x.npy", np.random.default_rng(0).normal(size=(500, 4)) * 1e6)
+    words = ["--data", "x.npy", "--scale", "none", "--sigma", "1e-5", "--learning-rate", "1e15", "--epochs", "9"]
+    code = train.main([*words, "--out", "run", "--quiet", "--checkpoint-seconds", "0"])
+    error = capsys.readouterr().err
+    assert code == 1
+    assert "training diverged in epoch" in error
+    assert "layer" in error
+    assert "The last good state is in run/checkpoint.npz" in error
+    assert "Traceback" not in error
+    assert np.isfinite(VAE.load("run/checkpoint.npz").network_.parameters.values).all()
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    """A limit on the size of files stands in for the disk: writing beyond it fails as a full disk does."""
+    resource = pytest.importorskip("resource")
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # noqa: E731
+    result = command(*SMALL, "--hidden", "100", "--out", "run", preexec_fn=limit)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert "checkpoint.npz" in result.stderr.splitlines()[-1]
