@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from fastvae import backend, persistence
+from fastvae import backend, blas, persistence
 from fastvae.data.minibatches import Examples
 from fastvae.data.scaling import check_unit_range, scaling
 from fastvae.data.validation import as_examples, check_values, statistics
@@ -246,7 +246,8 @@ class Estimator:
         self.network_.allocate(batch_size)
         elbo = (lambda: float(self.elbo_examples(heldout).mean())) if heldout is not None else None
         schedule = Schedule(epochs, batch_size, patience)
-        train(self.network_, examples, self._optimizer, schedule, self._state, observer, elbo)
+        with blas.suited_to(self.network_.largest_product(batch_size)):
+            train(self.network_, examples, self._optimizer, schedule, self._state, observer, elbo)
 
     def keep_best(self) -> None:
         """Return to the parameters of the best held-out ELBO, where early stopping has kept them."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvae import backend
+from fastvae import backend, blas
 from fastvae.data.minibatches import BATCH, Examples
 from fastvae.data.validation import as_examples, check_values
 from fastvae.errors import check_name
@@ -136,6 +136,10 @@ class VAENetwork:
     def kl_weight(self, progress: float) -> float:
         """beta, reached linearly over the first `kl_warmup_epochs`."""
         return self.beta * min(1.0, progress / self.kl_warmup_epochs) if self.kl_warmup_epochs else self.beta
+
+    def largest_product(self, rows: int) -> float:
+        """Floating-point operations of the largest matrix product for a batch."""
+        return 2.0 * rows * max(layer.inputs * layer.outputs for layer in self._layers())
 
     # ---- passes over one batch ----------------------------------------------------------------------------------
 
@@ -347,12 +351,13 @@ class VAE(Estimator):
         size = min(BATCH, len(examples))
         x = np.empty((size, examples.X.shape[1]), np.float32)
         workspace = Workspace(self.network_, size)
-        for start in range(0, len(examples), size):
-            stop = min(start + size, len(examples))
-            if stop - start < size:
-                x, workspace = x[: stop - start], workspace.rows(stop - start)
-            examples.fill(np.arange(start, stop), x, EVALUATION, start)
-            yield start, stop, x, workspace
+        with blas.suited_to(self.network_.largest_product(size)):
+            for start in range(0, len(examples), size):
+                stop = min(start + size, len(examples))
+                if stop - start < size:
+                    x, workspace = x[: stop - start], workspace.rows(stop - start)
+                examples.fill(np.arange(start, stop), x, EVALUATION, start)
+                yield start, stop, x, workspace
 
     def encode(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return mu and logvar of q(z|x), each (N, Z) float32; logvar is limited to [-30, 20]."""
@@ -379,12 +384,13 @@ class VAE(Estimator):
         check_values(Z, "Z")
         out = np.empty((len(Z), self.n_features_in_), np.float32)
         workspace = Workspace(self.network_, min(BATCH, len(Z)))
-        for start in range(0, len(Z), BATCH):
-            z = np.ascontiguousarray(Z[start : start + BATCH], np.float32)
-            w = workspace if len(z) == len(workspace.z) else workspace.rows(len(z))
-            x = self.network_.decode(z, w)
-            self.network_.likelihood.mean_inplace(x)
-            np.multiply(x, self.scale_, out=out[start : start + BATCH], casting="same_kind")
+        with blas.suited_to(self.network_.largest_product(len(workspace.z))):
+            for start in range(0, len(Z), BATCH):
+                z = np.ascontiguousarray(Z[start : start + BATCH], np.float32)
+                w = workspace if len(z) == len(workspace.z) else workspace.rows(len(z))
+                x = self.network_.decode(z, w)
+                self.network_.likelihood.mean_inplace(x)
+                np.multiply(x, self.scale_, out=out[start : start + BATCH], casting="same_kind")
         return np.add(out, self.offset_, out=out, casting="same_kind")
 
     inverse_transform = decode
@@ -457,7 +463,8 @@ class VAE(Estimator):
             noise = np.ascontiguousarray(as_examples(noise, "noise", self.network_.architecture.latent_dim), np.float32)
             if len(noise) != len(x):
                 raise ValueError(f"noise has {len(noise)} rows (shape {noise.shape}); X has {len(x)}")
-        parts = self.network_.loss_and_gradients(Batch(x, EVALUATION, float("inf")), noise)
+        with blas.suited_to(self.network_.largest_product(len(x))):
+            parts = self.network_.loss_and_gradients(Batch(x, EVALUATION, float("inf")), noise)
         gradients = {name: g.copy() for name, g in self.network_.parameters.named_gradients().items()}
         return parts.pop("loss"), parts, gradients
 

@@ -1,0 +1,82 @@
+"""The package as such: what importing it costs, one copy of the kernels, docstrings that run."""
+
+import doctest
+import importlib
+import os
+import pathlib
+import pkgutil
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import fastvae
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+MODULES = [
+    name for _, name, _ in pkgutil.walk_packages(fastvae.__path__[:1], "fastvae.") if not name.endswith("report")
+] + ["fastvae.kernels", "fastvae.kernels.formulas", "fastvae.kernels.philox", "fastvae.kernels.cpu"]
+
+
+def python(*words, cwd=ROOT, **environment):
+    clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    return subprocess.run(
+        [sys.executable, *words], cwd=cwd, env=clean | environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = "import sys, fastvae; print(sorted({'numpy', 'numba', 'matplotlib', 'tqdm', 'torch'} & set(sys.modules)))"
+    assert python("-c", code).stdout.strip() == "[]"
+
+
+def test_the_estimator_is_reached_by_name():
+    from fastvae.models.vae import VAE
+
+    assert fastvae.VAE is VAE
+    assert "VAE" in dir(fastvae)
+    with pytest.raises(AttributeError, match="no attribute 'VAEE'"):
+        fastvae.VAEE  # noqa: B018
+
+
+def test_there_is_one_copy_of_the_kernels():
+    result = python("-c", "import kernels")
+    assert result.returncode == 1
+    assert "imported as `fastvae.kernels`" in result.stderr
+
+
+def test_a_copy_of_the_sources_runs_without_being_installed(tmp_path):
+    for folder in ("fastvae", "kernels"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    code = "import fastvae.kernels as k, fastvae.models.vae as v; print(k.__file__); print(v.__file__)"
+    kernels, vae = python("-c", code, cwd=tmp_path).stdout.split()
+    assert pathlib.Path(kernels) == tmp_path / "kernels/__init__.py"
+    assert pathlib.Path(vae) == tmp_path / "fastvae/models/vae.py"
+    result = python("-m", "fastvae.train", "--help", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "--likelihood" in result.stdout
+
+
+def test_every_package_of_the_tree_is_in_the_build():
+    import tomllib
+
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = {
+        ".".join(p.parent.relative_to(ROOT).parts) for folder in ("fastvae", "kernels")
+        for p in (ROOT / folder).rglob("__init__.py")
+    }
+    assert set(listed) == {f"fastvae.{n}" if n.startswith("kernels") else n for n in found}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstrings_examples(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_public_functions_and_classes_have_docstrings(name):
+    module = importlib.import_module(name)
+    for attribute, value in vars(module).items():
+        if not attribute.startswith("_") and getattr(value, "__module__", None) == name and callable(value):
+            assert (value.__doc__ or "").strip(), f"{name}.{attribute}"
