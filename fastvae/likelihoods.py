@@ -12,7 +12,9 @@ import numpy as np
 from fastvae.errors import check_name
 from fastvae.parameters import Parameters, Shape
 
-LOG_SIGMA_LOWEST = -6.0  # soft limit of a learned log sigma; Rybkin et al. 2021 use the same
+LOG_SIGMA_LOWEST = -6.0  # limit of a learned or optimal log sigma; Rybkin et al. 2021 use the same
+MEMORY = 0.99  # of the running mean behind an optimal sigma, a step
+HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
 class Bernoulli:
@@ -30,7 +32,7 @@ class Bernoulli:
         """Take the kernels to run."""
         self._kernels = kernels
 
-    def initialise(self) -> None:
+    def initialise(self, spread: float) -> None:
         """Nothing to set."""
 
     def log_jacobian(self, scale: np.ndarray) -> float:
@@ -63,33 +65,41 @@ class Gaussian:
     Parameters
     ----------
     sigma
-        Standard deviation in the model's units (after scaling), > 0; or "learned": one more parameter,
-        log sigma = -6 + softplus(parameter + 6), which cannot fall below -6 and starts at sigma = 1.
+        Standard deviation in the model's units (after scaling), > 0.
+        "learned": one more parameter, log sigma = -6 + softplus(parameter + 6), which cannot fall below -6.
+        "optimal": each batch has its best one, sigma^2 = mean of (x - f)^2 over batch and D, for which nll is
+        D/2 (log(2 pi sigma^2) + 1) in the mean; outside training the running mean of sigma^2 counts. Both start from
+        the spread of the data.
     """
 
     NAME = "log_sigma"
+    CHOICES = ("learned", "optimal")
 
     def __init__(self, sigma: float | str = 1.0):
         if isinstance(sigma, str):
-            check_name("sigma", sigma, ("learned",))
+            check_name("sigma", sigma, self.CHOICES)
         elif not (isinstance(sigma, int | float | np.number) and math.isfinite(sigma) and sigma > 0):
-            raise ValueError(f"sigma={sigma!r} must be a positive number or 'learned': it is a standard deviation")
+            raise ValueError(f"sigma={sigma!r} must be a positive number, 'learned' or 'optimal': it is a standard deviation")
         self._sigma = sigma
 
     def shapes(self) -> dict[str, Shape]:
-        """One parameter where sigma is learned."""
-        return {self.NAME: (1,)} if self._sigma == "learned" else {}
+        """One parameter unless sigma is fixed."""
+        return {self.NAME: (1,)} if isinstance(self._sigma, str) else {}
 
     def bind(self, parameters: Parameters, kernels: ModuleType) -> None:
         """Take the views and the kernels."""
         self._kernels = kernels
-        if self._sigma == "learned":
+        if isinstance(self._sigma, str):
             self._parameter, self._gradient = parameters.value(self.NAME), parameters.gradient(self.NAME)
 
-    def initialise(self) -> None:
-        """sigma = 1: the parameter p with -6 + softplus(p + 6) = 0."""
-        if self._sigma == "learned":
-            self._parameter[0] = math.log(math.expm1(-LOG_SIGMA_LOWEST)) + LOG_SIGMA_LOWEST
+    def initialise(self, spread: float) -> None:
+        """Start from sigma = `spread`, the root mean square deviation of the data from their mean, in model units."""
+        if isinstance(self._sigma, str):
+            self._remember(max(spread, 1e-2))
+
+    def _remember(self, sigma: float) -> None:
+        above = max(math.log(sigma) - LOG_SIGMA_LOWEST, 1e-3)
+        self._parameter[0] = above + math.log(-math.expm1(-above)) + LOG_SIGMA_LOWEST  # softplus undone
 
     @property
     def sigma(self) -> float:
@@ -117,14 +127,33 @@ class Gaussian:
 
         d nll / d log sigma = D - ||x - xhat||^2 / sigma^2, where the squared error follows from nll.
         """
+        if self._sigma == "optimal":
+            self._optimal_forward_backward(x, xhat, weight, nll, d_xhat)
+            return
         sigma = self.sigma
         self._kernels.squared_error_forward_backward(x, xhat, sigma, weight, nll, d_xhat)
         if self._sigma == "learned":
             rows, columns = x.shape
-            constant = columns * (math.log(sigma) + 0.5 * math.log(2 * math.pi))
+            constant = columns * (math.log(sigma) + HALF_LOG_TWO_PI)
             squares = 2.0 * (float(nll.sum(dtype=np.float64)) - rows * constant)
             slope = 1.0 / (1.0 + math.exp(LOG_SIGMA_LOWEST - float(self._parameter[0])))  # of the soft limit
             self._gradient[0] = weight * (rows * columns - squares) * slope
+
+    def _optimal_forward_backward(
+        self, x: np.ndarray, xhat: np.ndarray, weight: float, nll: np.ndarray, d_xhat: np.ndarray
+    ) -> None:
+        """As with sigma known: at the best sigma the loss does not change with it, so it adds nothing to d_xhat."""
+        rows, columns = x.shape
+        self._kernels.squared_error_forward_backward(x, xhat, 1.0, 1.0, nll, d_xhat)
+        nll -= np.float32(columns * HALF_LOG_TWO_PI)  # half the squared error of each row
+        variance = 2.0 * float(np.add.reduce(nll, dtype=np.float64)) / (rows * columns)
+        variance = max(variance, math.exp(2 * LOG_SIGMA_LOWEST))
+        np.multiply(d_xhat, np.float32(weight / variance), out=d_xhat)
+        np.multiply(nll, np.float32(1.0 / variance), out=nll)
+        nll += np.float32(columns * (0.5 * math.log(variance) + HALF_LOG_TWO_PI))
+        self._gradient[0] = 0.0
+        if math.isfinite(variance):
+            self._remember(math.sqrt(MEMORY * self.sigma**2 + (1.0 - MEMORY) * variance))
 
     def mean_inplace(self, xhat: np.ndarray) -> None:
         """The decoder's outputs are the mean already."""

@@ -20,8 +20,9 @@ from fastvae.data import datasets
 from fastvae.data.datasets import DataSet
 from fastvae.data.minibatches import Examples
 from fastvae.data.validation import check_values
-from fastvae.errors import DivergenceError
+from fastvae.errors import DivergenceError, closest
 from fastvae.kernels.formulas import ACTIVATIONS
+from fastvae.likelihoods import Gaussian
 from fastvae.models.base import seed_from
 from fastvae.models.vae import VAE
 from fastvae.runs import RunFolder, RunObserver, fingerprint, finite_or_none
@@ -39,7 +40,8 @@ def parser() -> Parser:
     p.add_argument("--array", help="which array of an .npz")
     p.add_argument("--labels", help="labels for the pictures: an array of the .npz, or a column of the .csv")
     p.add_argument("--likelihood", type=one_of(["bernoulli", "gaussian"]), help="of p(x|z); default: by the data")
-    p.add_argument("--sigma", default="learned", type=_sigma, help="gaussian: a number in model units, or 'learned'")
+    p.add_argument("--sigma", default="optimal", type=_sigma, help="gaussian: a number in model units, learned, or "
+                   "optimal (the best of each batch)")
     p.add_argument("--latent-dim", type=int, default=20, help="dimension of the latent code")
     p.add_argument("--hidden", type=int, nargs="*", default=[400], help="widths of the encoder's hidden layers")
     p.add_argument("--decoder-hidden", type=int, nargs="*", help="widths of the decoder's; default: mirrored")
@@ -69,7 +71,12 @@ def parser() -> Parser:
 
 
 def _sigma(text: str) -> float | str:
-    return text if text == "learned" else float(text)
+    if text in Gaussian.CHOICES:
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not known: {closest(text, Gaussian.CHOICES)}, or a number") from None
 
 
 def _binarize(text: str) -> str | float | None:

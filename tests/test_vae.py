@@ -1,6 +1,8 @@
 """The estimator: gradients of the whole model, shapes and units, scikit-learn's conventions, determinism."""
 
 import inspect
+import os
+import random
 import threading
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 import reference
 
 from fastvae import VAE
-from fastvae.errors import NotFittedError
+from fastvae.errors import ModelFileError, NotFittedError
 from fastvae.kernels.formulas import ACTIVATIONS
 
 RNG = np.random.default_rng(20)
@@ -102,11 +104,32 @@ def test_gradient_of_a_learned_sigma_by_central_differences():
     parameter += np.float32(0.25)
 
 
-def test_a_learned_sigma_finds_the_noise_of_the_data():
+@pytest.mark.parametrize("sigma", ["learned", "optimal"])
+def test_sigma_finds_the_noise_of_the_data(sigma):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(2000, 1)) @ rng.normal(size=(1, 20)) + 0.3 * rng.normal(size=(2000, 20))
-    vae = VAE(1, (), likelihood="gaussian", sigma="learned", epochs=60, learning_rate=1e-2, random_state=0).fit(X)
+    vae = VAE(1, (), likelihood="gaussian", sigma=sigma, epochs=60, learning_rate=1e-2, random_state=0).fit(X)
     assert vae.network_.likelihood.sigma == pytest.approx(0.3, rel=0.05)
+    assert vae.score(X) == pytest.approx(-vae.history_["loss"][-1], rel=0.02)
+
+
+def test_the_optimal_sigma_gives_the_closed_form_and_its_gradient():
+    """loss - kl = D/2 (log(2 pi s^2) + 1), s^2 the mean squared error; with sigma fixed at s, the same gradients."""
+    optimal = small("gaussian", sigma="optimal", scale="standard").fit(TABLE)
+    noise = RNG.normal(size=(60, 3)).astype(np.float32)
+    mu, logvar = optimal.encode(TABLE)
+    error = (optimal.decode(mu + np.exp(logvar / 2) * noise) - TABLE) / optimal.scale_
+    variance = float((error.astype(float) ** 2).mean())
+    loss, parts, gradients = optimal.loss_and_gradients(TABLE, noise)
+    expected = 6 * (np.log(2 * np.pi * variance) + 1) + np.log(optimal.scale_).sum()
+    assert parts["nll"] == pytest.approx(expected, rel=1e-5)
+    fixed = small("gaussian", sigma=variance**0.5, scale="standard").fit(TABLE)
+    for name, values in fixed.parameters().items():
+        values[...] = optimal.parameters()[name]
+    fixed_loss, _, fixed_gradients = fixed.loss_and_gradients(TABLE, noise)
+    assert loss == pytest.approx(fixed_loss, rel=1e-5)
+    assert gradients.pop("log_sigma") == 0
+    assert distance(gradients, fixed_gradients) < 1e-5
 
 
 def test_kl_warmup_reaches_beta():
@@ -368,3 +391,36 @@ def test_the_decoder_alone_samples_the_same_and_has_no_encoder(tmp_path):
             use(PIXELS)
     with pytest.raises(NotFittedError, match="decoder_only=True"):
         decoder.save(tmp_path / "half.npz")
+
+
+def test_a_damaged_model_file_is_refused_or_loads_exactly_the_same(tmp_path):
+    """Truncations, flipped bits, exchanged blocks; FASTVAE_MUTATIONS sets how many."""
+    path = tmp_path / "model.npz"
+    vae = small(scale="minmax").fit(PIXELS)
+    vae.save(path)
+    original, expected = path.read_bytes(), vae._contents()
+    draw = random.Random(0)
+    outcomes = {"refused": 0, "same": 0}
+    for _ in range(int(os.environ.get("FASTVAE_MUTATIONS", "200"))):
+        damaged = bytearray(original)
+        kind = draw.choice(["cut", "bit", "exchange"])
+        if kind == "cut":
+            del damaged[draw.randrange(len(damaged)) :]
+        elif kind == "bit":
+            for _ in range(draw.choice([1, 1, 3])):
+                damaged[draw.randrange(len(damaged))] ^= 1 << draw.randrange(8)
+        else:
+            size = draw.randrange(1, 300)
+            a, b = (draw.randrange(len(damaged) - size) for _ in range(2))
+            damaged[a : a + size], damaged[b : b + size] = damaged[b : b + size], damaged[a : a + size]
+        path.write_bytes(damaged)
+        try:
+            header, arrays = VAE.load(path)._contents()
+        except ModelFileError:
+            outcomes["refused"] += 1
+        else:
+            assert header == expected[0]
+            assert all((arrays[name] == values).all() or name.startswith("history") for name, values in expected[1].items())
+            outcomes["same"] += 1
+    print(outcomes)
+    assert outcomes["refused"] > 0.5 * sum(outcomes.values())

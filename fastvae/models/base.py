@@ -154,7 +154,8 @@ class Estimator:
         if self.likelihood == "bernoulli":
             check_unit_range(facts.smallest, facts.largest, offset, scale)
         self._adopt(network, offset, scale, seed_from(self.random_state))
-        network.initialise(self.seed_, ((facts.mean - offset) / scale).astype(np.float64))
+        spread = float(np.sqrt(np.mean((facts.deviation / scale) ** 2)))
+        network.initialise(self.seed_, (facts.mean - offset) / scale, spread)
         self._state = State()
         return Examples(X, offset, scale, self.seed_, network.kernels, binarize)
 

@@ -108,11 +108,12 @@ class VAENetwork:
         network._describe(architecture, decoder_only)
         return network.shapes()
 
-    def initialise(self, seed: np.uint64, mean: np.ndarray) -> None:
-        """Draw the weights; the output bias starts where the decoder gives the data's mean (D,), in model units."""
+    def initialise(self, seed: np.uint64, mean: np.ndarray, spread: float) -> None:
+        """Draw the weights; the output bias starts where the decoder gives the data's mean (D,), in model units, and a
+        sigma that is not fixed at `spread`, the root mean square deviation from it."""
         for position, layer in enumerate(self._layers()):
             layer.initialise(seed, position)
-        self.likelihood.initialise()
+        self.likelihood.initialise(spread)
         self.decoder.layers[-1].bias[:] = self.likelihood.output_bias(mean)
 
     def prepare(self, seed: np.uint64, log_jacobian: float, beta: float = 1.0, kl_warmup_epochs: float = 0.0) -> None:
@@ -219,7 +220,8 @@ class VAE(Estimator):
     likelihood
         "bernoulli", for data in [0, 1], or "gaussian".
     sigma
-        Gaussian only: the standard deviation of p(x|z) in the model's units (after `scale`), or "learned".
+        Gaussian only: the standard deviation of p(x|z) in the model's units (after `scale`), "learned" (a parameter), or
+        "optimal" (the best one of each batch, in closed form; Rybkin et al. 2021).
     beta
         Weight of the KL in the loss (Higgins et al. 2017). The ELBO always has weight 1.
     kl_warmup_epochs
@@ -455,6 +457,10 @@ class VAE(Estimator):
             "nll" and "kl", means over the batch.
         gradients
             Name to array, the loss differentiated by each of `parameters()`; copies.
+
+        Notes
+        -----
+        With sigma="optimal" a call moves the running mean of sigma, as a training step does.
         """
         examples = self.examples(X)
         x = np.empty(examples.X.shape, np.float32)
