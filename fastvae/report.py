@@ -15,11 +15,13 @@ LARGEST_SCATTER = 5000
 MANY_CLASSES = 10
 
 
-def write_pictures(folder: pathlib.Path, model: VAE, X: np.ndarray, labels: np.ndarray | None) -> None:
-    """Write history.png, samples.png, reconstructions.png and latent.png; `X` (N, D) in the user's units."""
+def write_pictures(
+    folder: pathlib.Path, model: VAE, X: np.ndarray, labels: np.ndarray | None, unseen: np.ndarray
+) -> None:
+    """Write history.png, samples.png, reconstructions.png (of `unseen`) and latent.png (of `X`); (N, D), user's units."""
     write_history(folder / "history.png", model)
     write_samples(folder / "samples.png", model, model.sample(GRID * GRID, random_state=0))
-    shown = X[np.linspace(0, len(X) - 1, min(10, len(X))).astype(int)]
+    shown = unseen[np.linspace(0, len(unseen) - 1, min(10, len(unseen))).astype(int)]
     write_reconstructions(folder / "reconstructions.png", model, shown)
     rows = np.unique(np.linspace(0, len(X) - 1, min(LARGEST_SCATTER, len(X))).astype(int))
     write_latent(folder / "latent.png", model.transform(X[rows]), None if labels is None else labels[rows])
@@ -77,7 +79,7 @@ def write_reconstructions(path: pathlib.Path, model: VAE, X: np.ndarray) -> None
         _lines(axes, _standardised(model, result[None]), "output", color="C1", marker="o", markersize=3)
         axes.set_xlabel("")
         axes.set_ylabel("")
-    figure.axes[0].legend(loc="upper right", ncols=2)
+    figure.axes[0].legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False)
     figure.axes[-1].set_xlabel("column")
     figure.supylabel("value, model units")
     _save(path, figure)
@@ -96,7 +98,7 @@ def _lines(axes: Axes, rows: np.ndarray, label: str, **style: Any) -> None:
 
 
 def _mosaic(images: np.ndarray, columns: int, names: list[str] | None = None) -> Figure:
-    """Images (n, H, W) in a grid with thin gaps, dark on light like ink on paper."""
+    """Images (n, H, W) in a grid with thin gaps; where most of an image is empty (0), dark on light, like ink."""
     count, height, width = images.shape
     rows = -(-count // columns)
     gap = max(1, height // 14)
@@ -107,7 +109,9 @@ def _mosaic(images: np.ndarray, columns: int, names: list[str] | None = None) ->
     inches = 0.7 * columns
     figure = Figure(figsize=(inches, inches * canvas.shape[0] / canvas.shape[1]))
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.imshow(canvas, cmap="gray_r", interpolation="nearest", aspect="auto")
+    drawing = np.median(images) < images.min() + 0.25 * np.ptp(images)
+    low, high = np.percentile(images, (0.5, 99.5))  # one odd pixel must not take the contrast from all
+    axes.imshow(canvas, cmap="gray_r" if drawing else "gray", vmin=low, vmax=high, interpolation="nearest", aspect="auto")
     axes.set_axis_off()
     for i, name in enumerate(names or []):
         axes.text(-gap, gap + (i + 0.5) * (height + gap), name, ha="right", va="center", rotation=90)

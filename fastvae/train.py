@@ -107,7 +107,7 @@ def _train(arguments: argparse.Namespace, words: list[str]) -> int:
     config = folder.read_config() if arguments.resume else None
     options = _options(arguments, words, config)
     data = datasets.load(options.data, options.array, options.labels)
-    X, labels, heldout, heldout_labels = split(data, options.heldout, options.seed)
+    X, labels, heldout, _ = split(data, options.heldout, options.seed)
 
     if options.early_stopping is not None and heldout is None:
         raise ValueError("--early-stopping needs held-out data: give --heldout")
@@ -126,7 +126,7 @@ def _train(arguments: argparse.Namespace, words: list[str]) -> int:
     held = None
     if heldout is not None:
         held = model.examples(heldout, "the held-out data", options.binarize)
-    return _run(folder, options, model, examples, held, data, labels, heldout_labels)
+    return _run(folder, options, model, examples, held, labels)
 
 
 def _folder(arguments: argparse.Namespace) -> RunFolder:
@@ -271,9 +271,7 @@ def _run(
     model: VAE,
     examples: Examples,
     held: Examples | None,
-    data: DataSet,
     labels: np.ndarray | None,
-    heldout_labels: np.ndarray | None,
 ) -> int:
     from fastvae.kernels.cpu import compiler, latent_forward
 
@@ -293,13 +291,14 @@ def _run(
         say(f"interrupted in epoch {state.epoch + 1}, after {state.step} steps; saved. Continue with: "
             f"python -m fastvae.train --resume --out {folder.path}")
         return INTERRUPTED if observer.interrupted == 2 else 128 + int(observer.interrupted or 0)
-    shown, shown_labels = (held, heldout_labels) if held is not None else (examples, labels)
-    _pictures(folder, model, shown, shown_labels)
+    _pictures(folder, model, examples, labels, held if held is not None else examples)
     _report(folder, options, model)
     return 0
 
 
-def _pictures(folder: RunFolder, model: VAE, examples: Examples, labels: np.ndarray | None) -> None:
+def _pictures(
+    folder: RunFolder, model: VAE, examples: Examples, labels: np.ndarray | None, unseen: Examples
+) -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -307,7 +306,7 @@ def _pictures(folder: RunFolder, model: VAE, examples: Examples, labels: np.ndar
         return
     from fastvae import report
 
-    report.write_pictures(folder.path, model, examples.X, labels)
+    report.write_pictures(folder.path, model, examples.X, labels, unseen.X)
 
 
 def _report(folder: RunFolder, options: argparse.Namespace, model: VAE) -> None:
