@@ -1,11 +1,12 @@
 """Encode a data set with a trained model: the mean of q(z|x) of each example.
 
-    python -m fastvae.encode runs/digits/model.npz digits --out codes.npy
+python -m fastvae.encode runs/digits/model.npz digits --out codes.npy
 """
 
 import argparse
 import pathlib
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -44,8 +45,8 @@ def _encode(arguments: argparse.Namespace) -> int:
         if out.suffix == ".npy":
             np.save(file, mu, allow_pickle=False)
         else:
-            known = {} if labels is None else {"labels": labels}
-            np.savez(file, mu=mu, logvar=logvar, elbo=model.elbo(X), **known)
+            codes: dict[str, Any] = {"mu": mu, "logvar": logvar, "elbo": model.elbo(X)}
+            np.savez(file, **codes if labels is None else codes | {"labels": labels})
     say(f"{out}: codes of {len(mu)} examples in {mu.shape[1]} dimensions")
     return 0
 

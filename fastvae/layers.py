@@ -111,6 +111,4 @@ class MLP:
         """Write all gradients, from the `d_out` of the last of `buffers`, which the caller has filled."""
         for i in reversed(range(len(self.layers))):
             below = buffers[i - 1] if i else None
-            self.layers[i].backward(
-                below.out if below else x, buffers[i], below.d_out if below else d_x
-            )
+            self.layers[i].backward(below.out if below else x, buffers[i], below.d_out if below else d_x)

@@ -79,7 +79,7 @@ class Gaussian:
         if isinstance(sigma, str):
             check_name("sigma", sigma, self.CHOICES)
         elif not (isinstance(sigma, int | float | np.number) and math.isfinite(sigma) and sigma > 0):
-            raise ValueError(f"sigma={sigma!r} must be a positive number, 'learned' or 'optimal': it is a standard deviation")
+            raise ValueError(f"sigma={sigma!r} must be a positive number (a deviation), 'learned' or 'optimal'")
         self._sigma = sigma
 
     def shapes(self) -> dict[str, Shape]:

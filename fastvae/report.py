@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fastvae.atomic import atomic_file
 from fastvae.models.vae import VAE
@@ -18,7 +19,7 @@ MANY_CLASSES = 10
 def write_pictures(
     folder: pathlib.Path, model: VAE, X: np.ndarray, labels: np.ndarray | None, unseen: np.ndarray
 ) -> None:
-    """Write history.png, samples.png, reconstructions.png (of `unseen`) and latent.png (of `X`); (N, D), user's units."""
+    """Write history.png, samples.png, reconstructions.png (of `unseen`) and latent.png (of `X`), in user's units."""
     write_history(folder / "history.png", model)
     write_samples(folder / "samples.png", model, model.sample(GRID * GRID, random_state=0))
     shown = unseen[np.linspace(0, len(unseen) - 1, min(10, len(unseen))).astype(int)]
@@ -46,7 +47,7 @@ def write_history(path: pathlib.Path, model: VAE) -> None:
     for axes in (loss, kl):
         axes.set_xlabel("epoch")
         axes.set_ylabel("nats per example")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend()
     _save(path, figure)
 
@@ -94,7 +95,7 @@ def _lines(axes: Axes, rows: np.ndarray, label: str, **style: Any) -> None:
     axes.plot(np.arange(rows.shape[1]), rows.T, label=[label, *[None] * (len(rows) - 1)], **style)
     axes.set_xlabel("column")
     axes.set_ylabel("value, model units")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _mosaic(images: np.ndarray, columns: int, names: list[str] | None = None) -> Figure:
@@ -111,7 +112,8 @@ def _mosaic(images: np.ndarray, columns: int, names: list[str] | None = None) ->
     axes = figure.add_axes((0, 0, 1, 1))
     drawing = np.median(images) < images.min() + 0.25 * np.ptp(images)
     low, high = np.percentile(images, (0.5, 99.5))  # one odd pixel must not take the contrast from all
-    axes.imshow(canvas, cmap="gray_r" if drawing else "gray", vmin=low, vmax=high, interpolation="nearest", aspect="auto")
+    colours = "gray_r" if drawing else "gray"
+    axes.imshow(canvas, cmap=colours, vmin=low, vmax=high, interpolation="nearest", aspect="auto")
     axes.set_axis_off()
     for i, name in enumerate(names or []):
         axes.text(-gap, gap + (i + 0.5) * (height + gap), name, ha="right", va="center", rotation=90)

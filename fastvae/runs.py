@@ -1,10 +1,10 @@
 """A run's folder: what a training leaves on the disk, and how one continues from there.
 
-    config.json      what was asked for and what was chosen
-    metrics.jsonl    one object an epoch
-    checkpoint.npz   model, optimizer and position, replaced as a whole
-    model.npz        the trained model
-    *.png            pictures, with the `plot` extra
+config.json      what was asked for and what was chosen
+metrics.jsonl    one object an epoch
+checkpoint.npz   model, optimizer and position, replaced as a whole
+model.npz        the trained model
+*.png            pictures, with the `plot` extra
 """
 
 import hashlib

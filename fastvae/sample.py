@@ -1,6 +1,6 @@
 """Draw new examples from a trained model; only its decoder is read.
 
-    python -m fastvae.sample runs/digits/model.npz -n 64 --out samples.png
+python -m fastvae.sample runs/digits/model.npz -n 64 --out samples.png
 """
 
 import argparse

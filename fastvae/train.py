@@ -1,9 +1,9 @@
 """Train a VAE on a data set and leave a folder: the model, its figures, and pictures to look at.
 
-    python -m fastvae.train                        the embedded digits, in seconds
-    python -m fastvae.train --data mnist --binarize dynamic
-    python -m fastvae.train --data table.csv --likelihood gaussian --latent-dim 2 --hidden 64 64
-    python -m fastvae.train --resume --out runs/NAME
+python -m fastvae.train                        the embedded digits, in seconds
+python -m fastvae.train --data mnist --binarize dynamic
+python -m fastvae.train --data table.csv --likelihood gaussian --latent-dim 2 --hidden 64 64
+python -m fastvae.train --resume --out runs/NAME
 """
 
 import argparse
@@ -40,8 +40,12 @@ def parser() -> Parser:
     p.add_argument("--array", help="which array of an .npz")
     p.add_argument("--labels", help="labels for the pictures: an array of the .npz, or a column of the .csv")
     p.add_argument("--likelihood", type=one_of(["bernoulli", "gaussian"]), help="of p(x|z); default: by the data")
-    p.add_argument("--sigma", default="optimal", type=_sigma, help="gaussian: a number in model units, learned, or "
-                   "optimal (the best of each batch)")
+    p.add_argument(
+        "--sigma",
+        default="optimal",
+        type=_sigma,
+        help="gaussian: a number in model units, learned, or optimal (the best of each batch)",
+    )
     p.add_argument("--latent-dim", type=int, default=20, help="dimension of the latent code")
     p.add_argument("--hidden", type=int, nargs="*", default=[400], help="widths of the encoder's hidden layers")
     p.add_argument("--decoder-hidden", type=int, nargs="*", help="widths of the decoder's; default: mirrored")
@@ -56,10 +60,17 @@ def parser() -> Parser:
         "--scale", default="auto", type=one_of(["auto", "none", "standard", "minmax"]), help="of the data, before all"
     )
     p.add_argument("--binarize", default="none", type=_binarize, help="none, dynamic, or a threshold in model units")
-    p.add_argument("--heldout", type=_fraction, help="fraction kept for the held-out ELBO; default: the data's own "
-                   "test part, else 0.1")
-    p.add_argument("--early-stopping", type=int, metavar="EPOCHS", help="stop after so many without a better "
-                   "held-out ELBO, and keep the best")
+    p.add_argument(
+        "--heldout",
+        type=_fraction,
+        help="fraction kept for the held-out ELBO; default: the data's own test part, else 0.1",
+    )
+    p.add_argument(
+        "--early-stopping",
+        type=int,
+        metavar="EPOCHS",
+        help="stop after so many without a better held-out ELBO, and keep the best",
+    )
     p.add_argument("--seed", type=int, default=0, help="of all that is random")
     p.add_argument("--device", default="auto", help="auto or cpu")
     p.add_argument("--out", help="the run's folder; default: runs/NAME of the data, numbered where it is taken")
@@ -76,7 +87,8 @@ def _sigma(text: str) -> float | str:
     try:
         return float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not known: {closest(text, Gaussian.CHOICES)}, or a number") from None
+        valid = closest(text, Gaussian.CHOICES)
+        raise argparse.ArgumentTypeError(f"{text!r} is not known: {valid}, or a number") from None
 
 
 def _binarize(text: str) -> str | float | None:
@@ -121,8 +133,16 @@ def _train(arguments: argparse.Namespace, words: list[str]) -> int:
     say(summary)
     chosen = model.get_params()
     kept = {k: v for k, v in vars(options).items() if k not in NOT_PART_OF_THE_RUN}
-    folder.write_config({"options": kept, "chosen": chosen, "fastvae": VERSION, "numpy": np.__version__,
-                         "python": platform.python_version(), "machine": platform.machine()})
+    folder.write_config(
+        {
+            "options": kept,
+            "chosen": chosen,
+            "fastvae": VERSION,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+        }
+    )
     held = None
     if heldout is not None:
         held = model.examples(heldout, "the held-out data", options.binarize)
@@ -155,8 +175,10 @@ def _options(arguments: argparse.Namespace, words: list[str], config: dict[str, 
             value = str(pathlib.Path(value).resolve())
         if value != stored.get(name):
             option = "--" + name.replace("_", "-")
-            raise ValueError(f"{option} {value!r} is not what the run was started with ({stored.get(name)!r}): leave "
-                             "it out to continue, or start anew in another folder")
+            raise ValueError(
+                f"{option} {value!r} is not what the run was started with ({stored.get(name)!r}): leave "
+                "it out to continue, or start anew in another folder"
+            )
     merged = vars(arguments) | stored
     merged |= {name: getattr(arguments, name) for name in given & {"epochs", "checkpoint_seconds"}}
     return argparse.Namespace(**merged)
@@ -288,17 +310,17 @@ def _run(
     model.save(folder.model)
     if observer.stop_requested():
         state = model._state
-        say(f"interrupted in epoch {state.epoch + 1}, after {state.step} steps; saved. Continue with: "
-            f"python -m fastvae.train --resume --out {folder.path}")
+        say(
+            f"interrupted in epoch {state.epoch + 1}, after {state.step} steps; saved. Continue with: "
+            f"python -m fastvae.train --resume --out {folder.path}"
+        )
         return INTERRUPTED if observer.interrupted == 2 else 128 + int(observer.interrupted or 0)
     _pictures(folder, model, examples, labels, held if held is not None else examples)
     _report(folder, options, model)
     return 0
 
 
-def _pictures(
-    folder: RunFolder, model: VAE, examples: Examples, labels: np.ndarray | None, unseen: Examples
-) -> None:
+def _pictures(folder: RunFolder, model: VAE, examples: Examples, labels: np.ndarray | None, unseen: Examples) -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -313,8 +335,11 @@ def _report(folder: RunFolder, options: argparse.Namespace, model: VAE) -> None:
     history = model.history_
     best = int(np.argmax(history["heldout_elbo"])) if options.early_stopping is not None else -1
     figures = {name: float(values[best]) for name, values in history.items()}
-    figures |= {"epoch": int(figures["epoch"]), "seconds": float(history["seconds"].sum()),
-                "images_per_second": float(np.median(history["images_per_second"]))}
+    figures |= {
+        "epoch": int(figures["epoch"]),
+        "seconds": float(history["seconds"].sum()),
+        "images_per_second": float(np.median(history["images_per_second"])),
+    }
     if model.network_.architecture.likelihood == "gaussian":
         figures["sigma"] = model.network_.likelihood.sigma
     say(f"{folder.path}: {', '.join(sorted(p.name for p in folder.path.iterdir()))}")

@@ -87,8 +87,10 @@ def _refuse_unusable(bad: list[tuple[int, int, int, float]], name: str) -> None:
     if bad:
         count = sum(b[0] for b in bad)
         _, row, column, value = bad[0]
-        what = f"entry that is not a finite float32 number (first: {value}" if count == 1 else (
-            f"entries that are not finite float32 numbers (first: {value}"
+        what = (
+            f"entry that is not a finite float32 number (first: {value}"
+            if count == 1
+            else (f"entries that are not finite float32 numbers (first: {value}")
         )
         raise ValueError(f"{name} has {count} {what} at row {row}, column {column}): remove or replace them")
 
@@ -99,7 +101,8 @@ def statistics(X: np.ndarray, name: str = "X") -> Statistics:
     Means and squared deviations of the pieces are combined as by Chan, Golub and LeVeque 1979.
     """
     smallest, largest = np.full(X.shape[1], np.inf), np.full(X.shape[1], -np.inf)
-    mean, squares, count, bad = np.zeros(X.shape[1]), np.zeros(X.shape[1]), 0, []
+    mean, squares, count = np.zeros(X.shape[1]), np.zeros(X.shape[1]), 0
+    bad: list[tuple[int, int, int, float]] = []
     for start, piece in pieces(X):
         unusable = _unusable(piece, start) if X.dtype.kind == "f" else None
         if unusable or bad:

@@ -220,8 +220,8 @@ class VAE(Estimator):
     likelihood
         "bernoulli", for data in [0, 1], or "gaussian".
     sigma
-        Gaussian only: the standard deviation of p(x|z) in the model's units (after `scale`), "learned" (a parameter), or
-        "optimal" (the best one of each batch, in closed form; Rybkin et al. 2021).
+        Gaussian only: the standard deviation of p(x|z) in the model's units (after `scale`); "learned", as a parameter;
+        or "optimal", the best one of each batch in closed form (Rybkin et al. 2021).
     beta
         Weight of the KL in the loss (Higgins et al. 2017). The ELBO always has weight 1.
     kl_warmup_epochs
@@ -437,9 +437,7 @@ class VAE(Estimator):
         """Mean of `score_samples`: larger is better."""
         return float(self.score_samples(X).mean())
 
-    def loss_and_gradients(
-        self, X: Any, noise: Any = None
-    ) -> tuple[float, dict[str, float], dict[str, np.ndarray]]:
+    def loss_and_gradients(self, X: Any, noise: Any = None) -> tuple[float, dict[str, float], dict[str, np.ndarray]]:
         """One forward and backward pass, for comparisons and for optimizers of one's own.
 
         Parameters

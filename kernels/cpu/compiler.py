@@ -9,6 +9,7 @@ inlines. Here the scalar maths stands in other files, so the cache key also hold
 
 import hashlib
 import pathlib
+from typing import Any
 
 from fastvae.kernels import formulas, philox
 from numba import njit
@@ -26,7 +27,7 @@ class _DigestCache(FunctionCache):
 
 
 def _compiled(function, fastmath):
-    dispatcher = njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
+    dispatcher: Any = njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
     dispatcher._cache = _DigestCache(function)
     return dispatcher
 
