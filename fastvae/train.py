@@ -23,7 +23,7 @@ from fastvae.data.validation import check_values
 from fastvae.errors import DivergenceError, closest
 from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.likelihoods import Gaussian
-from fastvae.models.base import seed_from
+from fastvae.models.settings import seed_from
 from fastvae.models.vae import VAE
 from fastvae.runs import RunFolder, RunObserver, fingerprint, finite_or_none
 from fastvae.version import VERSION

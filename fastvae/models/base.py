@@ -5,8 +5,6 @@ scikit-learn; `__sklearn_tags__` is called by it alone.
 """
 
 import inspect
-import math
-import secrets
 from dataclasses import asdict
 from typing import Any, ClassVar, Self
 
@@ -17,43 +15,11 @@ from fastvae.data.minibatches import Examples
 from fastvae.data.scaling import check_unit_range, scaling
 from fastvae.data.validation import as_examples, check_values, statistics
 from fastvae.errors import ModelFileError, NotFittedError, check_name
+from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.optimizers import Adam
 from fastvae.training import Observer, Schedule, State, train
 
 HISTORY = ("epoch", "loss", "nll", "kl", "heldout_elbo", "images_per_second", "seconds")
-LARGEST_SEED = 2**64 - 1
-
-
-def check_integer(argument: str, value: object, lowest: int) -> int:
-    """Return `value` as an int; raise a `ValueError` or `TypeError` that names it unless it is one >= `lowest`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{argument}={value!r} must be a whole number, at least {lowest}")
-    if value < lowest:
-        raise ValueError(f"{argument}={value!r} must be at least {lowest}")
-    return int(value)
-
-
-def check_number(argument: str, value: object, lowest: float, inclusive: bool = True) -> float:
-    """Return `value` as a float; raise unless it is finite and >= `lowest` (> `lowest` if not `inclusive`)."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{argument}={value!r} must be a number")
-    if not (math.isfinite(value) and (value >= lowest if inclusive else value > lowest)):
-        raise ValueError(f"{argument}={value!r} must be {'at least' if inclusive else 'greater than'} {lowest:g}")
-    return float(value)
-
-
-def seed_from(random_state: object) -> np.uint64:
-    """The 64-bit seed of a run: `random_state` itself, drawn from a generator, or fresh if None."""
-    if random_state is None:
-        return np.uint64(secrets.randbits(64))
-    if isinstance(random_state, np.random.Generator):
-        return np.uint64(random_state.integers(0, LARGEST_SEED, dtype=np.uint64, endpoint=True))
-    if isinstance(random_state, np.random.RandomState):
-        return np.uint64(random_state.randint(0, 2**32, dtype=np.uint64))
-    seed = check_integer("random_state", random_state, 0)
-    if seed > LARGEST_SEED:
-        raise ValueError(f"random_state={seed} must be at most 2**64 - 1")
-    return np.uint64(seed)
 
 
 class Estimator:
