@@ -1,10 +1,4 @@
-"""How many threads NumPy's BLAS uses while a model runs.
-
-OpenBLAS's threads wait for each other by spinning. For small products that costs more than it brings, and where another
-process wants a core too it costs everything: measured on two cores with one busy neighbour, a training on 8x8 digits
-took 0.6 s with one thread and 45 to 90 s with two. So small products get one thread. Which products are small depends
-on their size alone, never on the load: results stay the same from run to run.
-"""
+"""How many threads NumPy's BLAS uses: one while a model runs, whose own threads share the work (see `workers`)."""
 
 import contextlib
 import ctypes
@@ -13,8 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 
 import numpy as np
-
-SMALL_PRODUCT = 2e7  # floating-point operations; above it a second thread wins on a quiet machine
 
 _lock = threading.Lock()
 _holders = 0
@@ -45,9 +37,9 @@ def threads() -> int | None:
 
 
 @contextlib.contextmanager
-def suited_to(operations: float) -> Iterator[None]:
-    """Within the block, one thread if the largest product has fewer than `SMALL_PRODUCT` operations."""
-    control = _control() if operations < SMALL_PRODUCT else None
+def one_thread() -> Iterator[None]:
+    """Within the block, one thread; the number before comes back when the last of several blocks ends."""
+    control = _control()
     if control is None:
         yield
         return

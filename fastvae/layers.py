@@ -4,6 +4,7 @@ A layer holds views of its parameters and nothing of a batch. What a batch leave
 `Buffers` that the caller owns: so two threads can run one model, and a training step allocates nothing.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from types import ModuleType
@@ -28,9 +29,9 @@ class Buffers:
     saved: np.ndarray
     d_out: np.ndarray
 
-    def rows(self, count: int) -> "Buffers":
-        """Views of the first `count` rows."""
-        return Buffers(self.out[:count], self.saved[:count], self.d_out[:count])
+    def rows(self, start: int, stop: int) -> "Buffers":
+        """Views of the rows start ... stop - 1."""
+        return Buffers(self.out[start:stop], self.saved[start:stop], self.d_out[start:stop])
 
 
 class Dense:
@@ -40,15 +41,15 @@ class Dense:
         check_name("activation", activation, ACTIVATIONS)
         self.name, self.inputs, self.outputs, self.activation = name, inputs, outputs, activation
         self._code = ACTIVATIONS[activation]
+        self._weight_name, self._bias_name = f"{name}.weight", f"{name}.bias"
 
     def shapes(self) -> dict[str, Shape]:
         """Names and shapes of the parameters."""
-        return {f"{self.name}.weight": (self.inputs, self.outputs), f"{self.name}.bias": (self.outputs,)}
+        return {self._weight_name: (self.inputs, self.outputs), self._bias_name: (self.outputs,)}
 
     def bind(self, parameters: Parameters, kernels: ModuleType) -> None:
         """Take the views of this layer's parameters, and the kernels to run."""
         self.weight, self.bias = (parameters.value(name) for name in self.shapes())
-        self.d_weight, self.d_bias = (parameters.gradient(name) for name in self.shapes())
         self._kernels = kernels
 
     def initialise(self, seed: np.uint64, position: int) -> None:
@@ -69,11 +70,12 @@ class Dense:
         self._kernels.dense_forward(x, self.weight, self.bias, self._code, buffers.out, buffers.saved)
         return buffers.out
 
-    def backward(self, x: np.ndarray, buffers: Buffers, d_x: np.ndarray | None) -> None:
-        """Write the parameters' gradients, and `d_x` unless it is None; overwrite `buffers.d_out`."""
-        self._kernels.dense_backward(
-            x, buffers.saved, self.weight, self._code, buffers.d_out, d_x, self.d_weight, self.d_bias
-        )
+    def backward(
+        self, x: np.ndarray, buffers: Buffers, d_x: np.ndarray | None, gradients: Mapping[str, np.ndarray]
+    ) -> None:
+        """Write this layer's entries of `gradients`, and `d_x` unless it is None; overwrite `buffers.d_out`."""
+        d_weight, d_bias = gradients[self._weight_name], gradients[self._bias_name]
+        self._kernels.dense_backward(x, buffers.saved, self.weight, self._code, buffers.d_out, d_x, d_weight, d_bias)
 
 
 class MLP:
@@ -107,8 +109,10 @@ class MLP:
             x = layer.forward(x, buffer)
         return x
 
-    def backward(self, x: np.ndarray, buffers: list[Buffers], d_x: np.ndarray | None) -> None:
+    def backward(
+        self, x: np.ndarray, buffers: list[Buffers], d_x: np.ndarray | None, gradients: Mapping[str, np.ndarray]
+    ) -> None:
         """Write all gradients, from the `d_out` of the last of `buffers`, which the caller has filled."""
         for i in reversed(range(len(self.layers))):
             below = buffers[i - 1] if i else None
-            self.layers[i].backward(below.out if below else x, buffers[i], below.d_out if below else d_x)
+            self.layers[i].backward(below.out if below else x, buffers[i], below.d_out if below else d_x, gradients)

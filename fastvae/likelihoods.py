@@ -54,6 +54,10 @@ class Bernoulli:
         """Write nll (B,) and d_logits = weight (sigmoid(a) - x)."""
         self._kernels.bernoulli_forward_backward(x, logits, weight, nll, d_logits)
 
+    def conclude(self, nll: np.ndarray, columns: int) -> float:
+        """Nothing is left to do."""
+        return 1.0
+
     def mean_inplace(self, logits: np.ndarray) -> None:
         """Turn logits into the mean of p(x|z)."""
         self._kernels.sigmoid_inplace(logits)
@@ -123,37 +127,44 @@ class Gaussian:
     def forward_backward(
         self, x: np.ndarray, xhat: np.ndarray, weight: float, nll: np.ndarray, d_xhat: np.ndarray
     ) -> None:
-        """Write nll (B,), d_xhat = weight (xhat - x) / sigma^2, and the gradient of a learned log sigma.
-
-        d nll / d log sigma = D - ||x - xhat||^2 / sigma^2, where the squared error follows from nll.
-        """
-        if self._sigma == "optimal":
-            self._optimal_forward_backward(x, xhat, weight, nll, d_xhat)
-            return
-        sigma = self.sigma
+        """Write nll (B,) and d_xhat = weight (xhat - x) / sigma^2, with an optimal sigma still taken as 1."""
+        sigma = 1.0 if self._sigma == "optimal" else self.sigma
         self._kernels.squared_error_forward_backward(x, xhat, sigma, weight, nll, d_xhat)
-        if self._sigma == "learned":
-            rows, columns = x.shape
-            constant = columns * (math.log(sigma) + HALF_LOG_TWO_PI)
-            squares = 2.0 * (float(nll.sum(dtype=np.float64)) - rows * constant)
-            slope = 1.0 / (1.0 + math.exp(LOG_SIGMA_LOWEST - float(self._parameter[0])))  # of the soft limit
-            self._gradient[0] = weight * (rows * columns - squares) * slope
 
-    def _optimal_forward_backward(
-        self, x: np.ndarray, xhat: np.ndarray, weight: float, nll: np.ndarray, d_xhat: np.ndarray
-    ) -> None:
-        """As with sigma known: at the best sigma the loss does not change with it, so it adds nothing to d_xhat."""
-        rows, columns = x.shape
-        self._kernels.squared_error_forward_backward(x, xhat, 1.0, 1.0, nll, d_xhat)
-        nll -= np.float32(columns * HALF_LOG_TWO_PI)  # half the squared error of each row
-        variance = 2.0 * float(np.add.reduce(nll, dtype=np.float64)) / (rows * columns)
-        variance = max(variance, math.exp(2 * LOG_SIGMA_LOWEST))
-        np.multiply(d_xhat, np.float32(weight / variance), out=d_xhat)
-        np.multiply(nll, np.float32(1.0 / variance), out=nll)
+    def conclude(self, nll: np.ndarray, columns: int) -> float:
+        """What needs the whole batch: the gradient of a learned log sigma, or the optimal sigma.
+
+        Parameters
+        ----------
+        nll : (B,)
+            As `forward_backward` wrote it for all rows; with an optimal sigma, overwritten by the nll under it.
+        columns
+            D.
+
+        Returns
+        -------
+        float
+            By what `d_xhat` must still be multiplied: 1 / sigma^2 with an optimal sigma, else 1. At the best sigma
+            the loss does not change with it, so nothing else is added to `d_xhat`.
+        """
+        if not isinstance(self._sigma, str):
+            return 1.0
+        sigma = 1.0 if self._sigma == "optimal" else self.sigma
+        constant = columns * (math.log(sigma) + HALF_LOG_TWO_PI)
+        size = len(nll) * columns
+        squares = 2.0 * (float(np.add.reduce(nll, dtype=np.float64)) - len(nll) * constant)  # in units of sigma^2
+        if self._sigma == "learned":
+            slope = 1.0 / (1.0 + math.exp(LOG_SIGMA_LOWEST - float(self._parameter[0])))  # of the soft limit
+            self._gradient[0] = (size - squares) * slope / len(nll)
+            return 1.0
+        variance = max(squares / size, math.exp(2 * LOG_SIGMA_LOWEST))
+        nll -= np.float32(constant)
+        nll *= np.float32(1.0 / variance)
         nll += np.float32(columns * (0.5 * math.log(variance) + HALF_LOG_TWO_PI))
         self._gradient[0] = 0.0
         if math.isfinite(variance):
             self._remember(math.sqrt(MEMORY * self.sigma**2 + (1.0 - MEMORY) * variance))
+        return 1.0 / variance
 
     def mean_inplace(self, xhat: np.ndarray) -> None:
         """The decoder's outputs are the mean already."""

@@ -46,6 +46,11 @@ class Parameters:
         """Name to view of its gradient, overwritten by the next backward pass."""
         return dict(self._gradient_views)
 
+    def another_gradient(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """A second flat buffer (P,) for gradients and its named views: for a thread's share of a batch."""
+        flat = np.zeros_like(self.gradients)
+        return flat, self._views(flat, {name: view.shape for name, view in self._value_views.items()})
+
     def value(self, name: str) -> np.ndarray:
         """View of one parameter's values."""
         return self._value_views[name]

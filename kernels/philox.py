@@ -11,6 +11,7 @@ and columns are taken modulo 2^32.
 """
 
 import numpy as np
+
 from fastvae.kernels.formulas import box_muller, formula
 
 u32, u64 = np.uint32, np.uint64

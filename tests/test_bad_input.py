@@ -42,11 +42,16 @@ DATA = {
     "below 0": (changed(-0.5, (2, 2)), {}, ValueError, r"X has values in \[-0.5, .*likelihood='bernoulli'"),
     "above 1": (X * 255, {}, ValueError, r"X has values in \[.*, 25\d.*likelihood='bernoulli'"),
     "constant column": (
-        changed(0.25, (slice(None), 3)), GAUSSIAN | {"scale": "standard"}, ValueError,
+        changed(0.25, (slice(None), 3)),
+        GAUSSIAN | {"scale": "standard"},
+        ValueError,
         r"scale='standard' .* 1 of 5 columns are constant \(first: column 3, always 0.25",
     ),
     "large constant column": (
-        changed(1e6 + 0.1, (slice(None), 3)), GAUSSIAN | {"scale": "standard"}, ValueError, r"column 3, always 1e\+06",
+        changed(1e6 + 0.1, (slice(None), 3)),
+        GAUSSIAN | {"scale": "standard"},
+        ValueError,
+        r"column 3, always 1e\+06",
     ),
 }
 
@@ -179,8 +184,13 @@ def test_a_header_that_lies_is_refused_before_anything_is_allocated(tmp_path):
         {"architecture": header["architecture"] | {"latent_dim": 10**12, "hidden": [10**12]}},
         {"architecture": header["architecture"] | {"hidden": [4] * 100000}},
         {"architecture": header["architecture"] | {"activation": "os.system"}},
-        {"architecture": 3}, {"params": {"unknown": 1}}, {"params": None}, {"seed": -1}, {"seed": "x"},
-        {"model": "GAN"}, {"metadata": 5},
+        {"architecture": 3},
+        {"params": {"unknown": 1}},
+        {"params": None},
+        {"seed": -1},
+        {"seed": "x"},
+        {"model": "GAN"},
+        {"metadata": 5},
     ):
         persistence.write_container(tmp_path / "model.npz", "model", header | change, arrays)
         with pytest.raises(ModelFileError, match=r"model\.npz"):

@@ -21,21 +21,19 @@ def _openblas():
     set_threads(before)
 
 
-def test_small_products_get_one_thread_and_large_ones_keep_theirs():
-    with blas.suited_to(blas.SMALL_PRODUCT - 1):
+def test_one_thread_within_the_block_and_the_users_number_afterwards():
+    with blas.one_thread():
         assert blas.threads() == 1
-        with blas.suited_to(1.0):
+        with blas.one_thread():
             assert blas.threads() == 1
         assert blas.threads() == 1
     assert blas.threads() == 2
-    with blas.suited_to(blas.SMALL_PRODUCT):
-        assert blas.threads() == 2
-
-
-def test_the_number_comes_back_after_an_error_and_from_many_threads():
-    with pytest.raises(KeyError), blas.suited_to(1.0):
+    with pytest.raises(KeyError), blas.one_thread():
         raise KeyError
     assert blas.threads() == 2
+
+
+def test_the_number_comes_back_when_many_threads_use_a_model():
     vae = VAE(2, (4,), epochs=2, batch_size=8, random_state=0).fit(X)
     threads = [threading.Thread(target=vae.elbo, args=(X,)) for _ in range(8)]
     for thread in threads:
@@ -47,5 +45,5 @@ def test_the_number_comes_back_after_an_error_and_from_many_threads():
 
 def test_without_openblas_nothing_happens(monkeypatch):
     monkeypatch.setattr(blas, "_control", lambda: None)
-    with blas.suited_to(1.0):
+    with blas.one_thread():
         assert blas.threads() is None

@@ -8,8 +8,8 @@ import pathlib
 
 import numpy as np
 import pytest
-import reference
 
+import reference
 from fastvae import VAE
 from fastvae.data import datasets
 

@@ -38,7 +38,10 @@ def peak_megabytes(tmp_path, megabytes, columns, *words):
     del data
     result = subprocess.run(
         [sys.executable, "-c", WATCHED, "--data", str(path), "--out", str(tmp_path / "run"), "--quiet", *words],
-        env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     path.unlink()
     assert result.returncode == 0, result.stderr

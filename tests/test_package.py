@@ -63,7 +63,8 @@ def test_every_package_of_the_tree_is_in_the_build():
 
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     found = {
-        ".".join(p.parent.relative_to(ROOT).parts) for folder in ("fastvae", "kernels")
+        ".".join(p.parent.relative_to(ROOT).parts)
+        for folder in ("fastvae", "kernels")
         for p in (ROOT / folder).rglob("__init__.py")
     }
     assert set(listed) == {f"fastvae.{n}" if n.startswith("kernels") else n for n in found}

@@ -29,7 +29,9 @@ def shown(stream, quiet=False, heldout=True):
 def test_a_plain_line_an_epoch_when_piped():
     lines = shown(io.StringIO()).splitlines()
     assert len(lines) == 3
-    pattern = r"epoch 2/3  loss \d+\.\d+  nll \d+\.\d+  kl \d+\.\d+  held-out ELBO -\d+\.\d+  [\d,]+ images/s  \d+ s left"
+    pattern = (
+        r"epoch 2/3  loss \d+\.\d+  nll \d+\.\d+  kl \d+\.\d+  held-out ELBO -\d+\.\d+  [\d,]+ images/s  \d+ s left"
+    )
     assert re.fullmatch(pattern, lines[1])
     assert "held-out" not in shown(io.StringIO(), heldout=False)
 

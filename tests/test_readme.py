@@ -23,8 +23,12 @@ def test_there_is_something_to_run():
 @pytest.mark.parametrize("code", PYTHON)
 def test_python(code, tmp_path):
     result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, check=False,
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
 
@@ -41,5 +45,7 @@ def test_commands_in_order(tmp_path):
 
 
 def test_files_that_are_named_exist():
-    for path in re.findall(r"`((?:fastvae|kernels|tests|benchmarks)/[\w./]*)`", TEXT) + re.findall(r"\]\(([\w./]+)\)", TEXT):
+    for path in re.findall(r"`((?:fastvae|kernels|tests|benchmarks)/[\w./]*)`", TEXT) + re.findall(
+        r"\]\(([\w./]+)\)", TEXT
+    ):
         assert (ROOT / path).exists(), path

@@ -27,7 +27,12 @@ def command(*words, module="train", **options):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
     return subprocess.run(
         [sys.executable, "-m", f"fastvae.{module}", *map(str, words)],
-        capture_output=True, text=True, env=environment, timeout=300, check=False, **options,
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+        check=False,
+        **options,
     )
 
 
@@ -81,7 +86,10 @@ def test_without_matplotlib_it_works_and_says_how_to_get_pictures(tmp_path):
     (tmp_path / "matplotlib.py").write_text("raise ImportError('none here')")
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     result = subprocess.run(
-        [sys.executable, "-m", "fastvae.train", *SMALL, "--quiet"], capture_output=True, text=True, env=environment,
+        [sys.executable, "-m", "fastvae.train", *SMALL, "--quiet"],
+        capture_output=True,
+        text=True,
+        env=environment,
         check=False,
     )
     assert result.returncode == 0

@@ -7,8 +7,8 @@ import threading
 
 import numpy as np
 import pytest
-import reference
 
+import reference
 from fastvae import VAE
 from fastvae.errors import ModelFileError, NotFittedError
 from fastvae.kernels.formulas import ACTIVATIONS
@@ -42,9 +42,7 @@ def prepared(likelihood, activation, hidden=(9, 7), decoder_hidden=None):
 def distance(ours, theirs):
     """Largest over the parameters of |difference| / |gradient|, Euclidean norms."""
     assert list(ours) == list(theirs)
-    return max(
-        np.linalg.norm(ours[n].astype(float) - theirs[n]) / (np.linalg.norm(theirs[n]) + 1e-30) for n in ours
-    )
+    return max(np.linalg.norm(ours[n].astype(float) - theirs[n]) / (np.linalg.norm(theirs[n]) + 1e-30) for n in ours)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -69,8 +67,13 @@ def test_gradients_agree_with_torch(likelihood, activation, hidden):
     vae, X, noise = prepared(likelihood, activation, hidden, decoder_hidden=(6,))
     p = {n: torch.tensor(v, requires_grad=True) for n, v in vae.parameters().items()}
     functions = {
-        "identity": lambda a: a, "relu": torch.relu, "leaky_relu": torch.nn.LeakyReLU(0.01), "tanh": torch.tanh,
-        "sigmoid": torch.sigmoid, "softplus": torch.nn.Softplus(), "silu": torch.nn.SiLU(),
+        "identity": lambda a: a,
+        "relu": torch.relu,
+        "leaky_relu": torch.nn.LeakyReLU(0.01),
+        "tanh": torch.tanh,
+        "sigmoid": torch.sigmoid,
+        "softplus": torch.nn.Softplus(),
+        "silu": torch.nn.SiLU(),
     }
     x, h = torch.tensor(X), torch.tensor(X)
     for i in range(len(hidden)):
@@ -163,8 +166,11 @@ def test_shapes_and_dtypes(likelihood, hidden):
 
 def test_parameters_come_in_order_of_use_and_are_views():
     vae = small(decoder_hidden=(5,)).fit(PIXELS)
-    names = [f"{layer}.{kind}" for layer in ("encoder.0", "encoder.1", "mu", "logvar", "decoder.0", "decoder.1")
-             for kind in ("weight", "bias")]
+    names = [
+        f"{layer}.{kind}"
+        for layer in ("encoder.0", "encoder.1", "mu", "logvar", "decoder.0", "decoder.1")
+        for kind in ("weight", "bias")
+    ]
     assert list(vae.parameters()) == names
     assert vae.parameters()["mu.weight"].shape == (7, 3)
     before = vae.transform(PIXELS)
@@ -320,9 +326,16 @@ def test_fit_returns_self_and_learned_attributes_end_in_an_underscore():
 @pytest.mark.parametrize(
     "use",
     [
-        lambda v: v.transform(PIXELS), lambda v: v.encode(PIXELS), lambda v: v.decode(np.zeros((1, 3))),
-        lambda v: v.sample(1), lambda v: v.elbo(PIXELS), lambda v: v.score(PIXELS), lambda v: v.reconstruct(PIXELS),
-        lambda v: v.save("never-written.npz"), lambda v: v.parameters(), lambda v: v.history_,
+        lambda v: v.transform(PIXELS),
+        lambda v: v.encode(PIXELS),
+        lambda v: v.decode(np.zeros((1, 3))),
+        lambda v: v.sample(1),
+        lambda v: v.elbo(PIXELS),
+        lambda v: v.score(PIXELS),
+        lambda v: v.reconstruct(PIXELS),
+        lambda v: v.save("never-written.npz"),
+        lambda v: v.parameters(),
+        lambda v: v.history_,
         lambda v: v.loss_and_gradients(PIXELS),
     ],
 )
@@ -420,7 +433,9 @@ def test_a_damaged_model_file_is_refused_or_loads_exactly_the_same(tmp_path):
             outcomes["refused"] += 1
         else:
             assert header == expected[0]
-            assert all((arrays[name] == values).all() or name.startswith("history") for name, values in expected[1].items())
+            assert all(
+                (arrays[name] == values).all() or name.startswith("history") for name, values in expected[1].items()
+            )
             outcomes["same"] += 1
     print(outcomes)
     assert outcomes["refused"] > 0.5 * sum(outcomes.values())

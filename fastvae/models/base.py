@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from fastvae import backend, blas, persistence
+from fastvae import backend, persistence
 from fastvae.data.minibatches import Examples
 from fastvae.data.scaling import check_unit_range, scaling
 from fastvae.data.validation import as_examples, check_values, statistics
@@ -18,6 +18,7 @@ from fastvae.errors import ModelFileError, NotFittedError, check_name
 from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.optimizers import Adam
 from fastvae.training import Observer, Schedule, State, train
+from fastvae.workers import Workers, shares_for
 
 HISTORY = ("epoch", "loss", "nll", "kl", "heldout_elbo", "images_per_second", "seconds")
 
@@ -210,11 +211,16 @@ class Estimator:
         """
         self._optimizer = self._optimizer or self._make_optimizer()
         self._optimizer.learning_rate, self._optimizer.clip_norm = self.learning_rate, self.clip_norm
-        self.network_.allocate(batch_size)
         elbo = (lambda: float(self.elbo_examples(heldout).mean())) if heldout is not None else None
         schedule = Schedule(epochs, batch_size, patience)
-        with blas.suited_to(self.network_.largest_product(batch_size)):
-            train(self.network_, examples, self._optimizer, schedule, self._state, observer, elbo)
+        network = self.network_
+        try:
+            with Workers(shares_for(batch_size, network.largest_product(batch_size))) as network.workers:
+                network.allocate(batch_size)
+                train(network, examples, self._optimizer, schedule, self._state, observer, elbo)
+        finally:
+            network.workers = Workers(1)
+            network.allocate(0)
 
     def keep_best(self) -> None:
         """Return to the parameters of the best held-out ELBO, where early stopping has kept them."""

@@ -1,10 +1,11 @@
 """The variational autoencoder as an estimator."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from fastvae import backend, blas
+from fastvae import backend
 from fastvae.data.minibatches import BATCH, Examples
 from fastvae.data.validation import as_examples, check_values
 from fastvae.errors import check_name
@@ -15,6 +16,7 @@ from fastvae.models.base import Estimator
 from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.models.vae_network import EVALUATION, Architecture, VAENetwork, Workspace
 from fastvae.training import Batch
+from fastvae.workers import Workers, shares_for
 
 
 class VAE(Estimator):
@@ -161,27 +163,37 @@ class VAE(Estimator):
 
     # ---- use ----------------------------------------------------------------------------------------------------
 
-    def _batches(self, examples: Examples) -> Any:
-        """Yield (start, stop, x, workspace) over all examples, in order, in buffers that are used again."""
-        size = min(BATCH, len(examples))
-        x = np.empty((size, examples.X.shape[1]), np.float32)
-        workspace = Workspace(self.network_, size)
-        with blas.suited_to(self.network_.largest_product(size)):
-            for start in range(0, len(examples), size):
-                stop = min(start + size, len(examples))
-                if stop - start < size:
-                    x, workspace = x[: stop - start], workspace.rows(stop - start)
-                examples.fill(np.arange(start, stop), x, EVALUATION, start)
-                yield start, stop, x, workspace
+    def _in_pieces(self, count: int, work: Callable[[int, int, np.ndarray, Workspace], None]) -> None:
+        """Call work(start, stop, x, workspace) for all of `count` rows in pieces, by one thread or several.
+
+        `x` (rows, D) and the workspace are buffers of the thread, used again from piece to piece.
+        """
+        size = min(BATCH, count)
+        pieces = -(-count // size)
+        threads = min(pieces, shares_for(size, self.network_.largest_product(size)))
+
+        def thread(number: int) -> None:
+            x, workspace = np.empty((size, self.n_features_in_), np.float32), Workspace(self.network_, size)
+            for start in range(number * size, count, threads * size):
+                rows = min(size, count - start)
+                w = workspace if rows == size else workspace.rows(0, rows)
+                work(start, start + rows, x[:rows], w)
+
+        with Workers(threads) as workers:
+            workers.run(thread)
 
     def encode(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return mu and logvar of q(z|x), each (N, Z) float32; logvar is limited to [-30, 20]."""
         examples = self.examples(X)
         mu, logvar = (np.empty((len(examples), self.network_.architecture.latent_dim), np.float32) for _ in range(2))
-        for start, stop, x, w in self._batches(examples):
+
+        def piece(start: int, stop: int, x: np.ndarray, w: Workspace) -> None:
+            examples.fill(np.arange(start, stop), x, EVALUATION, start)
             self.network_.encode(x, w)
             mu[start:stop] = w.mu.out
             np.clip(w.logvar.out, -30, 20, out=logvar[start:stop])
+
+        self._in_pieces(len(examples), piece)
         return mu, logvar
 
     def transform(self, X: Any) -> np.ndarray:
@@ -198,14 +210,14 @@ class VAE(Estimator):
         Z = as_examples(Z, "Z", self.network_.architecture.latent_dim)
         check_values(Z, "Z")
         out = np.empty((len(Z), self.n_features_in_), np.float32)
-        workspace = Workspace(self.network_, min(BATCH, len(Z)))
-        with blas.suited_to(self.network_.largest_product(len(workspace.z))):
-            for start in range(0, len(Z), BATCH):
-                z = np.ascontiguousarray(Z[start : start + BATCH], np.float32)
-                w = workspace if len(z) == len(workspace.z) else workspace.rows(len(z))
-                x = self.network_.decode(z, w)
-                self.network_.likelihood.mean_inplace(x)
-                np.multiply(x, self.scale_, out=out[start : start + BATCH], casting="same_kind")
+
+        def piece(start: int, stop: int, x: np.ndarray, w: Workspace) -> None:
+            w.z[...] = Z[start:stop]
+            mean = self.network_.decode(w.z, w)
+            self.network_.likelihood.mean_inplace(mean)
+            np.multiply(mean, self.scale_, out=out[start:stop], casting="same_kind")
+
+        self._in_pieces(len(Z), piece)
         return np.add(out, self.offset_, out=out, casting="same_kind")
 
     inverse_transform = decode
@@ -238,8 +250,12 @@ class VAE(Estimator):
     def elbo_examples(self, examples: Examples) -> np.ndarray:
         """`elbo` of examples that are in the model's units already."""
         out = np.empty(len(examples))
-        for start, stop, x, w in self._batches(examples):
+
+        def piece(start: int, stop: int, x: np.ndarray, w: Workspace) -> None:
+            examples.fill(np.arange(start, stop), x, EVALUATION, start)
             self.network_.elbo(x, w, start, out[start:stop])
+
+        self._in_pieces(len(examples), piece)
         return out
 
     def score_samples(self, X: Any) -> np.ndarray:
@@ -280,7 +296,7 @@ class VAE(Estimator):
             noise = np.ascontiguousarray(as_examples(noise, "noise", self.network_.architecture.latent_dim), np.float32)
             if len(noise) != len(x):
                 raise ValueError(f"noise has {len(noise)} rows (shape {noise.shape}); X has {len(x)}")
-        with blas.suited_to(self.network_.largest_product(len(x))):
+        with Workers(1):
             parts = self.network_.loss_and_gradients(Batch(x, EVALUATION, float("inf")), noise)
         gradients = {name: g.copy() for name, g in self.network_.parameters.named_gradients().items()}
         return parts.pop("loss"), parts, gradients

@@ -15,6 +15,7 @@ from fastvae.layers import MLP, Buffers, Dense
 from fastvae.likelihoods import make_likelihood
 from fastvae.parameters import Parameters, Shape
 from fastvae.training import Batch
+from fastvae.workers import Workers
 
 EVALUATION = 0  # the step of all noise outside training, whose steps count from 1
 
@@ -33,7 +34,7 @@ class Architecture:
 
 
 class Workspace:
-    """The buffers of one batch through the whole model; for each smaller batch, views of the same memory."""
+    """The buffers of one batch through the whole model."""
 
     def __init__(self, network: "VAENetwork", batch: int):
         latent = network.architecture.latent_dim
@@ -44,15 +45,25 @@ class Workspace:
         self.d_h_logvar = np.empty((batch, network.encoder.outputs if network.encoder.layers else 0), np.float32)
         self.kl, self.nll = (np.empty(batch, np.float32) for _ in range(2))
 
-    def rows(self, count: int) -> "Workspace":
-        """Views of the first `count` rows."""
+    def rows(self, start: int, stop: int) -> "Workspace":
+        """Views of the rows start ... stop - 1."""
         view = object.__new__(Workspace)
         for name, value in vars(self).items():
             if isinstance(value, list):
-                setattr(view, name, [b.rows(count) for b in value])
+                setattr(view, name, [b.rows(start, stop) for b in value])
             else:
-                setattr(view, name, value.rows(count) if isinstance(value, Buffers) else value[:count])
+                setattr(view, name, value.rows(start, stop) if isinstance(value, Buffers) else value[start:stop])
         return view
+
+
+@dataclass(frozen=True)
+class Share:
+    """A thread's rows of a batch, start ... stop - 1: their buffers, and where their sum of gradients goes."""
+
+    start: int
+    stop: int
+    workspace: Workspace
+    gradients: dict[str, np.ndarray]
 
 
 class VAENetwork:
@@ -75,7 +86,8 @@ class VAENetwork:
         for layer in self._layers():
             layer.bind(self.parameters, self.kernels)
         self.likelihood.bind(self.parameters, self.kernels)
-        self._workspaces: dict[int, Workspace] = {}
+        self.workers = Workers(1)
+        self.allocate(0)
 
     def _describe(self, a: Architecture, decoder_only: bool) -> None:
         self.architecture, self.complete = a, not decoder_only
@@ -117,17 +129,24 @@ class VAENetwork:
         self.beta, self.kl_warmup_epochs = beta, kl_warmup_epochs
 
     def allocate(self, batch: int) -> None:
-        """Have the buffers for batches of up to `batch` rows."""
-        self._workspaces = {batch: Workspace(self, batch)}
+        """Have the buffers for training on batches of up to `batch` rows, shared by the threads of `workers`."""
+        self._largest, self._workspace = batch, Workspace(self, batch)
+        more = [self.parameters.another_gradient() for _ in range(1, self.workers.count)]
+        self._gradients = [self.parameters.named_gradients(), *(views for _, views in more)]
+        self._to_add = [flat for flat, _ in more]
+        self._cuts: dict[int, list[Share]] = {}
 
-    def _workspace(self, rows: int) -> Workspace:
-        if rows not in self._workspaces:
-            largest = max(self._workspaces, default=0)
-            if rows > largest:
-                self.allocate(rows)
-            else:
-                self._workspaces[rows] = self._workspaces[largest].rows(rows)
-        return self._workspaces[rows]
+    def _cut(self, rows: int) -> list[Share]:
+        """The shares of a batch of so many rows; made once, views of the same memory for every number of rows."""
+        if rows > self._largest:
+            self.allocate(rows)
+        if rows not in self._cuts:
+            bounds = [rows * i // self.workers.count for i in range(self.workers.count + 1)]
+            self._cuts[rows] = [
+                Share(start, stop, self._workspace.rows(start, stop), gradients)
+                for start, stop, gradients in zip(bounds[:-1], bounds[1:], self._gradients, strict=True)
+            ]
+        return self._cuts[rows]
 
     def kl_weight(self, progress: float) -> float:
         """beta, reached linearly over the first `kl_warmup_epochs`."""
@@ -151,31 +170,55 @@ class VAENetwork:
 
     def loss_and_gradients(self, batch: Batch, noise: np.ndarray | None = None) -> dict[str, float]:
         """Fill the gradients; return "loss", "nll" and "kl": means over the batch, nats, user's units."""
-        x, rows = batch.x, len(batch.x)
-        w = self._workspace(rows)
-        weight, kl_weight = 1.0 / rows, self.kl_weight(batch.progress)
-        self.encode(x, w)
-        key = (noise, self.seed, batch.step, 0)
-        self.kernels.latent_forward(w.mu.out, w.logvar.out, *key, w.z, w.kl)
-        self.likelihood.forward_backward(x, self.decode(w.z, w), weight, w.nll, w.decoder[-1].d_out)
+        rows = len(batch.x)
+        self._shares, self._batch, self._noise = self._cut(rows), batch, noise
+        self._weight, kl_weight = 1.0 / rows, self.kl_weight(batch.progress)
+        self._kl_weight = kl_weight * self._weight
+        nll, kl = self._workspace.nll[:rows], self._workspace.kl[:rows]
 
-        self.decoder.backward(w.z, w.decoder, w.d_z)
+        self.workers.run(self._forward)
+        self._factor = self.likelihood.conclude(nll, batch.x.shape[1])
+        self.workers.run(self._backward)
+        for more in self._to_add:
+            np.add(self.parameters.gradients, more, out=self.parameters.gradients)
+
+        mean_nll = float(np.add.reduce(nll, dtype=np.float64)) * self._weight + self.log_jacobian
+        mean_kl = float(np.add.reduce(kl, dtype=np.float64)) * self._weight
+        return {"loss": mean_nll + kl_weight * mean_kl, "nll": mean_nll, "kl": mean_kl}
+
+    def _draw(self, share: Share) -> tuple[np.ndarray | None, np.uint64, int, int]:
+        """The arguments that tell the latent kernels the noise of a share's rows."""
+        noise = None if self._noise is None else self._noise[share.start : share.stop]
+        return noise, self.seed, self._batch.step, share.start
+
+    def _forward(self, number: int) -> None:
+        """One share forward, to the loss of each row and its gradient by the decoder's outputs."""
+        share = self._shares[number]
+        w, x = share.workspace, self._batch.x[share.start : share.stop]
+        self.encode(x, w)
+        self.kernels.latent_forward(w.mu.out, w.logvar.out, *self._draw(share), w.z, w.kl)
+        out = self.decode(w.z, w)
+        self.likelihood.forward_backward(x, out, self._weight, w.nll, w.decoder[-1].d_out)
+
+    def _backward(self, number: int) -> None:
+        """The same share backward, into the share's own gradients."""
+        share = self._shares[number]
+        w, x, gradients = share.workspace, self._batch.x[share.start : share.stop], share.gradients
+        if self._factor != 1.0:
+            np.multiply(w.decoder[-1].d_out, np.float32(self._factor), out=w.decoder[-1].d_out)
+        self.decoder.backward(w.z, w.decoder, w.d_z, gradients)
         self.kernels.latent_backward(
-            w.mu.out, w.logvar.out, w.d_z, *key, kl_weight * weight, w.mu.d_out, w.logvar.d_out
+            w.mu.out, w.logvar.out, w.d_z, *self._draw(share), self._kl_weight, w.mu.d_out, w.logvar.d_out
         )
         if w.encoder:
             h = w.encoder[-1]
-            self.mu.backward(h.out, w.mu, h.d_out)
-            self.logvar.backward(h.out, w.logvar, w.d_h_logvar)
+            self.mu.backward(h.out, w.mu, h.d_out, gradients)
+            self.logvar.backward(h.out, w.logvar, w.d_h_logvar, gradients)
             np.add(h.d_out, w.d_h_logvar, out=h.d_out)
-            self.encoder.backward(x, w.encoder, None)
+            self.encoder.backward(x, w.encoder, None, gradients)
         else:
-            self.mu.backward(x, w.mu, None)
-            self.logvar.backward(x, w.logvar, None)
-
-        nll = float(np.add.reduce(w.nll, dtype=np.float64)) * weight + self.log_jacobian
-        kl = float(np.add.reduce(w.kl, dtype=np.float64)) * weight
-        return {"loss": nll + kl_weight * kl, "nll": nll, "kl": kl}
+            self.mu.backward(x, w.mu, None, gradients)
+            self.logvar.backward(x, w.logvar, None, gradients)
 
     def elbo(self, x: np.ndarray, w: Workspace, first_row: int, out: np.ndarray) -> None:
         """Write -(nll + kl) of each row, from one sample of z each."""
@@ -191,7 +234,7 @@ class VAENetwork:
         for name, values in self.parameters.named_values().items():
             if not np.isfinite(values).all():
                 return f"layer {name.rsplit('.', 1)[0]!r} has a {name.rsplit('.', 1)[-1]} that is not finite"
-        w = self._workspace(len(batch.x))
+        w = self._workspace.rows(0, len(batch.x))
         outputs = [*zip(self.encoder.layers, w.encoder, strict=True), (self.mu, w.mu), (self.logvar, w.logvar)]
         for layer, buffers in [*outputs, *zip(self.decoder.layers, w.decoder, strict=True)]:
             if not np.isfinite(buffers.out).all():

@@ -1,6 +1,7 @@
 """Adam over the flat parameter buffer, and the norm of the flat gradient."""
 
 import numpy as np
+
 from fastvae.kernels.cpu.compiler import kernel, reduction
 from fastvae.kernels.formulas import ONE, f32
 

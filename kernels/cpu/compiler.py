@@ -11,9 +11,10 @@ import hashlib
 import pathlib
 from typing import Any
 
-from fastvae.kernels import formulas, philox
 from numba import njit
 from numba.core.caching import FunctionCache
+
+from fastvae.kernels import formulas, philox
 
 _SHARED = (formulas.__file__, philox.__file__, __file__)
 SHARED_DIGEST = hashlib.sha256(b"".join(pathlib.Path(f).read_bytes() for f in _SHARED)).hexdigest()

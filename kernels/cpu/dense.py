@@ -1,6 +1,7 @@
 """Dense layer: the products through NumPy's BLAS, everything else of the layer in one pass each."""
 
 import numpy as np
+
 from fastvae.kernels import formulas as f
 from fastvae.kernels.cpu.compiler import kernel
 

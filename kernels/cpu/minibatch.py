@@ -1,6 +1,7 @@
 """Minibatches: which rows come next, and their values in the model's units."""
 
 import numpy as np
+
 from fastvae.kernels import philox
 from fastvae.kernels.cpu.compiler import kernel
 from fastvae.kernels.formulas import formula
