@@ -1,0 +1,103 @@
+"""A dense layer D -> H with ReLU: product, bias and activation; and its backward with all three gradients."""
+
+import numpy as np
+from cases import Case, Op
+from fastvae.kernels import cpu
+from fastvae.kernels.formulas import RELU
+
+
+def inputs(s):
+    """x (B, D), weight (D, H), bias (H,), d_out (B, H)."""
+    weights = s.weights()
+    return s.data(), weights["encoder.0.weight"], weights["encoder.0.bias"], s.normals(s.B, s.H)
+
+
+def forward_fastvae(s):
+    x, weight, bias, _ = inputs(s)
+    out = np.empty((s.B, s.H), np.float32)
+    return Case(lambda: cpu.dense_forward(x, weight, bias, RELU, out, out), lambda: [out])
+
+
+def forward_numpy(s):
+    x, weight, bias, _ = inputs(s)
+    out = np.empty((s.B, s.H), np.float32)
+
+    def step():
+        np.matmul(x, weight, out=out)
+        np.add(out, bias, out=out)
+        np.maximum(out, 0, out=out)
+
+    return Case(step, lambda: [out])
+
+
+def forward_torch(s):
+    import torch
+    from torch.nn import functional
+
+    x, weight, bias, _ = map(torch.from_numpy, inputs(s))
+    weight = weight.T.contiguous()  # (outputs, inputs), as torch has it
+
+    def step():
+        return functional.relu(functional.linear(x, weight, bias))
+
+    return Case(step, lambda: [step().numpy()])
+
+
+def backward_fastvae(s):
+    x, weight, bias, d_out = inputs(s)
+    out, d_x, d_weight, d_bias = np.empty_like(d_out), np.empty_like(x), np.empty_like(weight), np.empty_like(bias)
+    cpu.dense_forward(x, weight, bias, RELU, out, out)
+    return Case(
+        lambda: cpu.dense_backward(x, out, weight, RELU, d_out, d_x, d_weight, d_bias),
+        lambda: [d_x, d_weight, d_bias],
+    )
+
+
+def backward_numpy(s):
+    x, weight, bias, d_out = inputs(s)
+    d_x, d_weight, d_bias = np.empty_like(x), np.empty_like(weight), np.empty_like(bias)
+    out = np.maximum(x @ weight + bias, 0)
+
+    def step():
+        np.multiply(d_out, out > 0, out=d_out)
+        np.matmul(x.T, d_out, out=d_weight)
+        np.sum(d_out, axis=0, out=d_bias)
+        np.matmul(d_out, weight.T, out=d_x)
+
+    return Case(step, lambda: [d_x, d_weight, d_bias])
+
+
+def backward_torch(s):
+    import torch
+    from torch.nn import functional
+
+    x, weight, bias, d_out = map(torch.from_numpy, inputs(s))
+    leaves = [x.requires_grad_(), weight.T.contiguous().requires_grad_(), bias.requires_grad_()]
+    out = functional.relu(functional.linear(*leaves))
+
+    def step():
+        return torch.autograd.grad(out, leaves, d_out, retain_graph=True)
+
+    def result():
+        d_x, d_weight, d_bias = step()
+        return [d_x.numpy(), d_weight.numpy().T, d_bias.numpy()]
+
+    return Case(step, result)
+
+
+OPS = {
+    "dense_forward": Op(
+        "flop",
+        lambda s: 2 * s.B * s.D * s.H,
+        {"fastvae": forward_fastvae, "numpy": forward_numpy, "torch": forward_torch},
+    ),
+    "dense_backward": Op(
+        "flop",
+        lambda s: 4 * s.B * s.D * s.H,
+        {"fastvae": backward_fastvae, "numpy": backward_numpy, "torch": backward_torch},
+    ),
+}
+
+
+def test_dense(measure):
+    measure()

@@ -1,0 +1,112 @@
+"""The latent layer: noise, z = mu + exp(logvar / 2) eps and the KL; and its backward.
+
+fastvae draws the noise inside both passes; the others draw it once, store it, and read it again. With a given eps all
+must agree.
+"""
+
+import numpy as np
+from cases import Case, Op
+from fastvae.kernels import cpu
+
+SEED = np.uint64(7)
+
+
+def inputs(s):
+    """mu, logvar, d_z and the eps of the check: (B, Z) each."""
+    mu, logvar, d_z, eps = (s.normals(s.B, s.Z, seed=i) for i in range(4))
+    return mu, logvar - 1, d_z, eps
+
+
+def forward_fastvae(s):
+    mu, logvar, _, eps = inputs(s)
+    z, kl = np.empty_like(mu), np.empty(s.B, np.float32)
+
+    def result():
+        cpu.latent_forward(mu, logvar, eps, SEED, 1, 0, z, kl)
+        return [z, kl]
+
+    return Case(lambda: cpu.latent_forward(mu, logvar, None, SEED, 1, 0, z, kl), result)
+
+
+def forward_numpy(s):
+    mu, logvar, _, eps = inputs(s)
+    rng, noise, z = np.random.default_rng(0), np.empty_like(mu), np.empty_like(mu)
+
+    def layer(noise):
+        np.multiply(logvar, 0.5, out=z)
+        np.exp(z, out=z)
+        np.multiply(z, noise, out=z)
+        np.add(z, mu, out=z)
+        return [z, 0.5 * np.sum(np.exp(logvar) + mu * mu - 1 - logvar, axis=1)]
+
+    return Case(lambda: layer(rng.standard_normal(out=noise, dtype=np.float32)), lambda: layer(eps))
+
+
+def forward_torch(s):
+    import torch
+
+    mu, logvar, _, eps = map(torch.from_numpy, inputs(s))
+
+    def layer(noise):
+        z = mu + torch.exp(0.5 * logvar) * noise
+        return z, 0.5 * torch.sum(logvar.exp() + mu * mu - 1 - logvar, dim=1)
+
+    return Case(lambda: layer(torch.randn_like(mu)), lambda: [a.numpy() for a in layer(eps)])
+
+
+def backward_fastvae(s):
+    mu, logvar, d_z, eps = inputs(s)
+    d_mu, d_logvar = np.empty_like(mu), np.empty_like(mu)
+
+    def result():
+        cpu.latent_backward(mu, logvar, d_z, eps, SEED, 1, 0, 1.0, d_mu, d_logvar)
+        return [d_mu, d_logvar]
+
+    return Case(lambda: cpu.latent_backward(mu, logvar, d_z, None, SEED, 1, 0, 1.0, d_mu, d_logvar), result)
+
+
+def backward_numpy(s):
+    mu, logvar, d_z, eps = inputs(s)
+    d_mu, d_logvar = np.empty_like(mu), np.empty_like(mu)
+
+    def step():
+        np.add(d_z, mu, out=d_mu)
+        deviation = np.exp(0.5 * logvar)
+        np.multiply(d_z, eps, out=d_logvar)
+        np.multiply(d_logvar, deviation, out=d_logvar)
+        np.add(d_logvar, deviation * deviation - 1, out=d_logvar)
+        np.multiply(d_logvar, 0.5, out=d_logvar)
+
+    return Case(step, lambda: [d_mu, d_logvar])
+
+
+def backward_torch(s):
+    import torch
+
+    mu, logvar, d_z, eps = map(torch.from_numpy, inputs(s))
+    leaves = [mu.requires_grad_(), logvar.requires_grad_()]
+    z = mu + torch.exp(0.5 * logvar) * eps
+    kl = 0.5 * torch.sum(logvar.exp() + mu * mu - 1 - logvar)
+
+    def step():
+        return torch.autograd.grad([z, kl], leaves, [d_z, torch.ones(())], retain_graph=True)
+
+    return Case(step, lambda: [a.numpy() for a in step()])
+
+
+OPS = {
+    "latent_forward": Op(
+        "byte",
+        lambda s: 4 * (3 * s.B * s.Z + s.B),
+        {"fastvae": forward_fastvae, "numpy": forward_numpy, "torch": forward_torch},
+    ),
+    "latent_backward": Op(
+        "byte",
+        lambda s: 4 * 5 * s.B * s.Z,
+        {"fastvae": backward_fastvae, "numpy": backward_numpy, "torch": backward_torch},
+    ),
+}
+
+
+def test_latent(measure):
+    measure()

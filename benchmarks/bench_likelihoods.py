@@ -1,0 +1,134 @@
+"""Both likelihoods with their gradient, and the sigmoid that turns logits into means."""
+
+import numpy as np
+from cases import Case, Op
+from fastvae.kernels import cpu
+
+
+def inputs(s):
+    """x in [0, 1] and the decoder's outputs, (B, D) each."""
+    return s.data(), s.normals(s.B, s.D)
+
+
+def bernoulli_fastvae(s):
+    x, logits = inputs(s)
+    nll, d_logits = np.empty(s.B, np.float32), np.empty_like(x)
+    return Case(
+        lambda: cpu.bernoulli_forward_backward(x, logits, 1 / s.B, nll, d_logits),
+        lambda: [nll.sum() / s.B, d_logits],
+    )
+
+
+def bernoulli_numpy(s):
+    x, logits = inputs(s)
+    nll, d_logits, e = np.empty(s.B, np.float32), np.empty_like(x), np.empty_like(x)
+
+    def step():
+        np.abs(logits, out=e)
+        np.negative(e, out=e)
+        np.exp(e, out=e)
+        np.sum(np.maximum(logits, 0) - x * logits + np.log1p(e), axis=1, out=nll)
+        np.divide(np.where(logits < 0, e, 1), 1 + e, out=d_logits)
+        np.subtract(d_logits, x, out=d_logits)
+        np.multiply(d_logits, 1 / s.B, out=d_logits)
+
+    return Case(step, lambda: [nll.sum() / s.B, d_logits])
+
+
+def bernoulli_torch(s):
+    import torch
+    from torch.nn import functional
+
+    x, logits = map(torch.from_numpy, inputs(s))
+    logits.requires_grad_()
+
+    def step():
+        loss = functional.binary_cross_entropy_with_logits(logits, x, reduction="sum") / s.B
+        return loss.detach().numpy(), torch.autograd.grad(loss, logits)[0].numpy()
+
+    return Case(step, lambda: list(step()))
+
+
+def squared_error_fastvae(s):
+    x, xhat = inputs(s)
+    nll, d_xhat = np.empty(s.B, np.float32), np.empty_like(x)
+    return Case(
+        lambda: cpu.squared_error_forward_backward(x, xhat, 1.0, 1 / s.B, nll, d_xhat),
+        lambda: [nll.sum() / s.B, d_xhat],
+    )
+
+
+def squared_error_numpy(s):
+    x, xhat = inputs(s)
+    nll, d_xhat = np.empty(s.B, np.float32), np.empty_like(x)
+
+    def step():
+        np.subtract(xhat, x, out=d_xhat)
+        np.einsum("bd,bd->b", d_xhat, d_xhat, out=nll)
+        np.multiply(nll, 0.5, out=nll)
+        np.add(nll, 0.5 * s.D * np.log(2 * np.pi), out=nll)
+        np.multiply(d_xhat, 1 / s.B, out=d_xhat)
+
+    return Case(step, lambda: [nll.sum() / s.B, d_xhat])
+
+
+def squared_error_torch(s):
+    import torch
+    from torch.nn import functional
+
+    x, xhat = map(torch.from_numpy, inputs(s))
+    xhat.requires_grad_()
+    constant = 0.5 * s.D * np.log(2 * np.pi)
+
+    def step():
+        loss = functional.mse_loss(xhat, x, reduction="sum") / (2 * s.B) + constant
+        return loss.detach().numpy(), torch.autograd.grad(loss, xhat)[0].numpy()
+
+    return Case(step, lambda: list(step()))
+
+
+def sigmoid_fastvae(s):
+    logits = s.normals(s.B, s.D)
+    return Case(lambda: cpu.sigmoid_inplace(logits), lambda: [logits])
+
+
+def sigmoid_numpy(s):
+    logits = s.normals(s.B, s.D)
+
+    def step():
+        np.negative(logits, out=logits)
+        np.exp(logits, out=logits)
+        np.add(logits, 1, out=logits)
+        np.reciprocal(logits, out=logits)
+
+    return Case(step, lambda: [logits])
+
+
+def sigmoid_torch(s):
+    import torch
+
+    logits = torch.from_numpy(s.normals(s.B, s.D))
+    return Case(logits.sigmoid_, lambda: [logits.numpy()])
+
+
+OPS = {
+    "bernoulli_forward_backward": Op(
+        "byte",
+        lambda s: 4 * (3 * s.B * s.D + s.B),
+        {"fastvae": bernoulli_fastvae, "numpy": bernoulli_numpy, "torch": bernoulli_torch},
+    ),
+    "squared_error_forward_backward": Op(
+        "byte",
+        lambda s: 4 * (3 * s.B * s.D + s.B),
+        {"fastvae": squared_error_fastvae, "numpy": squared_error_numpy, "torch": squared_error_torch},
+    ),
+    "sigmoid_inplace": Op(
+        "byte",
+        lambda s: 4 * 2 * s.B * s.D,
+        {"fastvae": sigmoid_fastvae, "numpy": sigmoid_numpy, "torch": sigmoid_torch},
+    ),
+}
+
+
+def test_likelihoods(measure):
+    measure()
