@@ -2,6 +2,7 @@
 
 import numpy as np
 from cases import Case, Op
+
 from fastvae.kernels import cpu
 
 RATE, BETA1, BETA2, EPSILON = 1e-3, 0.9, 0.999, 1e-8

@@ -6,6 +6,7 @@ must agree.
 
 import numpy as np
 from cases import Case, Op
+
 from fastvae.kernels import cpu
 
 SEED = np.uint64(7)

@@ -2,6 +2,7 @@
 
 import numpy as np
 from cases import Case, Op
+
 from fastvae.kernels import cpu
 
 
