@@ -15,6 +15,7 @@ from fastvae.parameters import Parameters, Shape
 LOG_SIGMA_LOWEST = -6.0  # limit of a learned or optimal log sigma; Rybkin et al. 2021 use the same
 MEMORY = 0.99  # of the running mean behind an optimal sigma, a step
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+PLAIN_SIGMA = (2 * math.pi) ** -0.5  # for which nll has no constant: it is pi ||x - xhat||^2
 
 
 class Bernoulli:
@@ -127,8 +128,8 @@ class Gaussian:
     def forward_backward(
         self, x: np.ndarray, xhat: np.ndarray, weight: float, nll: np.ndarray, d_xhat: np.ndarray
     ) -> None:
-        """Write nll (B,) and d_xhat = weight (xhat - x) / sigma^2, with an optimal sigma still taken as 1."""
-        sigma = 1.0 if self._sigma == "optimal" else self.sigma
+        """Write nll (B,) and d_xhat = weight (xhat - x) / sigma^2, with an optimal sigma taken as `PLAIN_SIGMA`."""
+        sigma = PLAIN_SIGMA if self._sigma == "optimal" else self.sigma
         self._kernels.squared_error_forward_backward(x, xhat, sigma, weight, nll, d_xhat)
 
     def conclude(self, nll: np.ndarray, columns: int) -> float:
@@ -144,27 +145,25 @@ class Gaussian:
         Returns
         -------
         float
-            By what `d_xhat` must still be multiplied: 1 / sigma^2 with an optimal sigma, else 1. At the best sigma
-            the loss does not change with it, so nothing else is added to `d_xhat`.
+            By what `d_xhat` must still be multiplied: 1 with a sigma that was known. At the optimal sigma the loss
+            does not change with it, so nothing else is added to `d_xhat`.
         """
         if not isinstance(self._sigma, str):
             return 1.0
-        sigma = 1.0 if self._sigma == "optimal" else self.sigma
-        constant = columns * (math.log(sigma) + HALF_LOG_TWO_PI)
-        size = len(nll) * columns
-        squares = 2.0 * (float(np.add.reduce(nll, dtype=np.float64)) - len(nll) * constant)  # in units of sigma^2
+        size, total = len(nll) * columns, float(np.add.reduce(nll, dtype=np.float64))
         if self._sigma == "learned":
+            constant = size * (math.log(self.sigma) + HALF_LOG_TWO_PI)
             slope = 1.0 / (1.0 + math.exp(LOG_SIGMA_LOWEST - float(self._parameter[0])))  # of the soft limit
-            self._gradient[0] = (size - squares) * slope / len(nll)
+            self._gradient[0] = (size - 2.0 * (total - constant)) * slope / len(nll)
             return 1.0
-        variance = max(squares / size, math.exp(2 * LOG_SIGMA_LOWEST))
-        nll -= np.float32(constant)
-        nll *= np.float32(1.0 / variance)
+        variance = max(total / (math.pi * size), math.exp(2 * LOG_SIGMA_LOWEST))
+        factor = PLAIN_SIGMA**2 / variance
+        nll *= np.float32(factor)
         nll += np.float32(columns * (0.5 * math.log(variance) + HALF_LOG_TWO_PI))
         self._gradient[0] = 0.0
         if math.isfinite(variance):
             self._remember(math.sqrt(MEMORY * self.sigma**2 + (1.0 - MEMORY) * variance))
-        return 1.0 / variance
+        return factor
 
     def mean_inplace(self, xhat: np.ndarray) -> None:
         """The decoder's outputs are the mean already."""

@@ -57,6 +57,7 @@ class Workers:
         self._errors: list[BaseException | None] = [None] * count
         self._start = [threading.Lock() for _ in range(count)]
         self._done = [threading.Lock() for _ in range(count)]
+        self._threads: list[threading.Thread] = []
         self._single = blas.one_thread()
 
     def __enter__(self) -> Self:
@@ -64,7 +65,9 @@ class Workers:
         for lock in self._start + self._done:
             lock.acquire()
         for number in range(1, self.count):
-            threading.Thread(target=self._serve, args=(number,), daemon=True, name=f"fastvae-{number}").start()
+            thread = threading.Thread(target=self._serve, args=(number,), daemon=True, name=f"fastvae-{number}")
+            self._threads.append(thread)
+            thread.start()
         return self
 
     def __exit__(
@@ -73,6 +76,8 @@ class Workers:
         self._work = None
         for number in range(1, self.count):
             self._start[number].release()
+        while self._threads:
+            self._threads.pop().join()
         self._single.__exit__(kind, error, traceback)
 
     def _serve(self, number: int) -> None:

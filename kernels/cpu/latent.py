@@ -2,7 +2,17 @@
 
 from fastvae.kernels import philox
 from fastvae.kernels.cpu.compiler import reduction
-from fastvae.kernels.formulas import HALF, ZERO, d_kl_logvar, exp, f32, kl_term, limited_logvar
+from fastvae.kernels.formulas import (
+    HALF,
+    LOGVAR_HIGHEST,
+    LOGVAR_LOWEST,
+    ZERO,
+    d_kl_logvar,
+    exp,
+    f32,
+    kl_term,
+    limited_logvar,
+)
 
 COLUMNS = 4  # in one block of noise
 
@@ -48,4 +58,4 @@ def latent_backward(mu, logvar, d_z, noise, seed, step, first_row, kl_weight, d_
             eps_j = d_logvar[i, j]
             d_mu[i, j] = d_z[i, j] + weight * mu[i, j]
             slope = HALF * d_z[i, j] * eps_j * deviation + weight * d_kl_logvar(limited, deviation * deviation)
-            d_logvar[i, j] = slope if limited == logvar[i, j] else ZERO
+            d_logvar[i, j] = ZERO if logvar[i, j] < LOGVAR_LOWEST or logvar[i, j] > LOGVAR_HIGHEST else slope

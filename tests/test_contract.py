@@ -1,0 +1,269 @@
+"""The contract in `kernels/__init__.py`: each backend has every op under the described parameters, and each op does
+on awkward shapes what the reference does. A new op needs a line in the contract and a function here.
+"""
+
+import inspect
+import math
+
+import numpy as np
+import pytest
+
+import fastvae.kernels
+import reference
+from fastvae.kernels import philox
+from fastvae.kernels.formulas import ACTIVATIONS, SILU
+from tolerances import check
+
+SHAPES = [(1, 1), (7, 33), (3, 4), (5, 17), (2, 64), (129, 31)]
+SEED, STEP, FIRST_ROW = np.uint64(2**63 + 2**31 + 17), 12, 1000
+
+
+def described():
+    """Name to parameter names, for every `name(parameter shape, ...)` that opens a paragraph of the contract."""
+    found, lines = {}, fastvae.kernels.__doc__.splitlines()
+    text = "\n".join(lines)
+    for start in [i for i in range(len(text)) if text.startswith("\n    ", i) and text[i + 5].islower()]:
+        name = text[start + 5 :].split("(")[0]
+        stop = start
+        while name.isidentifier() and stop >= 0:
+            depth, parameters, stop = 0, [""], text.index("(", stop)
+            while True:
+                letter = text[stop]
+                depth += (letter in "([") - (letter in ")]")
+                if depth == 0:
+                    break
+                if letter == "," and depth == 1:
+                    parameters.append("")
+                elif depth > 1 or letter != "(":
+                    parameters[-1] += letter
+                stop += 1
+            found[name] = [p.split()[0] for p in parameters]
+            following = text[stop + 1 :]
+            stop += 1
+            if not following.startswith(", "):  # two ops on one line
+                break
+            name = following[2:].split("(")[0]
+    return found
+
+
+def parameters(function):
+    return list(inspect.signature(getattr(function, "py_func", function)).parameters)
+
+
+def test_every_op_is_described(kernels):
+    contract = described()
+    assert set(kernels.__all__) == set(contract)
+    for name in kernels.__all__:
+        assert parameters(getattr(kernels, name)) == contract[name], name
+
+
+# ---- every op on every backend -----------------------------------------------------------------------------------
+
+
+def normal(rng, *shape):
+    return rng.normal(size=shape).astype(np.float32)
+
+
+def garbage(*shape):
+    """An output that was not written to shows."""
+    return np.full(shape, np.nan, np.float32)
+
+
+def wide(*arrays):
+    return [a.astype(np.float64) for a in arrays]
+
+
+def dense(kernels, rng, shape, backward):
+    rows, columns = shape
+    outputs = 2 * columns // 3 + 1
+    for name, code in ACTIVATIONS.items():
+        x, weight, bias = normal(rng, rows, columns), normal(rng, columns, outputs), normal(rng, outputs)
+        x64, weight64, bias64 = wide(x, weight, bias)
+        a = x64 @ weight64 + bias64
+        d_out = normal(rng, rows, outputs)
+        d_out[np.abs(a) < 1e-3] = 0  # a kink may lie on either side of a rounding
+        out = garbage(rows, outputs)
+        saved = garbage(rows, outputs) if code == SILU else out
+        kernels.dense_forward(x, weight, bias, code, out, saved)
+        terms = np.abs(x64) @ np.abs(weight64) + np.abs(bias64)
+        check(out, reference.dense_forward(x64, weight64, bias64, name), "dense", terms)
+        if not backward:
+            continue
+        expected = reference.dense_backward(x64, weight64, bias64, name, d_out.astype(np.float64))
+        curved = name not in ("identity", "relu", "leaky_relu")  # there a's own rounding moves the derivative
+        size = np.abs(d_out.astype(np.float64)) * (1 + curved * terms)
+        sizes = size @ np.abs(weight64.T), np.abs(x64.T) @ size, size.sum(axis=0)
+        for d_x in (garbage(rows, columns), None):
+            d_weight, d_bias = garbage(columns, outputs), garbage(outputs)
+            kernels.dense_backward(x, saved, weight, code, d_out.copy(), d_x, d_weight, d_bias)
+            for found, e, s in zip((d_x, d_weight, d_bias), expected, sizes, strict=True):
+                if found is not None:
+                    check(found, e, "derivative", s)
+
+
+def dense_forward(kernels, rng, shape):
+    dense(kernels, rng, shape, backward=False)
+
+
+def dense_backward(kernels, rng, shape):
+    dense(kernels, rng, shape, backward=True)
+
+
+def latent_inputs(rng, shape):
+    mu, logvar = normal(rng, *shape), 3 * normal(rng, *shape)
+    drawn = reference.normals(SEED, reference.LATENT, STEP, FIRST_ROW, shape)
+    given = normal(rng, *shape)
+    return mu, logvar, [(None, drawn), (given, given.astype(np.float64))]
+
+
+def latent_forward(kernels, rng, shape):
+    mu, logvar, noises = latent_inputs(rng, shape)
+    mu64, logvar64 = wide(mu, logvar)
+    for noise, truth in noises:
+        z, kl = garbage(*shape), garbage(shape[0])
+        kernels.latent_forward(mu, logvar, noise, SEED, STEP, FIRST_ROW, z, kl)
+        expected_z, expected_kl = reference.latent_forward(mu64, logvar64, truth)
+        check(z, expected_z, "latent", np.abs(mu64) + np.exp(logvar64 / 2) * np.maximum(np.abs(truth), 1))
+        check(kl, expected_kl, "kl")
+
+
+def latent_backward(kernels, rng, shape):
+    mu, logvar, noises = latent_inputs(rng, shape)
+    d_z = normal(rng, *shape)
+    mu64, logvar64, d_z64 = wide(mu, logvar, d_z)
+    for noise, truth in noises:
+        d_mu, d_logvar = garbage(*shape), garbage(*shape)
+        kernels.latent_backward(mu, logvar, d_z, noise, SEED, STEP, FIRST_ROW, 0.37, d_mu, d_logvar)
+        expected_mu, expected_logvar = reference.latent_backward(mu64, logvar64, truth, d_z64, 0.37)
+        check(d_mu, expected_mu, "latent", np.abs(d_z64) + 0.37 * np.abs(mu64))
+        reparameterization = np.abs(d_z64) * np.maximum(np.abs(truth), 1) * np.exp(logvar64 / 2)
+        check(d_logvar, expected_logvar, "latent", reparameterization + 0.37 * np.abs(np.expm1(logvar64)))
+
+
+def squared_error(kernels, rng, shape, backward):
+    x, xhat = normal(rng, *shape), normal(rng, *shape)
+    expected, slope = reference.squared_error_forward_backward(*wide(x, xhat), 0.3)
+    nll, d_xhat = garbage(shape[0]), garbage(*shape)
+    constant = abs(math.log(0.3)) + 0.5 * math.log(2 * math.pi)
+    if backward:
+        kernels.squared_error_forward_backward(x, xhat, 0.3, 0.37, nll, d_xhat)
+        check(d_xhat, 0.37 * slope, "likelihood")
+    else:
+        kernels.squared_error_forward(x, xhat, 0.3, nll)
+    check(nll, expected, "likelihood", np.abs(expected) + constant * shape[1])
+
+
+def bernoulli(kernels, rng, shape, backward):
+    x, logits = rng.uniform(size=shape).astype(np.float32), 4 * normal(rng, *shape)
+    x[:, ::3] = np.round(x[:, ::3])
+    expected, slope = reference.bernoulli_forward_backward(*wide(x, logits))
+    nll, d_logits = garbage(shape[0]), garbage(*shape)
+    if backward:
+        kernels.bernoulli_forward_backward(x, logits, 0.37, nll, d_logits)
+        s = reference.sigmoid(logits.astype(np.float64))
+        check(d_logits, 0.37 * slope, "likelihood", 0.37 * ((1 - x) * s + x * (1 - s)))
+    else:
+        kernels.bernoulli_forward(x, logits, nll)
+    check(nll, expected, "likelihood")
+
+
+def sigmoid_inplace(kernels, rng, shape):
+    logits = 5 * normal(rng, *shape)
+    expected = reference.sigmoid(logits.astype(np.float64))
+    kernels.sigmoid_inplace(logits)
+    check(logits, expected, "likelihood")
+
+
+def adam_inplace(kernels, rng, shape):
+    size = math.prod(shape)
+    params, grads, m = (normal(rng, size) for _ in range(3))
+    v = np.abs(normal(rng, size)) + np.float32(0.01)
+    settings = (3, 0.02, 0.85, 0.97, 1e-3, 0.1, 0.4)
+    expected = reference.adam(*wide(params, grads, m, v), *settings)
+    sizes = [np.abs(a) for a in wide(params, m, v)]
+    kept = grads.copy()
+    kernels.adam_inplace(params, grads, m, v, *settings)
+    np.testing.assert_array_equal(grads, kept)
+    for found, e, s in zip((params, m, v), expected, sizes, strict=True):
+        check(found, e, "adam", s + np.abs(e))
+
+
+def squared_norm(kernels, rng, shape):
+    grads = normal(rng, math.prod(shape)) * np.float32(1e3)
+    check(np.float64(kernels.squared_norm(grads)), (grads.astype(np.float64) ** 2).sum(), "exact")
+
+
+def normal_noise(kernels, rng, shape):
+    out = garbage(*shape)
+    kernels.normal_noise(SEED, philox.PRIOR, STEP, FIRST_ROW, out)
+    word = reference.words(SEED, philox.PRIOR, STEP, FIRST_ROW, (shape[0], shape[1] + shape[1] % 2))
+    radius = np.sqrt(-2 * np.log(reference.uniform(word[:, 0::2]))).repeat(2, axis=1)[:, : shape[1]]
+    check(out, reference.normals(SEED, philox.PRIOR, STEP, FIRST_ROW, shape), "normal", radius)
+
+
+def uniform_noise(kernels, rng, shape):
+    out = garbage(*shape)
+    kernels.uniform_noise(SEED, philox.PRIOR, STEP, FIRST_ROW, out)
+    np.testing.assert_array_equal(out, reference.uniforms(SEED, philox.PRIOR, STEP, FIRST_ROW, shape))
+
+
+def binarize_inplace(kernels, rng, shape):
+    x = rng.uniform(size=shape).astype(np.float32)
+    word = reference.words(SEED, reference.BINARIZATION, STEP, FIRST_ROW, shape)
+    expected = (word // 256) / 2.0**24 < x
+    kernels.binarize_inplace(x, SEED, STEP, FIRST_ROW)
+    np.testing.assert_array_equal(x, expected)
+
+
+def threshold_inplace(kernels, rng, shape):
+    x = rng.uniform(size=shape).astype(np.float32)
+    expected = x > np.float32(0.3)
+    kernels.threshold_inplace(x, 0.3)
+    np.testing.assert_array_equal(x, expected)
+
+
+def shuffled_indices(kernels, rng, shape):
+    count = math.prod(shape)
+    out = np.full(count, -1)
+    kernels.shuffled_indices(SEED, 3, count, 0, out)
+    np.testing.assert_array_equal(np.sort(out), np.arange(count))
+
+
+def gather(kernels, rng, shape):
+    data = rng.integers(0, 256, shape).astype(np.uint8)
+    offset, scale = normal(rng, shape[1]), normal(rng, shape[1])
+    indices = rng.integers(0, shape[0], 2 * shape[0])
+    out = garbage(len(indices), shape[1])
+    kernels.gather(data, indices, offset, scale, out)
+    check(out, (data[indices] - offset.astype(float)) / scale, "likelihood", (data[indices] + 1.0) / np.abs(scale))
+
+
+CHECKS = {
+    "adam_inplace": adam_inplace,
+    "bernoulli_forward": lambda *a: bernoulli(*a, backward=False),
+    "bernoulli_forward_backward": lambda *a: bernoulli(*a, backward=True),
+    "binarize_inplace": binarize_inplace,
+    "dense_backward": dense_backward,
+    "dense_forward": dense_forward,
+    "gather": gather,
+    "latent_backward": latent_backward,
+    "latent_forward": latent_forward,
+    "normal_noise": normal_noise,
+    "shuffled_indices": shuffled_indices,
+    "sigmoid_inplace": sigmoid_inplace,
+    "squared_error_forward": lambda *a: squared_error(*a, backward=False),
+    "squared_error_forward_backward": lambda *a: squared_error(*a, backward=True),
+    "squared_norm": squared_norm,
+    "threshold_inplace": threshold_inplace,
+    "uniform_noise": uniform_noise,
+}
+
+
+def test_every_op_is_checked(kernels):
+    assert set(CHECKS) == set(kernels.__all__)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("op", CHECKS)
+def test_op(kernels, op, shape):
+    CHECKS[op](kernels, np.random.default_rng(list(shape)), shape)

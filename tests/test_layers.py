@@ -1,0 +1,221 @@
+"""Dense and MLP over buffers: against the reference, at any depth, on fewer rows than were allocated."""
+
+import math
+
+import numpy as np
+import pytest
+
+import reference
+from fastvae.kernels.formulas import ACTIVATIONS
+from fastvae.layers import MLP, Dense
+from fastvae.parameters import Parameters
+from tolerances import check
+
+SEED = np.uint64(2**63 + 1)
+
+
+def bound(kernels, *layers, seed=SEED):
+    """Parameters of these layers, drawn; the biases too, which start at 0."""
+    shapes = {}
+    for layer in layers:
+        shapes |= layer.shapes()
+    parameters = Parameters(shapes)
+    for position, layer in enumerate(layers):
+        layer.bind(parameters, kernels)
+        layer.initialise(seed, position)
+    return parameters
+
+
+def float64(parameters):
+    return {name: value.astype(float) for name, value in parameters.named_values().items()}
+
+
+# ---- Dense -------------------------------------------------------------------------------------------------------
+
+
+def test_dense_names_and_shapes():
+    assert Dense("mu", 3, 5).shapes() == {"mu.weight": (3, 5), "mu.bias": (5,)}
+
+
+def test_dense_refuses_an_unknown_activation():
+    with pytest.raises(ValueError, match="did you mean 'relu'"):
+        Dense("mu", 3, 5, "rellu")
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_dense(kernels, activation):
+    rng = np.random.default_rng(0)
+    layer = Dense("d", 5, 7, activation)
+    parameters = bound(kernels, layer)
+    layer.bias[:] = rng.normal(size=7)
+    x, upstream = rng.normal(size=(6, 5)).astype(np.float32), rng.normal(size=(6, 7)).astype(np.float32)
+    buffers, d_x = layer.buffers(6), np.full((6, 5), np.nan, np.float32)
+    y = layer.forward(x, buffers)
+    assert y is buffers.out
+    weight, bias = float64(parameters).values()
+    check(y, reference.dense_forward(x.astype(float), weight, bias, activation), "dense", 6)
+    buffers.d_out[...] = upstream
+    layer.backward(x, buffers, d_x, parameters.named_gradients())
+    expected = reference.dense_backward(x.astype(float), weight, bias, activation, upstream.astype(float))
+    for found, e in zip((d_x, *parameters.named_gradients().values()), expected, strict=True):
+        check(found, e, "model", np.abs(e) + 1)
+    assert np.shares_memory(layer.weight, parameters.values)
+
+
+def test_dense_buffers():
+    for activation in ACTIVATIONS:
+        buffers = Dense("d", 5, 7, activation).buffers(6)
+        assert buffers.out.shape == buffers.d_out.shape == buffers.saved.shape == (6, 7)
+        assert (buffers.saved is buffers.out) == (activation != "silu")
+        assert not np.shares_memory(buffers.out, buffers.d_out)
+
+
+def test_rows_are_views():
+    buffers = Dense("d", 5, 7, "silu").buffers(6)
+    for start, stop in [(0, 4), (2, 6), (5, 6), (0, 6)]:
+        fewer = buffers.rows(start, stop)
+        for name in ("out", "saved", "d_out"):
+            whole, part = getattr(buffers, name), getattr(fewer, name)
+            assert part.shape == (stop - start, 7)
+            assert part.flags.c_contiguous
+            assert part.ctypes.data == whole.ctypes.data + start * 7 * 4
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_fewer_rows(kernels, activation):
+    """A short batch amid the buffers of a long one: the same numbers, and nothing beside it written."""
+    layer = Dense("d", 5, 7, activation)
+    parameters = bound(kernels, layer)
+    x, upstream = (np.random.default_rng(i).normal(size=(4, n)).astype(np.float32) for i, n in ((0, 5), (1, 7)))
+    found = []
+    for buffers, start in ((layer.buffers(4), 0), (layer.buffers(9), 3)):
+        for array in (buffers.out, buffers.saved, buffers.d_out):
+            array[...] = 77
+        part = buffers.rows(start, start + 4)
+        layer.forward(x, part)
+        y = part.out.copy()
+        part.d_out[...] = upstream
+        layer.backward(x, part, None, parameters.named_gradients())
+        found.append((y, parameters.gradients.copy()))
+        for array in (buffers.out, buffers.saved, buffers.d_out):
+            assert (array[:start] == 77).all()
+            assert (array[start + 4 :] == 77).all()
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+# ---- initialisation ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_variance_of_the_initial_weights(kernels, activation):
+    """He: 2 / inputs before a rectifier; Glorot: 2 / (inputs + outputs). Within 4 standard errors; biases 0."""
+    layer = Dense("d", 300, 200, activation)
+    bound(kernels, layer)
+    expected = 2 / 300 if activation in ("relu", "leaky_relu", "silu") else 2 / 500
+    weight = layer.weight.astype(float)
+    assert abs(weight.var() / expected - 1) < 4 * math.sqrt(2 / weight.size)
+    assert abs(weight.mean()) < 4 * math.sqrt(expected / weight.size)
+    np.testing.assert_array_equal(layer.bias, 0)
+
+
+def test_initial_weights_belong_to_seed_and_position(kernels):
+    layers = [Dense(f"d{i}", 20, 30) for i in range(3)]
+    bound(kernels, *layers)
+    first, second, again = (layer.weight.copy() for layer in layers)
+    assert not (first == second).any()
+    layers[2].initialise(SEED, 0)
+    np.testing.assert_array_equal(layers[2].weight, first)
+    layers[2].initialise(np.uint64(5), 2)
+    assert not (layers[2].weight == again).any()
+    expected = reference.normals(SEED, reference.INITIALISATION, 1, 0, (20, 30)) * math.sqrt(2 / 50)
+    np.testing.assert_allclose(second, expected, atol=1e-6)
+
+
+def test_initialisation_resets_the_bias(kernels):
+    layer = Dense("d", 2, 3)
+    bound(kernels, layer)
+    layer.bias[:] = 5
+    layer.initialise(SEED, 0)
+    np.testing.assert_array_equal(layer.bias, 0)
+
+
+# ---- MLP ---------------------------------------------------------------------------------------------------------
+
+
+def test_mlp_layers():
+    mlp = MLP("decoder", (2, 5, 4, 3), "tanh", "identity")
+    assert [(d.name, d.inputs, d.outputs, d.activation) for d in mlp.layers] == [
+        ("decoder.0", 2, 5, "tanh"), ("decoder.1", 5, 4, "tanh"), ("decoder.2", 4, 3, "identity")
+    ]  # fmt: skip
+    assert mlp.outputs == 3
+    assert [d.activation for d in MLP("e", (2, 5, 4), "relu").layers] == ["relu", "relu"]
+
+
+def test_an_empty_mlp_is_the_identity():
+    mlp = MLP("encoder", (5,), "relu")
+    assert mlp.layers == []
+    assert mlp.outputs == 5
+    assert mlp.buffers(3) == []
+    x = np.ones((3, 5), np.float32)
+    assert mlp.forward(x, []) is x
+    mlp.backward(x, [], None, {})
+    np.testing.assert_array_equal(x, 1)
+
+
+@pytest.mark.parametrize("widths", [(4, 3), (4, 6, 3), (4, 6, 5, 3)], ids=str)
+@pytest.mark.parametrize("activation", ["tanh", "silu", "softplus"])
+def test_mlp(kernels, widths, activation):
+    mlp = MLP("m", widths, activation, "identity")
+    parameters = bound(kernels, *mlp.layers)
+    rng = np.random.default_rng(0)
+    for layer in mlp.layers:
+        layer.bias[:] = rng.normal(size=layer.outputs)
+    x, upstream = rng.normal(size=(7, 4)).astype(np.float32), rng.normal(size=(7, 3)).astype(np.float32)
+    buffers, d_x = mlp.buffers(7), np.full((7, 4), np.nan, np.float32)
+    y = mlp.forward(x, buffers)
+    assert y is buffers[-1].out
+    buffers[-1].d_out[...] = upstream
+    mlp.backward(x, buffers, d_x, parameters.named_gradients())
+
+    p, inputs, h = float64(parameters), [], x.astype(float)
+    functions = [activation] * (len(widths) - 2) + ["identity"]
+    for i, function in enumerate(functions):
+        inputs.append(h)
+        h = reference.dense_forward(h, p[f"m.{i}.weight"], p[f"m.{i}.bias"], function)
+    check(y, h, "model", np.abs(h) + 1)
+    d = upstream.astype(float)
+    for i in reversed(range(len(functions))):
+        arguments = inputs[i], p[f"m.{i}.weight"], p[f"m.{i}.bias"], functions[i], d
+        d, d_weight, d_bias = reference.dense_backward(*arguments)
+        check(parameters.gradient(f"m.{i}.weight"), d_weight, "model", np.abs(d_weight) + 1)
+        check(parameters.gradient(f"m.{i}.bias"), d_bias, "model", np.abs(d_bias) + 1)
+    check(d_x, d, "model", np.abs(d) + 1)
+
+
+def test_gradients_go_where_they_are_asked_to(kernels):
+    """Into another flat buffer, as a thread's share of a batch does; the model's own stays as it was."""
+    mlp = MLP("m", (4, 6, 3), "tanh")
+    parameters = bound(kernels, *mlp.layers)
+    x, buffers = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32), mlp.buffers(7)
+    flat, views = parameters.another_gradient()
+    for gradients in (views, parameters.named_gradients()):
+        assert not parameters.gradients.any()
+        mlp.forward(x, buffers)
+        buffers[-1].d_out[...] = 1
+        mlp.backward(x, buffers, None, gradients)
+    assert flat.any()
+    np.testing.assert_array_equal(flat, parameters.gradients)
+
+
+def test_mlp_backward_without_d_x(kernels):
+    mlp = MLP("m", (4, 6, 3), "tanh")
+    parameters = bound(kernels, *mlp.layers)
+    x = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
+    buffers, gradients = mlp.buffers(7), []
+    for d_x in (np.empty((7, 4), np.float32), None):
+        mlp.forward(x, buffers)
+        buffers[-1].d_out[...] = 1
+        mlp.backward(x, buffers, d_x, parameters.named_gradients())
+        gradients.append(parameters.gradients.copy())
+    np.testing.assert_array_equal(*gradients)
