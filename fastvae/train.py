@@ -125,7 +125,7 @@ def _train(arguments: argparse.Namespace, words: list[str]) -> int:
         raise ValueError("--early-stopping needs held-out data: give --heldout")
     if config and folder.checkpoint.exists():
         model, examples = _continued(folder, options, X)
-        summary = f"continuing {folder.path} after {model._state.step} steps, in epoch {model._state.epoch + 1}"
+        summary = f"continuing {folder.path} after {model.n_steps_} steps, in epoch {model.n_epochs_ + 1}"
     else:
         model, examples = _started(options, data, X)
         summary = _summary(model, data, X)
@@ -309,9 +309,8 @@ def _run(
     model.keep_best()
     model.save(folder.model)
     if observer.stop_requested():
-        state = model._state
         say(
-            f"interrupted in epoch {state.epoch + 1}, after {state.step} steps; saved. Continue with: "
+            f"interrupted in epoch {model.n_epochs_ + 1}, after {model.n_steps_} steps; saved. Continue with: "
             f"python -m fastvae.train --resume --out {folder.path}"
         )
         return INTERRUPTED if observer.interrupted == 2 else 128 + int(observer.interrupted or 0)

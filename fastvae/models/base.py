@@ -244,6 +244,18 @@ class Estimator:
         records = self._state.records
         return {name: np.array([record[name] for record in records], np.float64) for name in HISTORY}
 
+    @property
+    def n_steps_(self) -> int:
+        """Steps of the optimizer so far."""
+        self._check_fitted()
+        return self._state.step
+
+    @property
+    def n_epochs_(self) -> int:
+        """Epochs that are finished."""
+        self._check_fitted()
+        return self._state.epoch
+
     # ---- use ----------------------------------------------------------------------------------------------------
 
     def _check_fitted(self) -> None:
