@@ -210,15 +210,21 @@ class VAE(Estimator):
         Z = as_examples(Z, "Z", self.network_.architecture.latent_dim)
         check_values(Z, "Z")
         out = np.empty((len(Z), self.n_features_in_), np.float32)
+        scale, offset = self.scale_.astype(np.float32), self.offset_.astype(np.float32)
+        identity = bool((scale == 1).all() and (offset == 0).all())
 
         def piece(start: int, stop: int, x: np.ndarray, w: Workspace) -> None:
             w.z[...] = Z[start:stop]
             mean = self.network_.decode(w.z, w)
             self.network_.likelihood.mean_inplace(mean)
-            np.multiply(mean, self.scale_, out=out[start:stop], casting="same_kind")
+            if identity:
+                out[start:stop] = mean
+            else:
+                np.multiply(mean, scale, out=out[start:stop])
+                out[start:stop] += offset
 
         self._in_pieces(len(Z), piece)
-        return np.add(out, self.offset_, out=out, casting="same_kind")
+        return out
 
     inverse_transform = decode
 
