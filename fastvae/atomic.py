@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
+import numpy as np
+
 from fastvae.errors import FileAccessError
 
 if sys.platform != "win32":
@@ -169,3 +171,11 @@ def atomic_file(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[A
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def save_array(path: str | os.PathLike[str], array: np.ndarray) -> None:
+    """Write one array to a `.npy`, whole or not at all. (`np.save` hides the system's reason when a disk is full.)"""
+    array = np.ascontiguousarray(array)
+    with atomic_file(path) as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(array.data)

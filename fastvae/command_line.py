@@ -27,6 +27,10 @@ class Parser(argparse.ArgumentParser):
         )
         self.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
 
+    def spellings(self) -> dict[str, list[str]]:
+        """Name of each option to the words that give it."""
+        return {action.dest: list(action.option_strings) for action in self._actions}
+
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with 2."""
         self.exit(WRONG, f"{self.prog}: {_one_line(message)} (--help lists the options)\n")
@@ -54,7 +58,7 @@ def run(program: str, action: Callable[[], int], traceback: bool) -> int:
     try:
         return action()
     except KeyboardInterrupt:
-        say(f"python -m fastvae.{program}: interrupted before training began: nothing to save")
+        say(f"python -m fastvae.{program}: interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -63,6 +67,8 @@ def run(program: str, action: Callable[[], int], traceback: bool) -> int:
         if traceback:
             raise
         message = _one_line(str(error)) or type(error).__name__
+        if isinstance(error, MemoryError):
+            message = f"not enough memory: {message}"
         say(f"python -m fastvae.{program}: {message}")
         return FAILED if isinstance(error, DivergenceError) else WRONG
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.atomic import atomic_file
+from fastvae.atomic import atomic_file, save_array
 from fastvae.command_line import Parser, one_of, run, say
 from fastvae.data import datasets
 from fastvae.models.vae import VAE
@@ -40,13 +40,17 @@ def _encode(arguments: argparse.Namespace) -> int:
     X, labels = (data.X, data.labels) if arguments.part == "train" else (data.X_heldout, data.labels_heldout)
     if X is None:
         raise ValueError(f"--part test: {arguments.data} has no test part of its own")
-    mu, logvar = model.encode(X)
-    with atomic_file(out) as file:
-        if out.suffix == ".npy":
-            np.save(file, mu, allow_pickle=False)
-        else:
-            codes: dict[str, Any] = {"mu": mu, "logvar": logvar, "elbo": model.elbo(X)}
+    binarize = model.metadata_.get("binarize")
+    examples = model.examples(X, binarize=binarize)
+    mu, logvar = model.encode_examples(examples)
+    if out.suffix == ".npy":
+        save_array(out, mu)
+    else:
+        codes: dict[str, Any] = {"mu": mu, "logvar": logvar, "elbo": model.elbo_examples(examples)}
+        with atomic_file(out) as file:
             np.savez(file, **codes if labels is None else codes | {"labels": labels})
+    if binarize is not None:
+        say(f"the data were binarised ({binarize}), as in the model's training")
     say(f"{out}: codes of {len(mu)} examples in {mu.shape[1]} dimensions")
     return 0
 

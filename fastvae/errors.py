@@ -11,6 +11,10 @@ class NotFittedError(ValueError, AttributeError):
 class FileAccessError(OSError, ValueError):
     """A path could not be read or written: missing, no permission, a full disk. Nothing that stood there is lost."""
 
+    def __str__(self) -> str:
+        """The file and the reason, without the number that the system gives it."""
+        return super().__str__() if self.filename is None else f"{self.filename}: {self.strerror}"
+
 
 class DataFileError(ValueError):
     """A data file was read and its content is not what it should be."""

@@ -13,7 +13,7 @@ from fastvae.errors import check_name
 from fastvae.parameters import Parameters, Shape
 
 LOG_SIGMA_LOWEST = -6.0  # limit of a learned or optimal log sigma; Rybkin et al. 2021 use the same
-MEMORY = 0.99  # of the running mean behind an optimal sigma, a step
+MEMORY = 0.9  # of the running mean behind an optimal sigma, a step: about the last ten batches count
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 PLAIN_SIGMA = (2 * math.pi) ** -0.5  # for which nll has no constant: it is pi ||x - xhat||^2
 
@@ -55,7 +55,7 @@ class Bernoulli:
         """Write nll (B,) and d_logits = weight (sigmoid(a) - x)."""
         self._kernels.bernoulli_forward_backward(x, logits, weight, nll, d_logits)
 
-    def conclude(self, nll: np.ndarray, columns: int) -> float:
+    def conclude(self, nll: np.ndarray, columns: int, step: int, part: float = 1.0) -> float:
         """Nothing is left to do."""
         return 1.0
 
@@ -83,7 +83,9 @@ class Gaussian:
     def __init__(self, sigma: float | str = 1.0):
         if isinstance(sigma, str):
             check_name("sigma", sigma, self.CHOICES)
-        elif not (isinstance(sigma, int | float | np.number) and math.isfinite(sigma) and sigma > 0):
+        elif isinstance(sigma, bool) or not (
+            isinstance(sigma, int | float | np.number) and math.isfinite(sigma) and sigma > 0
+        ):
             raise ValueError(f"sigma={sigma!r} must be a positive number (a deviation), 'learned' or 'optimal'")
         self._sigma = sigma
 
@@ -132,7 +134,7 @@ class Gaussian:
         sigma = PLAIN_SIGMA if self._sigma == "optimal" else self.sigma
         self._kernels.squared_error_forward_backward(x, xhat, sigma, weight, nll, d_xhat)
 
-    def conclude(self, nll: np.ndarray, columns: int) -> float:
+    def conclude(self, nll: np.ndarray, columns: int, step: int, part: float = 1.0) -> float:
         """What needs the whole batch: the gradient of a learned log sigma, or the optimal sigma.
 
         Parameters
@@ -141,6 +143,10 @@ class Gaussian:
             As `forward_backward` wrote it for all rows; with an optimal sigma, overwritten by the nll under it.
         columns
             D.
+        step
+            Of training, from 1. The first one sets the running mean of an optimal sigma^2; step 0 leaves it alone.
+        part
+            Rows of this batch by the rows of a whole one: the weight of a short batch in the running mean.
 
         Returns
         -------
@@ -153,7 +159,7 @@ class Gaussian:
         size, total = len(nll) * columns, float(np.add.reduce(nll, dtype=np.float64))
         if self._sigma == "learned":
             constant = size * (math.log(self.sigma) + HALF_LOG_TWO_PI)
-            slope = 1.0 / (1.0 + math.exp(LOG_SIGMA_LOWEST - float(self._parameter[0])))  # of the soft limit
+            slope = math.exp(-np.logaddexp(0.0, LOG_SIGMA_LOWEST - float(self._parameter[0])))  # of the soft limit
             self._gradient[0] = (size - 2.0 * (total - constant)) * slope / len(nll)
             return 1.0
         variance = max(total / (math.pi * size), math.exp(2 * LOG_SIGMA_LOWEST))
@@ -161,8 +167,9 @@ class Gaussian:
         nll *= np.float32(factor)
         nll += np.float32(columns * (0.5 * math.log(variance) + HALF_LOG_TWO_PI))
         self._gradient[0] = 0.0
-        if math.isfinite(variance):
-            self._remember(math.sqrt(MEMORY * self.sigma**2 + (1.0 - MEMORY) * variance))
+        if step > 0 and math.isfinite(variance):
+            new = 1.0 if step == 1 else part * max(1.0 - MEMORY, 1.0 / step)
+            self._remember(math.sqrt((1.0 - new) * self.sigma**2 + new * variance))
         return factor
 
     def mean_inplace(self, xhat: np.ndarray) -> None:

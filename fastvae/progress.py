@@ -52,24 +52,37 @@ class ProgressObserver(InterruptibleObserver):
     def __init__(self, stream: TextIO | None = None) -> None:
         super().__init__()
         self.stream, self.quiet = stream or sys.stderr, False
+        self._start: float | None = None
         self._bar: Any = None
 
     def started(self, state: State, schedule: Schedule, examples: int) -> None:
         """Open the bar."""
         super().started(state, schedule, examples)
         self._schedule, self._examples = schedule, examples
-        self._start, self._done = time.perf_counter(), 0
+        self._start, self._done = None, 0
         if self.stream.isatty() and not self.quiet:
             try:
                 from tqdm import tqdm
             except ImportError:
                 return
-            total, done = schedule.epochs * examples, state.epoch * examples + state.position
-            self._bar = tqdm(total=total, initial=done, unit="img", unit_scale=True, file=self.stream, mininterval=0.2)
+            self._bar = tqdm(
+                total=schedule.epochs * examples,
+                initial=state.epoch * examples + state.position,
+                desc=f"epoch {state.epoch + 1}/{schedule.epochs}",
+                bar_format="{desc} {percentage:3.0f}% |{bar}| {rate_fmt}, {remaining} left{postfix}",
+                unit=" images",
+                unit_scale=True,
+                file=self.stream,
+                mininterval=0.2,
+                dynamic_ncols=True,
+            )
 
     def stepped(self, state: State, examples: int) -> None:
         """Advance the bar."""
-        self._done += examples
+        if self._start is None:
+            self._start = time.perf_counter()  # after the first step, which may have compiled the kernels
+        else:
+            self._done += examples
         if self._bar is not None:
             self._bar.update(examples)
 
@@ -79,12 +92,17 @@ class ProgressObserver(InterruptibleObserver):
         if record["heldout_elbo"] == record["heldout_elbo"]:
             figures += f"  held-out ELBO {record['heldout_elbo']:.3f}"
         if self._bar is not None:
-            self._bar.set_postfix_str(figures.replace("  ", ", "))
+            better = record["heldout_elbo"]
+            brief = f"held-out ELBO {better:.2f}" if better == better else f"loss {record['loss']:.2f}"
+            self._bar.set_description_str(
+                f"epoch {min(state.epoch + 1, self._schedule.epochs)}/{self._schedule.epochs}"
+            )
+            self._bar.set_postfix_str(brief)
             return
         if self.quiet:
             return
         left = (self._schedule.epochs - state.epoch) * self._examples
-        seconds = (time.perf_counter() - self._start) / max(1, self._done) * left
+        seconds = (time.perf_counter() - (self._start or 0.0)) / max(1, self._done) * left
         line = f"epoch {state.epoch}/{self._schedule.epochs}  {figures}  {record['images_per_second']:,.0f} images/s"
         print(f"{line}  {seconds:.0f} s left", file=self.stream, flush=True)
 

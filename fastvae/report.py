@@ -4,6 +4,7 @@ import pathlib
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -12,8 +13,9 @@ from fastvae.atomic import atomic_file
 from fastvae.models.vae import VAE
 
 GRID = 8  # images a side
-LARGEST_SCATTER = 5000
-MANY_CLASSES = 10
+MOST_POINTS = 5000
+MOST_CLASSES = 20  # with a colour each
+MOST_NAMED = 30  # columns whose names fit below an axis
 
 
 def write_pictures(
@@ -24,7 +26,7 @@ def write_pictures(
     write_samples(folder / "samples.png", model, model.sample(GRID * GRID, random_state=0))
     shown = unseen[np.linspace(0, len(unseen) - 1, min(10, len(unseen))).astype(int)]
     write_reconstructions(folder / "reconstructions.png", model, shown)
-    rows = np.unique(np.linspace(0, len(X) - 1, min(LARGEST_SCATTER, len(X))).astype(int))
+    rows = np.unique(np.linspace(0, len(X) - 1, min(MOST_POINTS, len(X))).astype(int))
     write_latent(folder / "latent.png", model.transform(X[rows]), None if labels is None else labels[rows])
 
 
@@ -33,12 +35,16 @@ def _save(path: pathlib.Path, figure: Figure) -> None:
         figure.savefig(file, format="png", dpi=120, bbox_inches="tight")
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
 def write_history(path: pathlib.Path, model: VAE) -> None:
     """Loss and its parts, and the held-out ELBO, by epoch."""
     history = model.history_
     figure = Figure(figsize=(9, 3.4))
     loss, kl = figure.subplots(1, 2)
-    style = {"marker": "o", "markersize": 3} if len(history["epoch"]) <= 30 else {}
+    style: dict[str, Any] = {"marker": "o", "markersize": 3} if len(history["epoch"]) <= 30 else {}
     loss.plot(history["epoch"], history["loss"], label="training loss", **style)
     loss.plot(history["epoch"], history["nll"], label="nll, $-\\log p(x|z)$", **style)
     if np.isfinite(history["heldout_elbo"]).any():
@@ -52,16 +58,28 @@ def write_history(path: pathlib.Path, model: VAE) -> None:
     _save(path, figure)
 
 
+# ---- samples and reconstructions --------------------------------------------------------------------------------
+
+
 def write_samples(path: pathlib.Path, model: VAE, samples: np.ndarray) -> None:
-    """Images side by side; rows of a table as lines over its columns."""
+    """Images side by side; rows of a table as lines over its columns; a single column as a histogram."""
     shape = model.metadata_.get("image_shape")
     if shape:
         columns = min(GRID, len(samples)) if len(samples) <= GRID * GRID else int(np.ceil(len(samples) ** 0.5))
-        _save(path, _mosaic(samples.reshape(-1, *shape), columns))
+        _save(path, _mosaic(samples.reshape(-1, *shape), columns, _ink(model)))
         return
     figure = Figure(figsize=(8, 3.4))
     axes = figure.subplots()
-    _lines(axes, _standardised(model, samples), f"{len(samples)} samples", color="C0", alpha=0.3)
+    title = f"{_count(len(samples), 'sample')}: means of p(x|z)"
+    if samples.shape[1] == 1:
+        axes.hist(samples[:, 0], bins=20)
+        axes.set_xlabel(_column_names(model, 1)[0])
+        axes.set_ylabel("samples")
+    else:
+        few = samples[:16] if samples.shape[1] > 50 else samples
+        title = f"{_count(len(few), 'sample')}: means of p(x|z)"
+        _lines(axes, model, few, "samples", color="C0", alpha=0.35, linewidth=1)
+    axes.set_title(title, fontsize=10)
     _save(path, figure)
 
 
@@ -71,88 +89,140 @@ def write_reconstructions(path: pathlib.Path, model: VAE, X: np.ndarray) -> None
     shape = model.metadata_.get("image_shape")
     if shape:
         both = np.concatenate([np.asarray(X, np.float32), output]).reshape(-1, *shape)
-        _save(path, _mosaic(both, len(X), ["input", "output"]))
+        _save(path, _mosaic(both, len(X), _ink(model), ["input", "output"]))
         return
     X, output = X[:6], output[:6]
     figure = Figure(figsize=(9, 1.6 * len(X)))
+    marker: dict[str, Any] = {"marker": "o", "markersize": 3} if X.shape[1] <= 50 else {"linewidth": 1}
     for axes, row, result in zip(np.atleast_1d(figure.subplots(len(X), 1, sharex=True)), X, output, strict=True):
-        _lines(axes, _standardised(model, row[None]), "input", color="0.2", marker="o", markersize=3)
-        _lines(axes, _standardised(model, result[None]), "output", color="C1", marker="o", markersize=3)
-        axes.set_xlabel("")
+        _lines(axes, model, row[None], "input", color="0.2", **marker)
+        _lines(axes, model, result[None], "output", color="C1", **marker)
         axes.set_ylabel("")
     figure.axes[0].legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False)
-    figure.axes[-1].set_xlabel("column")
-    figure.supylabel("value, model units")
+    for axes in figure.axes[:-1]:
+        axes.set_xlabel("")
+    figure.supylabel(_units(model), fontsize=10)
     _save(path, figure)
 
 
-def _standardised(model: VAE, X: np.ndarray) -> np.ndarray:
-    """In the model's units: columns of different units share an axis."""
-    return (X - model.offset_) / model.scale_
+def _ink(model: VAE) -> bool:
+    """True for images that are mostly empty: dark on light, like ink; False for photographs."""
+    return bool(model.metadata_.get("ink", True))
 
 
-def _lines(axes: Axes, rows: np.ndarray, label: str, **style: Any) -> None:
-    axes.plot(np.arange(rows.shape[1]), rows.T, label=[label, *[None] * (len(rows) - 1)], **style)
-    axes.set_xlabel("column")
-    axes.set_ylabel("value, model units")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+def _units(model: VAE) -> str:
+    scaled = bool((model.scale_ != 1).any() or (model.offset_ != 0).any())
+    return "value, scaled as in the model" if scaled else "value"
 
 
-def _mosaic(images: np.ndarray, columns: int, names: list[str] | None = None) -> Figure:
-    """Images (n, H, W) in a grid with thin gaps; where most of an image is empty (0), dark on light, like ink."""
+def _column_names(model: VAE, columns: int) -> list[str]:
+    names = model.metadata_.get("column_names")
+    return list(names) if names and len(names) == columns else [str(i) for i in range(columns)]
+
+
+def _lines(axes: Axes, model: VAE, rows: np.ndarray, label: str, **style: Any) -> None:
+    """Rows (n, D) in the user's units over their columns, in the model's units: so that columns share an axis."""
+    columns = rows.shape[1]
+    scaled = (rows - model.offset_) / model.scale_
+    axes.plot(np.arange(columns), scaled.T, label=[label, *[None] * (len(rows) - 1)], **style)
+    axes.set_ylabel(_units(model))
+    if model.metadata_.get("column_names") and columns <= MOST_NAMED:
+        axes.set_xticks(range(columns), _column_names(model, columns), rotation=30 if columns > 4 else 0, ha="right")
+    else:
+        axes.set_xlabel("column")
+        if columns == 1:
+            axes.set_xticks([0])
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _mosaic(images: np.ndarray, columns: int, ink: bool, names: list[str] | None = None) -> Figure:
+    """Images (n, H, W) in a grid with thin gaps."""
     count, height, width = images.shape
     rows = -(-count // columns)
-    gap = max(1, height // 14)
+    gap = max(1, min(height, width) // 14)
     canvas = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap), np.nan)
     for i, image in enumerate(images):
         y, x = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)
         canvas[y : y + height, x : x + width] = image
-    inches = 0.7 * columns
+    inches = 0.7 * columns * max(1.0, (width / height) ** 0.5)
     figure = Figure(figsize=(inches, inches * canvas.shape[0] / canvas.shape[1]))
     axes = figure.add_axes((0, 0, 1, 1))
-    drawing = np.median(images) < images.min() + 0.25 * np.ptp(images)
     low, high = np.percentile(images, (0.5, 99.5))  # one odd pixel must not take the contrast from all
-    colours = "gray_r" if drawing else "gray"
+    colours = "gray_r" if ink else "gray"
     axes.imshow(canvas, cmap=colours, vmin=low, vmax=high, interpolation="nearest", aspect="auto")
     axes.set_axis_off()
     for i, name in enumerate(names or []):
-        axes.text(-gap, gap + (i + 0.5) * (height + gap), name, ha="right", va="center", rotation=90)
+        axes.text(-gap, gap + i * (height + gap) + height / 2, name + " ", ha="right", va="center", fontsize=9)
     return figure
 
 
+# ---- the latent space -------------------------------------------------------------------------------------------
+
+
 def write_latent(path: pathlib.Path, codes: np.ndarray, labels: np.ndarray | None) -> None:
-    """Codes (N, Z) in two dimensions: as they are, or the two principal components with the variance they hold."""
+    """Codes (N, Z): a histogram for one dimension, points for two, else the first two principal components."""
     figure = Figure(figsize=(5.6, 4.8))
     axes = figure.subplots()
     dimensions = codes.shape[1]
-    if dimensions > 2:
-        centred = codes - codes.mean(axis=0)
-        _, singular, directions = np.linalg.svd(centred, full_matrices=False)
-        points = centred @ directions[:2].T
-        shares = singular**2 / max(float((singular**2).sum()), 1e-30)
-        names = [f"principal component {i + 1} ({shares[i]:.0%} of the variance)" for i in range(2)]
-    elif dimensions == 2:
-        points, names = codes, ["$z_1$", "$z_2$"]
+    groups = _groups(labels, len(codes))
+    if dimensions == 1:
+        colours = [colour for _, _, colour in groups]
+        names = [name or None for name, _, _ in groups]
+        axes.hist([codes[rows, 0] for _, rows, _ in groups], 30, stacked=True, color=colours, label=names)
+        axes.set_xlabel("$z_1$")
+        axes.set_ylabel("examples")
+        _legend(axes, len(groups))
     else:
-        points, names = np.column_stack([codes[:, 0], np.arange(len(codes))]), ["$z_1$", "example"]
-    _scatter(figure, axes, points, labels)
-    axes.set_xlabel(names[0])
-    axes.set_ylabel(names[1])
-    axes.set_title(f"mean of q(z|x), {dimensions} dimensions", fontsize=10)
+        points, axis_names = codes, ["$z_1$", "$z_2$"]
+        if dimensions > 2:
+            centred = codes - codes.mean(axis=0)
+            _, singular, directions = np.linalg.svd(centred, full_matrices=False)
+            points = centred @ directions[:2].T
+            shares = singular**2 / max(float((singular**2).sum()), 1e-30)
+            axis_names = [f"principal component {i + 1} ({shares[i]:.0%} of the variance)" for i in range(2)]
+        if labels is not None and _is_scale(labels):
+            marks = axes.scatter(*points[:, :2].T, c=labels.astype(float), s=8, alpha=0.7, linewidths=0)
+            figure.colorbar(marks, label="label")
+        else:
+            for name, rows, colour in groups:
+                axes.scatter(*points[rows, :2].T, s=8, alpha=0.7, linewidths=0, color=colour, label=name or None)
+            _legend(axes, len(groups))
+        axes.set_xlabel(axis_names[0])
+        axes.set_ylabel(axis_names[1])
+    axes.set_title(f"mean of q(z|x), {_count(dimensions, 'dimension')}", fontsize=10)
     _save(path, figure)
 
 
-def _scatter(figure: Figure, axes: Axes, points: np.ndarray, labels: np.ndarray | None) -> None:
-    x, y = points.T
-    if labels is None:
-        axes.scatter(x, y, s=6, alpha=0.5, linewidths=0)
-        return
-    classes = np.unique(labels)
-    if len(classes) <= MANY_CLASSES:
-        for i, name in enumerate(classes):
-            chosen = labels == name
-            axes.scatter(x[chosen], y[chosen], s=8, alpha=0.7, linewidths=0, color=f"C{i}", label=str(name))
-        axes.legend(markerscale=2, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    else:
-        values = labels if labels.dtype.kind in "buif" else np.searchsorted(classes, labels)
-        figure.colorbar(axes.scatter(x, y, c=values, s=8, alpha=0.7, linewidths=0), label="label")
+def _is_scale(labels: np.ndarray) -> bool:
+    """True for numbers with too many values for a colour each: a quantity rather than classes."""
+    return labels.dtype.kind in "uif" and len(np.unique(labels)) > MOST_CLASSES
+
+
+def _groups(labels: np.ndarray | None, count: int) -> list[tuple[str, np.ndarray, Any]]:
+    """(name, rows, colour) of each class; of more classes than there are colours, the most frequent and the others."""
+    if labels is None or _is_scale(labels):
+        return [("", np.arange(count), "C0")]
+    text = labels.astype(str)
+    names, sizes = np.unique(text, return_counts=True)
+    if labels.dtype.kind in "biuf":
+        names = np.array([str(v) for v in np.unique(labels)])  # 2 before 10
+    kept = list(names)
+    if len(names) > MOST_CLASSES:
+        kept = sorted(np.unique(text)[np.argsort(-sizes, kind="stable")[: MOST_CLASSES - 1]])
+    palette = colormaps["tab10" if len(kept) <= 10 else "tab20"].colors
+    groups: list[tuple[str, np.ndarray, Any]] = [
+        (str(name), np.flatnonzero(text == name), palette[i]) for i, name in enumerate(kept)
+    ]
+    if len(kept) < len(names):
+        rest = ~np.isin(text, kept)
+        groups.append((f"{len(names) - len(kept)} others", np.flatnonzero(rest), "0.7"))
+    return groups
+
+
+def _legend(axes: Axes, entries: int) -> None:
+    if entries > 1:
+        axes.legend(
+            markerscale=2, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False,
+            ncols=1 if entries <= 12 else 2,
+        )  # fmt: skip

@@ -23,6 +23,8 @@ from fastvae.models.base import Estimator
 from fastvae.progress import ProgressObserver
 from fastvae.training import Schedule, State
 
+HASHED_BYTES = 1 << 28
+
 
 class RunFolder:
     """The files of one run."""
@@ -47,6 +49,14 @@ class RunFolder:
     def holds_a_run(self) -> bool:
         """True where a run has been started."""
         return self.config.exists() or self.checkpoint.exists() or self.model.exists()
+
+    def check_complete(self) -> None:
+        """Refuse to continue, and so to overwrite, a run of which a file is missing that the rest needs."""
+        for present, missing in ((self.checkpoint, self.config), (self.model, self.checkpoint)):
+            if present.exists() and not missing.exists():
+                raise DataFileError(
+                    f"{self.path} holds {present.name} but no {missing.name}: put it back, or start anew"
+                )
 
     def create(self) -> None:
         """Make the folder, and remove what a killed writer may have left half written."""
@@ -100,11 +110,18 @@ def _line(record: dict[str, float]) -> str:
 
 
 def fingerprint(X: np.ndarray) -> str:
-    """A digest of shape, dtype, and the first, middle and last row: tells data sets apart without reading them."""
+    """A digest of shape, dtype and content; of more than 256 MB, the content of 4096 rows spread evenly."""
     digest = hashlib.sha256(f"{X.shape} {X.dtype.str}".encode())
-    for row in (0, len(X) // 2, len(X) - 1):
-        digest.update(np.ascontiguousarray(X[row]).tobytes())
+    rows = np.arange(len(X)) if X.nbytes <= HASHED_BYTES else np.linspace(0, len(X) - 1, 4096).astype(int)
+    for start in range(0, len(rows), 1024):
+        digest.update(np.ascontiguousarray(X[rows[start : start + 1024]]).data)
     return digest.hexdigest()
+
+
+def is_ink(X: np.ndarray) -> bool:
+    """True where most of an image is empty, at the low end of the range: shown dark on light, like ink on paper."""
+    some = np.asarray(X[:: max(1, len(X) // 1000)], np.float64)
+    return bool(np.median(some) < some.min() + 0.25 * np.ptp(some))
 
 
 class RunObserver(ProgressObserver):

@@ -7,11 +7,11 @@ import argparse
 import pathlib
 import sys
 
-import numpy as np
-
-from fastvae.atomic import atomic_file
+from fastvae.atomic import save_array
 from fastvae.command_line import Parser, run, say
 from fastvae.models.vae import VAE
+
+MOST_IN_A_PICTURE = 2500
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,6 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("model", help="a model.npz, or the folder of a run")
     p.add_argument("-n", type=int, default=64, help="how many")
     p.add_argument("--out", default="samples.png", help=".png for a picture, .npy for the numbers")
+    p.add_argument("--noise", action="store_true", help="draw x from p(x|z) too, instead of taking its mean")
     p.add_argument("--seed", type=int, default=0, help="of the draws")
     p.add_argument("--device", default="auto", help="auto or cpu")
     arguments = p.parse_args(argv)
@@ -39,6 +40,8 @@ def _sample(arguments: argparse.Namespace) -> int:
     if arguments.n < 1:
         raise ValueError(f"-n {arguments.n}: must be at least 1")
     if out.suffix == ".png":
+        if arguments.n > MOST_IN_A_PICTURE:
+            raise ValueError(f"-n {arguments.n}: a picture shows at most {MOST_IN_A_PICTURE}; write them to a .npy")
         try:
             from fastvae import report
         except ImportError:
@@ -47,12 +50,11 @@ def _sample(arguments: argparse.Namespace) -> int:
                 "--out samples.npy works without"
             ) from None
     model = VAE.load(model_path(arguments.model), decoder_only=True, device=arguments.device)
-    samples = model.sample(arguments.n, random_state=arguments.seed)
+    samples = model.sample(arguments.n, random_state=arguments.seed, noise=arguments.noise)
     if out.suffix == ".png":
         report.write_samples(out, model, samples)
     else:
-        with atomic_file(out) as file:
-            np.save(file, samples, allow_pickle=False)
+        save_array(out, samples)
     say(f"{out}: {len(samples)} samples of {samples.shape[1]} values")
     return 0
 

@@ -8,9 +8,11 @@ python -m fastvae.train --resume --out runs/NAME
 
 import argparse
 import json
+import math
 import pathlib
 import platform
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,66 +21,65 @@ from fastvae.command_line import INTERRUPTED, Parser, one_of, run, say
 from fastvae.data import datasets
 from fastvae.data.datasets import DataSet
 from fastvae.data.minibatches import Examples
-from fastvae.data.validation import check_values
-from fastvae.errors import DivergenceError, closest
+from fastvae.data.preparation import check_whole, split, suitable_scale
+from fastvae.errors import DivergenceError, check_name, closest
 from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.likelihoods import Gaussian
-from fastvae.models.settings import seed_from
+from fastvae.models.settings import check_integer, plain, seed_from
 from fastvae.models.vae import VAE
-from fastvae.runs import RunFolder, RunObserver, fingerprint, finite_or_none
+from fastvae.runs import RunFolder, RunObserver, fingerprint, finite_or_none, is_ink
 from fastvae.version import VERSION
+from fastvae.workers import processors
 
 EPOCHS = {"digits": 100, "mnist": 10}  # where --epochs is not given; other data: 50
-COPIED_BYTES = 1 << 28  # a larger memory map is split without copying it
 NOT_PART_OF_THE_RUN = ("out", "resume", "json", "quiet", "traceback")
+SCALES = ("auto", "none", "standard", "minmax")
 
 
 def parser() -> Parser:
     """The command's options."""
     p = Parser("train", "Train a variational autoencoder; writes a run folder with the model, metrics and pictures.")
-    p.add_argument("--data", default="digits", help="digits, mnist, or a file: IDX, .npy, .npz, .csv")
-    p.add_argument("--array", help="which array of an .npz")
-    p.add_argument("--labels", help="labels for the pictures: an array of the .npz, or a column of the .csv")
-    p.add_argument("--likelihood", type=one_of(["bernoulli", "gaussian"]), help="of p(x|z); default: by the data")
-    p.add_argument(
-        "--sigma",
-        default="optimal",
-        type=_sigma,
-        help="gaussian: a number in model units, learned, or optimal (the best of each batch)",
+    add = p.add_argument
+    add("--data", default="digits", help="digits, mnist, or a file: IDX, .npy, .npz, .csv")
+    add("--array", help="which array of an .npz")
+    add(
+        "--labels",
+        help="labels for the pictures: an array of the .npz; a column of the .csv, its name or number from 1",
     )
-    p.add_argument("--latent-dim", type=int, default=20, help="dimension of the latent code")
-    p.add_argument("--hidden", type=int, nargs="*", default=[400], help="widths of the encoder's hidden layers")
-    p.add_argument("--decoder-hidden", type=int, nargs="*", help="widths of the decoder's; default: mirrored")
-    p.add_argument("--activation", type=one_of(ACTIVATIONS), default="relu", help="of the hidden layers")
-    p.add_argument("--beta", type=float, default=1.0, help="weight of the KL in the loss")
-    p.add_argument("--kl-warmup-epochs", type=float, default=0, help="epochs over which that weight grows from 0")
-    p.add_argument("--epochs", type=int, help="default: 100 for digits, 10 for mnist, else 50")
-    p.add_argument("--batch-size", type=int, help="default: 128, or all the data where they are fewer")
-    p.add_argument("--learning-rate", type=float, default=1e-3, help="of Adam")
-    p.add_argument("--clip-norm", type=float, help="largest norm of the gradient")
-    p.add_argument(
-        "--scale", default="auto", type=one_of(["auto", "none", "standard", "minmax"]), help="of the data, before all"
-    )
-    p.add_argument("--binarize", default="none", type=_binarize, help="none, dynamic, or a threshold in model units")
-    p.add_argument(
-        "--heldout",
-        type=_fraction,
-        help="fraction kept for the held-out ELBO; default: the data's own test part, else 0.1",
-    )
-    p.add_argument(
-        "--early-stopping",
-        type=int,
-        metavar="EPOCHS",
-        help="stop after so many without a better held-out ELBO, and keep the best",
-    )
-    p.add_argument("--seed", type=int, default=0, help="of all that is random")
-    p.add_argument("--device", default="auto", help="auto or cpu")
-    p.add_argument("--out", help="the run's folder; default: runs/NAME of the data, numbered where it is taken")
-    p.add_argument("--resume", action="store_true", help="continue the run in --out; starts it if there is none")
-    p.add_argument("--checkpoint-seconds", type=float, default=5.0, help="time between checkpoints")
-    p.add_argument("--json", action="store_true", help="print the final figures as one line of JSON")
-    p.add_argument("--quiet", action="store_true", help="no progress")
+    add("--likelihood", type=one_of(["bernoulli", "gaussian"]), help="bernoulli (default for images) or gaussian")
+    add("--sigma", type=_sigma, help="gaussian: a number in model units, learned, or optimal (the default)")
+    add("--latent-dim", type=int, default=20, help="dimension of the latent code")
+    add("--hidden", type=int, nargs="*", default=[400], help="widths of the encoder's hidden layers")
+    add("--decoder-hidden", type=int, nargs="*", help="widths of the decoder's; default: mirrored")
+    add("--activation", type=one_of(ACTIVATIONS), default="relu", help=f"one of {', '.join(ACTIVATIONS)}")
+    add("--beta", type=float, default=1.0, help="weight of the KL in the loss")
+    add("--kl-warmup-epochs", type=float, default=0, help="epochs over which that weight grows from 0")
+    add("--epochs", type=int, help="default: 100 for digits, 10 for mnist, else 50")
+    add("--batch-size", type=int, help="default: 128, or all the data where they are fewer")
+    add("--learning-rate", type=float, default=1e-3, help="of Adam")
+    add("--clip-norm", type=float, help="largest norm of the gradient")
+    scales = f"of the data: {', '.join(SCALES)}, or two numbers LOW HIGH that become 0 and 1"
+    add("--scale", nargs="+", default=["auto"], metavar="HOW", help=scales)
+    add("--binarize", default="none", type=_binarize, help="none, dynamic, or a threshold in model units")
+    add("--heldout", type=_fraction, help="fraction to keep for the held-out ELBO; default: the data's own test part, "
+        "else 0.1")  # fmt: skip
+    add("--early-stopping", type=_at_least(1, int), metavar="EPOCHS", help="stop after so many without a better "
+        "held-out ELBO, and keep the best")  # fmt: skip
+    add("--seed", type=int, default=0, help="of all that is random")
+    add("--device", default="auto", help="auto or cpu")
+    add("--out", help="the run's folder; default: runs/NAME of the data, numbered where it is taken")
+    add("--resume", action="store_true", help="continue the run in --out; starts it if there is none")
+    add("--checkpoint-seconds", type=_at_least(0, float), default=5.0, help="time between checkpoints")
+    add("--json", action="store_true", help="print the final figures as one line of JSON")
+    add("--quiet", action="store_true", help="no progress")
     return p
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
 
 
 def _sigma(text: str) -> float | str:
@@ -95,16 +96,46 @@ def _binarize(text: str) -> str | float | None:
     if text in ("none", "dynamic"):
         return None if text == "none" else text
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not known: valid: 'none', 'dynamic', or a number") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not known: valid: 'none', 'dynamic', or a number")
+    return value
 
 
 def _fraction(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"{text} must lie in [0, 1): 0 keeps nothing back")
     return value
+
+
+def _at_least(lowest: float, kind: type) -> Callable[[str], Any]:
+    """An argparse type: a finite number of that kind, not below `lowest`."""
+
+    def convert(text: str) -> Any:
+        value = _number(text)
+        if not (math.isfinite(value) and value >= lowest and value == kind(value)):
+            what = "whole number" if kind is int else "number"
+            raise argparse.ArgumentTypeError(f"{text} must be a {what}, at least {lowest:g}")
+        return kind(value)
+
+    return convert
+
+
+def _scale(words: Any) -> Any:
+    """What --scale says: a name, or (low, high)."""
+    if isinstance(words, str) or not isinstance(words[0], str):
+        return words  # read already
+    if len(words) == 1:
+        check_name("--scale", words[0], SCALES)
+        return words[0]
+    try:
+        low, high = (float(word) for word in words)
+    except ValueError:
+        raise ValueError(f"--scale {' '.join(words)}: expected {', '.join(SCALES)}, or two numbers LOW HIGH") from None
+    return low, high
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -119,34 +150,37 @@ def _train(arguments: argparse.Namespace, words: list[str]) -> int:
     config = folder.read_config() if arguments.resume else None
     options = _options(arguments, words, config)
     data = datasets.load(options.data, options.array, options.labels)
-    X, labels, heldout, _ = split(data, options.heldout, options.seed)
-
-    if options.early_stopping is not None and heldout is None:
+    smallest, largest = check_whole(data)
+    rows = split(data, options.heldout, seed_from(options.seed))
+    if options.early_stopping is not None and rows.held_out is None:
         raise ValueError("--early-stopping needs held-out data: give --heldout")
     if config and folder.checkpoint.exists():
-        model, examples = _continued(folder, options, X)
-        summary = f"continuing {folder.path} after {model.n_steps_} steps, in epoch {model.n_epochs_ + 1}"
+        model, examples = _continued(folder, options, rows.X)
+        summary = _progress_of(folder, model)
     else:
-        model, examples = _started(options, data, X)
-        summary = _summary(model, data, X)
+        likelihood = options.likelihood or ("bernoulli" if data.image_shape else "gaussian")
+        scale = suitable_scale(options.scale, likelihood, data, smallest, largest)
+        model, examples = _started(options, data, rows.X, likelihood, scale)
+        summary = ("no run there yet: starting one. " if arguments.resume else "") + _summary(model, data, rows.X)
+    held = None
+    if rows.held_out is not None:
+        held = model.examples(rows.held_out, "the held-out data", options.binarize)
     folder.create()
     say(summary)
-    chosen = model.get_params()
-    kept = {k: v for k, v in vars(options).items() if k not in NOT_PART_OF_THE_RUN}
+    if not rows.drawn and rows.held_out is not None:
+        say(f"held out: the last {len(rows.held_out)} rows of the file (drawn rows would need a copy in memory)")
     folder.write_config(
         {
-            "options": kept,
-            "chosen": chosen,
+            "options": plain({k: v for k, v in vars(options).items() if k not in NOT_PART_OF_THE_RUN}),
+            "chosen": plain(model.get_params()),
+            "threads": processors(),
             "fastvae": VERSION,
             "numpy": np.__version__,
             "python": platform.python_version(),
             "machine": platform.machine(),
         }
     )
-    held = None
-    if heldout is not None:
-        held = model.examples(heldout, "the held-out data", options.binarize)
-    return _run(folder, options, model, examples, held, labels)
+    return _run(folder, options, model, examples, held, rows.labels)
 
 
 def _folder(arguments: argparse.Namespace) -> RunFolder:
@@ -154,81 +188,60 @@ def _folder(arguments: argparse.Namespace) -> RunFolder:
         if arguments.resume:
             raise ValueError("--resume needs --out: the folder of the run to continue")
         return RunFolder.free(pathlib.Path(arguments.data).stem or "run")
+    if not arguments.out.strip():
+        raise ValueError("--out is empty: name a folder")
     folder = RunFolder(arguments.out)
-    if folder.holds_a_run() and not arguments.resume:
+    if arguments.resume:
+        folder.check_complete()
+    elif folder.holds_a_run():
         raise ValueError(f"--out {folder.path}: holds a run already; add --resume to continue it, or name another")
     return folder
 
 
 def _options(arguments: argparse.Namespace, words: list[str], config: dict[str, Any] | None) -> argparse.Namespace:
     """The options of this run; those of the run that it continues, where only the epochs may be changed."""
+    options = argparse.Namespace(**vars(arguments))
+    options.scale = _scale(options.scale)
+    if options.data not in datasets.NAMES and pathlib.Path(options.data).exists():
+        options.data = str(pathlib.Path(options.data).resolve())
     if config is None:
-        options = argparse.Namespace(**vars(arguments))
-        if pathlib.Path(options.data).exists():
-            options.data = str(pathlib.Path(options.data).resolve())
         return options
-    given = {a.dest for a in parser()._actions for s in a.option_strings if any(_is_option(w, s) for w in words)}
+    given = {name for name, spellings in parser().spellings().items() if any(_is_one_of(w, spellings) for w in words)}
     stored = dict(config["options"])
     for name in given - {*NOT_PART_OF_THE_RUN, "epochs", "checkpoint_seconds"}:
-        value = getattr(arguments, name)
-        if name == "data" and pathlib.Path(value).exists():
-            value = str(pathlib.Path(value).resolve())
+        value = plain(getattr(options, name))
         if value != stored.get(name):
             option = "--" + name.replace("_", "-")
             raise ValueError(
-                f"{option} {value!r} is not what the run was started with ({stored.get(name)!r}): leave "
-                "it out to continue, or start anew in another folder"
+                f"{option} {value!r} is not what the run was started with ({stored.get(name)!r}): leave it out to "
+                "continue, or start anew in another folder"
             )
-    merged = vars(arguments) | stored
-    merged |= {name: getattr(arguments, name) for name in given & {"epochs", "checkpoint_seconds"}}
-    return argparse.Namespace(**merged)
+    changed = {name: getattr(options, name) for name in given & {"epochs", "checkpoint_seconds"}}
+    return argparse.Namespace(**(vars(options) | stored | changed))
 
 
-def _is_option(word: str, option: str) -> bool:
-    return word == option or word.startswith(option + "=")
+def _is_one_of(word: str, spellings: list[str]) -> bool:
+    return any(word == spelling or word.startswith(spelling + "=") for spelling in spellings)
 
 
-def split(
-    data: DataSet, fraction: float | None, seed: int
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-    """Return (training rows, their labels, held-out rows, their labels).
-
-    Without a fraction, the data's own test part, or a tenth. The rows held out are drawn by the seed; of a memory map
-    of more than 256 MB, which is not copied, they are the last ones.
-    """
-    if fraction is None and data.X_heldout is not None:
-        return data.X, data.labels, data.X_heldout, data.labels_heldout
-    count = round(len(data.X) * (0.1 if fraction is None else fraction))
-    if count == 0:
-        return data.X, data.labels, None, None
-    if isinstance(data.X, np.memmap) and data.X.nbytes > COPIED_BYTES:
-        say(f"held out: the last {count} rows of the file (drawn rows would need a copy in memory)")
-        kept, held = slice(0, len(data.X) - count), slice(len(data.X) - count, None)
-        labels = (None, None) if data.labels is None else (data.labels[kept], data.labels[held])
-        return data.X[kept], labels[0], data.X[held], labels[1]
-    from fastvae.kernels import cpu
-
-    order = np.empty(len(data.X), np.int64)
-    cpu.shuffled_indices(seed_from(seed), 2**32 - 1, len(order), 0, order)  # an epoch that no training reaches
-    rows, held_rows = np.sort(order[count:]), np.sort(order[:count])
-    labels = (None, None) if data.labels is None else (data.labels[rows], data.labels[held_rows])
-    return data.X[rows], labels[0], data.X[held_rows], labels[1]
-
-
-def _started(options: argparse.Namespace, data: DataSet, X: np.ndarray) -> tuple[VAE, Examples]:
-    """A model with drawn weights, with what was not asked for chosen by the data, and said."""
-    likelihood = options.likelihood or ("bernoulli" if data.image_shape else "gaussian")
-    scale = _scale(options.scale, likelihood, data, X)
+def _started(
+    options: argparse.Namespace, data: DataSet, X: np.ndarray, likelihood: str, scale: Any
+) -> tuple[VAE, Examples]:
+    """A model with drawn weights."""
     batch_size = options.batch_size if options.batch_size is not None else min(128, len(X))
     if batch_size > len(X):
         raise ValueError(f"--batch-size {batch_size} is larger than the data ({len(X)} examples): use at most {len(X)}")
+    if likelihood == "bernoulli" and options.sigma is not None:
+        raise ValueError(f"--sigma {options.sigma} goes with --likelihood gaussian; this run is bernoulli")
+    if likelihood == "gaussian" and options.binarize is not None:
+        raise ValueError(f"--binarize {options.binarize} goes with --likelihood bernoulli; this run is gaussian")
     model = VAE(
         latent_dim=options.latent_dim,
         hidden=tuple(options.hidden),
         decoder_hidden=None if options.decoder_hidden is None else tuple(options.decoder_hidden),
         activation=options.activation,
         likelihood=likelihood,
-        sigma=options.sigma,
+        sigma="optimal" if options.sigma is None else options.sigma,
         beta=options.beta,
         kl_warmup_epochs=options.kl_warmup_epochs,
         epochs=options.epochs if options.epochs is not None else EPOCHS.get(data.name, 50),
@@ -239,12 +252,12 @@ def _started(options: argparse.Namespace, data: DataSet, X: np.ndarray) -> tuple
         device=options.device,
         random_state=options.seed,
     )
-    if likelihood == "gaussian" and options.binarize is not None:
-        raise ValueError(f"--binarize {options.binarize} goes with --likelihood bernoulli; this run is gaussian")
     examples = model.initialize(X, options.binarize)
     model.metadata_ = {
         "data": data.name,
         "image_shape": data.image_shape,
+        "ink": is_ink(X),
+        "column_names": data.column_names,
         "binarize": options.binarize,
         "fingerprint": fingerprint(X),
     }
@@ -252,29 +265,14 @@ def _started(options: argparse.Namespace, data: DataSet, X: np.ndarray) -> tuple
 
 
 def _summary(model: VAE, data: DataSet, X: np.ndarray) -> str:
-    how = {None: "as they are", "standard": "each column to mean 0, deviation 1", "minmax": "each column to [0, 1]"}
+    """What is trained on what, and what was chosen for it."""
     scale = model.scale
-    scaled = f"{scale[0]:g} ... {scale[1]:g} to [0, 1]" if isinstance(scale, tuple) else how[scale]
+    if isinstance(scale, tuple):
+        scaled = "each column to [0, 1]" if isinstance(scale[0], list) else f"{scale[0]:g} ... {scale[1]:g} to [0, 1]"
+    else:
+        scaled = {None: "as they are", "standard": "each column to mean 0, deviation 1"}[scale]
     sizes = f"{len(X):,} examples of {X.shape[1]} values"
     return f"{data.name}: {sizes}; scaling: {scaled}; likelihood: {model.likelihood}; seed {model.random_state}"
-
-
-def _scale(asked: str, likelihood: str, data: DataSet, X: np.ndarray) -> Any:
-    if asked != "auto":
-        return None if asked == "none" else asked
-    if data.value_range is not None:
-        return None if data.value_range == (0.0, 1.0) else data.value_range
-    if not data.image_shape and likelihood == "gaussian":
-        return "standard"
-    smallest, largest = (float(v) for v in _range(X))
-    if likelihood == "bernoulli" and smallest >= 0 and largest <= 1:
-        return None
-    return (smallest, largest) if data.image_shape and smallest < largest else "minmax"
-
-
-def _range(X: np.ndarray) -> tuple[Any, Any]:
-    smallest, largest = check_values(X)
-    return smallest.min(), largest.max()
 
 
 def _continued(folder: RunFolder, options: argparse.Namespace, X: np.ndarray) -> tuple[VAE, Examples]:
@@ -282,9 +280,14 @@ def _continued(folder: RunFolder, options: argparse.Namespace, X: np.ndarray) ->
     if model.metadata_.get("fingerprint") != fingerprint(X):
         raise ValueError(f"--resume: the data are not those that the run in {folder.path} was started with")
     if options.epochs is not None:
-        model.epochs = options.epochs
-    examples = Examples(X, model.offset_, model.scale_, model.seed_, model.network_.kernels, options.binarize)
-    return model, examples
+        model.epochs = check_integer("--epochs", options.epochs, 1)
+    return model, model.examples(X, "the data", options.binarize)
+
+
+def _progress_of(folder: RunFolder, model: VAE) -> str:
+    if model.stopped_early_ or model.n_epochs_ >= model.epochs:
+        return f"{folder.path} is complete: {model.n_epochs_} epochs; --epochs asks for more"
+    return f"continuing {folder.path} after {model.n_steps_} steps, in epoch {model.n_epochs_ + 1} of {model.epochs}"
 
 
 def _run(
@@ -314,9 +317,31 @@ def _run(
             f"python -m fastvae.train --resume --out {folder.path}"
         )
         return INTERRUPTED if observer.interrupted == 2 else 128 + int(observer.interrupted or 0)
-    _pictures(folder, model, examples, labels, held if held is not None else examples)
+    if model.stopped_early_:
+        say(f"stopped early after epoch {model.n_epochs_}; epoch {model.best_epoch_} was the best, and is kept")
     _report(folder, options, model)
+    _pictures(folder, model, examples, labels, held if held is not None else examples)
+    say(f"{folder.path}: {', '.join(sorted(p.name for p in folder.path.iterdir()))}")
     return 0
+
+
+def _report(folder: RunFolder, options: argparse.Namespace, model: VAE) -> None:
+    """Say the final figures, and print them as JSON if asked."""
+    history = model.history_
+    last = model.best_epoch_ - 1 if model.best_epoch_ else -1
+    figures: dict[str, Any] = {name: float(values[last]) for name, values in history.items()}
+    figures |= {
+        "epoch": int(figures["epoch"]),
+        "seconds": float(history["seconds"].sum()),
+        "images_per_second": float(np.median(history["images_per_second"])),
+    }
+    if model.likelihood == "gaussian":
+        figures["sigma"] = model.sigma_
+    shown = ("loss", "nll", "kl", "heldout_elbo", "sigma")
+    numbers = (f"{name} {figures[name]:.3f}" for name in shown if math.isfinite(figures.get(name, math.nan)))
+    say(f"epoch {figures['epoch']}: {', '.join(numbers)} (nats an example)")
+    if options.json:
+        print(json.dumps(finite_or_none(figures) | {"out": str(folder.path)}, allow_nan=False), flush=True)
 
 
 def _pictures(folder: RunFolder, model: VAE, examples: Examples, labels: np.ndarray | None, unseen: Examples) -> None:
@@ -328,22 +353,6 @@ def _pictures(folder: RunFolder, model: VAE, examples: Examples, labels: np.ndar
     from fastvae import report
 
     report.write_pictures(folder.path, model, examples.X, labels, unseen.X)
-
-
-def _report(folder: RunFolder, options: argparse.Namespace, model: VAE) -> None:
-    history = model.history_
-    best = int(np.argmax(history["heldout_elbo"])) if options.early_stopping is not None else -1
-    figures = {name: float(values[best]) for name, values in history.items()}
-    figures |= {
-        "epoch": int(figures["epoch"]),
-        "seconds": float(history["seconds"].sum()),
-        "images_per_second": float(np.median(history["images_per_second"])),
-    }
-    if model.network_.architecture.likelihood == "gaussian":
-        figures["sigma"] = model.network_.likelihood.sigma
-    say(f"{folder.path}: {', '.join(sorted(p.name for p in folder.path.iterdir()))}")
-    if options.json:
-        print(json.dumps(finite_or_none(figures) | {"out": str(folder.path)}, allow_nan=False), flush=True)
 
 
 if __name__ == "__main__":

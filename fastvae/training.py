@@ -64,6 +64,10 @@ class State:
     stopped_early: bool = False
     best_values: np.ndarray | None = None  # parameters at the best held-out ELBO, with early stopping
 
+    def begin_epoch(self) -> None:
+        """Forget a part of an epoch, and that a run stopped early: what comes is an epoch of its own."""
+        self.position, self.sums, self.seconds, self.stopped_early = 0, {}, 0.0, False
+
     def to_json(self) -> dict[str, Any]:
         """Everything but the arrays."""
         return {k: v for k, v in asdict(self).items() if k != "best_values"}
@@ -138,6 +142,8 @@ def train(
                         return
                 if not np.isfinite(model.parameters.values).all():
                     raise DivergenceError(_divergence(model, batch, parts, state))
+                if not np.isfinite(optimizer.second_moment).all():
+                    raise DivergenceError(_overflow(model, optimizer, batch, state))
                 _finish_epoch(model, schedule, state, observer, count, heldout_elbo)
                 if observer.stop_requested():
                     return
@@ -160,11 +166,23 @@ def _finish_epoch(
     state.records.append(record)
     state.epoch, state.position, state.sums, state.seconds = state.epoch + 1, 0, {}, 0.0
     if schedule.patience is not None and heldout_elbo:
-        if state.best_elbo is None or record["heldout_elbo"] > state.best_elbo:
-            state.best_elbo, state.best_epoch = record["heldout_elbo"], state.epoch
+        elbo = record["heldout_elbo"]
+        if math.isfinite(elbo) and (state.best_elbo is None or elbo > state.best_elbo):
+            state.best_elbo, state.best_epoch = elbo, state.epoch
             state.best_values = model.parameters.values.copy()
         state.stopped_early = state.epoch - state.best_epoch >= schedule.patience
     observer.epoch_finished(state, record)
+
+
+def _overflow(model: Trainable, optimizer: Adam, batch: Batch, state: State) -> str:
+    """Weights whose second moment is infinite would never move again, and nothing else would tell."""
+    ends = np.cumsum([values.size for values in model.parameters.named_values().values()])
+    first = int(np.argmin(np.isfinite(optimizer.second_moment)))
+    name = list(model.parameters.named_values())[int(np.searchsorted(ends, first, side="right"))]
+    return (
+        f"training diverged in epoch {state.epoch + 1}, step {batch.step}: the gradient of {name!r} is too large for "
+        "float32, its square overflows in Adam. Try scale='standard', or clip_norm=1"
+    )
 
 
 def _divergence(model: Trainable, batch: Batch, parts: dict[str, float], state: State) -> str:

@@ -100,11 +100,11 @@ def bound(likelihood, kernels, spread=1.0):
     return likelihood, parameters
 
 
-def pass_over(likelihood, x, out):
+def pass_over(likelihood, x, out, step=1, part=1.0):
     """nll and gradient of the mean over the batch, through both steps of the loss."""
     nll, gradient = np.full(len(x), np.nan, np.float32), np.full_like(x, np.nan)
     likelihood.forward_backward(x, out, 1 / len(x), nll, gradient)
-    return nll, gradient * np.float32(likelihood.conclude(nll, x.shape[1]))
+    return nll, gradient * np.float32(likelihood.conclude(nll, x.shape[1], step, part))
 
 
 def residuals(rows, columns, deviation):
@@ -208,8 +208,7 @@ def test_optimal_sigma(kernels):
     np.testing.assert_allclose(truth.mean(), 15 * (math.log(2 * math.pi * best**2) + 1), rtol=1e-12)
     for other in (0.99, 1.01):
         assert reference.squared_error_forward_backward(x, xhat, other * best)[0].mean() > truth.mean()
-    # the squares are taken back out of a float32 nll with its constants, which are ten times as large here
-    np.testing.assert_allclose(nll, truth, rtol=0, atol=30 * 3e-6)
+    np.testing.assert_allclose(nll, truth, rtol=0, atol=30 * 2e-6)
     np.testing.assert_allclose(d_xhat, slope / 8, rtol=3e-6)
     assert parameters.gradients[0] == 0
 
@@ -230,17 +229,38 @@ def test_gradient_through_the_optimal_sigma(kernels):
         np.testing.assert_allclose(d_xhat[i], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_optimal_sigma_is_remembered(kernels):
-    """Outside training: the running mean of sigma^2, 0.99 of the old and 0.01 of the new."""
-    likelihood, _ = bound(Gaussian("optimal"), kernels, spread=2.0)
-    x, xhat = residuals(16, 50, 0.5)
+@pytest.mark.parametrize("deviation", [1.0, 0.1, 0.01, 0.003])
+def test_optimal_sigma_keeps_its_precision_for_small_residuals(kernels, deviation):
+    likelihood, _ = bound(Gaussian("optimal"), kernels)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(128, 784)).astype(np.float32)
+    xhat = x + np.float32(deviation) * rng.normal(size=x.shape).astype(np.float32)
+    nll = pass_over(likelihood, x, xhat)[0]
     best = ((x.astype(float) - xhat) ** 2).mean()
-    pass_over(likelihood, x, xhat)
-    np.testing.assert_allclose(likelihood.sigma**2, 0.99 * 4 + 0.01 * best, rtol=1e-5)
-    for _ in range(1500):
-        pass_over(likelihood, x, xhat)
-    np.testing.assert_allclose(likelihood.sigma**2, best, rtol=1e-4)
+    expected = reference.squared_error_forward_backward(x.astype(float), xhat.astype(float), best**0.5)[0]
+    np.testing.assert_allclose(likelihood.sigma**2, best, rtol=1e-5)
+    np.testing.assert_allclose(nll, expected, rtol=0, atol=5e-3)
+
+
+def test_optimal_sigma_is_remembered(kernels):
+    """Outside training: the mean of sigma^2 over the first batches, then a running one of about the last ten."""
+    likelihood, parameters = bound(Gaussian("optimal"), kernels, spread=2.0)
+    first, second = residuals(16, 50, 0.5), residuals(16, 50, 0.2)
+    a, b = (((x.astype(float) - xhat) ** 2).mean() for x, xhat in (first, second))
+    pass_over(likelihood, *first, step=1)
+    np.testing.assert_allclose(likelihood.sigma**2, a, rtol=1e-5)
+    pass_over(likelihood, *second, step=2)
+    np.testing.assert_allclose(likelihood.sigma**2, (a + b) / 2, rtol=1e-5)
+    pass_over(likelihood, *first, step=50)
+    np.testing.assert_allclose(likelihood.sigma**2, 0.9 * (a + b) / 2 + 0.1 * a, rtol=1e-5)
+    before = likelihood.sigma**2
+    pass_over(likelihood, *second, step=51, part=0.25)
+    np.testing.assert_allclose(likelihood.sigma**2, 0.975 * before + 0.025 * b, rtol=1e-5)
+    kept = parameters.values.copy()
+    pass_over(likelihood, *first, step=0)  # not a step of training
+    np.testing.assert_array_equal(parameters.values, kept)
     alone = np.empty(16, np.float32)
+    x, xhat = first
     likelihood.forward(x, xhat, alone)
     expected = reference.squared_error_forward_backward(x.astype(float), xhat.astype(float), likelihood.sigma)[0]
     check(alone, expected, "likelihood", np.abs(expected) + 50)

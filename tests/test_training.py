@@ -230,6 +230,14 @@ def test_a_run_continued_from_a_checkpoint_ends_bit_identical(tmp_path, steps):
     assert (rest._state.best_values == whole._state.best_values).all()
 
 
+@pytest.fixture(autouse=True)
+def _default_handler():
+    """Where the tests themselves run with SIGINT ignored (nohup), Python has no handler that could be taken over."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
 def test_ctrl_c_finishes_the_step_and_leaves_a_usable_model(monkeypatch):
     original = InterruptibleObserver.stepped
 
@@ -258,3 +266,82 @@ def test_a_handler_that_somebody_else_has_set_is_left_alone():
     finally:
         signal.signal(signal.SIGINT, previous)
     assert calls == [1]
+
+
+def test_ctrl_c_in_partial_fit_is_raised_and_the_next_call_trains_a_whole_epoch(monkeypatch):
+    original = InterruptibleObserver.stepped
+
+    def interrupt(self, state, examples):
+        if state.step == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+        original(self, state, examples)
+
+    vae = VAE(**SMALL).partial_fit(X)
+    monkeypatch.setattr(InterruptibleObserver, "stepped", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        vae.partial_fit(X)
+    monkeypatch.undo()
+    steps = vae.n_steps_
+    vae.set_params(batch_size=25).partial_fit(X)
+    assert vae.n_steps_ == steps + 3
+    assert vae.history_["loss"][-1] < 2 * vae.history_["loss"][0]
+
+
+def test_partial_fit_goes_on_after_early_stopping():
+    rng = np.random.default_rng(1)
+    vae = VAE(2, (200,), epochs=400, batch_size=40, learning_rate=1e-2, random_state=0)
+    vae.fit(rng.random((40, 30)), heldout=rng.random((40, 30)), patience=1)
+    assert vae.stopped_early_
+    before, steps = vae.network_.parameters.values.copy(), vae.n_steps_
+    vae.partial_fit(rng.random((40, 30)))
+    assert vae.n_steps_ == steps + 1
+    assert (vae.network_.parameters.values != before).any()
+
+
+def test_a_heldout_elbo_that_is_not_finite_is_no_improvement(tmp_path):
+    vae = VAE(2, (8,), likelihood="gaussian", sigma=1e-3, epochs=5, batch_size=35, random_state=0)
+    odd = X[:5].copy()
+    odd[0, 0] = 1e30
+    vae.fit(X, heldout=odd, patience=2)
+    assert vae.n_epochs_ == 2
+    vae.save_checkpoint(tmp_path / "checkpoint.npz")
+
+
+def test_a_second_moment_that_overflows_is_divergence():
+    with pytest.raises(DivergenceError, match=r"epoch 1, step \d: the gradient of '.*' is too large for float32"):
+        VAE(**SMALL, likelihood="gaussian", epochs=3).fit(X * 1e12)
+
+
+def test_a_diverged_fit_keeps_the_earlier_model():
+    vae = VAE(**SMALL, likelihood="gaussian", epochs=2).fit(X)
+    before = vae.elbo(X)
+    with pytest.raises(DivergenceError):
+        vae.set_params(learning_rate=1e30).fit(X)
+    assert (vae.elbo(X) == before).all()
+    vae.set_params(learning_rate=1e-3).partial_fit(X)
+
+
+def test_the_best_parameters_survive_a_checkpoint(tmp_path):
+    rng = np.random.default_rng(1)
+    noise, held = rng.random((40, 30)), rng.random((40, 30))
+    whole = VAE(2, (200,), epochs=400, batch_size=40, learning_rate=1e-2, random_state=0)
+    whole.fit_examples(whole.initialize(noise), 400, 40, whole.examples(held), 3, Observer())
+    part = VAE(**whole.get_params())
+    part.fit_examples(part.initialize(noise), 400, 40, part.examples(held), 3, StopAfter(whole.n_steps_ - 1))
+    assert part.best_epoch_ == whole.best_epoch_  # the best one lies before the checkpoint
+    part.save_checkpoint(tmp_path / "checkpoint.npz")
+    rest = VAE.load_checkpoint(tmp_path / "checkpoint.npz")
+    rest.fit_examples(rest.examples(noise), 400, 40, rest.examples(held), 3, Observer())
+    whole.keep_best(), rest.keep_best()
+    assert (rest.network_.parameters.values == whole.network_.parameters.values).all()
+    assert rest.elbo(held).mean() == pytest.approx(np.max(whole.history_["heldout_elbo"]))
+
+
+def test_the_optimal_sigma_is_that_of_the_model_also_after_few_steps():
+    """150 rows, 100 steps: the held-out ELBO under the sigma in use is near that under the residuals' own."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(170, 2)) @ rng.normal(size=(2, 10)) + 0.3 * rng.normal(size=(170, 10))
+    vae = VAE(2, (32,), likelihood="gaussian", sigma="optimal", scale="standard", epochs=50, batch_size=75)
+    vae.set_params(random_state=0, learning_rate=1e-2).fit(rows[:150])
+    loss = vae.history_["loss"][-1]
+    assert vae.score(rows[:150]) == pytest.approx(-loss, abs=0.1 * abs(loss))

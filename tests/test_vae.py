@@ -1,7 +1,9 @@
 """The estimator: gradients of the whole model, shapes and units, scikit-learn's conventions, determinism."""
 
+import copy
 import inspect
 import os
+import pickle
 import random
 import threading
 
@@ -439,3 +441,92 @@ def test_a_damaged_model_file_is_refused_or_loads_exactly_the_same(tmp_path):
             outcomes["same"] += 1
     print(outcomes)
     assert outcomes["refused"] > 0.5 * sum(outcomes.values())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"scale": (np.float32(-1), np.float32(2))},
+        {"scale": np.array([-1.0, 2.0])},
+        {"scale": (np.full(12, -1.0), np.full(12, 2.0))},
+        {"hidden": (np.int64(8),)},
+        {"hidden": np.array([8])},
+        {"random_state": np.int64(3)},
+        {"beta": np.float32(1.5), "latent_dim": np.int32(2)},
+    ],
+)
+def test_numpy_arguments_can_be_saved(tmp_path, settings):
+    vae = small(**settings).fit(PIXELS)
+    vae.save(tmp_path / "model.npz")
+    loaded = VAE.load(tmp_path / "model.npz")
+    assert (loaded.elbo(PIXELS) == vae.elbo(PIXELS)).all()
+    if "random_state" in settings:
+        assert loaded.random_state == 3
+    assert bits(VAE(**loaded.get_params()).fit(PIXELS)) == bits(vae)
+
+
+@pytest.mark.parametrize("copied", [lambda v: pickle.loads(pickle.dumps(v)), copy.deepcopy, copy.copy])
+def test_a_fitted_model_can_be_pickled_and_copied_and_goes_on_the_same(copied):
+    vae = small("gaussian", scale="standard", sigma="optimal").fit(TABLE, heldout=TABLE[:10])
+    other = copied(vae)
+    assert bits(other) == bits(vae)
+    assert (other.elbo(TABLE) == vae.elbo(TABLE)).all()
+    assert (other.history_["loss"] == vae.history_["loss"]).all()
+    assert bits(other.partial_fit(TABLE)) == bits(vae.partial_fit(TABLE))
+    assert not hasattr(copied(small()), "network_")
+
+
+def test_a_loaded_model_does_not_use_its_noise_again(tmp_path):
+    vae = small().fit(PIXELS)
+    vae.save(tmp_path / "model.npz")
+    loaded = VAE.load(tmp_path / "model.npz")
+    assert loaded.n_steps_ == vae.n_steps_ == 8
+    assert loaded.n_epochs_ == 2
+
+
+def test_samples_with_noise_are_as_wide_as_the_model_says():
+    vae = small("gaussian", sigma=0.5, scale="standard").fit(TABLE)
+    mean, noisy = vae.sample(4000, random_state=1), vae.sample(4000, random_state=1, noise=True)
+    eps = (noisy - mean) / (0.5 * vae.scale_)
+    assert abs(eps.mean()) < 0.02
+    assert eps.std() == pytest.approx(1, abs=0.02)
+    pixels = small(scale=(-1, 2)).fit(PIXELS)
+    mean, noisy = pixels.sample(4000, random_state=1), pixels.sample(4000, random_state=1, noise=True)
+    assert set(np.unique(noisy)) == {-1.0, 2.0}
+    np.testing.assert_allclose(noisy.mean(0), mean.mean(0), atol=0.1)
+
+
+def test_the_prior_of_samples_and_the_noise_of_training_are_different_draws():
+    vae = small().fit(PIXELS)
+    z = reference.normals(int(vae.seed_), 2, 0, 0, (5, 3))  # stream 2, the first call
+    np.testing.assert_allclose(vae.sample(5), vae.decode(z), rtol=1e-4, atol=1e-5)
+
+
+def test_decode_keeps_the_differences_of_wide_columns():
+    X = np.column_stack([1.7e9 + np.arange(300.0), RNG.normal(size=300)])
+    vae = VAE(2, (32,), likelihood="gaussian", scale="standard", sigma="optimal", epochs=3, random_state=0).fit(X)
+    assert vae.reconstruct(X).dtype == np.float64
+    assert len(np.unique(vae.reconstruct(X)[:, 0])) > 290
+    assert vae.reconstruct(X)[:, 0] == pytest.approx(X[:, 0], abs=600)
+
+
+def test_sigma_starts_from_the_spread_in_model_units():
+    vae = small("gaussian", sigma="learned", scale=(-20, 30))
+    vae.initialize(TABLE)
+    assert vae.sigma_ == pytest.approx(TABLE.std(0).__pow__(2).mean() ** 0.5 / 50, rel=1e-4)
+
+
+def test_binarised_rows_have_noise_of_their_own_in_every_piece(monkeypatch):
+    from fastvae.models import vae as module
+
+    grey = np.full((40, 12), 0.5, np.float32)
+    vae = small().fit(PIXELS)
+    whole = vae.elbo_examples(vae.examples(grey, binarize="dynamic"))
+    monkeypatch.setattr(module, "BATCH", 8)
+    np.testing.assert_allclose(vae.elbo_examples(vae.examples(grey, binarize="dynamic")), whole, rtol=1e-5)
+    codes = vae.encode_examples(vae.examples(grey, binarize="dynamic"))[0]
+    assert len(np.unique(codes[:, 0])) > 35
+
+
+def test_feature_names():
+    assert small().fit(PIXELS).get_feature_names_out().tolist() == ["vae0", "vae1", "vae2"]

@@ -1,6 +1,7 @@
 """Between the user's units and the model's: u = (x - offset) / scale, column by column."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from fastvae.data.validation import Statistics
 from fastvae.errors import check_name
 
 ROUNDING = 1e-6  # of float32 arithmetic in the scaling
-Scale = str | Sequence[float] | None
+Scale = str | Sequence[Any] | None
 
 
 def scaling(scale: Scale, statistics: Statistics) -> tuple[np.ndarray, np.ndarray]:
@@ -18,8 +19,8 @@ def scaling(scale: Scale, statistics: Statistics) -> tuple[np.ndarray, np.ndarra
     ----------
     scale
         None: the model's units are the user's. "standard": mean 0 and standard deviation 1 in each column.
-        "minmax": each column onto [0, 1]; a constant column onto 0. (low, high): one range for all columns onto
-        [0, 1], as for pixels.
+        "minmax": each column onto [0, 1]; a constant column onto 0. (low, high): this range onto [0, 1]; numbers, for
+        all columns as for pixels, or one number a column.
 
     Raises
     ------
@@ -48,12 +49,12 @@ def scaling(scale: Scale, statistics: Statistics) -> tuple[np.ndarray, np.ndarra
             offset, factor = statistics.smallest, np.where(width > 0, width, 1.0)
     else:
         try:
-            low, high = (float(v) for v in scale)
+            low, high = (np.broadcast_to(np.asarray(v, np.float64), columns) for v in scale)
         except (TypeError, ValueError):
             raise ValueError(f"scale={scale!r} is not known: valid: None, 'standard', 'minmax', (low, high)") from None
-        if not (np.isfinite([low, high]).all() and low < high):
-            raise ValueError(f"scale={scale!r}: expected two finite numbers (low, high) with low < high")
-        offset, factor = offset + low, factor * (high - low)
+        if not (np.isfinite([low, high]).all() and (low < high).all()):
+            raise ValueError(f"scale={scale!r}: expected finite numbers (low, high) with low < high")
+        offset, factor = low.copy(), high - low
     return offset, factor
 
 

@@ -4,6 +4,7 @@ A model of its own brings `Architecture`, a network that is `Trainable`, and its
 scikit-learn; `__sklearn_tags__` is called by it alone.
 """
 
+import copy
 import inspect
 from dataclasses import asdict
 from typing import Any, ClassVar, Self
@@ -14,11 +15,11 @@ from fastvae import backend, persistence
 from fastvae.data.minibatches import Examples
 from fastvae.data.scaling import check_unit_range, scaling
 from fastvae.data.validation import as_examples, check_values, statistics
-from fastvae.errors import ModelFileError, NotFittedError, check_name
-from fastvae.models.settings import check_integer, check_number, seed_from
+from fastvae.errors import DivergenceError, ModelFileError, NotFittedError, check_name
+from fastvae.models.settings import check_integer, check_number, plain, seed_from
 from fastvae.optimizers import Adam
 from fastvae.training import Observer, Schedule, State, train
-from fastvae.workers import Workers, shares_for
+from fastvae.workers import Workers, processors, shares_for
 
 HISTORY = ("epoch", "loss", "nll", "kl", "heldout_elbo", "images_per_second", "seconds")
 
@@ -76,12 +77,44 @@ class Estimator:
             input_tags=InputTags(),
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: arrays instead of the network and the optimizer, which hold compiled functions."""
+        state = vars(self).copy()
+        network, optimizer = state.pop("network_", None), state.pop("_optimizer", None)
+        if network is not None:
+            state["_state"] = copy.deepcopy(self._state)
+            state["_packed"] = (network.architecture, network.complete, network.parameters.values.copy())
+        if optimizer is not None:
+            moments = (optimizer.first_moment.copy(), optimizer.second_moment.copy())
+            state["_packed_optimizer"] = (optimizer.step_count, *moments)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        packed, packed_optimizer = state.pop("_packed", None), state.pop("_packed_optimizer", None)
+        vars(self).update(state)
+        if packed is not None:
+            architecture, complete, values = packed
+            self.network_ = self._build(architecture, backend.select(self.device), not complete)
+            self.network_.parameters.values[:] = values
+            self._prepare()
+            self._optimizer = None
+        if packed_optimizer is not None:
+            self._optimizer = self._make_optimizer()
+            self._optimizer.step_count = packed_optimizer[0]
+            self._optimizer.first_moment[:], self._optimizer.second_moment[:] = packed_optimizer[1:]
+
     # ---- what an estimator brings -------------------------------------------------------------------------------
 
     network_: Any
 
     def _make_network(self, columns: int) -> Any:
         """Check the constructor's arguments and build the network, not yet initialised."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _build(architecture: Any, chosen: backend.Backend, decoder_only: bool) -> Any:
+        """The network of an architecture."""
         raise NotImplementedError
 
     # ---- fit ----------------------------------------------------------------------------------------------------
@@ -93,6 +126,8 @@ class Estimator:
         if self.clip_norm is not None:
             check_number("clip_norm", self.clip_norm, 0, inclusive=False)
         check_name("precision", self.precision, ("float32",))
+        check_integer("verbose", self.verbose, 0)
+        processors()  # a wrong FASTVAE_THREADS is refused before anything is done
 
     def initialize(self, X: Any, binarize: str | float | None = None) -> Examples:
         """Everything of `fit` before the first step: checks, scaling, and the drawn initial weights.
@@ -131,10 +166,14 @@ class Estimator:
         self.network_ = network
         self.n_features_in_ = len(offset)
         self.offset_, self.scale_, self.seed_ = offset, scale, seed
-        network.prepare(seed=seed, log_jacobian=network.likelihood.log_jacobian(scale), **self._objective())
+        self._prepare()
         self._optimizer: Adam | None = None
         self._draws = 0
         self.metadata_: dict[str, Any] = {}
+
+    def _prepare(self) -> None:
+        log_jacobian = self.network_.likelihood.log_jacobian(self.scale_)
+        self.network_.prepare(seed=self.seed_, log_jacobian=log_jacobian, **self._objective())
 
     def _objective(self) -> dict[str, Any]:
         """What the loss needs to know beside the batch."""
@@ -162,7 +201,7 @@ class Estimator:
         ValueError, TypeError
             Wrong arguments or data: the message names which, and what was found.
         DivergenceError
-            The loss stopped being finite.
+            The loss stopped being finite. What was learned before this call is kept.
         """
         if patience is not None:
             check_integer("patience", patience, 1)
@@ -174,13 +213,23 @@ class Estimator:
             found = f"the data ({len(examples)} examples)"
             raise ValueError(f"batch_size={self.batch_size} is larger than {found}: use at most {len(examples)}")
         held = None if heldout is None else fresh.examples(heldout, "heldout")
+        before = vars(self).copy()
         vars(self).update(vars(fresh))
         observer = self._default_observer(self.verbose)
-        self.fit_examples(examples, self.epochs, self.batch_size, held, patience, observer)
+        try:
+            self.fit_examples(examples, self.epochs, self.batch_size, held, patience, observer)
+        except DivergenceError:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
         self.keep_best()
+        self._raise_if_interrupted(observer)
+        return self
+
+    @staticmethod
+    def _raise_if_interrupted(observer: Observer) -> None:
         if observer.stop_requested():
             raise KeyboardInterrupt("training was interrupted; the model keeps what it has learned so far")
-        return self
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """One pass over `X` (N, D), in batches of at most `batch_size`; the first call fixes scaling and weights.
@@ -191,9 +240,11 @@ class Estimator:
             examples = self.initialize(X)
         else:
             examples = self.examples(X)
+        self._state.begin_epoch()  # whatever an interrupted or stopped fit has left
         observer = self._default_observer(self.verbose)
         epochs = self._state.epoch + 1
         self.fit_examples(examples, epochs, min(self.batch_size, len(examples)), None, None, observer)
+        self._raise_if_interrupted(observer)
         return self
 
     def fit_examples(
@@ -245,10 +296,34 @@ class Estimator:
         return {name: np.array([record[name] for record in records], np.float64) for name in HISTORY}
 
     @property
+    def sigma_(self) -> float:
+        """Standard deviation of p(x|z) in the model's units, for a Gaussian likelihood."""
+        self._check_fitted()
+        return self.network_.likelihood.sigma
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the columns that `transform` gives: "vae0", "vae1", ..."""
+        self._check_fitted()
+        name = type(self).__name__.lower()
+        return np.array([f"{name}{i}" for i in range(self.network_.architecture.latent_dim)], dtype=object)
+
+    @property
     def n_steps_(self) -> int:
         """Steps of the optimizer so far."""
         self._check_fitted()
         return self._state.step
+
+    @property
+    def stopped_early_(self) -> bool:
+        """True after a `fit` that its `patience` ended."""
+        self._check_fitted()
+        return self._state.stopped_early
+
+    @property
+    def best_epoch_(self) -> int:
+        """The epoch with the best held-out ELBO, from 1; 0 where nobody asked for early stopping."""
+        self._check_fitted()
+        return self._state.best_epoch
 
     @property
     def n_epochs_(self) -> int:
@@ -296,15 +371,16 @@ class Estimator:
         persistence.write_container(path, "model", *self._contents())
 
     def _contents(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        params = {k: list(v) if isinstance(v, tuple) else v for k, v in self.get_params().items()}
+        params = {name: plain(value) for name, value in self.get_params().items()}
         if not isinstance(params["random_state"], int | None):
-            params["random_state"] = None
+            params["random_state"] = None  # a generator has moved on since; seed_ has what it gave
         header = {
             "model": self.NAME,
             "architecture": asdict(self.network_.architecture),
-            "params": {k: v.item() if isinstance(v, np.generic) else v for k, v in params.items()},
+            "params": params,
             "seed": int(self.seed_),
-            "metadata": self.metadata_,
+            "steps": self.n_steps_,
+            "metadata": plain(self.metadata_),
         }
         arrays = {"scaling.offset": self.offset_, "scaling.scale": self.scale_, **self.parameters()}
         arrays |= {f"history.{name}": values for name, values in self.history_.items()}
@@ -361,16 +437,17 @@ class Estimator:
         cls, path: Any, kinds: set[str], decoder_only: bool, device: str
     ) -> tuple[Self, dict[str, Any], dict[str, np.ndarray]]:
         wanted = (lambda name: name.startswith(cls._generation_names())) if decoder_only else None
+        chosen = backend.select(device)
         header, arrays = persistence.read_container(path, kinds, wanted)
         try:
             if header["model"] != cls.NAME:
                 raise ValueError(f"it holds a {header['model']!r}")
             model = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in header["params"].items()})
-            network = cls._network_from(header["architecture"], arrays, backend.select(device), decoder_only)
+            network = cls._network_from(header["architecture"], arrays, chosen, decoder_only)
             model._adopt(network, arrays["scaling.offset"], arrays["scaling.scale"], np.uint64(header["seed"]))
             model.metadata_ = dict(header["metadata"])
             model._state = State(records=_records(arrays))
-            model._state.epoch = len(model._state.records)
+            model._state.epoch, model._state.step = len(model._state.records), int(header["steps"])
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             reason = " ".join(str(error).split())
             raise ModelFileError(f"{path}: its header does not describe a {cls.__name__} ({reason})") from None

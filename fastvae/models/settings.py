@@ -2,6 +2,7 @@
 
 import math
 import secrets
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,9 @@ def check_number(argument: str, value: object, lowest: float, inclusive: bool = 
     """Return `value` as a float; raise unless it is finite and >= `lowest` (> `lowest` if not `inclusive`)."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{argument}={value!r} must be a number")
-    if not (math.isfinite(value) and (value >= lowest if inclusive else value > lowest)):
+    if not math.isfinite(value):
+        raise ValueError(f"{argument}={value!r} must be a finite number")
+    if not (value >= lowest if inclusive else value > lowest):
         raise ValueError(f"{argument}={value!r} must be {'at least' if inclusive else 'greater than'} {lowest:g}")
     return float(value)
 
@@ -38,3 +41,16 @@ def seed_from(random_state: object) -> np.uint64:
     if seed > LARGEST_SEED:
         raise ValueError(f"random_state={seed} must be at most 2**64 - 1")
     return np.uint64(seed)
+
+
+def plain(value: Any) -> Any:
+    """The same value in types that JSON knows: NumPy's numbers and arrays, and tuples, at any depth."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    return value

@@ -18,6 +18,8 @@ from fastvae.models.vae_network import EVALUATION, Architecture, VAENetwork, Wor
 from fastvae.training import Batch
 from fastvae.workers import Workers, shares_for
 
+WIDE = 1e4  # |offset| / scale beyond which decoded values are float64
+
 
 class VAE(Estimator):
     """Variational autoencoder.
@@ -55,8 +57,8 @@ class VAE(Estimator):
     device
         "auto" or "cpu".
     random_state
-        None, an integer in 0 ... 2**64 - 1, or a NumPy generator. The same seed, machine and number of BLAS threads
-        give bit-identical parameters.
+        None, an integer in 0 ... 2**64 - 1, or a NumPy generator. The same seed, machine and number of threads
+        (FASTVAE_THREADS; default: all cores) give bit-identical parameters.
     verbose
         0: silent; 1: progress on standard error.
 
@@ -137,6 +139,10 @@ class VAE(Estimator):
     def _make_network(self, columns: int) -> VAENetwork:
         return VAENetwork(self._architecture(columns), backend.select(self.device))
 
+    @staticmethod
+    def _build(architecture: Architecture, chosen: backend.Backend, decoder_only: bool) -> VAENetwork:
+        return VAENetwork(architecture, chosen, decoder_only)
+
     def _objective(self) -> dict[str, Any]:
         return {"beta": float(self.beta), "kl_warmup_epochs": float(self.kl_warmup_epochs)}
 
@@ -184,7 +190,10 @@ class VAE(Estimator):
 
     def encode(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return mu and logvar of q(z|x), each (N, Z) float32; logvar is limited to [-30, 20]."""
-        examples = self.examples(X)
+        return self.encode_examples(self.examples(X))
+
+    def encode_examples(self, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
+        """`encode` of examples that are in the model's units already."""
         mu, logvar = (np.empty((len(examples), self.network_.architecture.latent_dim), np.float32) for _ in range(2))
 
         def piece(start: int, stop: int, x: np.ndarray, w: Workspace) -> None:
@@ -205,12 +214,18 @@ class VAE(Estimator):
         return self.fit(X, y).transform(X)
 
     def decode(self, Z: Any) -> np.ndarray:
-        """Return the mean of p(x|z) for each row of `Z` (N, Z): (N, D) float32, in the user's units."""
+        """Return the mean of p(x|z) for each row of `Z` (N, Z): (N, D), in the user's units.
+
+        float32; float64 where a column lies so far from 0 that float32 would not hold its differences.
+        """
         self._check_fitted()
         Z = as_examples(Z, "Z", self.network_.architecture.latent_dim)
         check_values(Z, "Z")
-        out = np.empty((len(Z), self.n_features_in_), np.float32)
-        scale, offset = self.scale_.astype(np.float32), self.offset_.astype(np.float32)
+        # a time in seconds since 1970 needs more digits than float32 has; pixels do not
+        wide = bool((np.abs(self.offset_) > WIDE * self.scale_).any())
+        dtype = np.float64 if wide else np.float32
+        out = np.empty((len(Z), self.n_features_in_), dtype)
+        scale, offset = self.scale_.astype(dtype), self.offset_.astype(dtype)
         identity = bool((scale == 1).all() and (offset == 0).all())
 
         def piece(start: int, stop: int, x: np.ndarray, w: Workspace) -> None:
@@ -232,10 +247,18 @@ class VAE(Estimator):
         """Return decode(transform(X)): (N, D) float32, in the user's units."""
         return self.decode(self.transform(X))
 
-    def sample(self, n: int = 1, random_state: Any = None) -> np.ndarray:
+    def sample(self, n: int = 1, random_state: Any = None, noise: bool = False) -> np.ndarray:
         """Draw z from the prior and return the mean of p(x|z): (n, D) float32, in the user's units.
 
-        Without `random_state` the draws go on from call to call, from the model's own seed.
+        Parameters
+        ----------
+        n
+            How many.
+        random_state
+            None: the draws go on from call to call, from the model's own seed.
+        noise
+            True: draw x from p(x|z) too, instead of taking its mean: complete draws from the model, as wide as it says
+            the data are; with "bernoulli", the two ends of the range.
         """
         self._check_fitted()
         check_integer("n", n, 1)
@@ -243,7 +266,22 @@ class VAE(Estimator):
         self._draws += random_state is None
         z = np.empty((n, self.network_.architecture.latent_dim), np.float32)
         self.network_.kernels.normal_noise(seed, philox.PRIOR, call, 0, z)
-        return self.decode(z)
+        x = self.decode(z)
+        if noise:
+            self._draw_observations(x, seed, call)
+        return x
+
+    def _draw_observations(self, mean: np.ndarray, seed: np.uint64, call: int) -> None:
+        """Write a draw from p(x|z) over its mean (n, D), both in the user's units."""
+        kernels, scale = self.network_.kernels, self.scale_.astype(mean.dtype)
+        if self.network_.architecture.likelihood == "gaussian":
+            eps = np.empty(mean.shape, np.float32)
+            kernels.normal_noise(seed, philox.OBSERVATION, call, 0, eps)
+            mean += (self.sigma_ * scale).astype(mean.dtype) * eps
+        else:
+            offset, uniform = self.offset_.astype(mean.dtype), np.empty(mean.shape, np.float32)
+            kernels.uniform_noise(seed, philox.OBSERVATION, call, 0, uniform)
+            mean[:] = np.where(uniform <= (mean - offset) / scale, scale, 0) + offset
 
     def elbo(self, X: Any) -> np.ndarray:
         """Return the ELBO of each example, (N,) float64, in nats: a lower bound of log p(x) in the user's units.
@@ -290,10 +328,6 @@ class VAE(Estimator):
             "nll" and "kl", means over the batch.
         gradients
             Name to array, the loss differentiated by each of `parameters()`; copies.
-
-        Notes
-        -----
-        With sigma="optimal" a call moves the running mean of sigma, as a training step does.
         """
         examples = self.examples(X)
         x = np.empty(examples.X.shape, np.float32)

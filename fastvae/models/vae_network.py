@@ -177,7 +177,7 @@ class VAENetwork:
         nll, kl = self._workspace.nll[:rows], self._workspace.kl[:rows]
 
         self.workers.run(self._forward)
-        self._factor = self.likelihood.conclude(nll, batch.x.shape[1])
+        self._factor = self.likelihood.conclude(nll, batch.x.shape[1], batch.step, rows / self._largest)
         self.workers.run(self._backward)
         for more in self._to_add:
             np.add(self.parameters.gradients, more, out=self.parameters.gradients)

@@ -14,8 +14,6 @@ from fastvae.kernels.formulas import (
     limited_logvar,
 )
 
-COLUMNS = 4  # in one block of noise
-
 
 @reduction
 def latent_forward(mu, logvar, noise, seed, step, first_row, z, kl):
@@ -27,10 +25,10 @@ def latent_forward(mu, logvar, noise, seed, step, first_row, z, kl):
             total += kl_term(mu[i, j], limited_logvar(logvar[i, j]))
         kl[i] = total
         if noise is None:
-            for block in range((columns + COLUMNS - 1) // COLUMNS):
+            for block in range((columns + philox.COLUMNS - 1) // philox.COLUMNS):
                 eps = philox.normals(seed, philox.LATENT, step, first_row + i, block)
-                for j in range(COLUMNS * block, min(COLUMNS * block + COLUMNS, columns)):
-                    z[i, j] = eps[j - COLUMNS * block]
+                for j in range(philox.COLUMNS * block, min(philox.COLUMNS * block + philox.COLUMNS, columns)):
+                    z[i, j] = eps[j - philox.COLUMNS * block]
             for j in range(columns):
                 z[i, j] = mu[i, j] + exp(HALF * limited_logvar(logvar[i, j])) * z[i, j]
         else:
@@ -45,10 +43,10 @@ def latent_backward(mu, logvar, d_z, noise, seed, step, first_row, kl_weight, d_
     weight = f32(kl_weight)
     for i in range(rows):
         if noise is None:
-            for block in range((columns + COLUMNS - 1) // COLUMNS):
+            for block in range((columns + philox.COLUMNS - 1) // philox.COLUMNS):
                 eps = philox.normals(seed, philox.LATENT, step, first_row + i, block)
-                for j in range(COLUMNS * block, min(COLUMNS * block + COLUMNS, columns)):
-                    d_logvar[i, j] = eps[j - COLUMNS * block]
+                for j in range(philox.COLUMNS * block, min(philox.COLUMNS * block + philox.COLUMNS, columns)):
+                    d_logvar[i, j] = eps[j - philox.COLUMNS * block]
         else:
             for j in range(columns):
                 d_logvar[i, j] = noise[i, j]

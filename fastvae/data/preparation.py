@@ -1,0 +1,86 @@
+"""What a command decides before it trains: which rows are held out, and which scaling suits the data."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastvae.data.datasets import DataSet
+from fastvae.data.validation import check_values
+from fastvae.kernels import cpu
+
+COPIED_BYTES = 1 << 28  # a larger memory map is split without copying it
+SPLIT_EPOCH = 2**32 - 1  # an epoch that no training reaches
+
+
+class Split(NamedTuple):
+    """Rows to train on and rows held out, with their labels; `held_out` is None where there are none."""
+
+    X: np.ndarray
+    labels: np.ndarray | None
+    held_out: np.ndarray | None
+    drawn: bool  # False for the last rows of a large memory map
+
+
+def split(data: DataSet, fraction: float | None, seed: np.uint64) -> Split:
+    """Hold rows out: a fraction of them, drawn by the seed; without one, the data's own test part, or a tenth.
+
+    Of a memory map of more than 256 MB, which is not copied, they are the last ones.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two rows would be left.
+    """
+    if fraction is None and data.X_heldout is not None:
+        return Split(data.X, data.labels, data.X_heldout, True)
+    rows = len(data.X)
+    count = round(rows * (0.1 if fraction is None else fraction))
+    if count and rows - count < 2:
+        raise ValueError(f"--heldout {fraction} leaves {rows - count} of {rows} examples to train on: keep fewer back")
+    if count == 0:
+        return Split(data.X, data.labels, None, True)
+    if isinstance(data.X, np.memmap) and data.X.nbytes > COPIED_BYTES:
+        labels = None if data.labels is None else data.labels[: rows - count]
+        return Split(data.X[: rows - count], labels, data.X[rows - count :], False)
+    order = np.empty(rows, np.int64)
+    cpu.shuffled_indices(seed, SPLIT_EPOCH, rows, 0, order)
+    kept, held = np.sort(order[count:]), np.sort(order[:count])
+    return Split(data.X[kept], None if data.labels is None else data.labels[kept], data.X[held], True)
+
+
+def check_whole(data: DataSet) -> tuple[np.ndarray, np.ndarray]:
+    """Return the range of each column over all rows, held out or not; raise where a value is not a finite float32.
+
+    Checked before any split, so that a position in a message is one in the user's file.
+    """
+    smallest, largest = check_values(data.X, data.name)
+    if data.X_heldout is not None:
+        more = check_values(data.X_heldout, f"the test part of {data.name}")
+        smallest, largest = np.minimum(smallest, more[0]), np.maximum(largest, more[1])
+    return smallest, largest
+
+
+def suitable_scale(asked: Any, likelihood: str, data: DataSet, smallest: np.ndarray, largest: np.ndarray) -> Any:
+    """The estimator's `scale` for what was asked, "auto" among it.
+
+    Pixels: the range that their source allows, or else the one found, onto [0, 1]. Tables: standardised, or for a
+    Bernoulli likelihood each column onto [0, 1] unless it lies there already. A range is taken over all rows: it fixes
+    units, and rows that are held out must lie in it too.
+    """
+    whole = float(smallest.min()), float(largest.max())
+    if asked == "none":
+        return None
+    if asked == "auto":
+        if data.value_range is not None:
+            return None if data.value_range == (0.0, 1.0) else data.value_range
+        if not data.image_shape and likelihood == "gaussian":
+            return "standard"
+        if likelihood == "bernoulli" and whole[0] >= 0 and whole[1] <= 1:
+            return None
+        if data.image_shape and whole[0] < whole[1]:
+            return whole
+        asked = "minmax"
+    if asked == "minmax":
+        low, high = smallest.astype(np.float64), largest.astype(np.float64)
+        return low.tolist(), np.where(high > low, high, low + 1).tolist()
+    return asked
