@@ -168,7 +168,7 @@ def write_latent(path: pathlib.Path, codes: np.ndarray, labels: np.ndarray | Non
     groups = _groups(labels, len(codes))
     if dimensions == 1:
         colours = [colour for _, _, colour in groups]
-        names = [name or None for name, _, _ in groups]
+        names = [name for name, _, _ in groups]
         axes.hist([codes[rows, 0] for _, rows, _ in groups], 30, stacked=True, color=colours, label=names)
         axes.set_xlabel("$z_1$")
         axes.set_ylabel("examples")
@@ -182,11 +182,13 @@ def write_latent(path: pathlib.Path, codes: np.ndarray, labels: np.ndarray | Non
             shares = singular**2 / max(float((singular**2).sum()), 1e-30)
             axis_names = [f"principal component {i + 1} ({shares[i]:.0%} of the variance)" for i in range(2)]
         if labels is not None and _is_scale(labels):
-            marks = axes.scatter(*points[:, :2].T, c=labels.astype(float), s=8, alpha=0.7, linewidths=0)
+            marks = axes.scatter(points[:, 0], points[:, 1], c=labels.astype(float), s=8, alpha=0.7, linewidths=0)
             figure.colorbar(marks, label="label")
         else:
             for name, rows, colour in groups:
-                axes.scatter(*points[rows, :2].T, s=8, alpha=0.7, linewidths=0, color=colour, label=name or None)
+                axes.scatter(
+                    points[rows, 0], points[rows, 1], s=8, alpha=0.7, linewidths=0, color=colour, label=name or None
+                )
             _legend(axes, len(groups))
         axes.set_xlabel(axis_names[0])
         axes.set_ylabel(axis_names[1])
@@ -210,7 +212,7 @@ def _groups(labels: np.ndarray | None, count: int) -> list[tuple[str, np.ndarray
     kept = list(names)
     if len(names) > MOST_CLASSES:
         kept = sorted(np.unique(text)[np.argsort(-sizes, kind="stable")[: MOST_CLASSES - 1]])
-    palette = colormaps["tab10" if len(kept) <= 10 else "tab20"].colors
+    palette = colormaps["tab10" if len(kept) <= 10 else "tab20"](range(20))
     groups: list[tuple[str, np.ndarray, Any]] = [
         (str(name), np.flatnonzero(text == name), palette[i]) for i, name in enumerate(kept)
     ]

@@ -29,6 +29,7 @@ class Estimator:
 
     NAME: ClassVar[str]
 
+    _optimizer: Adam | None
     # set by the constructor of each estimator
     epochs: int
     batch_size: int
@@ -167,7 +168,7 @@ class Estimator:
         self.n_features_in_ = len(offset)
         self.offset_, self.scale_, self.seed_ = offset, scale, seed
         self._prepare()
-        self._optimizer: Adam | None = None
+        self._optimizer = None
         self._draws = 0
         self.metadata_: dict[str, Any] = {}
 
