@@ -68,9 +68,9 @@ class ProgressObserver(InterruptibleObserver):
             self._bar = tqdm(
                 total=schedule.epochs * examples,
                 initial=state.epoch * examples + state.position,
-                desc=f"epoch {state.epoch + 1}/{schedule.epochs}",
-                bar_format="{desc} {percentage:3.0f}% |{bar}| {rate_fmt}, {remaining} left{postfix}",
-                unit=" images",
+                desc=f"{state.epoch + 1}/{schedule.epochs}",
+                bar_format="{desc} {percentage:3.0f}%|{bar}|{rate_fmt}, {remaining} left{postfix}",
+                unit="img",
                 unit_scale=True,
                 file=self.stream,
                 mininterval=0.2,
@@ -92,11 +92,10 @@ class ProgressObserver(InterruptibleObserver):
         if record["heldout_elbo"] == record["heldout_elbo"]:
             figures += f"  held-out ELBO {record['heldout_elbo']:.3f}"
         if self._bar is not None:
-            better = record["heldout_elbo"]
-            brief = f"held-out ELBO {better:.2f}" if better == better else f"loss {record['loss']:.2f}"
-            self._bar.set_description_str(
-                f"epoch {min(state.epoch + 1, self._schedule.epochs)}/{self._schedule.epochs}"
-            )
+            brief = " ".join(f"{name} {record[name]:.1f}" for name in ("loss", "nll", "kl"))  # 80 columns hold it
+            if record["heldout_elbo"] == record["heldout_elbo"]:
+                brief += f" ELBO {record['heldout_elbo']:.1f}"
+            self._bar.set_description_str(f"{min(state.epoch + 1, self._schedule.epochs)}/{self._schedule.epochs}")
             self._bar.set_postfix_str(brief)
             return
         if self.quiet:
