@@ -153,15 +153,3 @@ def test_any_text_is_read_or_refused(tmp_path, text):
     assert "\n" not in message
     assert values.ndim == 2
     assert np.isfinite(values).all()
-
-
-@pytest.mark.parametrize("start", [0, 1])
-def test_a_header_that_counts_the_columns_is_not_taken_for_data(tmp_path, start):
-    header = ",".join(str(i + start) for i in range(4))
-    rows = "\n1.5,2,3,4\n5,6,7,8\n"
-    path = write(tmp_path, header + rows)
-    with pytest.raises(DataFileError, match="line 1 counts the columns") as info:
-        load_text(path)
-    assert "\n" not in str(info.value)
-    assert load_text(write(tmp_path, "#" + header + rows)).X.shape == (2, 4)
-    assert load_text(write(tmp_path, "0,1" + "\n3,4\n")).X.shape == (2, 2)

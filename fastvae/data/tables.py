@@ -139,11 +139,6 @@ def _sniff(path: pathlib.Path, sample: list[str], labels: str | int | None) -> _
     layout = _Layout(delimiter if n_cut[delimiter] else None, None, 0, None)
     first = [cell.strip() for cell in next(iter(layout.cells(sample)))]
     is_data = any(_is_number(cell) or re.fullmatch(_DECIMAL_COMMA, cell) for cell in first)
-    if len(first) > 2 and first in ([str(i + start) for i in range(len(first))] for start in (0, 1)):
-        raise DataFileError(
-            f"{path}: line 1 counts the columns, {first[0]} to {first[-1]}: put # before it if it is a header, or "
-            "write its numbers as 1.0 if they are data"
-        )
     is_header = not is_data and any(cell.lower() not in _MISSING for cell in first)
     if is_header and len(sample) == 1:
         raise DataFileError(f"{path}: holds no rows, only the header {_shown(sample[0].strip())}")
