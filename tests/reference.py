@@ -7,7 +7,7 @@ import numpy as np
 
 LEAKY_SLOPE = 0.01
 LOGVAR_LOWEST, LOGVAR_HIGHEST = -30.0, 20.0
-LATENT, BINARIZATION, PRIOR, INITIALISATION, SHUFFLE, SPLIT = range(6)  # streams of noise
+LATENT, BINARIZATION, PRIOR, INITIALISATION, SHUFFLE, OBSERVATION = range(6)  # streams of noise
 
 # ---- activations: value and derivative, both from the argument a -------------------------------------------------
 

@@ -74,5 +74,5 @@ def test_seeds_beyond_a_signed_integer(seed):
 
 
 def test_streams():
-    names = ("LATENT", "BINARIZATION", "PRIOR", "INITIALISATION", "SHUFFLE", "SPLIT")
+    names = ("LATENT", "BINARIZATION", "PRIOR", "INITIALISATION", "SHUFFLE", "OBSERVATION")
     assert [getattr(philox, n) for n in names] == [getattr(reference, n) for n in names] == list(range(6))
