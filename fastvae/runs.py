@@ -19,7 +19,7 @@ import numpy as np
 
 from fastvae.atomic import atomic_file, remove_partials
 from fastvae.errors import DataFileError, FileAccessError
-from fastvae.models.base import Estimator
+from fastvae.models.saving import SavedEstimator
 from fastvae.progress import ProgressObserver
 from fastvae.training import Schedule, State
 
@@ -129,7 +129,7 @@ class RunObserver(ProgressObserver):
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self, folder: RunFolder, model: Estimator, checkpoint_seconds: float):
+    def __init__(self, folder: RunFolder, model: SavedEstimator, checkpoint_seconds: float):
         super().__init__()
         self._folder, self._model, self._interval = folder, model, checkpoint_seconds
 

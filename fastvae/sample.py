@@ -39,9 +39,11 @@ def _sample(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--out {arguments.out}: the ending {out.suffix!r} is not known; valid: .png, .npy")
     if arguments.n < 1:
         raise ValueError(f"-n {arguments.n}: must be at least 1")
+    if out.suffix == ".png" and arguments.n > MOST_IN_A_PICTURE:
+        raise ValueError(f"-n {arguments.n}: a picture shows at most {MOST_IN_A_PICTURE}; write them to a .npy")
+    model = VAE.load(model_path(arguments.model), decoder_only=True, device=arguments.device)
+    samples = model.sample(arguments.n, random_state=arguments.seed, noise=arguments.noise)
     if out.suffix == ".png":
-        if arguments.n > MOST_IN_A_PICTURE:
-            raise ValueError(f"-n {arguments.n}: a picture shows at most {MOST_IN_A_PICTURE}; write them to a .npy")
         try:
             from fastvae import report
         except ImportError:
@@ -49,9 +51,6 @@ def _sample(arguments: argparse.Namespace) -> int:
                 f"--out {arguments.out}: a picture needs matplotlib: pip install 'fastvae-engine[plot]'; "
                 "--out samples.npy works without"
             ) from None
-    model = VAE.load(model_path(arguments.model), decoder_only=True, device=arguments.device)
-    samples = model.sample(arguments.n, random_state=arguments.seed, noise=arguments.noise)
-    if out.suffix == ".png":
         report.write_samples(out, model, samples)
     else:
         save_array(out, samples)

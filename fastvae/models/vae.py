@@ -12,7 +12,7 @@ from fastvae.errors import check_name
 from fastvae.kernels import philox
 from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.likelihoods import make_likelihood
-from fastvae.models.base import Estimator
+from fastvae.models.saving import SavedEstimator
 from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.models.vae_network import EVALUATION, Architecture, VAENetwork, Workspace
 from fastvae.training import Batch
@@ -21,7 +21,7 @@ from fastvae.workers import Workers, shares_for
 WIDE = 1e4  # |offset| / scale beyond which decoded values are float64
 
 
-class VAE(Estimator):
+class VAE(SavedEstimator):
     """Variational autoencoder.
 
     loss = mean over the batch of nll + beta kl, in nats with all constants; one sample of z an example.
