@@ -201,3 +201,17 @@ def test_a_header_that_lies_is_refused_before_anything_is_allocated(tmp_path):
         )
         with pytest.raises(ModelFileError, match=missing):
             VAE.load(tmp_path / "model.npz")
+
+
+@pytest.mark.parametrize("use", ["transform", "encode", "elbo", "score", "reconstruct"])
+@pytest.mark.parametrize(("value", "message"), [(np.nan, "1 entry"), (np.inf, "1 entry"), (1.5, "bernoulli")])
+def test_a_bad_value_in_a_late_piece_is_found(use, value, message):
+    """More rows than are computed at a time, the bad one among the last, in every dtype that can hold it."""
+    many = np.tile(X, (40, 1))
+    many[1590, 3] = value
+    vae = fitted()
+    for dtype in (np.float64, np.float32, np.float16, ">f4"):
+        with pytest.raises(ValueError, match=message) as info:
+            getattr(vae, use)(many.astype(dtype))
+        if message == "1 entry":
+            assert "row 1590, column 3" in str(info.value)

@@ -190,14 +190,16 @@ class VAE(SavedEstimator):
 
     def encode(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return mu and logvar of q(z|x), each (N, Z) float32; logvar is limited to [-30, 20]."""
-        return self.encode_examples(self.examples(X))
+        return self.encode_examples(self._examples_to_verify(X), verify=True)
 
-    def encode_examples(self, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
-        """`encode` of examples that are in the model's units already."""
+    def encode_examples(self, examples: Examples, verify: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """`encode` of examples that are in the model's units already; `verify` where nobody has checked them."""
         mu, logvar = (np.empty((len(examples), self.network_.architecture.latent_dim), np.float32) for _ in range(2))
 
         def piece(start: int, stop: int, x: np.ndarray, w: Workspace) -> None:
             examples.fill(np.arange(start, stop), x, EVALUATION, start)
+            if verify:
+                self._verify(examples, x)
             self.network_.encode(x, w)
             mu[start:stop] = w.mu.out
             np.clip(w.logvar.out, -30, 20, out=logvar[start:stop])
@@ -289,14 +291,16 @@ class VAE(SavedEstimator):
         E_q[log p(x|z)] - KL[q(z|x) || p(z)] from one sample of z an example. The noise belongs to the model's seed and
         the row: the same call gives the same numbers, however many rows are computed at a time.
         """
-        return self.elbo_examples(self.examples(X))
+        return self.elbo_examples(self._examples_to_verify(X), verify=True)
 
-    def elbo_examples(self, examples: Examples) -> np.ndarray:
-        """`elbo` of examples that are in the model's units already."""
+    def elbo_examples(self, examples: Examples, verify: bool = False) -> np.ndarray:
+        """`elbo` of examples that are in the model's units already; `verify` where nobody has checked them."""
         out = np.empty(len(examples))
 
         def piece(start: int, stop: int, x: np.ndarray, w: Workspace) -> None:
             examples.fill(np.arange(start, stop), x, EVALUATION, start)
+            if verify:
+                self._verify(examples, x)
             self.network_.elbo(x, w, start, out[start:stop])
 
         self._in_pieces(len(examples), piece)
