@@ -60,10 +60,10 @@ class Dense:
         self.weight *= np.float32((2.0 / fan) ** 0.5)
         self.bias[:] = 0
 
-    def buffers(self, batch: int) -> Buffers:
-        """Buffers for `batch` rows."""
-        out, d_out = (np.empty((batch, self.outputs), np.float32) for _ in range(2))
-        return Buffers(out, np.empty_like(out) if self._code == SILU else out, d_out)
+    def buffers(self, batch: int, backward: bool = True) -> Buffers:
+        """Buffers for `batch` rows; without `backward`, the gradient has none of its own."""
+        out = np.empty((batch, self.outputs), np.float32)
+        return Buffers(out, np.empty_like(out) if self._code == SILU else out, np.empty_like(out) if backward else out)
 
     def forward(self, x: np.ndarray, buffers: Buffers) -> np.ndarray:
         """Write and return `buffers.out`."""
@@ -99,9 +99,9 @@ class MLP:
             for i, (a, b) in enumerate(pairwise(widths))
         ]
 
-    def buffers(self, batch: int) -> list[Buffers]:
+    def buffers(self, batch: int, backward: bool = True) -> list[Buffers]:
         """Buffers for `batch` rows, one entry a layer."""
-        return [layer.buffers(batch) for layer in self.layers]
+        return [layer.buffers(batch, backward) for layer in self.layers]
 
     def forward(self, x: np.ndarray, buffers: list[Buffers]) -> np.ndarray:
         """Return the last layer's output, which lies in the last of `buffers`."""

@@ -10,7 +10,7 @@ from fastvae.data.minibatches import BATCH, Examples
 from fastvae.data.validation import as_examples, check_values
 from fastvae.errors import check_name
 from fastvae.kernels import philox
-from fastvae.kernels.formulas import ACTIVATIONS
+from fastvae.kernels.formulas import ACTIVATIONS, LOGVAR_HIGHEST, LOGVAR_LOWEST
 from fastvae.likelihoods import make_likelihood
 from fastvae.models.saving import SavedEstimator
 from fastvae.models.settings import check_integer, check_number, seed_from
@@ -179,7 +179,8 @@ class VAE(SavedEstimator):
         threads = min(pieces, shares_for(size, self.network_.largest_product(size)))
 
         def thread(number: int) -> None:
-            x, workspace = np.empty((size, self.n_features_in_), np.float32), Workspace(self.network_, size)
+            x = np.empty((size, self.n_features_in_), np.float32)
+            workspace = Workspace(self.network_, size, backward=False)
             for start in range(number * size, count, threads * size):
                 rows = min(size, count - start)
                 w = workspace if rows == size else workspace.rows(0, rows)
@@ -202,7 +203,7 @@ class VAE(SavedEstimator):
                 self._verify(examples, x)
             self.network_.encode(x, w)
             mu[start:stop] = w.mu.out
-            np.clip(w.logvar.out, -30, 20, out=logvar[start:stop])
+            np.minimum(np.maximum(w.logvar.out, LOGVAR_LOWEST), LOGVAR_HIGHEST, out=logvar[start:stop])
 
         self._in_pieces(len(examples), piece)
         return mu, logvar

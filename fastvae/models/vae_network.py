@@ -34,16 +34,17 @@ class Architecture:
 
 
 class Workspace:
-    """The buffers of one batch through the whole model."""
+    """The buffers of one batch through the whole model; without `backward`, those of the forward pass alone."""
 
-    def __init__(self, network: "VAENetwork", batch: int):
-        latent = network.architecture.latent_dim
-        self.encoder = network.encoder.buffers(batch) if network.complete else []
-        self.mu, self.logvar = network.mu.buffers(batch), network.logvar.buffers(batch)
-        self.decoder = network.decoder.buffers(batch)
-        self.z, self.d_z = (np.empty((batch, latent), np.float32) for _ in range(2))
-        self.d_h_logvar = np.empty((batch, network.encoder.outputs if network.encoder.layers else 0), np.float32)
-        self.kl, self.nll = (np.empty(batch, np.float32) for _ in range(2))
+    def __init__(self, network: "VAENetwork", batch: int, backward: bool = True):
+        self.encoder = network.encoder.buffers(batch, backward) if network.complete else []
+        self.mu, self.logvar = network.mu.buffers(batch, backward), network.logvar.buffers(batch, backward)
+        self.decoder = network.decoder.buffers(batch, backward)
+        self.z = np.empty((batch, network.architecture.latent_dim), np.float32)
+        self.kl, self.nll = np.empty(batch, np.float32), np.empty(batch, np.float32)
+        if backward:
+            self.d_z = np.empty_like(self.z)
+            self.d_h_logvar = np.empty((batch, network.encoder.outputs if network.encoder.layers else 0), np.float32)
 
     def rows(self, start: int, stop: int) -> "Workspace":
         """Views of the rows start ... stop - 1."""
