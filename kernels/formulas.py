@@ -54,13 +54,19 @@ def power_of_two(k):
 
 
 @formula
+def exp_tail(r):
+    """(e^r - 1 - r) / r^2 for |r| <= ln 2 / 2."""
+    return E2 + r * (E3 + r * (E4 + r * (E5 + r * E6)))
+
+
+@formula
 def exp(x):
     """e^x; at most 2 ulp, gradual underflow and infinity included. x = k ln 2 + r, |r| <= ln 2 / 2."""
     x = EXP_LOWEST if x < EXP_LOWEST else (EXP_HIGHEST if x > EXP_HIGHEST else x)
     y = x * LOG2_E
     k = i32(y + HALF if y >= ZERO else y - HALF)
     r = x - f32(k) * LN2_HIGH - f32(k) * LN2_LOW
-    p = ONE + (r + r * r * (E2 + r * (E3 + r * (E4 + r * (E5 + r * E6)))))
+    p = ONE + (r + r * r * exp_tail(r))
     half = i32(k >> i32(1))  # in two factors, so that neither leaves the range of the exponent
     return p * power_of_two(half) * power_of_two(i32(k - half))
 
@@ -117,10 +123,16 @@ def tanh(a):
 
 
 @formula
+def exp_and_sigmoid(a):
+    """(e, s) with e = e^-|a| and s = sigmoid(|a|); then sigmoid(-|a|) = 1 - s = e s, without cancellation."""
+    e = exp(-abs(a))
+    return e, ONE / (ONE + e)
+
+
+@formula
 def softplus_and_sigmoid(a):
     """(ln(1 + e^a), 1 / (1 + e^-a)) from one exponential of -|a|: at most 4 ulp each, no overflow for any a."""
-    e = exp(-abs(a))
-    s = ONE / (ONE + e)
+    e, s = exp_and_sigmoid(a)
     return relu(a) + log1p_unit(e), (e * s if a < ZERO else s)
 
 
@@ -175,8 +187,7 @@ def d_softplus(y):
 @formula
 def d_silu(a):
     """s + a s (1 - s) with s = sigmoid(a), from a itself: silu is not monotone, its value does not tell a."""
-    e = exp(-abs(a))
-    larger = ONE / (ONE + e)
+    e, larger = exp_and_sigmoid(a)
     smaller = e * larger
     return (smaller if a < ZERO else larger) + a * (larger * smaller)
 
@@ -196,7 +207,7 @@ def kl_term(mu, logvar):
 
     Near logvar 0 the difference exp(logvar) - 1 - logvar cancels; there its series keeps the precision: 16 ulp at most.
     """
-    series = logvar * logvar * (E2 + logvar * (E3 + logvar * (E4 + logvar * (E5 + logvar * E6))))
+    series = logvar * logvar * exp_tail(logvar)
     excess = series if abs(logvar) < f32(0.34) else exp(logvar) - ONE - logvar
     return HALF * (mu * mu + excess)
 
@@ -204,7 +215,7 @@ def kl_term(mu, logvar):
 @formula
 def d_kl_logvar(logvar, variance):
     """(exp(logvar) - 1) / 2, with variance = exp(logvar) at hand."""
-    series = logvar + logvar * logvar * (E2 + logvar * (E3 + logvar * (E4 + logvar * (E5 + logvar * E6))))
+    series = logvar + logvar * logvar * exp_tail(logvar)
     return HALF * (series if abs(logvar) < f32(0.34) else variance - ONE)
 
 
@@ -219,8 +230,7 @@ def bernoulli_term(x, a):
     logit, softplus(a) - a would cancel. With l = ln(1 + e^-|a|) both are l + max(a, 0) - x a, and max(a, 0) - x a is
     exactly (1 - x) a for a >= 0 and -x a below.
     """
-    e = exp(-abs(a))
-    s = ONE / (ONE + e)
+    e, s = exp_and_sigmoid(a)
     negative = a < ZERO
     linear = -x * a if negative else (ONE - x) * a
     return log1p_unit(e) + linear, (e * s - x if negative else (ONE - x) - e * s)
