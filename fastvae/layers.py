@@ -1,13 +1,15 @@
 """Dense and MLP: explicit forward and backward over buffers that were allocated once. No autograd.
 
 A layer holds views of its parameters and nothing of a batch. What a batch leaves behind for the backward lies in
-`Buffers` that the caller owns: so two threads can run one model, and a training step allocates nothing.
+`Buffers` that the caller owns: so two threads can run one model, and a training step allocates nothing. A pass is
+written down in a `Program` of the backend, and happens whenever that is run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +17,8 @@ from fastvae.errors import check_name
 from fastvae.kernels import philox
 from fastvae.kernels.formulas import ACTIVATIONS, SILU
 from fastvae.parameters import Parameters, Shape
+
+Program = Any  # of the backend: see the contract in `fastvae.kernels`
 
 # Variance of the initial weights times the fan that it is divided by: He et al. 2015 for the rectifiers, where half of
 # the signal is cut off; Glorot and Bengio 2010 for the others.
@@ -50,7 +54,7 @@ class Dense:
     def bind(self, parameters: Parameters, kernels: ModuleType) -> None:
         """Take the views of this layer's parameters, and the kernels to run."""
         self.weight, self.bias = (parameters.value(name) for name in self.shapes())
-        self._kernels = kernels
+        self._parameters, self._kernels = parameters, kernels
 
     def initialise(self, seed: np.uint64, position: int) -> None:
         """Draw the weights: normal with He's variance 2 / inputs before a rectifier, Glorot's 2 / (inputs + outputs)
@@ -65,17 +69,33 @@ class Dense:
         out = np.empty((batch, self.outputs), np.float32)
         return Buffers(out, np.empty_like(out) if self._code == SILU else out, np.empty_like(out) if backward else out)
 
-    def forward(self, x: np.ndarray, buffers: Buffers) -> np.ndarray:
-        """Write and return `buffers.out`."""
-        self._kernels.dense_forward(x, self.weight, self.bias, self._code, buffers.out, buffers.saved)
+    def forward(self, program: Program, x: np.ndarray, buffers: Buffers) -> np.ndarray:
+        """Write down the forward pass; return `buffers.out`, where it leaves its result."""
+        program.add("dense_forward", x, self.weight, self.bias, self._code, buffers.out, buffers.saved)
         return buffers.out
 
-    def backward(
-        self, x: np.ndarray, buffers: Buffers, d_x: np.ndarray | None, gradients: Mapping[str, np.ndarray]
+    def backward(self, program: Program, buffers: Buffers, d_x: np.ndarray | None, more: bool = False) -> None:
+        """Write down the backward pass: it turns `buffers.d_out` into the gradient before the activation, and writes
+        `d_x` unless that is None, or adds to it where `more`."""
+        program.add("dense_backward_input", buffers.saved, self.weight, self._code, buffers.d_out, more, d_x)
+
+    def gradients(self, program: Program, x: np.ndarray, buffers: Buffers, part: int, parts: int) -> None:
+        """Write down part `part` of `parts` of the parameters' gradients, from what `backward` has left."""
+        d_weight, d_bias = (self._parameters.gradient(name) for name in self.shapes())
+        program.add("dense_backward_weight", x, buffers.d_out, *self._rows(part, parts), d_weight, d_bias)
+
+    def adam(
+        self, program: Program, x: np.ndarray, buffers: Buffers, part: int, parts: int, m: np.ndarray, v: np.ndarray
     ) -> None:
-        """Write this layer's entries of `gradients`, and `d_x` unless it is None; overwrite `buffers.d_out`."""
-        d_weight, d_bias = gradients[self._weight_name], gradients[self._bias_name]
-        self._kernels.dense_backward(x, buffers.saved, self.weight, self._code, buffers.d_out, d_x, d_weight, d_bias)
+        """Write down part `part` of `parts` of a step of Adam, whose moments are the flat `m` and `v`; see
+        `gradients`."""
+        arrays = [
+            views[name] for name in self.shapes() for views in map(self._parameters.views, (self._parameters.values, m, v))
+        ]
+        program.add("dense_adam_inplace", x, buffers.d_out, *self._rows(part, parts), *arrays)
+
+    def _rows(self, part: int, parts: int) -> tuple[int, int]:
+        return self.inputs * part // parts, self.inputs * (part + 1) // parts
 
 
 class MLP:
@@ -103,16 +123,19 @@ class MLP:
         """Buffers for `batch` rows, one entry a layer."""
         return [layer.buffers(batch, backward) for layer in self.layers]
 
-    def forward(self, x: np.ndarray, buffers: list[Buffers]) -> np.ndarray:
-        """Return the last layer's output, which lies in the last of `buffers`."""
+    def forward(self, program: Program, x: np.ndarray, buffers: list[Buffers]) -> np.ndarray:
+        """Write down the forward pass; return where the last layer's output will lie, `x` if there is no layer."""
         for layer, buffer in zip(self.layers, buffers, strict=True):
-            x = layer.forward(x, buffer)
+            x = layer.forward(program, x, buffer)
         return x
 
-    def backward(
-        self, x: np.ndarray, buffers: list[Buffers], d_x: np.ndarray | None, gradients: Mapping[str, np.ndarray]
-    ) -> None:
-        """Write all gradients, from the `d_out` of the last of `buffers`, which the caller has filled."""
+    def backward(self, program: Program, buffers: list[Buffers], d_x: np.ndarray | None) -> None:
+        """Write down the backward pass, from the `d_out` of the last of `buffers`, which the caller has filled."""
         for i in reversed(range(len(self.layers))):
-            below = buffers[i - 1] if i else None
-            self.layers[i].backward(below.out if below else x, buffers[i], below.d_out if below else d_x, gradients)
+            self.layers[i].backward(program, buffers[i], buffers[i - 1].d_out if i else d_x)
+
+    def with_inputs(self, x: np.ndarray, buffers: list[Buffers]) -> Iterator[tuple[Dense, np.ndarray, Buffers]]:
+        """Each layer with its input and its buffers."""
+        for layer, buffer in zip(self.layers, buffers, strict=True):
+            yield layer, x, buffer
+            x = buffer.out

@@ -1,15 +1,15 @@
 """p(x|z): what the decoder's outputs mean. Each likelihood turns them into nats, gradients and a mean.
 
-All of them offer `forward`, `forward_backward` and `mean_inplace` over buffers, and `shapes`, `bind` and `initialise`
-like a layer, for those with parameters of their own.
+All of them write `forward`, `forward_backward` and `mean_inplace` down in a program, as a layer does, and have `shapes`,
+`bind` and `initialise` like one, for those with parameters of their own.
 """
 
 import math
-from types import ModuleType
 
 import numpy as np
 
 from fastvae.errors import check_name
+from fastvae.layers import Program
 from fastvae.parameters import Parameters, Shape
 
 LOG_SIGMA_LOWEST = -6.0  # limit of a learned or optimal log sigma; Rybkin et al. 2021 use the same
@@ -29,9 +29,8 @@ class Bernoulli:
         """No parameters of its own."""
         return {}
 
-    def bind(self, parameters: Parameters, kernels: ModuleType) -> None:
-        """Take the kernels to run."""
-        self._kernels = kernels
+    def bind(self, parameters: Parameters) -> None:
+        """Nothing to take."""
 
     def initialise(self, spread: float) -> None:
         """Nothing to set."""
@@ -45,23 +44,26 @@ class Bernoulli:
         p = np.clip(mean, 1e-3, 1 - 1e-3)
         return np.log(p / (1 - p))
 
-    def forward(self, x: np.ndarray, logits: np.ndarray, nll: np.ndarray) -> None:
-        """Write nll (B,)."""
-        self._kernels.bernoulli_forward(x, logits, nll)
+    waits = False  # for the whole batch, before the backward pass
+    sigma = training_sigma = 1.0  # not used
+
+    def forward(self, program: Program, x: np.ndarray, logits: np.ndarray, nll: np.ndarray) -> None:
+        """Write down: nll (B,)."""
+        program.add("bernoulli_forward", x, logits, nll)
 
     def forward_backward(
-        self, x: np.ndarray, logits: np.ndarray, weight: float, nll: np.ndarray, d_logits: np.ndarray
+        self, program: Program, x: np.ndarray, logits: np.ndarray, nll: np.ndarray, d_logits: np.ndarray
     ) -> None:
-        """Write nll (B,) and d_logits = weight (sigmoid(a) - x)."""
-        self._kernels.bernoulli_forward_backward(x, logits, weight, nll, d_logits)
+        """Write down: nll (B,) and d_logits = EXAMPLE_WEIGHT (sigmoid(a) - x)."""
+        program.add("bernoulli_forward_backward", x, logits, nll, d_logits)
 
     def conclude(self, nll: np.ndarray, columns: int, step: int, part: float = 1.0) -> float:
         """Nothing is left to do."""
         return 1.0
 
-    def mean_inplace(self, logits: np.ndarray) -> None:
-        """Turn logits into the mean of p(x|z)."""
-        self._kernels.sigmoid_inplace(logits)
+    def mean_inplace(self, program: Program, logits: np.ndarray) -> None:
+        """Write down: the logits become the mean of p(x|z)."""
+        program.add("sigmoid_inplace", logits)
 
 
 class Gaussian:
@@ -88,14 +90,14 @@ class Gaussian:
         ):
             raise ValueError(f"sigma={sigma!r} must be a positive number (a deviation), 'learned' or 'optimal'")
         self._sigma = sigma
+        self.waits = sigma == "optimal"
 
     def shapes(self) -> dict[str, Shape]:
         """One parameter unless sigma is fixed."""
         return {self.NAME: (1,)} if isinstance(self._sigma, str) else {}
 
-    def bind(self, parameters: Parameters, kernels: ModuleType) -> None:
-        """Take the views and the kernels."""
-        self._kernels = kernels
+    def bind(self, parameters: Parameters) -> None:
+        """Take the views."""
         if isinstance(self._sigma, str):
             self._parameter, self._gradient = parameters.value(self.NAME), parameters.gradient(self.NAME)
 
@@ -115,6 +117,11 @@ class Gaussian:
             return math.exp(LOG_SIGMA_LOWEST + float(np.logaddexp(0.0, self._parameter[0] - LOG_SIGMA_LOWEST)))
         return float(self._sigma)
 
+    @property
+    def training_sigma(self) -> float:
+        """The one that `forward_backward` is run with: an optimal sigma is not known yet, see `conclude`."""
+        return PLAIN_SIGMA if self.waits else self.sigma
+
     def log_jacobian(self, scale: np.ndarray) -> float:
         """sum_D log(scale): added to the nll of scaled data, it gives the nll in the user's units."""
         return float(np.log(scale.astype(np.float64)).sum())
@@ -123,16 +130,15 @@ class Gaussian:
         """The mean itself."""
         return mean
 
-    def forward(self, x: np.ndarray, xhat: np.ndarray, nll: np.ndarray) -> None:
-        """Write nll (B,)."""
-        self._kernels.squared_error_forward(x, xhat, self.sigma, nll)
+    def forward(self, program: Program, x: np.ndarray, xhat: np.ndarray, nll: np.ndarray) -> None:
+        """Write down: nll (B,) under SIGMA."""
+        program.add("squared_error_forward", x, xhat, nll)
 
     def forward_backward(
-        self, x: np.ndarray, xhat: np.ndarray, weight: float, nll: np.ndarray, d_xhat: np.ndarray
+        self, program: Program, x: np.ndarray, xhat: np.ndarray, nll: np.ndarray, d_xhat: np.ndarray
     ) -> None:
-        """Write nll (B,) and d_xhat = weight (xhat - x) / sigma^2, with an optimal sigma taken as `PLAIN_SIGMA`."""
-        sigma = PLAIN_SIGMA if self._sigma == "optimal" else self.sigma
-        self._kernels.squared_error_forward_backward(x, xhat, sigma, weight, nll, d_xhat)
+        """Write down: nll (B,) and d_xhat = EXAMPLE_WEIGHT (xhat - x) / SIGMA^2."""
+        program.add("squared_error_forward_backward", x, xhat, nll, d_xhat)
 
     def conclude(self, nll: np.ndarray, columns: int, step: int, part: float = 1.0) -> float:
         """What needs the whole batch: the gradient of a learned log sigma, or the optimal sigma.
@@ -140,7 +146,7 @@ class Gaussian:
         Parameters
         ----------
         nll : (B,)
-            As `forward_backward` wrote it for all rows; with an optimal sigma, overwritten by the nll under it.
+            As `forward_backward` left it for all rows; with an optimal sigma, overwritten by the nll under it.
         columns
             D.
         step
@@ -172,7 +178,7 @@ class Gaussian:
             self._remember(math.sqrt((1.0 - new) * self.sigma**2 + new * variance))
         return factor
 
-    def mean_inplace(self, xhat: np.ndarray) -> None:
+    def mean_inplace(self, program: Program, xhat: np.ndarray) -> None:
         """The decoder's outputs are the mean already."""
 
 

@@ -5,6 +5,16 @@ from types import ModuleType
 
 import numpy as np
 
+from fastvae.kernels.scalars import (
+    ADAM_STEP,
+    BETA1,
+    BETA2,
+    EPSILON,
+    GRAD_SCALE,
+    LEARNING_RATE,
+    WEIGHT_DECAY,
+    Scalars,
+)
 from fastvae.parameters import Parameters
 
 
@@ -43,23 +53,28 @@ class Adam:
         self.second_moment = np.zeros_like(parameters.values)
         self.step_count = 0
 
-    def step(self) -> None:
-        """Change the parameters by one step along the gradients that lie in the flat buffer."""
+    def begin_step(self, scalars: Scalars) -> None:
+        """Count a step and set what its kernels read. With `clip_norm`, the gradients lie in the flat buffer already;
+        without, nothing looks at them here, and `dense_adam_inplace` can make and use them at once."""
         scale = 1.0
         if self.clip_norm is not None:
             norm = math.sqrt(self._kernels.squared_norm(self._parameters.gradients))
             scale = self.clip_norm / norm if norm > self.clip_norm else 1.0
         self.step_count += 1
-        self._kernels.adam_inplace(
-            self._parameters.values,
-            self._parameters.gradients,
-            self.first_moment,
-            self.second_moment,
-            self.step_count,
-            self.learning_rate,
-            self.beta1,
-            self.beta2,
-            self.epsilon,
-            self.weight_decay,
-            scale,
-        )
+        scalars.integers[ADAM_STEP] = self.step_count
+        reals = scalars.reals
+        reals[LEARNING_RATE], reals[BETA1], reals[BETA2] = self.learning_rate, self.beta1, self.beta2
+        reals[EPSILON], reals[WEIGHT_DECAY], reals[GRAD_SCALE] = self.epsilon, self.weight_decay, scale
+
+    def step(self) -> None:
+        """Change the parameters by one step along the gradients that lie in the flat buffer."""
+        scalars = Scalars()
+        self.begin_step(scalars)
+        program = self._kernels.Program(scalars)
+        self.record(program, 0, self.first_moment.size)
+        program.run()
+
+    def record(self, program, start: int, stop: int) -> None:
+        """Write down the step of the parameters start ... stop - 1 of the flat buffer, from their gradients there."""
+        flat = (self._parameters.values, self._parameters.gradients, self.first_moment, self.second_moment)
+        program.add("adam_inplace", *(array[start:stop] for array in flat))

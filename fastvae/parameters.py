@@ -26,13 +26,14 @@ class Parameters:
         total = sum(math.prod(shape) for shape in shapes.values())
         self.values = np.zeros(total, np.float32)
         self.gradients = np.zeros(total, np.float32)
-        self._value_views = self._views(self.values, shapes)
-        self._gradient_views = self._views(self.gradients, shapes)
+        self._shapes = dict(shapes)
+        self._value_views = self.views(self.values)
+        self._gradient_views = self.views(self.gradients)
 
-    @staticmethod
-    def _views(flat: np.ndarray, shapes: Mapping[str, Shape]) -> dict[str, np.ndarray]:
+    def views(self, flat: np.ndarray) -> dict[str, np.ndarray]:
+        """Name to view of another flat buffer (P,) in the same order, an optimizer's moments say."""
         views, start = {}, 0
-        for name, shape in shapes.items():
+        for name, shape in self._shapes.items():
             stop = start + math.prod(shape)
             views[name] = flat[start:stop].reshape(shape)
             start = stop
@@ -45,11 +46,6 @@ class Parameters:
     def named_gradients(self) -> dict[str, np.ndarray]:
         """Name to view of its gradient, overwritten by the next backward pass."""
         return dict(self._gradient_views)
-
-    def another_gradient(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """A second flat buffer (P,) for gradients and its named views: for a thread's share of a batch."""
-        flat = np.zeros_like(self.gradients)
-        return flat, self._views(flat, {name: view.shape for name, view in self._value_views.items()})
 
     def value(self, name: str) -> np.ndarray:
         """View of one parameter's values."""

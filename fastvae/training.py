@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -21,11 +21,25 @@ from fastvae.parameters import Parameters
 
 @dataclass
 class Batch:
-    """What a model is given in one step: `x` (B, D), the step (its noise), and the epochs done so far as a fraction."""
+    """What a model is given in one step.
 
-    x: np.ndarray
+    `fill(start, stop, out)` writes the rows start ... stop - 1 into `out` (stop - start, D), in the model's units;
+    threads may call it side by side. `step` is that of the noise; `progress` counts the epochs done so far.
+    """
+
+    rows: int
+    fill: Callable[[int, int, np.ndarray], None]
     step: int
     progress: float
+
+    @classmethod
+    def of(cls, x: np.ndarray, step: int, progress: float) -> Self:
+        """The rows of an array (B, D)."""
+
+        def fill(start: int, stop: int, out: np.ndarray) -> None:
+            out[...] = x[start:stop]
+
+        return cls(len(x), fill, step, progress)
 
 
 class Trainable(Protocol):
@@ -33,8 +47,9 @@ class Trainable(Protocol):
 
     parameters: Parameters
 
-    def loss_and_gradients(self, batch: Batch) -> dict[str, float]:
-        """Fill the gradients; return "loss" and its parts, means over the batch in nats."""
+    def step(self, batch: Batch) -> dict[str, float]:
+        """Change the parameters by one step of the optimizer, unless the loss is not finite; return "loss" and its
+        parts before the step, means over the batch in nats."""
 
     def faults(self, batch: Batch) -> str:
         """Name the first place where a number is not finite, after a loss that was not."""
@@ -113,9 +128,12 @@ def train(
     """
     count, size = len(examples), schedule.batch_size
     indices = np.empty(size, np.int64)
-    x = np.empty((size, examples.X.shape[1]), np.float32)
-    views = {n: (indices[:n], x[:n]) for n in {size, count % size} - {0}}
-    batch = Batch(x, 0, 0.0)
+    views = {n: indices[:n] for n in {size, count % size} - {0}}
+
+    def fill(start: int, stop: int, out: np.ndarray) -> None:
+        examples.fill(indices[start:stop], out, batch.step, start)
+
+    batch = Batch(0, fill, 0, 0.0)
     observer.started(state, schedule, count)
     try:
         with np.errstate(all="ignore"):  # a loss that is not finite gets one error, below
@@ -123,15 +141,12 @@ def train(
                 started = time.perf_counter() - state.seconds
                 while state.position < count:
                     rows = min(size, count - state.position)
-                    rows_indices, batch.x = views[rows]
-                    batch.step = state.step + 1
+                    batch.rows, batch.step = rows, state.step + 1
                     batch.progress = state.epoch + state.position / count
-                    examples.order(state.epoch, state.position, rows_indices)
-                    examples.fill(rows_indices, batch.x, batch.step, 0)
-                    parts = model.loss_and_gradients(batch)
+                    examples.order(state.epoch, state.position, views[rows])
+                    parts = model.step(batch)
                     if not math.isfinite(parts["loss"]):
                         raise DivergenceError(_divergence(model, batch, parts, state))
-                    optimizer.step()
                     state.step += 1
                     state.position += rows
                     for name, value in parts.items():
@@ -176,9 +191,8 @@ def _finish_epoch(
 
 def _overflow(model: Trainable, optimizer: Adam, batch: Batch, state: State) -> str:
     """Weights whose second moment is infinite would never move again, and nothing else would tell."""
-    ends = np.cumsum([values.size for values in model.parameters.named_values().values()])
-    first = int(np.argmin(np.isfinite(optimizer.second_moment)))
-    name = list(model.parameters.named_values())[int(np.searchsorted(ends, first, side="right"))]
+    moments = model.parameters.views(optimizer.second_moment)
+    name = next(name for name, values in moments.items() if not np.isfinite(values).all())
     return (
         f"training diverged in epoch {state.epoch + 1}, step {batch.step}: the gradient of {name!r} is too large for "
         "float32, its square overflows in Adam. Try scale='standard', or clip_norm=1"

@@ -1,12 +1,15 @@
 """Threads that share a batch: each takes some of its rows through a whole pass.
 
 The batch is cut by examples, not by operation: a thread keeps its rows in its own cache, and the threads meet twice a
-step. They wait on locks, so a busy neighbour costs its share of the processor and no more. NumPy's BLAS runs with one
-thread meanwhile: OpenBLAS's own threads wait for each other by spinning, and where another process wants a core too
-that costs nearly everything (measured on two cores with one busy neighbour: 24 ms for a product that takes 0.4 ms with
-one thread).
+step. They wait on locks, so a busy neighbour costs its share of the processor and no more.
+
+The whole process has one set of helper threads, one fewer than processors. Whoever runs a model borrows those that are
+idle, and does the rest alone: many callers at once do not multiply the threads. How many helpers there are changes
+nothing in any result. NumPy's BLAS, where it does the products, has one thread meanwhile: OpenBLAS's own wait for each
+other by spinning, and where another process wants a core too that costs nearly everything.
 """
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -15,9 +18,10 @@ from typing import Self
 
 import numpy as np
 
-from fastvae import blas
+from fastvae.kernels.cpu import blas
+from fastvae.kernels.cpu.processor import BLAS, CHOSEN
 
-SMALLEST_SHARE = 64  # rows; fewer make the products inefficient
+SMALLEST_SHARE = 16  # rows; fewer make the products inefficient
 SMALL_PRODUCT = 2e7  # floating-point operations of a pass' largest product; below, a second thread brings nothing
 
 
@@ -25,9 +29,9 @@ def shares_for(rows: int, operations: float) -> int:
     """Into how many shares to cut `rows` whose largest matrix product has so many floating-point operations.
 
     It depends on sizes and on the number of processors, or of the environment variable FASTVAE_THREADS, alone: never
-    on the load, so that results stay the same from run to run.
+    on the load, so that results stay the same from run to run also where a BLAS adds up in an order of its own.
     """
-    if operations < SMALL_PRODUCT or blas.threads() is None:
+    if operations < SMALL_PRODUCT:
         return 1
     return max(1, min(processors(), rows // SMALLEST_SHARE))
 
@@ -44,69 +48,124 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
-class Workers:
-    """`count` threads, the caller's among them, that run one function at a time; a context manager.
+class Helper:
+    """A thread that waits for work, does it, and waits again; it ends with the process."""
 
-    `run(work)` calls work(0) ... work(count - 1), one call a thread, and returns when all have ended; the first
-    exception, by number, is raised again. NumPy's BLAS has one thread inside the context.
+    def __init__(self, name: str):
+        self._start, self._done = threading.Lock(), threading.Lock()
+        self._start.acquire(), self._done.acquire()
+        self._work: Callable[[], None] = lambda: None
+        threading.Thread(target=self._serve, daemon=True, name=name).start()
+
+    def _serve(self) -> None:
+        with np.errstate(all="ignore"):  # overflow shows in the loss, once; this state belongs to a thread
+            while True:
+                self._start.acquire()
+                self._work()
+                self._done.release()
+
+    def begin(self, work: Callable[[], None]) -> None:
+        """Let the thread do `work`, which must not raise."""
+        self._work = work
+        self._start.release()
+
+    def finish(self) -> None:
+        """Wait until it is done."""
+        self._done.acquire()
+
+
+class Pool:
+    """The helpers of this process: made when they are first wanted, lent to one caller at a time."""
+
+    def __init__(self) -> None:
+        self.forget()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.forget)
+
+    def forget(self) -> None:
+        """Have none: threads do not outlive a fork."""
+        self._lock, self._idle, self._made = threading.Lock(), list[Helper](), 0
+
+    def borrow(self, count: int) -> list[Helper]:
+        """Up to `count` helpers that nobody uses; fewer, or none, where others have them."""
+        with self._lock:
+            while len(self._idle) < count and self._made < processors() - 1:
+                self._made += 1
+                self._idle.append(Helper(f"fastvae-{self._made}"))
+            count = max(0, min(count, len(self._idle)))
+            lent, self._idle = self._idle[:count], self._idle[count:]
+        return lent
+
+    def lose(self, helpers: list[Helper]) -> None:
+        """Leave them to end what they do, and never lend them again."""
+        with self._lock:
+            self._made -= len(helpers)
+
+    def give_back(self, helpers: list[Helper]) -> None:
+        """Take them back for the next caller."""
+        with self._lock:
+            self._idle += helpers
+
+
+POOL = Pool()
+
+
+class Workers:
+    """Runs a function once for each of `count` shares, with the help of idle threads; a context manager.
+
+    `run(work)` calls work(0) ... work(count - 1), shared out among the threads, and returns when all have ended; the
+    first exception, by number, is raised again.
     """
 
     def __init__(self, count: int = 1):
         self.count = count
+        self._helpers: list[Helper] = []
         self._work: Callable[[int], None] | None = None
         self._errors: list[BaseException | None] = [None] * count
-        self._start = [threading.Lock() for _ in range(count)]
-        self._done = [threading.Lock() for _ in range(count)]
-        self._threads: list[threading.Thread] = []
-        self._single = blas.one_thread()
+        self._single = blas.one_thread() if CHOSEN == BLAS else contextlib.nullcontext()
 
     def __enter__(self) -> Self:
         self._single.__enter__()
-        for lock in self._start + self._done:
-            lock.acquire()
-        for number in range(1, self.count):
-            thread = threading.Thread(target=self._serve, args=(number,), daemon=True, name=f"fastvae-{number}")
-            self._threads.append(thread)
-            thread.start()
+        if self.count > 1:
+            self._helpers = POOL.borrow(self.count - 1)
+        # bound once: a step makes no objects
+        self._parts = [self._part_of(number) for number in range(1, len(self._helpers) + 1)]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._work = None
-        for number in range(1, self.count):
-            self._start[number].release()
-        while self._threads:
-            self._threads.pop().join()
+        POOL.give_back(self._helpers)
+        self._helpers = []
         self._single.__exit__(kind, error, traceback)
 
-    def _serve(self, number: int) -> None:
-        with np.errstate(all="ignore"):  # overflow shows in the loss, once; this state belongs to a thread
-            while True:
-                self._start[number].acquire()
-                if self._work is None:
-                    return
-                self._call(number)
-                self._done[number].release()
+    def _part_of(self, thread: int) -> Callable[[], None]:
+        return lambda: self._do(thread)
 
-    def _call(self, number: int) -> None:
+    def _do(self, thread: int) -> None:
         assert self._work is not None
-        try:
-            self._work(number)
-        except BaseException as error:  # handed to the caller of run
-            self._errors[number] = error
+        for number in range(thread, self.count, len(self._helpers) + 1):
+            try:
+                self._work(number)
+            except BaseException as error:  # handed to the caller of run
+                self._errors[number] = error
 
     def run(self, work: Callable[[int], None]) -> None:
-        """Call `work` once in each thread, with the thread's number."""
+        """Call `work` once for each share, with the share's number."""
         if self.count == 1:
             work(0)
             return
         self._work = work
-        for number in range(1, self.count):
-            self._start[number].release()
-        self._call(0)
-        for number in range(1, self.count):
-            self._done[number].acquire()
+        try:
+            for helper, part in zip(self._helpers, self._parts, strict=True):
+                helper.begin(part)
+            self._do(0)
+            for helper in self._helpers:
+                helper.finish()
+        except BaseException:  # Ctrl-C while waiting: nobody knows any more who is where
+            POOL.lose(self._helpers)
+            self._helpers = []
+            raise
         for error in self._errors:
             if error is not None:
                 self._errors = [None] * self.count

@@ -13,10 +13,15 @@ Dense layer (`activation` a number of `fastvae.kernels.formulas.ACTIVATIONS`)
     dense_forward(x (B, D), weight (D, H), bias (H,), activation, out (B, H), saved (B, H))
         out = activation(x @ weight + bias). `saved` is what the backward needs: `out` itself, except for silu, whose
         derivative cannot be told from its value: there a second array, which gets x @ weight + bias.
-    dense_backward(x, saved, weight, activation, d_out (B, H), d_x (B, D) or None, d_weight (D, H), d_bias (H,))
-        d_a = d_out * activation'(saved), written over d_out; d_weight = x' d_a; d_bias = sum_B d_a; d_x = d_a weight'.
+    dense_backward_input(saved (B, H), weight, activation, d_out (B, H), more, d_x (B, D) or None)
+        d_a = d_out * activation'(saved), written over d_out; d_x = d_a weight', added to d_x where `more` is 1.
+    dense_backward_weight(x, d_a (B, H), first, last, d_weight (D, H), d_bias (H,))
+        Rows first ... last - 1 of d_weight = x' d_a; with row 0 also d_bias = sum_B d_a. So threads can share a layer.
+    dense_adam_inplace(x, d_a, first, last, weight, m_weight (D, H), v_weight (D, H), bias, m_bias (H,), v_bias (H,),
+                       step, learning_rate, beta1, beta2, epsilon, weight_decay)
+        The same gradients, and Adam's step with them (see adam_inplace); they are never written to memory as a whole.
 
-Latent layer (`noise` (B, Z), or None: N(0, 1) drawn from (seed, LATENT, step, first_row + row, column))
+Latent layer (`noise` (B, Z), or (0, 0): N(0, 1) drawn from (seed, LATENT, step, first_row + row, column))
     latent_forward(mu (B, Z), logvar (B, Z), noise, seed, step, first_row, z (B, Z), kl (B,))
         z = mu + exp(logvar / 2) noise;  kl = 1/2 sum_Z (exp(logvar) + mu^2 - 1 - logvar).
         logvar is limited to [-30, 20] before use. Kingma and Welling 2014, appendix B.
@@ -33,6 +38,8 @@ Likelihoods
         nll = sum_D softplus(a) - x a;  d_logits = weight (sigmoid(a) - x).
     sigmoid_inplace(logits (B, D))
         The mean of p(x|z), written over the logits.
+    scale_inplace(x (B, D), factor)
+        x = factor x.
 
 Optimizer, over flat buffers of P parameters
     adam_inplace(params (P,), grads (P,), m (P,), v (P,), step, learning_rate, beta1, beta2, epsilon, weight_decay,
@@ -59,6 +66,11 @@ Minibatches
     gather(data (N, D) any real dtype, indices (n,) int64, offset (D,), scale (D,), out (n, D))
         out[i] = (data[indices[i]] - offset) / scale. With float64 offset and scale the arithmetic is float64, for data
         that float32 would not tell apart (a time in seconds since 1970).
+
+Programs: calls of the kernels above that are written down once and then run without returning to Python
+    Program(scalars)
+        add(op, ...) writes down a call with its operands, without those that stand in `scalars` (see `.scalars`) and
+        with `first_row` counted from the one there; run() does all of them in order.
 """
 
 if __name__ != "fastvae.kernels":

@@ -14,7 +14,8 @@ from fastvae.kernels.formulas import ACTIVATIONS, LOGVAR_HIGHEST, LOGVAR_LOWEST
 from fastvae.likelihoods import make_likelihood
 from fastvae.models.saving import SavedEstimator
 from fastvae.models.settings import check_integer, check_number, seed_from
-from fastvae.models.vae_network import EVALUATION, Architecture, VAENetwork, Workspace
+from fastvae.models.vae_network import Architecture, VAENetwork
+from fastvae.models.workspace import EVALUATION, Workspace
 from fastvae.training import Batch
 from fastvae.workers import Workers, shares_for
 
@@ -169,25 +170,26 @@ class VAE(SavedEstimator):
 
     # ---- use ----------------------------------------------------------------------------------------------------
 
-    def _in_pieces(self, count: int, work: Callable[[int, int, np.ndarray, Workspace], None]) -> None:
-        """Call work(start, stop, x, workspace) for all of `count` rows in pieces, by one thread or several.
-
-        `x` (rows, D) and the workspace are buffers of the thread, used again from piece to piece.
-        """
+    def _in_pieces(self, count: int, work: Callable[[int, int, Workspace], None]) -> None:
+        """Call work(start, stop, workspace) for all of `count` rows in pieces, by one thread or several."""
         size = min(BATCH, count)
         pieces = -(-count // size)
         threads = min(pieces, shares_for(size, self.network_.largest_product(size)))
 
         def thread(number: int) -> None:
-            x = np.empty((size, self.n_features_in_), np.float32)
-            workspace = Workspace(self.network_, size, backward=False)
             for start in range(number * size, count, threads * size):
-                rows = min(size, count - start)
-                w = workspace if rows == size else workspace.rows(0, rows)
-                work(start, start + rows, x[:rows], w)
+                stop = min(start + size, count)
+                with self.network_.workspace(stop - start) as w:
+                    work(start, stop, w)
 
         with Workers(threads) as workers:
             workers.run(thread)
+
+    def _fill(self, examples: Examples, start: int, stop: int, w: Workspace, verify: bool) -> None:
+        """Have rows of the examples in `w.x`; `verify` where nobody has checked them."""
+        examples.fill(np.arange(start, stop), w.x, EVALUATION, start)
+        if verify:
+            self._verify(examples, w.x)
 
     def encode(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return mu and logvar of q(z|x), each (N, Z) float32; logvar is limited to [-30, 20]."""
@@ -197,11 +199,9 @@ class VAE(SavedEstimator):
         """`encode` of examples that are in the model's units already; `verify` where nobody has checked them."""
         mu, logvar = (np.empty((len(examples), self.network_.architecture.latent_dim), np.float32) for _ in range(2))
 
-        def piece(start: int, stop: int, x: np.ndarray, w: Workspace) -> None:
-            examples.fill(np.arange(start, stop), x, EVALUATION, start)
-            if verify:
-                self._verify(examples, x)
-            self.network_.encode(x, w)
+        def piece(start: int, stop: int, w: Workspace) -> None:
+            self._fill(examples, start, stop, w, verify)
+            w.run("encode")
             mu[start:stop] = w.mu.out
             np.minimum(np.maximum(w.logvar.out, LOGVAR_LOWEST), LOGVAR_HIGHEST, out=logvar[start:stop])
 
@@ -210,7 +210,16 @@ class VAE(SavedEstimator):
 
     def transform(self, X: Any) -> np.ndarray:
         """Return mu, the mean of q(z|x): (N, Z) float32."""
-        return self.encode(X)[0]
+        examples = self._examples_to_verify(X)
+        mu = np.empty((len(examples), self.network_.architecture.latent_dim), np.float32)
+
+        def piece(start: int, stop: int, w: Workspace) -> None:
+            self._fill(examples, start, stop, w, verify=True)
+            w.run("mean")
+            mu[start:stop] = w.mu.out
+
+        self._in_pieces(len(examples), piece)
+        return mu
 
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
         """`fit`, then `transform` of the same `X`."""
@@ -231,10 +240,10 @@ class VAE(SavedEstimator):
         scale, offset = self.scale_.astype(dtype), self.offset_.astype(dtype)
         identity = bool((scale == 1).all() and (offset == 0).all())
 
-        def piece(start: int, stop: int, x: np.ndarray, w: Workspace) -> None:
+        def piece(start: int, stop: int, w: Workspace) -> None:
             w.z[...] = Z[start:stop]
-            mean = self.network_.decode(w.z, w)
-            self.network_.likelihood.mean_inplace(mean)
+            w.run("decode")
+            mean = w.decoder[-1].out
             if identity:
                 out[start:stop] = mean
             else:
@@ -298,11 +307,9 @@ class VAE(SavedEstimator):
         """`elbo` of examples that are in the model's units already; `verify` where nobody has checked them."""
         out = np.empty(len(examples))
 
-        def piece(start: int, stop: int, x: np.ndarray, w: Workspace) -> None:
-            examples.fill(np.arange(start, stop), x, EVALUATION, start)
-            if verify:
-                self._verify(examples, x)
-            self.network_.elbo(x, w, start, out[start:stop])
+        def piece(start: int, stop: int, w: Workspace) -> None:
+            self._fill(examples, start, stop, w, verify)
+            self.network_.elbo(w, start, out[start:stop])
 
         self._in_pieces(len(examples), piece)
         return out
@@ -342,7 +349,7 @@ class VAE(SavedEstimator):
             if len(noise) != len(x):
                 raise ValueError(f"noise has {len(noise)} rows (shape {noise.shape}); X has {len(x)}")
         with Workers(1):
-            parts = self.network_.loss_and_gradients(Batch(x, EVALUATION, float("inf")), noise)
+            parts = self.network_.loss_and_gradients(Batch.of(x, EVALUATION, float("inf")), noise)
         gradients = {name: g.copy() for name, g in self.network_.parameters.named_gradients().items()}
         return parts.pop("loss"), parts, gradients
 

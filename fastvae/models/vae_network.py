@@ -4,20 +4,30 @@
 
 p(z) = N(0, I), p(x|z) Bernoulli or Gaussian, q(z|x) a diagonal Gaussian; the loss is the mean over the batch of
 nll + beta kl. Kingma and Welling 2014; Rezende, Mohamed and Wierstra 2014.
+
+A step has two parts, and threads meet after each: every thread takes its rows of the batch forward and backward, then
+its rows of every weight through their gradient, a product over the whole batch, and Adam's step with it. So nothing
+depends on the number of threads, not even the order in which a sum is added up.
 """
 
+import contextlib
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from fastvae import backend
-from fastvae.layers import MLP, Buffers, Dense
+from fastvae.kernels.scalars import EXAMPLE_WEIGHT, FACTOR, KL_WEIGHT, NOISE_STEP, SEED, SIGMA
+from fastvae.layers import MLP, Buffers, Dense, Program
 from fastvae.likelihoods import make_likelihood
+from fastvae.models.workspace import Workspace
+from fastvae.optimizers import Adam
 from fastvae.parameters import Parameters, Shape
 from fastvae.training import Batch
 from fastvae.workers import Workers
 
-EVALUATION = 0  # the step of all noise outside training, whose steps count from 1
+KEPT_SIZES = 4  # of workspaces that wait for the next call
 
 
 @dataclass(frozen=True)
@@ -33,38 +43,17 @@ class Architecture:
     sigma: float | str
 
 
-class Workspace:
-    """The buffers of one batch through the whole model; without `backward`, those of the forward pass alone."""
-
-    def __init__(self, network: "VAENetwork", batch: int, backward: bool = True):
-        self.encoder = network.encoder.buffers(batch, backward) if network.complete else []
-        self.mu, self.logvar = network.mu.buffers(batch, backward), network.logvar.buffers(batch, backward)
-        self.decoder = network.decoder.buffers(batch, backward)
-        self.z = np.empty((batch, network.architecture.latent_dim), np.float32)
-        self.kl, self.nll = np.empty(batch, np.float32), np.empty(batch, np.float32)
-        if backward:
-            self.d_z = np.empty_like(self.z)
-            self.d_h_logvar = np.empty((batch, network.encoder.outputs if network.encoder.layers else 0), np.float32)
-
-    def rows(self, start: int, stop: int) -> "Workspace":
-        """Views of the rows start ... stop - 1."""
-        view = object.__new__(Workspace)
-        for name, value in vars(self).items():
-            if isinstance(value, list):
-                setattr(view, name, [b.rows(start, stop) for b in value])
-            else:
-                setattr(view, name, value.rows(start, stop) if isinstance(value, Buffers) else value[start:stop])
-        return view
-
-
 @dataclass(frozen=True)
 class Share:
-    """A thread's rows of a batch, start ... stop - 1: their buffers, and where their sum of gradients goes."""
+    """A thread's part of a step: its rows start ... stop - 1 of the batch, and what it does with them."""
 
     start: int
     stop: int
-    workspace: Workspace
-    gradients: dict[str, np.ndarray]
+    x: np.ndarray
+    forward: Program
+    backward: Program | None  # None: `forward` goes all the way
+    gradients: Program
+    adam: Program | None
 
 
 class VAENetwork:
@@ -86,8 +75,9 @@ class VAENetwork:
         self.parameters = Parameters(self.shapes())
         for layer in self._layers():
             layer.bind(self.parameters, self.kernels)
-        self.likelihood.bind(self.parameters, self.kernels)
+        self.likelihood.bind(self.parameters)
         self.workers = Workers(1)
+        self._idle: dict[int, list[Workspace]] = {}
         self.allocate(0)
 
     def _describe(self, a: Architecture, decoder_only: bool) -> None:
@@ -129,26 +119,6 @@ class VAENetwork:
         self.seed, self.log_jacobian = seed, log_jacobian
         self.beta, self.kl_warmup_epochs = beta, kl_warmup_epochs
 
-    def allocate(self, batch: int) -> None:
-        """Have the buffers for training on batches of up to `batch` rows, shared by the threads of `workers`."""
-        self._largest, self._workspace = batch, Workspace(self, batch)
-        more = [self.parameters.another_gradient() for _ in range(1, self.workers.count)]
-        self._gradients = [self.parameters.named_gradients(), *(views for _, views in more)]
-        self._to_add = [flat for flat, _ in more]
-        self._cuts: dict[int, list[Share]] = {}
-
-    def _cut(self, rows: int) -> list[Share]:
-        """The shares of a batch of so many rows; made once, views of the same memory for every number of rows."""
-        if rows > self._largest:
-            self.allocate(rows)
-        if rows not in self._cuts:
-            bounds = [rows * i // self.workers.count for i in range(self.workers.count + 1)]
-            self._cuts[rows] = [
-                Share(start, stop, self._workspace.rows(start, stop), gradients)
-                for start, stop, gradients in zip(bounds[:-1], bounds[1:], self._gradients, strict=True)
-            ]
-        return self._cuts[rows]
-
     def kl_weight(self, progress: float) -> float:
         """beta, reached linearly over the first `kl_warmup_epochs`."""
         return self.beta * min(1.0, progress / self.kl_warmup_epochs) if self.kl_warmup_epochs else self.beta
@@ -157,87 +127,187 @@ class VAENetwork:
         """Floating-point operations of the largest matrix product for a batch."""
         return 2.0 * rows * max(layer.inputs * layer.outputs for layer in self._layers())
 
-    # ---- passes over one batch ----------------------------------------------------------------------------------
+    # ---- passes without a backward ------------------------------------------------------------------------------
 
-    def encode(self, x: np.ndarray, w: Workspace) -> None:
-        """Fill `w.mu` and `w.logvar` (not limited yet)."""
-        h = self.encoder.forward(x, w.encoder)
-        self.mu.forward(h, w.mu)
-        self.logvar.forward(h, w.logvar)
+    def write(self, name: str, program: Program, w: Workspace) -> None:
+        """Write a pass down: "mean" (x to mu), "encode" (x to mu and logvar, not limited), "decode" (z to the mean of
+        p(x|z)), "elbo" (x to nll and kl, from one sample of z each)."""
+        if name == "decode":
+            self.likelihood.mean_inplace(program, self.decoder.forward(program, w.z, w.decoder))
+            return
+        h = self.encoder.forward(program, w.x, w.encoder)
+        self.mu.forward(program, h, w.mu)
+        if name != "mean":
+            self.logvar.forward(program, h, w.logvar)
+        if name == "elbo":
+            program.add("latent_forward", w.mu.out, w.logvar.out, None, 0, w.z, w.kl)
+            self.likelihood.forward(program, w.x, self.decoder.forward(program, w.z, w.decoder), w.nll)
 
-    def decode(self, z: np.ndarray, w: Workspace) -> np.ndarray:
-        """Return the decoder's outputs (logits for Bernoulli), a buffer of `w`."""
-        return self.decoder.forward(z, w.decoder)
+    @contextlib.contextmanager
+    def workspace(self, rows: int) -> Iterator[Workspace]:
+        """Buffers for `rows` rows and passes over them, nobody else's within the block, kept for the next call."""
+        idle = self._idle.setdefault(rows, [])
+        try:
+            w = idle.pop()  # atomic: many threads may run one model
+        except IndexError:
+            w = Workspace(self, rows, backward=False)
+            w.scalars.integers.view(np.uint64)[SEED] = self.seed
+        yield w
+        idle.append(w)
+        if len(self._idle) > KEPT_SIZES:
+            with contextlib.suppress(KeyError, RuntimeError, StopIteration):
+                del self._idle[next(size for size in self._idle if size != rows)]
 
-    def loss_and_gradients(self, batch: Batch, noise: np.ndarray | None = None) -> dict[str, float]:
-        """Fill the gradients; return "loss", "nll" and "kl": means over the batch, nats, user's units."""
-        rows = len(batch.x)
-        self._shares, self._batch, self._noise = self._cut(rows), batch, noise
-        self._weight, kl_weight = 1.0 / rows, self.kl_weight(batch.progress)
-        self._kl_weight = kl_weight * self._weight
-        nll, kl = self._workspace.nll[:rows], self._workspace.kl[:rows]
-
-        self.workers.run(self._forward)
-        self._factor = self.likelihood.conclude(nll, batch.x.shape[1], batch.step, rows / self._largest)
-        self.workers.run(self._backward)
-        for more in self._to_add:
-            np.add(self.parameters.gradients, more, out=self.parameters.gradients)
-
-        mean_nll = float(np.add.reduce(nll, dtype=np.float64)) * self._weight + self.log_jacobian
-        mean_kl = float(np.add.reduce(kl, dtype=np.float64)) * self._weight
-        return {"loss": mean_nll + kl_weight * mean_kl, "nll": mean_nll, "kl": mean_kl}
-
-    def _draw(self, share: Share) -> tuple[np.ndarray | None, np.uint64, int, int]:
-        """The arguments that tell the latent kernels the noise of a share's rows."""
-        noise = None if self._noise is None else self._noise[share.start : share.stop]
-        return noise, self.seed, self._batch.step, share.start
-
-    def _forward(self, number: int) -> None:
-        """One share forward, to the loss of each row and its gradient by the decoder's outputs."""
-        share = self._shares[number]
-        w, x = share.workspace, self._batch.x[share.start : share.stop]
-        self.encode(x, w)
-        self.kernels.latent_forward(w.mu.out, w.logvar.out, *self._draw(share), w.z, w.kl)
-        out = self.decode(w.z, w)
-        self.likelihood.forward_backward(x, out, self._weight, w.nll, w.decoder[-1].d_out)
-
-    def _backward(self, number: int) -> None:
-        """The same share backward, into the share's own gradients."""
-        share = self._shares[number]
-        w, x, gradients = share.workspace, self._batch.x[share.start : share.stop], share.gradients
-        if self._factor != 1.0:
-            np.multiply(w.decoder[-1].d_out, np.float32(self._factor), out=w.decoder[-1].d_out)
-        self.decoder.backward(w.z, w.decoder, w.d_z, gradients)
-        self.kernels.latent_backward(
-            w.mu.out, w.logvar.out, w.d_z, *self._draw(share), self._kl_weight, w.mu.d_out, w.logvar.d_out
-        )
-        if w.encoder:
-            h = w.encoder[-1]
-            self.mu.backward(h.out, w.mu, h.d_out, gradients)
-            self.logvar.backward(h.out, w.logvar, w.d_h_logvar, gradients)
-            np.add(h.d_out, w.d_h_logvar, out=h.d_out)
-            self.encoder.backward(x, w.encoder, None, gradients)
-        else:
-            self.mu.backward(x, w.mu, None, gradients)
-            self.logvar.backward(x, w.logvar, None, gradients)
-
-    def elbo(self, x: np.ndarray, w: Workspace, first_row: int, out: np.ndarray) -> None:
-        """Write -(nll + kl) of each row, from one sample of z each."""
-        self.encode(x, w)
-        self.kernels.latent_forward(w.mu.out, w.logvar.out, None, self.seed, EVALUATION, first_row, w.z, w.kl)
-        self.likelihood.forward(x, self.decode(w.z, w), w.nll)
+    def elbo(self, w: Workspace, first_row: int, out: np.ndarray) -> None:
+        """Write -(nll + kl) of each row of `w.x`, from one sample of z each."""
+        w.run("elbo", first_row)
         np.add(w.nll, w.kl, out=out)
         np.negative(out, out=out)
         out -= self.log_jacobian
+
+    # ---- training -----------------------------------------------------------------------------------------------
+
+    def allocate(self, batch: int, optimizer: Adam | None = None) -> None:
+        """Have the buffers for training on batches of up to `batch` rows, cut into shares for `workers`; `step` then
+        trains with `optimizer`."""
+        self._largest, self._workspace = batch, Workspace(self, batch)
+        self._optimizer, self._cuts = optimizer, dict[int, list[Share]]()
+
+    def _cut(self, rows: int, noise: np.ndarray | None = None) -> list[Share]:
+        """The shares of a batch of so many rows; written down once for every number of rows."""
+        if rows > self._largest:
+            self.allocate(rows, self._optimizer)
+        if noise is not None:
+            return self._shares_of(rows, noise)
+        if rows not in self._cuts:
+            self._cuts[rows] = self._shares_of(rows, None)
+        return self._cuts[rows]
+
+    def _shares_of(self, rows: int, noise: np.ndarray | None) -> list[Share]:
+        whole, count = self._workspace.rows(0, rows), self.workers.count
+        shares = []
+        for i in range(count):
+            start, stop = rows * i // count, rows * (i + 1) // count
+            w, forward = whole.rows(start, stop), self._program()
+            self._write_forward(forward, w, start, None if noise is None else noise[start:stop])
+            backward = self._program() if self.likelihood.waits else forward
+            self._write_backward(backward, w, start, None if noise is None else noise[start:stop])
+            gradients, adam = self._program(), None if self._optimizer is None else self._program()
+            for layer, x, buffers in self._inputs(whole):
+                layer.gradients(gradients, x, buffers, i, count)
+            if adam is not None and self._optimizer is not None:
+                self._write_adam(adam, whole, i, count, self._optimizer)
+            shares.append(Share(start, stop, w.x, forward, None if backward is forward else backward, gradients, adam))
+        return shares
+
+    def _program(self) -> Program:
+        return self.kernels.Program(self._workspace.scalars)
+
+    def _inputs(self, w: Workspace) -> Iterator[tuple[Dense, np.ndarray, Buffers]]:
+        """Each layer with its input and its buffers."""
+        yield from self.encoder.with_inputs(w.x, w.encoder)
+        h = w.encoder[-1].out if w.encoder else w.x
+        yield self.mu, h, w.mu
+        yield self.logvar, h, w.logvar
+        yield from self.decoder.with_inputs(w.z, w.decoder)
+
+    def _write_forward(self, program: Program, w: Workspace, first_row: int, noise: np.ndarray | None) -> None:
+        """Rows forward, to the loss of each and its gradient by the decoder's outputs."""
+        h = self.encoder.forward(program, w.x, w.encoder)
+        self.mu.forward(program, h, w.mu)
+        self.logvar.forward(program, h, w.logvar)
+        program.add("latent_forward", w.mu.out, w.logvar.out, noise, first_row, w.z, w.kl)
+        out = self.decoder.forward(program, w.z, w.decoder)
+        self.likelihood.forward_backward(program, w.x, out, w.nll, w.decoder[-1].d_out)
+
+    def _write_backward(self, program: Program, w: Workspace, first_row: int, noise: np.ndarray | None) -> None:
+        """The same rows backward, to the gradient before each layer's activation."""
+        if self.likelihood.waits:
+            program.add("scale_inplace", w.decoder[-1].d_out)
+        self.decoder.backward(program, w.decoder, w.d_z)
+        operands = (w.mu.out, w.logvar.out, w.d_z, noise, first_row, w.mu.d_out, w.logvar.d_out)
+        program.add("latent_backward", *operands)
+        d_h = w.encoder[-1].d_out if w.encoder else None
+        self.mu.backward(program, w.mu, d_h)
+        self.logvar.backward(program, w.logvar, d_h, more=True)
+        self.encoder.backward(program, w.encoder, None)
+
+    def _write_adam(self, program: Program, whole: Workspace, part: int, parts: int, optimizer: Adam) -> None:
+        """Part of a step of Adam: from the layers' inputs and gradients at once, or from the flat gradient where its
+        norm must be known first."""
+        size = self.parameters.values.size
+        if optimizer.clip_norm is not None:
+            optimizer.record(program, size * part // parts, size * (part + 1) // parts)
+            return
+        for layer, x, buffers in self._inputs(whole):
+            layer.adam(program, x, buffers, part, parts, optimizer.first_moment, optimizer.second_moment)
+        own = sum(math.prod(shape) for shape in self.likelihood.shapes().values())
+        if own and part == 0:
+            optimizer.record(program, size - own, size)
+
+    def loss_and_gradients(self, batch: Batch, noise: np.ndarray | None = None) -> dict[str, float]:
+        """Fill the gradients; return "loss", "nll" and "kl": means over the batch, nats, user's units."""
+        parts = self._forward_and_backward(batch, noise)
+        self.workers.run(self._make_gradients)
+        return parts
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        """One step of the optimizer given to `allocate`; return the losses before it.
+
+        A loss that is not finite is returned, and no parameter changed.
+        """
+        parts = self._forward_and_backward(batch, None)
+        if math.isfinite(parts["loss"]) and self._optimizer is not None:
+            if self._optimizer.clip_norm is not None:
+                self.workers.run(self._make_gradients)
+            self._optimizer.begin_step(self._workspace.scalars)
+            self.workers.run(self._run_adam)
+        return parts
+
+    def _forward_and_backward(self, batch: Batch, noise: np.ndarray | None) -> dict[str, float]:
+        rows = batch.rows
+        self._shares, self._batch = self._cut(rows, noise), batch
+        scalars, weight, kl_weight = self._workspace.scalars, 1.0 / rows, self.kl_weight(batch.progress)
+        scalars.integers.view(np.uint64)[SEED] = self.seed
+        scalars.integers[NOISE_STEP] = batch.step
+        scalars.reals[EXAMPLE_WEIGHT], scalars.reals[KL_WEIGHT] = weight, kl_weight * weight
+        scalars.reals[SIGMA] = self.likelihood.training_sigma
+        nll, kl = self._workspace.nll[:rows], self._workspace.kl[:rows]
+
+        self.workers.run(self._forward)
+        columns, part = self.architecture.inputs, rows / self._largest
+        scalars.reals[FACTOR] = self.likelihood.conclude(nll, columns, batch.step, part)
+        if self.likelihood.waits:
+            self.workers.run(self._backward)
+
+        mean_nll = float(np.add.reduce(nll, dtype=np.float64)) * weight + self.log_jacobian
+        mean_kl = float(np.add.reduce(kl, dtype=np.float64)) * weight
+        return {"loss": mean_nll + kl_weight * mean_kl, "nll": mean_nll, "kl": mean_kl}
+
+    def _forward(self, number: int) -> None:
+        share = self._shares[number]
+        self._batch.fill(share.start, share.stop, share.x)
+        share.forward.run()
+
+    def _backward(self, number: int) -> None:
+        program = self._shares[number].backward
+        assert program is not None
+        program.run()
+
+    def _make_gradients(self, number: int) -> None:
+        self._shares[number].gradients.run()
+
+    def _run_adam(self, number: int) -> None:
+        program = self._shares[number].adam
+        assert program is not None
+        program.run()
 
     def faults(self, batch: Batch) -> str:
         """Name the first layer with a parameter, or else with an output, that is not finite."""
         for name, values in self.parameters.named_values().items():
             if not np.isfinite(values).all():
                 return f"layer {name.rsplit('.', 1)[0]!r} has a {name.rsplit('.', 1)[-1]} that is not finite"
-        w = self._workspace.rows(0, len(batch.x))
-        outputs = [*zip(self.encoder.layers, w.encoder, strict=True), (self.mu, w.mu), (self.logvar, w.logvar)]
-        for layer, buffers in [*outputs, *zip(self.decoder.layers, w.decoder, strict=True)]:
+        for layer, _, buffers in self._inputs(self._workspace.rows(0, batch.rows)):
             if not np.isfinite(buffers.out).all():
                 return f"the output of layer {layer.name!r} is not finite"
         return f"layer {self.decoder.layers[-1].name!r} gives outputs whose loss overflows"

@@ -1,29 +1,35 @@
-"""The contract of `fastvae.kernels` on the CPU: numba loops, and NumPy's BLAS for the products."""
+"""The contract of `fastvae.kernels` on the CPU."""
 
 from fastvae.kernels.cpu.adam import adam_inplace, squared_norm
-from fastvae.kernels.cpu.dense import dense_backward, dense_forward
+from fastvae.kernels.cpu.calls import dense_adam_inplace, dense_backward_input, dense_backward_weight, dense_forward
 from fastvae.kernels.cpu.latent import latent_backward, latent_forward
 from fastvae.kernels.cpu.likelihoods import (
     bernoulli_forward,
     bernoulli_forward_backward,
+    scale_inplace,
     sigmoid_inplace,
     squared_error_forward,
     squared_error_forward_backward,
 )
 from fastvae.kernels.cpu.minibatch import gather, shuffled_indices, threshold_inplace
 from fastvae.kernels.cpu.noise import binarize_inplace, normal_noise, uniform_noise
+from fastvae.kernels.cpu.program import Program
 
 __all__ = [
+    "Program",
     "adam_inplace",
     "bernoulli_forward",
     "bernoulli_forward_backward",
     "binarize_inplace",
-    "dense_backward",
+    "dense_adam_inplace",
+    "dense_backward_input",
+    "dense_backward_weight",
     "dense_forward",
     "gather",
     "latent_backward",
     "latent_forward",
     "normal_noise",
+    "scale_inplace",
     "shuffled_indices",
     "sigmoid_inplace",
     "squared_error_forward",

@@ -7,13 +7,18 @@ from fastvae.kernels.formulas import ONE, f32
 
 
 @kernel
-def adam_inplace(params, grads, m, v, step, learning_rate, beta1, beta2, epsilon, weight_decay, grad_scale):
-    """See the contract in `fastvae.kernels`."""
+def factors(step, learning_rate, beta1, beta2, epsilon, weight_decay):
+    """What one step multiplies by: see `move`."""
     rate = f32(learning_rate / (1.0 - beta1**step))
     correction = f32(1.0 / np.sqrt(1.0 - beta2**step))
-    keep1, keep2, new1, new2 = f32(beta1), f32(beta2), f32(1.0 - beta1), f32(1.0 - beta2)
     shrink = f32(1.0 - learning_rate * weight_decay)
-    tiny, scale = f32(epsilon), f32(grad_scale)
+    return rate, correction, f32(beta1), f32(beta2), f32(1.0 - beta1), f32(1.0 - beta2), shrink, f32(epsilon)
+
+
+@kernel
+def move(params, grads, m, v, scale, chosen):
+    """One step of Adam over arrays (n,), with the numbers that `factors` gives."""
+    rate, correction, keep1, keep2, new1, new2, shrink, tiny = chosen
     for i in range(params.size):
         g = grads[i] * scale
         first = keep1 * m[i] + new1 * g
@@ -21,6 +26,13 @@ def adam_inplace(params, grads, m, v, step, learning_rate, beta1, beta2, epsilon
         m[i] = first
         v[i] = second
         params[i] = shrink * params[i] - rate * first * (ONE / (np.sqrt(second) * correction + tiny))
+
+
+@kernel
+def adam_inplace(params, grads, m, v, step, learning_rate, beta1, beta2, epsilon, weight_decay, grad_scale):
+    """See the contract in `fastvae.kernels`."""
+    chosen = factors(step, learning_rate, beta1, beta2, epsilon, weight_decay)
+    move(params, grads, m, v, f32(grad_scale), chosen)
 
 
 @reduction

@@ -4,46 +4,101 @@
 not vectorise (measured: 20 times slower for the Bernoulli kernel).
 
 numba's on-disk cache looks at the time stamp of the file that holds a function, not of the files whose functions it
-inlines. Here the scalar maths stands in other files, so the cache key also holds a digest of those.
+inlines. So the cache key also holds a digest of all files of kernels, and the unit that the products are compiled for.
 """
 
 import hashlib
 import pathlib
 from typing import Any
 
-from numba import njit
+from numba import njit, types
+from numba.core import sigutils
 from numba.core.caching import FunctionCache
+from numba.core.ccallback import CFunc
 
-from fastvae.kernels import formulas, philox
+from fastvae.kernels.cpu.processor import UNIT
 
-_SHARED = (formulas.__file__, philox.__file__, __file__)
-SHARED_DIGEST = hashlib.sha256(b"".join(pathlib.Path(f).read_bytes() for f in _SHARED)).hexdigest()
+_HERE = pathlib.Path(__file__).parent
+_SOURCES = sorted([*_HERE.glob("*.py"), *_HERE.parent.glob("*.py")])
+SHARED_DIGEST = hashlib.sha256(b"".join(f.read_bytes() for f in _SOURCES)).hexdigest()
+
+
+NUMPY = "numpy"  # the error model
+EXACT = {"contract"}  # a product and a sum may fuse; nothing else is relaxed
+ANY_ORDER = {"contract", "reassoc", "nsz"}  # terms of a sum may be added in another, but fixed, order
 
 
 class _DigestCache(FunctionCache):
-    """numba's file cache, with the digest of the shared sources in every key."""
+    """numba's file cache, with the digest of the sources and the unit in every key."""
 
     def _index_key(self, sig, codegen):
-        return (*super()._index_key(sig, codegen), SHARED_DIGEST)
+        return (*super()._index_key(sig, codegen), SHARED_DIGEST, UNIT.name)
 
 
 def _compiled(function, fastmath):
-    dispatcher: Any = njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
+    dispatcher: Any = njit(nogil=True, error_model=NUMPY, fastmath=fastmath)(function)
     dispatcher._cache = _DigestCache(function)
     return dispatcher
 
 
 def kernel(function):
-    """Compile an elementwise kernel. `contract` lets a product and a sum fuse; nothing else is relaxed."""
-    return _compiled(function, {"contract"})
+    """Compile an elementwise kernel: nothing but `EXACT`."""
+    return _compiled(function, EXACT)
 
 
 def reduction(function):
-    """Compile a kernel with a sum over the row: terms may be added in another, but fixed, order (`reassoc`, `nsz`).
+    """Compile a kernel with a sum over the row: `ANY_ORDER`.
 
     NaN and infinity keep their meaning: a loss that is not finite must be seen.
     """
-    return _compiled(function, {"contract", "reassoc", "nsz"})
+    return _compiled(function, ANY_ORDER)
+
+
+def part(function):
+    """Compile a function that kernels call; it is compiled into each of them and has no file of its own.
+
+    Once for each types of operands: numba itself would make one for every constant that is passed.
+    """
+    return _once_for_types(njit(nogil=True, error_model=NUMPY, fastmath=EXACT)(function))
+
+
+def _once_for_types(dispatcher):
+    template = dispatcher.get_call_template
+    dispatcher.get_call_template = lambda args, kws: template(tuple(types.unliteral(a) for a in args), kws)
+    return dispatcher
+
+
+def as_part(compiled):
+    """A kernel as a `part` of others: numba would else keep a file for it that nobody reads."""
+    options = {name: compiled.targetoptions[name] for name in ("nogil", "error_model", "fastmath")}
+    return _once_for_types(njit(**options)(compiled.py_func))
+
+
+class Native:
+    """A function that compiled code calls by its `address`; compiled when that is first wanted."""
+
+    def __init__(self, function, signature, fastmath):
+        self._function, self._signature, self._fastmath = function, signature, fastmath
+        self._compiled: Any = None
+
+    @property
+    def address(self) -> int:
+        """Where the machine code lies, in this process."""
+        if self._compiled is None:
+            options = {"nopython": True, "error_model": NUMPY, "fastmath": self._fastmath}
+            made = CFunc(self._function, sigutils.normalize_signature(self._signature), locals={}, options=options)
+            made._cache = _DigestCache(self._function)
+            made.compile()
+            self._compiled = made
+        return self._compiled.address
+
+
+def native(signature, fastmath=EXACT):
+    """Compile a function by itself: whoever calls it, by its address, need not be compiled with it.
+
+    So each is compiled once, and only if it is used.
+    """
+    return lambda function: Native(function, signature, fastmath)
 
 
 def is_cached(compiled):

@@ -1,79 +1,90 @@
-"""Dense layer: the products through NumPy's BLAS, everything else of the layer in one pass each."""
-
-import numpy as np
+"""Dense layer: the products of `products`, the activations of `activations`, and the gradients."""
 
 from fastvae.kernels import formulas as f
-from fastvae.kernels.cpu.compiler import kernel
+from fastvae.kernels.cpu.addresses import call, vector_at
+from fastvae.kernels.cpu.adam import factors, move
+from fastvae.kernels.cpu.compiler import as_part, part
+from fastvae.kernels.cpu.products import OF_COLUMNS, PANELS, PLAIN, SCRATCH, TRANSPOSED, clashes, strip_rows
+
+rows_of_strip, rows_clash, adam_factors, adam_move = part(strip_rows), part(clashes), as_part(factors), as_part(move)
 
 
-@kernel
-def bias_activation_inplace(out, bias, activation, saved):
-    """out = activation(out + bias). `saved` gets out + bias where the backward needs it (silu); else it is not read."""
-    rows, columns = out.shape
-    for i in range(rows):
-        if activation == f.IDENTITY:
-            for j in range(columns):
-                out[i, j] += bias[j]
-        elif activation == f.RELU:
-            for j in range(columns):
-                out[i, j] = f.relu(out[i, j] + bias[j])
-        elif activation == f.LEAKY_RELU:
-            for j in range(columns):
-                out[i, j] = f.leaky_relu(out[i, j] + bias[j])
-        elif activation == f.TANH:
-            for j in range(columns):
-                out[i, j] = f.tanh(out[i, j] + bias[j])
-        elif activation == f.SIGMOID:
-            for j in range(columns):
-                out[i, j] = f.sigmoid(out[i, j] + bias[j])
-        elif activation == f.SOFTPLUS:
-            for j in range(columns):
-                out[i, j] = f.softplus(out[i, j] + bias[j])
-        elif activation == f.SILU:
-            for j in range(columns):
-                a = out[i, j] + bias[j]
-                saved[i, j] = a
-                out[i, j] = f.silu(a)
+@part
+def at(array):
+    """Where an array begins."""
+    return array.ctypes.data
 
 
-@kernel
-def activation_bias_backward_inplace(saved, activation, d_out, d_bias):
-    """d_out *= activation'(saved), and d_bias = its sum over the batch."""
+@part
+def sum_of_rows(d_out, total):
+    """total (C, ...) = sum over the rows of d_out (R, C), in order."""
     rows, columns = d_out.shape
     for j in range(columns):
-        d_bias[j] = f.ZERO
+        total[j] = f.ZERO
     for i in range(rows):
-        if activation == f.RELU:
-            for j in range(columns):
-                d_out[i, j] *= f.d_relu(saved[i, j])
-        elif activation == f.LEAKY_RELU:
-            for j in range(columns):
-                d_out[i, j] *= f.d_leaky_relu(saved[i, j])
-        elif activation == f.TANH:
-            for j in range(columns):
-                d_out[i, j] *= f.d_tanh(saved[i, j])
-        elif activation == f.SIGMOID:
-            for j in range(columns):
-                d_out[i, j] *= f.d_sigmoid(saved[i, j])
-        elif activation == f.SOFTPLUS:
-            for j in range(columns):
-                d_out[i, j] *= f.d_softplus(saved[i, j])
-        elif activation == f.SILU:
-            for j in range(columns):
-                d_out[i, j] *= f.d_silu(saved[i, j])
         for j in range(columns):
-            d_bias[j] += d_out[i, j]
+            total[j] += d_out[i, j]
 
 
-def dense_forward(x, weight, bias, activation, out, saved):
-    """See the contract in `fastvae.kernels`."""
-    np.matmul(x, weight, out=out)
-    bias_activation_inplace(out, bias, activation, saved)
+# ---- whole layers: `room` is memory for the product, `multiply` the address of the function that does it -----------
 
 
-def dense_backward(x, saved, weight, activation, d_out, d_x, d_weight, d_bias):
-    """See the contract in `fastvae.kernels`."""
-    activation_bias_backward_inplace(saved, activation, d_out, d_bias)
-    np.matmul(x.T, d_out, out=d_weight)
-    if d_x is not None:
-        np.matmul(d_out, weight.T, out=d_x)
+@part
+def forward(x, weight, bias, activate, out, saved, room, multiply):
+    """`dense_forward` of the contract; `activate` is the address of its activation, see `activations`."""
+    (rows, depth), columns = x.shape, weight.shape[1]
+    call(multiply, (PLAIN, at(x), at(weight), at(out), rows, depth, columns, 0, 0, 0, room))
+    call(activate, (at(out), at(bias), at(saved), rows, columns))
+
+
+@part
+def backward_input(saved, weight, deactivate, d_out, more, d_x, room, multiply):
+    """`dense_backward_input` of the contract; a `d_x` without rows is none."""
+    rows, depth = d_out.shape
+    call(deactivate, (at(saved), at(d_out), rows, depth))
+    if d_x.shape[0]:
+        call(multiply, (TRANSPOSED, at(d_out), at(weight), at(d_x), rows, depth, weight.shape[0], more, 0, 0, room))
+
+
+@part
+def panels_of(d_a, room, multiply):
+    """The address of d_a's panels, behind the first `strip_rows` rows of `room`; 0 where it is read as it is."""
+    depth, columns = d_a.shape
+    if not rows_clash(columns):
+        return 0
+    panels = room + 4 * rows_of_strip(columns) * columns
+    call(multiply, (PANELS, 0, at(d_a), panels, 0, depth, columns, 0, 0, 0, 0))
+    return panels
+
+
+@part
+def backward_weight(x, d_a, first, last, d_weight, d_bias, room, multiply):
+    """`dense_backward_weight` of the contract."""
+    (depth, whole), columns = x.shape, d_a.shape[1]
+    panels, more = panels_of(d_a, room, multiply), rows_of_strip(columns)
+    rest = room + 4 * (rows_of_strip(columns) * columns + (depth * columns if panels else 0))
+    for start in range(first, last, more):
+        rows = min(more, last - start)
+        to = at(d_weight) + 4 * start * columns
+        call(multiply, (OF_COLUMNS, at(x), at(d_a), to, rows, depth, columns, start, whole, panels, rest))
+    if first == 0:
+        sum_of_rows(d_a, d_bias)
+
+
+@part
+def adam(x, d_a, first, last, weight, m_weight, v_weight, bias, m_bias, v_bias, chosen, room, multiply):
+    """`dense_adam_inplace` of the contract, with the numbers of `adam.factors`. Rows of a weight lie side by side: a
+    strip of them is a piece of the flat buffer."""
+    (depth, whole), columns = x.shape, d_a.shape[1]
+    panels, more = panels_of(d_a, room, multiply), rows_of_strip(columns)
+    rest = room + 4 * (more * columns + (depth * columns if panels else 0))
+    gradient = vector_at(room, more * columns)
+    params, m, v = weight.reshape(-1), m_weight.reshape(-1), v_weight.reshape(-1)
+    for start in range(first, last, more):
+        rows = min(more, last - start)
+        call(multiply, (OF_COLUMNS, at(x), at(d_a), room, rows, depth, columns, start, whole, panels, rest))
+        begin, end = start * columns, (start + rows) * columns
+        adam_move(params[begin:end], gradient[: end - begin], m[begin:end], v[begin:end], f.ONE, chosen)
+    if first == 0:
+        sum_of_rows(d_a, gradient)
+        adam_move(bias, gradient[:columns], m_bias, v_bias, f.ONE, chosen)

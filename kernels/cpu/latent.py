@@ -1,7 +1,7 @@
 """The latent layer: noise, reparameterization and KL in one pass; its backward draws the same noise again."""
 
 from fastvae.kernels import philox
-from fastvae.kernels.cpu.compiler import reduction
+from fastvae.kernels.cpu.compiler import part, reduction
 from fastvae.kernels.formulas import (
     HALF,
     LOGVAR_HIGHEST,
@@ -15,6 +15,20 @@ from fastvae.kernels.formulas import (
 )
 
 
+@part
+def noise_of_row(noise, seed, step, row, i, out):
+    """out[i] = row i of `noise`, or N(0, 1) drawn at (seed, LATENT, step, row) where `noise` has no rows."""
+    columns = out.shape[1]
+    if noise.shape[0]:
+        for j in range(columns):
+            out[i, j] = noise[i, j]
+    else:
+        for block in range((columns + philox.COLUMNS - 1) // philox.COLUMNS):
+            eps = philox.normals(seed, philox.LATENT, step, row, block)
+            for j in range(philox.COLUMNS * block, min(philox.COLUMNS * block + philox.COLUMNS, columns)):
+                out[i, j] = eps[j - philox.COLUMNS * block]
+
+
 @reduction
 def latent_forward(mu, logvar, noise, seed, step, first_row, z, kl):
     """See the contract in `fastvae.kernels`."""
@@ -24,16 +38,9 @@ def latent_forward(mu, logvar, noise, seed, step, first_row, z, kl):
         for j in range(columns):
             total += kl_term(mu[i, j], limited_logvar(logvar[i, j]))
         kl[i] = total
-        if noise is None:
-            for block in range((columns + philox.COLUMNS - 1) // philox.COLUMNS):
-                eps = philox.normals(seed, philox.LATENT, step, first_row + i, block)
-                for j in range(philox.COLUMNS * block, min(philox.COLUMNS * block + philox.COLUMNS, columns)):
-                    z[i, j] = eps[j - philox.COLUMNS * block]
-            for j in range(columns):
-                z[i, j] = mu[i, j] + exp(HALF * limited_logvar(logvar[i, j])) * z[i, j]
-        else:
-            for j in range(columns):
-                z[i, j] = mu[i, j] + exp(HALF * limited_logvar(logvar[i, j])) * noise[i, j]
+        noise_of_row(noise, seed, step, first_row + i, i, z)
+        for j in range(columns):
+            z[i, j] = mu[i, j] + exp(HALF * limited_logvar(logvar[i, j])) * z[i, j]
 
 
 @reduction
@@ -42,14 +49,7 @@ def latent_backward(mu, logvar, d_z, noise, seed, step, first_row, kl_weight, d_
     rows, columns = mu.shape
     weight = f32(kl_weight)
     for i in range(rows):
-        if noise is None:
-            for block in range((columns + philox.COLUMNS - 1) // philox.COLUMNS):
-                eps = philox.normals(seed, philox.LATENT, step, first_row + i, block)
-                for j in range(philox.COLUMNS * block, min(philox.COLUMNS * block + philox.COLUMNS, columns)):
-                    d_logvar[i, j] = eps[j - philox.COLUMNS * block]
-        else:
-            for j in range(columns):
-                d_logvar[i, j] = noise[i, j]
+        noise_of_row(noise, seed, step, first_row + i, i, d_logvar)
         for j in range(columns):
             limited = limited_logvar(logvar[i, j])
             deviation = exp(HALF * limited)

@@ -70,3 +70,13 @@ def sigmoid_inplace(logits):
     for i in range(rows):
         for j in range(columns):
             logits[i, j] = sigmoid(logits[i, j])
+
+
+@kernel
+def scale_inplace(x, factor):
+    """See the contract in `fastvae.kernels`."""
+    rows, columns = x.shape
+    by = f32(factor)
+    for i in range(rows):
+        for j in range(columns):
+            x[i, j] *= by

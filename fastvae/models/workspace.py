@@ -1,0 +1,60 @@
+"""The buffers of one batch through a whole VAE, with the passes that were written down over them."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastvae.kernels.scalars import FIRST_ROW, SIGMA, Scalars
+from fastvae.layers import Buffers, Program
+
+if TYPE_CHECKING:
+    from fastvae.models.vae_network import VAENetwork
+
+EVALUATION = 0  # the step of all noise outside training, whose steps count from 1
+
+
+class Workspace:
+    """Buffers for `rows` rows; without `backward`, those of the forward pass alone.
+
+    Attributes
+    ----------
+    x, z : (B, D) and (B, Z)
+        What the encoder and the decoder read.
+    mu, logvar, encoder, decoder
+        `Buffers` of the layers.
+    nll, kl : (B,)
+    """
+
+    def __init__(self, network: "VAENetwork", rows: int, backward: bool = True):
+        self.network, self.scalars = network, Scalars()
+        self._passes: dict[str, Program] = {}
+        self.x = np.empty((rows, network.architecture.inputs), np.float32)
+        self.encoder = network.encoder.buffers(rows, backward) if network.complete else []
+        self.mu, self.logvar = network.mu.buffers(rows, backward), network.logvar.buffers(rows, backward)
+        self.decoder = network.decoder.buffers(rows, backward)
+        self.z = np.empty((rows, network.architecture.latent_dim), np.float32)
+        self.d_z = np.empty_like(self.z) if backward else self.z
+        self.kl, self.nll = np.empty(rows, np.float32), np.empty(rows, np.float32)
+
+    def rows(self, start: int, stop: int) -> "Workspace":
+        """Views of the rows start ... stop - 1; the scalars are the same."""
+        view = object.__new__(Workspace)
+        for name, value in vars(self).items():
+            if isinstance(value, list):
+                value = [b.rows(start, stop) for b in value]
+            elif isinstance(value, Buffers):
+                value = value.rows(start, stop)
+            elif isinstance(value, np.ndarray):
+                value = value[start:stop]
+            setattr(view, name, value)
+        view._passes = {}
+        return view
+
+    def run(self, name: str, first_row: int = 0) -> None:
+        """Do the pass of that name (see `VAENetwork.write`), for rows that begin at `first_row` of the data."""
+        if name not in self._passes:
+            self._passes[name] = self.network.kernels.Program(self.scalars)
+            self.network.write(name, self._passes[name], self)
+        self.scalars.integers[FIRST_ROW] = first_row
+        self.scalars.reals[SIGMA] = self.network.likelihood.sigma
+        self._passes[name].run()

@@ -1,0 +1,125 @@
+"""NumPy's OpenBLAS: its matrix product for compiled code, and how many threads it uses."""
+
+import contextlib
+import ctypes
+import functools
+import threading
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from llvmlite import binding, ir
+from numba import types
+from numba.core import cgutils
+from numba.core.extending import intrinsic
+
+from fastvae.kernels.cpu.addresses import F32, I32, I64
+from fastvae.kernels.cpu.compiler import native
+from fastvae.kernels.cpu.products import OF_COLUMNS, PLAIN, TRANSPOSED
+
+_lock = threading.Lock()
+_holders = 0
+_before = 0
+ROW_MAJOR, AS_IT_IS, TURNED = 101, 111, 112  # of the C interface
+SYMBOL = "fastvae_cblas_sgemm"
+
+
+@functools.cache
+def _library() -> tuple[ctypes.CDLL, str, str] | None:
+    """OpenBLAS with the prefix and suffix of its names, or None where NumPy uses another library."""
+    core = getattr(np, "_core", None) or np.core
+    try:
+        library = ctypes.CDLL(core._multiarray_umath.__file__)
+    except OSError:
+        return None
+    for prefix, suffix in (("scipy_", "64_"), ("", "64_"), ("scipy_", ""), ("", "")):
+        if hasattr(library, f"{prefix}openblas_get_num_threads{suffix}"):
+            return library, prefix, suffix
+    return None
+
+
+@functools.cache
+def _control() -> tuple[Callable[[], int], Callable[[int], None]] | None:
+    """OpenBLAS's own (get, set) for its number of threads, or None where NumPy uses another library."""
+    found = _library()
+    if found is None:
+        return None
+    library, prefix, suffix = found
+    return tuple(getattr(library, f"{prefix}openblas_{verb}_num_threads{suffix}") for verb in ("get", "set"))
+
+
+@functools.cache
+def sgemm_address() -> int:
+    """Address of OpenBLAS's `cblas_sgemm` with 64-bit integers; 0 where there is none."""
+    found = _library()
+    if found is None or found[2] != "64_":
+        return 0
+    library, prefix, suffix = found
+    function = getattr(library, f"{prefix}cblas_sgemm{suffix}", None)
+    return 0 if function is None else ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
+@intrinsic
+def sgemm(typing, turn_a, turn_b, rows, columns, depth, a, a_row, b, b_row, more, c, c_row):
+    """C = A B, added to C where `more` is 1; `turn_a`, `turn_b`: AS_IT_IS or TURNED; strides in numbers."""
+
+    def codegen(context, builder, signature, args):
+        turn_a, turn_b, rows, columns, depth, a, a_row, b, b_row, more, c, c_row = args
+        data = ir.IntType(8).as_pointer()
+        operands = [I32, I32, I32, I64, I64, I64, F32, data, I64, data, I64, F32, data, I64]
+        called = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), operands), SYMBOL)
+        a, b, c = (builder.inttoptr(address, data) for address in (a, b, c))
+        turn_a, turn_b = (builder.trunc(turn, I32) for turn in (turn_a, turn_b))
+        alpha, beta = ir.Constant(F32, 1.0), builder.sitofp(more, F32)
+        order = ir.Constant(I32, ROW_MAJOR)
+        builder.call(called, [order, turn_a, turn_b, rows, columns, depth, alpha, a, a_row, b, b_row, beta, c, c_row])
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 12), codegen
+
+
+@native("void(" + ", ".join(["int64"] * 11) + ")")
+def multiply(kind, a, b, out, rows, depth, columns, first, whole, panels, room):
+    """What `products.multiply` does, by OpenBLAS. Make its address known with `announce` first."""
+    if kind == PLAIN:
+        sgemm(AS_IT_IS, AS_IT_IS, rows, columns, depth, a, depth, b, columns, 0, out, columns)
+    elif kind == TRANSPOSED:
+        sgemm(AS_IT_IS, TURNED, rows, columns, depth, a, depth, b, depth, first, out, columns)
+    elif kind == OF_COLUMNS:
+        sgemm(TURNED, AS_IT_IS, rows, columns, depth, a + 4 * first, whole, b, columns, 0, out, columns)
+
+
+def announce() -> bool:
+    """Tell the compiler where OpenBLAS's product lies; False where NumPy has none that can be called."""
+    address = sgemm_address()
+    if address:
+        binding.add_symbol(SYMBOL, address)
+    return bool(address)
+
+
+def threads() -> int | None:
+    """Threads of the next product, or None where they cannot be known."""
+    control = _control()
+    return control[0]() if control else None
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Within the block, one thread; the number before comes back when the last of several blocks ends."""
+    control = _control()
+    if control is None:
+        yield
+        return
+    global _holders, _before
+    get, set_ = control
+    with _lock:
+        if _holders == 0:
+            _before = get()
+            set_(1)
+        _holders += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _holders -= 1
+            if _holders == 0:
+                set_(_before)

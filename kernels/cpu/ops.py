@@ -1,0 +1,175 @@
+"""The kernels as the steps of a `program`: each reads its operands from a row of integers, and does its work.
+
+A row holds the address of the op's code, then its operands in the order of the contract: an array as address, rows
+and columns, a whole number as itself. All ops have one signature: the addresses of the row, of the scalars' integers
+and reals, of memory for products, and of the code that does products.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from fastvae.kernels.cpu import activations, adam, dense, latent, likelihoods
+from fastvae.kernels.cpu.addresses import integers_at, matrix_at, reals_at, vector_at
+from fastvae.kernels.cpu.compiler import Native, as_part, native, part
+from fastvae.kernels.cpu.products import room_for, room_for_gradient
+from fastvae.kernels.scalars import (
+    ADAM_STEP,
+    BETA1,
+    BETA2,
+    EPSILON,
+    EXAMPLE_WEIGHT,
+    FACTOR,
+    FIRST_ROW,
+    GRAD_SCALE,
+    KL_WEIGHT,
+    LEARNING_RATE,
+    NOISE_STEP,
+    SEED,
+    SIGMA,
+    WEIGHT_DECAY,
+)
+
+LONGEST = 1 + 8 * 3 + 2  # numbers in a row: those of dense_adam_inplace
+SIGNATURE = "void(int64, int64, int64, int64, int64)"
+
+adam_factors, adam_inplace = as_part(adam.factors), as_part(adam.adam_inplace)
+latent_forward, latent_backward = as_part(latent.latent_forward), as_part(latent.latent_backward)
+bernoulli_forward, squared_error_forward = (
+    as_part(likelihoods.bernoulli_forward), as_part(likelihoods.squared_error_forward)
+)  # fmt: skip
+bernoulli_forward_backward = as_part(likelihoods.bernoulli_forward_backward)
+squared_error_forward_backward = as_part(likelihoods.squared_error_forward_backward)
+sigmoid_inplace, scale_inplace = as_part(likelihoods.sigmoid_inplace), as_part(likelihoods.scale_inplace)
+
+OPS: dict[str, Native] = {}
+
+
+def op(function: Callable) -> Callable:
+    """Register an op under its name in the contract."""
+    OPS[function.__name__.removesuffix("_op")] = native(SIGNATURE)(function)
+    return function
+
+
+@part
+def matrix(row, place):
+    """The array operand that starts at `place` of a row, (rows, columns)."""
+    return matrix_at(row[place], row[place + 1], row[place + 2])
+
+
+@part
+def vector(row, place):
+    """The array operand that starts at `place` of a row, as one line."""
+    return vector_at(row[place], row[place + 1] * row[place + 2])
+
+
+@op
+def dense_forward_op(at_row, integers, reals, room, multiply):
+    row = integers_at(at_row, LONGEST)
+    x, weight, bias = matrix(row, 1), matrix(row, 4), vector(row, 7)
+    dense.forward(x, weight, bias, row[10], matrix(row, 11), matrix(row, 14), room, multiply)
+
+
+@op
+def dense_backward_input_op(at_row, integers, reals, room, multiply):
+    row = integers_at(at_row, LONGEST)
+    saved, weight, d_out, d_x = matrix(row, 1), matrix(row, 4), matrix(row, 8), matrix(row, 12)
+    dense.backward_input(saved, weight, row[7], d_out, row[11], d_x, room, multiply)
+
+
+@op
+def dense_backward_weight_op(at_row, integers, reals, room, multiply):
+    row = integers_at(at_row, LONGEST)
+    x, d_a, d_weight, d_bias = matrix(row, 1), matrix(row, 4), matrix(row, 9), vector(row, 12)
+    dense.backward_weight(x, d_a, row[7], row[8], d_weight, d_bias, room, multiply)
+
+
+@op
+def dense_adam_inplace_op(at_row, integers, reals, room, multiply):
+    row, n, r = integers_at(at_row, LONGEST), integers_at(integers, 4), reals_at(reals, 10)
+    chosen = adam_factors(n[ADAM_STEP], r[LEARNING_RATE], r[BETA1], r[BETA2], r[EPSILON], r[WEIGHT_DECAY])
+    weight, m_weight, v_weight = matrix(row, 9), matrix(row, 12), matrix(row, 15)
+    bias, m_bias, v_bias = vector(row, 18), vector(row, 21), vector(row, 24)
+    x, d_a = matrix(row, 1), matrix(row, 4)
+    dense.adam(x, d_a, row[7], row[8], weight, m_weight, v_weight, bias, m_bias, v_bias, chosen, room, multiply)
+
+
+@op
+def latent_forward_op(at_row, integers, reals, room, multiply):
+    row, n = integers_at(at_row, LONGEST), integers_at(integers, 4)
+    mu, logvar, noise, z, kl = matrix(row, 1), matrix(row, 4), matrix(row, 7), matrix(row, 11), vector(row, 14)
+    latent_forward(mu, logvar, noise, np.uint64(n[SEED]), n[NOISE_STEP], n[FIRST_ROW] + row[10], z, kl)
+
+
+@op
+def latent_backward_op(at_row, integers, reals, room, multiply):
+    row, n, r = integers_at(at_row, LONGEST), integers_at(integers, 4), reals_at(reals, 10)
+    mu, logvar, d_z, noise = matrix(row, 1), matrix(row, 4), matrix(row, 7), matrix(row, 10)
+    seed, first_row, d_mu, d_logvar = np.uint64(n[SEED]), n[FIRST_ROW] + row[13], matrix(row, 14), matrix(row, 17)
+    latent_backward(mu, logvar, d_z, noise, seed, n[NOISE_STEP], first_row, r[KL_WEIGHT], d_mu, d_logvar)
+
+
+@op
+def squared_error_forward_op(at_row, integers, reals, room, multiply):
+    row, r = integers_at(at_row, LONGEST), reals_at(reals, 10)
+    squared_error_forward(matrix(row, 1), matrix(row, 4), r[SIGMA], vector(row, 7))
+
+
+@op
+def squared_error_forward_backward_op(at_row, integers, reals, room, multiply):
+    row, r = integers_at(at_row, LONGEST), reals_at(reals, 10)
+    x, xhat, nll, d_xhat = matrix(row, 1), matrix(row, 4), vector(row, 7), matrix(row, 10)
+    squared_error_forward_backward(x, xhat, r[SIGMA], r[EXAMPLE_WEIGHT], nll, d_xhat)
+
+
+@op
+def bernoulli_forward_op(at_row, integers, reals, room, multiply):
+    row = integers_at(at_row, LONGEST)
+    bernoulli_forward(matrix(row, 1), matrix(row, 4), vector(row, 7))
+
+
+@op
+def bernoulli_forward_backward_op(at_row, integers, reals, room, multiply):
+    row, r = integers_at(at_row, LONGEST), reals_at(reals, 10)
+    x, logits, nll, d_logits = matrix(row, 1), matrix(row, 4), vector(row, 7), matrix(row, 10)
+    bernoulli_forward_backward(x, logits, r[EXAMPLE_WEIGHT], nll, d_logits)
+
+
+@op
+def sigmoid_inplace_op(at_row, integers, reals, room, multiply):
+    sigmoid_inplace(matrix(integers_at(at_row, LONGEST), 1))
+
+
+@op
+def scale_inplace_op(at_row, integers, reals, room, multiply):
+    scale_inplace(matrix(integers_at(at_row, LONGEST), 1), reals_at(reals, 10)[FACTOR])
+
+
+@op
+def adam_inplace_op(at_row, integers, reals, room, multiply):
+    row, n, r = integers_at(at_row, LONGEST), integers_at(integers, 4), reals_at(reals, 10)
+    params, grads, m, v = vector(row, 1), vector(row, 4), vector(row, 7), vector(row, 10)
+    rate, decay, scale = r[LEARNING_RATE], r[WEIGHT_DECAY], r[GRAD_SCALE]
+    adam_inplace(params, grads, m, v, n[ADAM_STEP], rate, r[BETA1], r[BETA2], r[EPSILON], decay, scale)
+
+
+def room_of(name: str, operands: tuple) -> int:
+    """Numbers of float32 that the products of a call need; 0 for an op without products."""
+    if name == "dense_forward":
+        x, weight = operands[:2]
+        return room_for(len(x), *weight.shape)
+    if name == "dense_backward_input":
+        columns, depth = operands[1].shape
+        return room_for(len(operands[3]), depth, columns)
+    if name in ("dense_backward_weight", "dense_adam_inplace"):
+        return room_for_gradient(*operands[1].shape)
+    return 0
+
+
+def translated(name: str, operands: tuple) -> tuple:
+    """Operands with the address of an activation's code for its number."""
+    if name == "dense_forward":
+        return (*operands[:3], activations.forward(operands[3]), *operands[4:])
+    if name == "dense_backward_input":
+        return (*operands[:2], activations.backward(operands[2]), *operands[3:])
+    return operands

@@ -1,0 +1,62 @@
+"""Panels: a few columns of an operand, side by side and close together, as the tiles read them.
+
+Both are intrinsics so that they move whole vectors: `copy` rows of a matrix, `transpose` blocks of LANES by LANES.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.extending import intrinsic
+
+from fastvae.kernels.cpu.addresses import I32, I64, number, pointer
+from fastvae.kernels.cpu.tile import LANES, VECTOR
+
+
+@intrinsic
+def copy(typing, source, source_row, target, target_row, rows, vectors):
+    """Copy a block of `rows` rows of `vectors` vectors; addresses, and row strides in bytes."""
+
+    def codegen(context, builder, signature, args):
+        source, source_row, target, target_row, rows, vectors = args
+        with cgutils.for_range(builder, rows, intp=I64) as row:
+            there = builder.add(source, builder.mul(row.index, source_row))
+            here = builder.add(target, builder.mul(row.index, target_row))
+            with cgutils.for_range(builder, vectors, intp=I64) as column:
+                offset = builder.mul(column.index, number(4 * LANES))
+                value = builder.load(pointer(builder, VECTOR, there, offset), align=4)
+                builder.store(value, pointer(builder, VECTOR, here, offset), align=4)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 6), codegen
+
+
+def _transposed(builder, rows):
+    """LANES vectors of LANES numbers, transposed in log2 LANES rounds: round by round, blocks of twice the size."""
+    size = 1
+    while size < LANES:
+        # within each pair of rows i, i + size: swap the upper right and lower left blocks of size by size
+        low = [j if not j & size else LANES + j - size for j in range(LANES)]
+        high = [j + size if not j & size else LANES + j for j in range(LANES)]
+        masks = [ir.Constant(ir.VectorType(I32, LANES), picks) for picks in (low, high)]
+        new = list(rows)
+        for i in range(LANES):
+            if not i & size:
+                new[i], new[i + size] = (builder.shuffle_vector(rows[i], rows[i + size], mask) for mask in masks)
+        rows, size = new, 2 * size
+    return rows
+
+
+@intrinsic
+def transpose(typing, source, source_row, target, target_row):
+    """target[j, i] = source[i, j] for one block of LANES by LANES numbers; addresses, and row strides in bytes."""
+
+    def codegen(context, builder, signature, args):
+        source, source_row, target, target_row = args
+        rows = [
+            builder.load(pointer(builder, VECTOR, source, builder.mul(source_row, number(i))), align=4) for i in range(LANES)
+        ]
+        for i, row in enumerate(_transposed(builder, rows)):
+            builder.store(row, pointer(builder, VECTOR, target, builder.mul(target_row, number(i))), align=4)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4), codegen

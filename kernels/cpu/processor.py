@@ -1,0 +1,74 @@
+"""What the products run on, chosen once at import by what the processor has: a `Unit`, or NumPy's BLAS.
+
+A unit only says how wide the vectors are and how many of them the tiles of `tile` may keep in registers. The code is
+LLVM's portable vector arithmetic, so each unit runs on every processor; on the wrong one it is slow, never wrong. All
+units add up the terms of a sum in the same order, and those with a fused multiply-add give the same bits.
+
+The environment variable FASTVAE_PRODUCTS overrides the choice, for tests and comparisons.
+"""
+
+import os
+from dataclasses import dataclass
+
+from numba.core.registry import cpu_target
+
+VARIABLE = "FASTVAE_PRODUCTS"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Shape of a tile of float32: `heights` rows (the first is the usual one) by two vectors of `lanes` numbers."""
+
+    name: str
+    lanes: int
+    heights: tuple[int, ...]
+    fused: bool = True  # multiply-add with one rounding
+
+    @property
+    def width(self) -> int:
+        """Columns of a tile."""
+        return 2 * self.lanes
+
+
+UNITS = {
+    unit.name: unit
+    for unit in (
+        Unit("avx512", 16, (14, 12, 10, 8, 6, 4, 2, 1)),  # 28 sums in 32 registers of 512 bits
+        Unit("avx2", 8, (6, 4, 2, 1)),  # 12 sums in 16 registers of 256 bits
+        Unit("neon", 4, (12, 8, 6, 4, 2, 1)),  # 24 sums in 32 registers of 128 bits
+        Unit("plain", 4, (6, 4, 2, 1), fused=False),  # x86-64 without extensions
+    )
+}
+BLAS = "blas"
+
+
+def features() -> set[str]:
+    """Extensions of the processor that numba compiles for, as LLVM names them."""
+    _, _, found = cpu_target.target_context.codegen().magic_tuple()
+    return {name[1:] for name in found.split(",") if name.startswith("+")}
+
+
+def architecture() -> str:
+    """The processor's family, as LLVM names it: "x86_64", "aarch64", ..."""
+    return cpu_target.target_context.codegen().magic_tuple()[0].split("-")[0]
+
+
+def choose() -> tuple[str, str]:
+    """Return what runs the products, and why: a name of `UNITS` or "blas"."""
+    asked = os.environ.get(VARIABLE)
+    if asked is not None:
+        if asked not in (*UNITS, BLAS):
+            raise ValueError(f"{VARIABLE}={asked!r} is not known: valid: {', '.join((*UNITS, BLAS))}")
+        return asked, f"{VARIABLE} asks for it"
+    has = features()
+    if "avx512f" in has:
+        return "avx512", "the processor has AVX-512"
+    if {"avx2", "fma"} <= has:
+        return "avx2", "the processor has AVX2 and FMA"
+    if architecture() in ("aarch64", "arm64"):
+        return "neon", "the processor is a 64-bit Arm"
+    return BLAS, "the processor has no vector unit that the tiles are made for"
+
+
+CHOSEN, REASON = choose()
+UNIT = UNITS["plain" if CHOSEN == BLAS else CHOSEN]  # where a BLAS cannot be called, the plain tiles do its work

@@ -1,0 +1,16 @@
+"""The numbers that change from step to step, where a program of any backend reads them."""
+
+import numpy as np
+
+# Places in `Scalars.integers` and `Scalars.reals`.
+SEED, NOISE_STEP, FIRST_ROW, ADAM_STEP = range(4)
+EXAMPLE_WEIGHT, KL_WEIGHT, SIGMA, FACTOR, LEARNING_RATE, BETA1, BETA2, EPSILON, WEIGHT_DECAY, GRAD_SCALE = range(10)
+
+
+class Scalars:
+    """`integers` (int64; a seed by its bits) and `reals` (float64), at the places named in this module."""
+
+    def __init__(self, seed: np.uint64 | int = 0):
+        self.integers, self.reals = np.zeros(4, np.int64), np.zeros(10)
+        self.integers.view(np.uint64)[SEED] = seed
+        self.reals[GRAD_SCALE] = 1.0
