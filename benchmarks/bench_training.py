@@ -24,14 +24,12 @@ def step_fastvae(s):
     vae = fitted(s)
     network, optimizer = vae.network_, vae._make_optimizer()
     network.workers = Workers(shares_for(s.B, network.largest_product(s.B))).__enter__()  # until the process ends
-    network.allocate(s.B)
-    batch = Batch(x, 0, 0.0)
+    network.allocate(s.B, optimizer)
+    batch = Batch.of(x, 0, 0.0)
 
     def step(noise=None):
         batch.step += 1
-        loss = network.loss_and_gradients(batch, noise)["loss"]
-        optimizer.step()
-        return loss
+        return network.step(batch, noise)["loss"]
 
     first = losses(s, step)
     return Case(step, lambda: [np.array(first)])

@@ -251,12 +251,12 @@ class VAENetwork:
         self.workers.run(self._make_gradients)
         return parts
 
-    def step(self, batch: Batch) -> dict[str, float]:
+    def step(self, batch: Batch, noise: np.ndarray | None = None) -> dict[str, float]:
         """One step of the optimizer given to `allocate`; return the losses before it.
 
         A loss that is not finite is returned, and no parameter changed.
         """
-        parts = self._forward_and_backward(batch, None)
+        parts = self._forward_and_backward(batch, noise)
         if math.isfinite(parts["loss"]) and self._optimizer is not None:
             if self._optimizer.clip_norm is not None:
                 self.workers.run(self._make_gradients)

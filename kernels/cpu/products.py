@@ -65,59 +65,47 @@ def column_of_tiles(a, a_row, a_step, rows, b, b_step, vectors, c, c_row, depth)
 
 
 @part
-def panel_of_rows(b, columns, first, width, depth, panel):
-    """panel[k, c] = b[k, first + c] for c < width, 0 beyond: the columns of one tile."""
-    source = b + 4 * first
-    if width == WIDTH:
-        copy(source, 4 * columns, panel, 4 * WIDTH, depth, 2)
-    else:
-        vectors = width // LANES
-        copy(source, 4 * columns, panel, 4 * WIDTH, depth, vectors)
-        rows, to = matrix_at(b, depth, columns), matrix_at(panel, depth, WIDTH)
-        for k in range(depth):
-            for c in range(vectors * LANES, WIDTH):
-                to[k, c] = rows[k, first + c] if c < width else ZERO
+def narrow_product(a, a_row, a_step, rows, b, columns, depth, out, room):
+    """`columns_of_product` for fewer columns than a vector has: b and out go through memory of a whole vector's width."""
+    panel = room + 4 * SCRATCH
+    strip = panel + 4 * depth * LANES
+    wide_b, wide_out = matrix_at(panel, depth, LANES), matrix_at(strip, rows, LANES)
+    from_b, to = matrix_at(b, depth, columns), matrix_at(out, rows, columns)
+    for k in range(depth):
+        for c in range(LANES):
+            wide_b[k, c] = from_b[k, c] if c < columns else ZERO
+    column_of_tiles(a, a_row, a_step, rows, panel, 4 * LANES, 1, strip, 4 * LANES, depth)
+    for i in range(rows):
+        for c in range(columns):
+            to[i, c] = wide_out[i, c]
 
 
 @part
 def columns_of_product(a, a_row, a_step, rows, b, columns, depth, panels, out, room):
-    """out = A b, where A lies at `a` with strides in bytes (see `tile`); `panels` holds those of b, 0 where none do."""
+    """out = A b, where A lies at `a` with strides in bytes (see `tile`); `panels` holds those of b, 0 where none do.
+
+    The last columns, where they fill no vector, are made together with some before them: those come out the same again.
+    """
+    if columns < LANES:
+        narrow_product(a, a_row, a_step, rows, b, columns, depth, out, room)
+        return
     panel = room + 4 * SCRATCH
-    for j in range(0, columns, WIDTH):
-        width = min(WIDTH, columns - j)
-        from_b, b_step = b + 4 * j, 4 * columns
-        if panels:
-            from_b, b_step = panels + 4 * j * depth, 4 * WIDTH
-        elif width < WIDTH or rows_clash(columns):
-            panel_of_rows(b, columns, j, width, depth, panel)
-            from_b, b_step = panel, 4 * WIDTH
-        if width == WIDTH:
-            column_of_tiles(a, a_row, a_step, rows, from_b, b_step, 2, out + 4 * j, 4 * columns, depth)
-        else:
-            strip = panel + 4 * depth * WIDTH
-            column_of_tiles(a, a_row, a_step, rows, from_b, b_step, 1 + (width > LANES), strip, 4 * WIDTH, depth)
-            to, whole = matrix_at(out, rows, columns), matrix_at(strip, rows, WIDTH)
-            for i in range(rows):
-                for c in range(width):
-                    to[i, j + c] = whole[i, c]
-
-
-@part
-def product_of_row(a, b, out, depth, columns, room):
-    """out (1, C) = a (1, K) @ b (K, C): as wide as the registers allow, for the sums to keep the processor busy."""
     j = 0
-    while j + LANES <= columns:
-        left = (columns - j) // LANES
-        vectors = WIDE if left >= WIDE else (2 if left >= 2 else 1)
-        column_of_tiles(a, 0, 4, 1, b + 4 * j, 4 * columns, vectors, out + 4 * j, 0, depth)
-        j += vectors * LANES
-    if j < columns:
-        panel = room + 4 * SCRATCH
-        panel_of_rows(b, columns, j, columns - j, depth, panel)
-        column_of_tiles(a, 0, 4, 1, panel, 4 * WIDTH, 1, room, 0, depth)
-        to, last = matrix_at(out, 1, columns), matrix_at(room, 1, LANES)
-        for c in range(columns - j):
-            to[0, j + c] = last[0, c]
+    while j < columns:
+        left = columns - j
+        first, vectors = j, 2
+        if rows == 1 and left >= WIDE * LANES and not panels:
+            vectors = WIDE  # for so many sums to keep the processor busy
+        elif left < WIDTH:
+            first, vectors = min(j, columns - LANES), 1
+        from_b, b_step = b + 4 * first, 4 * columns
+        if panels:
+            from_b, b_step = panels + 4 * first * depth, 4 * WIDTH
+        elif rows > 1 and rows_clash(columns):
+            copy(from_b, b_step, panel, 4 * WIDTH, depth, 2)
+            from_b, b_step = panel, 4 * WIDTH
+        column_of_tiles(a, a_row, a_step, rows, from_b, b_step, vectors, out + 4 * first, 4 * columns, depth)
+        j = first + vectors * LANES
 
 
 @part
@@ -206,14 +194,11 @@ def multiply(kind, a, b, out, rows, depth, columns, first, whole, panels, room):
         PANELS      has written to `out`; 0 where b is read as it is.
     """
     if kind == PLAIN:
-        if rows == 1:
-            product_of_row(a, b, out, depth, columns, room)
-        else:
-            columns_of_product(a, 4 * depth, 4, rows, b, columns, depth, 0, out, room)
+        columns_of_product(a, 4 * depth, 4, rows, b, columns, depth, 0, out, room)
     elif kind == TRANSPOSED:
         product_transposed(a, b, out, rows, depth, columns, first, room)
     elif kind == OF_COLUMNS:
         product_of_columns(a, b, out, rows, depth, columns, first, whole, panels, room)
     else:
         for j in range(0, columns, WIDTH):
-            panel_of_rows(b, columns, j, min(WIDTH, columns - j), depth, out + 4 * j * depth)
+            copy(b + 4 * j, 4 * columns, out + 4 * j * depth, 4 * WIDTH, depth, 2)
