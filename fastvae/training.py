@@ -23,8 +23,8 @@ from fastvae.parameters import Parameters
 class Batch:
     """What a model is given in one step.
 
-    `fill(start, stop, out)` writes the rows start ... stop - 1 into `out` (stop - start, D), in the model's units;
-    threads may call it side by side. `step` is that of the noise; `progress` counts the epochs done so far.
+    `fill(start, stop, out)` writes the rows start ... stop - 1 into `out` (stop - start, D), in the model's units, for a
+    model that does not read them itself. `step` is that of the noise; `progress` counts the epochs done so far.
     """
 
     rows: int
@@ -127,7 +127,7 @@ def train(
         A loss is not finite. The message names epoch, step, part of the loss and layer.
     """
     count, size = len(examples), schedule.batch_size
-    indices = np.empty(size, np.int64)
+    indices = examples.batch_indices(size)
     views = {n: indices[:n] for n in {size, count % size} - {0}}
 
     def fill(start: int, stop: int, out: np.ndarray) -> None:

@@ -12,13 +12,13 @@ other by spinning, and where another process wants a core too that costs nearly 
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
-from fastvae.kernels.cpu import blas
+from fastvae.kernels.cpu import blas, team
 from fastvae.kernels.cpu.processor import BLAS, CHOSEN
 
 SMALLEST_SHARE = 16  # rows; fewer make the products inefficient
@@ -55,23 +55,39 @@ class Helper:
         self._start, self._done = threading.Lock(), threading.Lock()
         self._start.acquire(), self._done.acquire()
         self._work: Callable[[], None] = lambda: None
+        self._mailbox = team.mailbox()
+        self._address = self._mailbox.ctypes.data
         threading.Thread(target=self._serve, daemon=True, name=name).start()
 
     def _serve(self) -> None:
         with np.errstate(all="ignore"):  # overflow shows in the loss, once; this state belongs to a thread
             while True:
                 self._start.acquire()
-                self._work()
-                self._done.release()
+                while (event := team.serve(self._address, team.PATIENCE)) != team.SLEEP:
+                    if event == team.PYTHON:
+                        self._work()
+                    if event == team.WAKE or team.finish(self._address):
+                        self._done.release()
 
-    def begin(self, work: Callable[[], None]) -> None:
+    def begin(self, job: int) -> None:
+        """Let the thread do the job of a program."""
+        if team.post(self._address, job):
+            self._start.release()
+
+    def begin_python(self, work: Callable[[], None]) -> None:
         """Let the thread do `work`, which must not raise."""
         self._work = work
-        self._start.release()
+        self.begin(0)
 
     def finish(self) -> None:
         """Wait until it is done."""
-        self._done.acquire()
+        if not team.await_done(self._address, team.PATIENCE):
+            self._done.acquire()
+
+    def finish_beside(self, job: int) -> None:
+        """Do a job of one's own, then wait."""
+        if not team.run_beside(job, self._address, team.PATIENCE):
+            self._done.acquire()
 
 
 class Pool:
@@ -158,15 +174,38 @@ class Workers:
         self._work = work
         try:
             for helper, part in zip(self._helpers, self._parts, strict=True):
-                helper.begin(part)
+                helper.begin_python(part)
             self._do(0)
             for helper in self._helpers:
                 helper.finish()
-        except BaseException:  # Ctrl-C while waiting: nobody knows any more who is where
-            POOL.lose(self._helpers)
-            self._helpers = []
+        except BaseException:
+            self._lose_helpers()
             raise
         for error in self._errors:
             if error is not None:
                 self._errors = [None] * self.count
                 raise error
+
+    def run_programs(self, programs: Sequence[Any]) -> None:
+        """Run one program for each share: threads meet without the interpreter."""
+        helpers = self._helpers
+        if not helpers:
+            for program in programs:
+                program.run()
+            return
+        try:
+            for helper, program in zip(helpers, programs[1:], strict=False):
+                helper.begin(program.job)
+            for program in programs[len(helpers) + 1 :]:
+                program.run()
+            helpers[0].finish_beside(programs[0].job)
+            for helper in helpers[1:]:
+                helper.finish()
+        except BaseException:
+            self._lose_helpers()
+            raise
+
+    def _lose_helpers(self) -> None:
+        """After Ctrl-C while waiting: nobody knows any more who is where."""
+        POOL.lose(self._helpers)
+        self._helpers = []

@@ -1,11 +1,13 @@
 """Examples: rows of an array, handed out batch by batch in the model's units."""
 
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from fastvae.errors import check_name
 
+Program = Any  # of the backend: see the contract in `fastvae.kernels`
 _COMPILED = [np.dtype(code) for code in "?bBhHiIlLqQfd"]
 BATCH = 512  # rows a piece where nothing is trained
 
@@ -41,12 +43,13 @@ class Examples:
             check_name("binarize", binarize, ("dynamic",))
         self.X = np.asarray(X)
         # what numba has no type for is converted batch by batch: foreign byte order, half and extended precision
-        self._direct = self.X.dtype.isnative and self.X.dtype in _COMPILED
+        self.direct = self.X.dtype.isnative and self.X.dtype in _COMPILED
         # float32 holds what bytes and float32 hold; the arithmetic of wider data must be wider
         dtype = np.float32 if self.X.dtype.itemsize <= 2 or self.X.dtype == np.float32 else np.float64
         self.offset, self.scale = offset.astype(dtype), scale.astype(dtype)
         self.seed, self.binarize = seed, binarize
         self._kernels = kernels
+        self._indices = np.empty(0, np.int64)
 
     def __len__(self) -> int:
         return len(self.X)
@@ -57,7 +60,7 @@ class Examples:
 
     def fill(self, indices: np.ndarray, out: np.ndarray, step: int, first_row: int) -> None:
         """Write rows `indices` into `out` (n, D). Binarisation draws at (step, first_row + position)."""
-        if self._direct:
+        if self.direct:
             self._kernels.gather(self.X, indices, self.offset, self.scale, out)
         else:
             rows = self.X[indices].astype(self.offset.dtype)
@@ -66,3 +69,17 @@ class Examples:
             self._kernels.binarize_inplace(out, self.seed, step, first_row)
         elif self.binarize is not None:
             self._kernels.threshold_inplace(out, self.binarize)
+
+    def batch_indices(self, size: int) -> np.ndarray:
+        """The buffer (size,) int64 that a batch's rows are written to, always the same for one size."""
+        if len(self._indices) != size:
+            self._indices = np.empty(size, np.int64)
+        return self._indices
+
+    def write(self, program: Program, indices: np.ndarray, first_row: int, out: np.ndarray) -> None:
+        """Write down what `fill` does, for whatever stands in `indices` by then; only where `direct`."""
+        program.add("gather", self.X, indices, self.offset, self.scale, out)
+        if self.binarize == "dynamic":
+            program.add("binarize_inplace", out, first_row)
+        elif self.binarize is not None:
+            program.add("threshold_inplace", out, self.binarize)

@@ -265,7 +265,7 @@ class Estimator:
         network = self.network_
         try:
             with Workers(shares_for(batch_size, network.largest_product(batch_size))) as network.workers:
-                network.allocate(batch_size, self._optimizer)
+                network.allocate(batch_size, self._optimizer, examples)
                 train(network, examples, self._optimizer, schedule, self._state, observer, elbo)
         finally:
             network.workers = Workers(1)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastvae import backend
+from fastvae.data.minibatches import Examples
 from fastvae.kernels.scalars import EXAMPLE_WEIGHT, FACTOR, KL_WEIGHT, NOISE_STEP, SEED, SIGMA
 from fastvae.layers import MLP, Buffers, Dense, Program
 from fastvae.likelihoods import make_likelihood
@@ -44,16 +45,13 @@ class Architecture:
 
 
 @dataclass(frozen=True)
-class Share:
-    """A thread's part of a step: its rows start ... stop - 1 of the batch, and what it does with them."""
+class Shares:
+    """What each thread does in a step on a batch of so many rows, a program each."""
 
-    start: int
-    stop: int
-    x: np.ndarray
-    forward: Program
-    backward: Program | None  # None: `forward` goes all the way
-    gradients: Program
-    adam: Program | None
+    forward: list[Program]  # its rows of the batch
+    backward: list[Program]  # the same; none where `forward` goes all the way
+    gradients: list[Program]  # its rows of the weights
+    adam: list[Program]
 
 
 class VAENetwork:
@@ -167,37 +165,44 @@ class VAENetwork:
 
     # ---- training -----------------------------------------------------------------------------------------------
 
-    def allocate(self, batch: int, optimizer: Adam | None = None) -> None:
+    def allocate(self, batch: int, optimizer: Adam | None = None, examples: Examples | None = None) -> None:
         """Have the buffers for training on batches of up to `batch` rows, cut into shares for `workers`; `step` then
-        trains with `optimizer`."""
+        trains with `optimizer`, on the rows of `examples` that stand in their `batch_indices`."""
         self._largest, self._workspace = batch, Workspace(self, batch)
-        self._optimizer, self._cuts = optimizer, dict[int, list[Share]]()
+        self._optimizer, self._cuts = optimizer, dict[int, Shares]()
+        self._examples = examples if examples is not None and examples.direct else None
 
-    def _cut(self, rows: int, noise: np.ndarray | None = None) -> list[Share]:
+    def _cut(self, rows: int, noise: np.ndarray | None = None) -> Shares:
         """The shares of a batch of so many rows; written down once for every number of rows."""
         if rows > self._largest:
-            self.allocate(rows, self._optimizer)
+            self.allocate(rows, self._optimizer, self._examples)
         if noise is not None:
-            return self._shares_of(rows, noise)
+            return self._write_shares(rows, noise)
         if rows not in self._cuts:
-            self._cuts[rows] = self._shares_of(rows, None)
+            self._cuts[rows] = self._write_shares(rows, None)
         return self._cuts[rows]
 
-    def _shares_of(self, rows: int, noise: np.ndarray | None) -> list[Share]:
-        whole, count = self._workspace.rows(0, rows), self.workers.count
-        shares = []
-        for i in range(count):
-            start, stop = rows * i // count, rows * (i + 1) // count
-            w, forward = whole.rows(start, stop), self._program()
-            self._write_forward(forward, w, start, None if noise is None else noise[start:stop])
-            backward = self._program() if self.likelihood.waits else forward
-            self._write_backward(backward, w, start, None if noise is None else noise[start:stop])
-            gradients, adam = self._program(), None if self._optimizer is None else self._program()
+    def _write_shares(self, rows: int, noise: np.ndarray | None) -> Shares:
+        whole, count, waits = self._workspace.rows(0, rows), self.workers.count, self.likelihood.waits
+        shares = Shares([], [], [], [])
+        for part in range(count):
+            start, stop = rows * part // count, rows * (part + 1) // count
+            w, given = whole.rows(start, stop), None if noise is None else noise[start:stop]
+            forward, gradients, adam = self._program(), self._program(), self._program()
+            shares.forward.append(forward)
+            if self._examples is not None:
+                indices = self._examples.batch_indices(self._largest)[start:stop]
+                self._examples.write(forward, indices, start, w.x)
+            self._write_forward(forward, w, start, given)
+            if waits:
+                shares.backward.append(self._program())
+            self._write_backward(shares.backward[-1] if waits else forward, w, start, given)
             for layer, x, buffers in self._inputs(whole):
-                layer.gradients(gradients, x, buffers, i, count)
-            if adam is not None and self._optimizer is not None:
-                self._write_adam(adam, whole, i, count, self._optimizer)
-            shares.append(Share(start, stop, w.x, forward, None if backward is forward else backward, gradients, adam))
+                layer.gradients(gradients, x, buffers, part, count)
+            shares.gradients.append(gradients)
+            if self._optimizer is not None:
+                self._write_adam(adam, whole, part, count, self._optimizer)
+                shares.adam.append(adam)
         return shares
 
     def _program(self) -> Program:
@@ -247,8 +252,8 @@ class VAENetwork:
 
     def loss_and_gradients(self, batch: Batch, noise: np.ndarray | None = None) -> dict[str, float]:
         """Fill the gradients; return "loss", "nll" and "kl": means over the batch, nats, user's units."""
-        parts = self._forward_and_backward(batch, noise)
-        self.workers.run(self._make_gradients)
+        shares, parts = self._forward_and_backward(batch, noise)
+        self.workers.run_programs(shares.gradients)
         return parts
 
     def step(self, batch: Batch, noise: np.ndarray | None = None) -> dict[str, float]:
@@ -256,51 +261,35 @@ class VAENetwork:
 
         A loss that is not finite is returned, and no parameter changed.
         """
-        parts = self._forward_and_backward(batch, noise)
+        shares, parts = self._forward_and_backward(batch, noise)
         if math.isfinite(parts["loss"]) and self._optimizer is not None:
             if self._optimizer.clip_norm is not None:
-                self.workers.run(self._make_gradients)
+                self.workers.run_programs(shares.gradients)
             self._optimizer.begin_step(self._workspace.scalars)
-            self.workers.run(self._run_adam)
+            self.workers.run_programs(shares.adam)
         return parts
 
-    def _forward_and_backward(self, batch: Batch, noise: np.ndarray | None) -> dict[str, float]:
+    def _forward_and_backward(self, batch: Batch, noise: np.ndarray | None) -> tuple[Shares, dict[str, float]]:
         rows = batch.rows
-        self._shares, self._batch = self._cut(rows, noise), batch
-        scalars, weight, kl_weight = self._workspace.scalars, 1.0 / rows, self.kl_weight(batch.progress)
+        shares = self._cut(rows, noise)
+        w, scalars = self._workspace, self._workspace.scalars
+        weight, kl_weight = 1.0 / rows, self.kl_weight(batch.progress)
         scalars.integers.view(np.uint64)[SEED] = self.seed
         scalars.integers[NOISE_STEP] = batch.step
         scalars.reals[EXAMPLE_WEIGHT], scalars.reals[KL_WEIGHT] = weight, kl_weight * weight
         scalars.reals[SIGMA] = self.likelihood.training_sigma
-        nll, kl = self._workspace.nll[:rows], self._workspace.kl[:rows]
+        if self._examples is None:
+            batch.fill(0, rows, w.x[:rows])
 
-        self.workers.run(self._forward)
-        columns, part = self.architecture.inputs, rows / self._largest
-        scalars.reals[FACTOR] = self.likelihood.conclude(nll, columns, batch.step, part)
-        if self.likelihood.waits:
-            self.workers.run(self._backward)
+        self.workers.run_programs(shares.forward)
+        nll, kl, columns = w.nll[:rows], w.kl[:rows], self.architecture.inputs
+        scalars.reals[FACTOR] = self.likelihood.conclude(nll, columns, batch.step, rows / self._largest)
+        if shares.backward:
+            self.workers.run_programs(shares.backward)
 
         mean_nll = float(np.add.reduce(nll, dtype=np.float64)) * weight + self.log_jacobian
         mean_kl = float(np.add.reduce(kl, dtype=np.float64)) * weight
-        return {"loss": mean_nll + kl_weight * mean_kl, "nll": mean_nll, "kl": mean_kl}
-
-    def _forward(self, number: int) -> None:
-        share = self._shares[number]
-        self._batch.fill(share.start, share.stop, share.x)
-        share.forward.run()
-
-    def _backward(self, number: int) -> None:
-        program = self._shares[number].backward
-        assert program is not None
-        program.run()
-
-    def _make_gradients(self, number: int) -> None:
-        self._shares[number].gradients.run()
-
-    def _run_adam(self, number: int) -> None:
-        program = self._shares[number].adam
-        assert program is not None
-        program.run()
+        return shares, {"loss": mean_nll + kl_weight * mean_kl, "nll": mean_nll, "kl": mean_kl}
 
     def faults(self, batch: Batch) -> str:
         """Name the first layer with a parameter, or else with an output, that is not finite."""

@@ -1,7 +1,7 @@
 """From numbers to memory and code: an array, or a function, at an address; and what the intrinsics beside need."""
 
 from llvmlite import ir
-from numba import carray, njit, types
+from numba import carray, float32, float64, int64, njit, types
 from numba.core import cgutils
 from numba.core.extending import intrinsic
 
@@ -18,44 +18,44 @@ def pointer(builder, to, base, offset):
     return builder.inttoptr(builder.add(base, offset), to.as_pointer())
 
 
-def _pointer_to(kind):
-    """An intrinsic that takes an address (int64) for a pointer to `kind`."""
+@intrinsic
+def _pointer(typing, address, kind):
+    """The address (int64) as a pointer to numbers of the type `kind`."""
 
-    @intrinsic
-    def cast(typing, address):
-        def codegen(context, builder, signature, args):
-            return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+    def codegen(context, builder, signature, args):
+        return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
 
-        return types.CPointer(kind)(types.int64), codegen
-
-    return cast
+    return types.CPointer(kind.instance_type)(types.int64, kind), codegen
 
 
-_float32, _float64, _int64 = (_pointer_to(kind) for kind in (types.float32, types.float64, types.int64))
+@njit
+def array_at(address, size, kind):
+    """The array (size,) of numbers of the type `kind` that lies at `address`."""
+    return carray(_pointer(address, kind), (size,))
 
 
 @njit
 def vector_at(address, size):
     """The float32 array (size,) that lies at `address`."""
-    return carray(_float32(address), (size,))
+    return carray(_pointer(address, float32), (size,))
 
 
 @njit
 def matrix_at(address, rows, columns):
     """The C-contiguous float32 array (rows, columns) that lies at `address`."""
-    return carray(_float32(address), (rows, columns))
+    return carray(_pointer(address, float32), (rows, columns))
 
 
 @njit
 def integers_at(address, size):
     """The int64 array (size,) that lies at `address`."""
-    return carray(_int64(address), (size,))
+    return carray(_pointer(address, int64), (size,))
 
 
 @njit
 def reals_at(address, size):
     """The float64 array (size,) that lies at `address`."""
-    return carray(_float64(address), (size,))
+    return carray(_pointer(address, float64), (size,))
 
 
 @intrinsic

@@ -1,9 +1,13 @@
 """Minibatches: which rows come next, and their values in the model's units."""
 
+import functools
+
 import numpy as np
+from numba import from_dtype
 
 from fastvae.kernels import philox
-from fastvae.kernels.cpu.compiler import kernel
+from fastvae.kernels.cpu.addresses import array_at, integers_at, matrix_at
+from fastvae.kernels.cpu.compiler import Native, kernel, native
 from fastvae.kernels.formulas import formula
 
 u32, u64 = np.uint32, np.uint64
@@ -50,6 +54,28 @@ def gather(data, indices, offset, scale, out):
         row = indices[i]
         for j in range(columns):
             out[i, j] = (data[row, j] - offset[j]) / scale[j]
+
+
+@functools.cache
+def gathering(data: np.dtype, scaling: np.dtype) -> Native:
+    """`gather` for data of that type under offset and scale of that type, by addresses: for `ops`."""
+    kind, exact = from_dtype(data), from_dtype(scaling)
+
+    def gather_at(data, data_row, data_column, indices, count, offset, scale, columns, out):
+        chosen = integers_at(indices, count)
+        low, by, to = array_at(offset, columns, exact), array_at(scale, columns, exact), matrix_at(out, count, columns)
+        for i in range(count):
+            row = data + chosen[i] * data_row
+            if data_column == data_size:
+                values = array_at(row, columns, kind)
+                for j in range(columns):
+                    to[i, j] = (values[j] - low[j]) / by[j]
+            else:
+                for j in range(columns):
+                    to[i, j] = (array_at(row + j * data_column, 1, kind)[0] - low[j]) / by[j]
+
+    data_size = data.itemsize
+    return native("void(" + ", ".join(["int64"] * 9) + ")")(gather_at)
 
 
 @kernel

@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastvae.kernels.cpu import activations, adam, dense, latent, likelihoods
-from fastvae.kernels.cpu.addresses import integers_at, matrix_at, reals_at, vector_at
+from fastvae.kernels.cpu import activations, adam, dense, latent, likelihoods, minibatch, noise
+from fastvae.kernels.cpu.addresses import call, integers_at, matrix_at, reals_at, vector_at
 from fastvae.kernels.cpu.compiler import Native, as_part, native, part
+from fastvae.kernels.cpu.minibatch import gathering
 from fastvae.kernels.cpu.products import room_for, room_for_gradient
 from fastvae.kernels.scalars import (
     ADAM_STEP,
@@ -40,6 +41,7 @@ bernoulli_forward, squared_error_forward = (
 )  # fmt: skip
 bernoulli_forward_backward = as_part(likelihoods.bernoulli_forward_backward)
 squared_error_forward_backward = as_part(likelihoods.squared_error_forward_backward)
+binarize_inplace, threshold_inplace = as_part(noise.binarize_inplace), as_part(minibatch.threshold_inplace)
 sigmoid_inplace, scale_inplace = as_part(likelihoods.sigmoid_inplace), as_part(likelihoods.scale_inplace)
 
 OPS: dict[str, Native] = {}
@@ -153,6 +155,24 @@ def adam_inplace_op(at_row, integers, reals, room, multiply):
     adam_inplace(params, grads, m, v, n[ADAM_STEP], rate, r[BETA1], r[BETA2], r[EPSILON], decay, scale)
 
 
+@op
+def gather_op(at_row, integers, reals, room, multiply):
+    row = integers_at(at_row, LONGEST)
+    call(row[1], (row[2], row[3], row[4], row[5], row[6], row[7], row[8], row[9], row[10]))
+
+
+@op
+def binarize_inplace_op(at_row, integers, reals, room, multiply):
+    row, n = integers_at(at_row, LONGEST), integers_at(integers, 4)
+    binarize_inplace(matrix(row, 1), np.uint64(n[SEED]), n[NOISE_STEP], n[FIRST_ROW] + row[4])
+
+
+@op
+def threshold_inplace_op(at_row, integers, reals, room, multiply):
+    row = integers_at(at_row, LONGEST)
+    threshold_inplace(matrix(row, 1), integers_at(at_row + 8 * 4, 1).view(np.float64)[0])
+
+
 def room_of(name: str, operands: tuple) -> int:
     """Numbers of float32 that the products of a call need; 0 for an op without products."""
     if name == "dense_forward":
@@ -167,9 +187,17 @@ def room_of(name: str, operands: tuple) -> int:
 
 
 def translated(name: str, operands: tuple) -> tuple:
-    """Operands with the address of an activation's code for its number."""
+    """Operands as a row holds them, where those of the contract are something else: the address of an activation's code
+    for its number, places and strides of data of any type, a real number by its bits."""
     if name == "dense_forward":
         return (*operands[:3], activations.forward(operands[3]), *operands[4:])
     if name == "dense_backward_input":
         return (*operands[:2], activations.backward(operands[2]), *operands[3:])
+    if name == "gather":
+        data, indices, offset, scale, out = operands
+        code, places = gathering(data.dtype, offset.dtype).address, (data.ctypes.data, *data.strides)
+        scaling = offset.ctypes.data, scale.ctypes.data
+        return code, *places, indices.ctypes.data, len(indices), *scaling, len(offset), out.ctypes.data
+    if name == "threshold_inplace":
+        return operands[0], int(np.float64(operands[1]).view(np.int64))
     return operands

@@ -5,10 +5,9 @@ import functools
 import numpy as np
 
 from fastvae.kernels.cpu import blas, products
-from fastvae.kernels.cpu.addresses import call
-from fastvae.kernels.cpu.compiler import kernel
 from fastvae.kernels.cpu.ops import LONGEST, OPS, room_of, translated
 from fastvae.kernels.cpu.processor import BLAS, CHOSEN
+from fastvae.kernels.cpu.team import run
 from fastvae.kernels.scalars import Scalars
 
 
@@ -16,15 +15,6 @@ from fastvae.kernels.scalars import Scalars
 def multiplication() -> int:
     """The address of the function that does the products: where the processor's choice takes effect."""
     return blas.multiply.address if CHOSEN == BLAS and blas.announce() else products.multiply.address
-
-
-@kernel
-def execute(table, integers, reals, room, multiply):
-    """Do the calls of a table, a row each; see `ops`."""
-    at_row, step = table.ctypes.data, table.strides[0]
-    operands = integers.ctypes.data, reals.ctypes.data, room.ctypes.data, multiply
-    for i in range(len(table)):
-        call(table[i, 0], (at_row + i * step, *operands))
 
 
 class Program:
@@ -40,16 +30,17 @@ class Program:
     def add(self, op: str, *operands: np.ndarray | int | None) -> None:
         """Write down a call. Operands as in the contract, without the scalars that `Scalars` holds.
 
-        An array is float32 and C-contiguous; it is kept alive, and read when the program runs. None: no array.
+        An array is float32 and C-contiguous, but for those of `gather`; it is kept alive, and read when the program
+        runs. None: no array.
         """
         row = [OPS[op].address]
+        self._kept += [operand for operand in operands if isinstance(operand, np.ndarray)]
         for operand in translated(op, operands):
             if operand is None:
                 row += [0, 0, 0]
             elif isinstance(operand, np.ndarray):
                 if operand.dtype != np.float32 or not operand.flags.c_contiguous:
                     raise TypeError(f"{op}: an operand is {operand.dtype}, strides {operand.strides}; C float32 needed")
-                self._kept.append(operand)
                 row += [operand.ctypes.data, *(operand.shape if operand.ndim == 2 else (1, operand.size))]
             else:
                 row.append(int(operand))
@@ -57,10 +48,18 @@ class Program:
         self._room = max(self._room, room_of(op, operands))
         self._table = None
 
-    def run(self) -> None:
-        """Do all calls. Other threads may run meanwhile, Python's among them."""
+    @property
+    def job(self) -> int:
+        """The address of what a thread needs to run this program: see `team`."""
         if self._table is None:
             self._table = np.array(self._rows, np.int64).reshape(-1, LONGEST)
             self._memory = np.empty(self._room, np.float32)
-            self._multiply = multiplication()
-        execute(self._table, self.scalars.integers, self.scalars.reals, self._memory, self._multiply)
+            arrays = self.scalars.integers, self.scalars.reals, self._memory
+            table = (self._table.ctypes.data, *self._table.shape[:1], self._table.strides[0])
+            self._job = np.array([*table, *(array.ctypes.data for array in arrays), multiplication()], np.int64)
+            self._address = self._job.ctypes.data
+        return self._address
+
+    def run(self) -> None:
+        """Do all calls. Other threads may run meanwhile, Python's among them."""
+        run(self.job)

@@ -1,0 +1,176 @@
+"""How a thread hands a program to another and waits for it, in a microsecond: through a mailbox in memory.
+
+A mailbox is 24 int64, three words a cache line apart:
+
+    STATE   what the helper is at: ASLEEP (blocked in Python), READY (looking at this word), BUSY (it has a job)
+    JOB     the address of a job, see `program`; 0: something that Python must do
+    DONE    0; 1 once the job is done; WAITED_FOR when the other one has gone to sleep until then
+
+Both sides look for a bounded time, then block on a lock, in Python: `fastvae.workers`. So the threads of a step meet
+without the interpreter, and a neighbour who wants the processor loses microseconds.
+"""
+
+import sys
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.extending import intrinsic
+
+from fastvae.kernels.cpu.addresses import I64, call, integers_at, number
+from fastvae.kernels.cpu.compiler import kernel, part
+
+STATE, JOB, DONE, SIZE = 0, 8, 16, 24
+ASLEEP, READY, BUSY = range(3)
+FINISHED, WAITED_FOR = 1, 2
+
+SLEEP, PYTHON, WAKE = range(3)  # what `serve` returns
+
+PATIENCE = 30_000  # nanoseconds that a thread looks for work, or for the end of another's
+CLOCK = {"linux": 1, "darwin": 6}.get(sys.platform)  # CLOCK_MONOTONIC
+
+
+def _word(builder, address):
+    return builder.inttoptr(address, I64.as_pointer())
+
+
+@intrinsic
+def load(typing, address):
+    """The word at an address, after everything that whoever wrote it wrote before."""
+
+    def codegen(context, builder, signature, args):
+        return builder.load_atomic(_word(builder, args[0]), ordering="acquire", align=8)
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def exchange(typing, address, value):
+    """Write a word, and return what stood there."""
+
+    def codegen(context, builder, signature, args):
+        return builder.atomic_rmw("xchg", _word(builder, args[0]), args[1], "seq_cst")
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+@intrinsic
+def change(typing, address, old, new):
+    """Write `new` where `old` stands; whether it did."""
+
+    def codegen(context, builder, signature, args):
+        pair = builder.cmpxchg(_word(builder, args[0]), args[1], args[2], "seq_cst", "seq_cst")
+        return builder.extract_value(pair, 1)
+
+    return types.boolean(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def now(typing):
+    """Nanoseconds of a clock that only goes forward; 0 where there is none that can be asked here."""
+
+    def codegen(context, builder, signature, args):
+        if CLOCK is None:
+            return number(0)
+        pair = ir.ArrayType(I64, 2)
+        at = cgutils.alloca_once(builder, pair)
+        function = ir.FunctionType(ir.IntType(32), [ir.IntType(32), at.type])
+        builder.call(
+            cgutils.get_or_insert_function(builder.module, function, "clock_gettime"),
+            [ir.Constant(ir.IntType(32), CLOCK), at],
+        )
+        value = builder.load(at)
+        seconds, rest = builder.extract_value(value, 0), builder.extract_value(value, 1)
+        return builder.add(builder.mul(seconds, number(1_000_000_000)), rest)
+
+    return types.int64(), codegen
+
+
+def mailbox() -> np.ndarray:
+    """A new one, of a helper that sleeps; on lines of the cache of its own."""
+    memory = np.zeros(SIZE + 8, np.int64)
+    return memory[(-memory.ctypes.data % 64) // 8 :][:SIZE]
+
+
+@part
+def look_for(address, value, patience):
+    """Whether the word at `address` becomes `value` within so many nanoseconds."""
+    until = now() + patience
+    while True:
+        for _ in range(64):
+            if load(address) == value:
+                return True
+        if now() >= until:
+            return load(address) == value
+
+
+@part
+def done_within(box, patience):
+    """See `await_done`."""
+    if look_for(box + 8 * DONE, FINISHED, patience):
+        return True
+    return not change(box + 8 * DONE, 0, WAITED_FOR)
+
+
+@part
+def do(job):
+    """Do the calls of a program: its table's address, rows and bytes a row, then what each call is given beside it."""
+    n = integers_at(job, 7)
+    for i in range(n[1]):
+        at_row = n[0] + i * n[2]
+        call(integers_at(at_row, 1)[0], (at_row, n[3], n[4], n[5], n[6]))
+
+
+@kernel
+def run(job):
+    """Do a job in this thread."""
+    do(job)
+
+
+@kernel
+def run_beside(job, box, patience):
+    """Do a job while a helper does its own; see `await_done`."""
+    do(job)
+    return done_within(box, patience)
+
+
+@kernel
+def post(box, job):
+    """Give a helper, whose last job is done, a job; whether it must be woken."""
+    integers_at(box, SIZE)[JOB] = job
+    exchange(box + 8 * DONE, 0)
+    return exchange(box + 8 * STATE, BUSY) == ASLEEP
+
+
+@kernel
+def await_done(box, patience):
+    """Whether a helper's job ends within the time; if not, it will know that somebody sleeps until then."""
+    return done_within(box, patience)
+
+
+@part
+def finished(box):
+    """Say that the job is done; whether somebody sleeps who must be woken."""
+    exchange(box + 8 * STATE, READY)
+    return exchange(box + 8 * DONE, FINISHED) == WAITED_FOR
+
+
+@kernel
+def finish(box):
+    """`finished`, for a job that Python has done."""
+    return finished(box)
+
+
+@kernel
+def serve(box, patience):
+    """A helper's life: do jobs until none comes. Return SLEEP, PYTHON (a job for it) or WAKE (whoever waits)."""
+    while True:
+        if not look_for(box + 8 * STATE, BUSY, patience) and change(box + 8 * STATE, READY, ASLEEP):
+            return SLEEP
+        job = integers_at(box, SIZE)[JOB]
+        if job == 0:
+            return PYTHON
+        do(job)
+        if finished(box):
+            return WAKE
