@@ -236,6 +236,28 @@ def bernoulli_term(x, a):
     return log1p_unit(e) + linear, (e * s - x if negative else (ONE - x) - e * s)
 
 
+# ---- bfloat16 ---------------------------------------------------------------------------------------------------
+
+HALF_BITS, ROUND_UP, ODD_BIT = np.uint32(16), np.uint32(0x7FFF), np.uint32(1)
+SIGNLESS, INFINITY_BITS, QUIET = np.uint32(0x7FFFFFFF), np.uint32(0x7F800000), np.uint32(0x40)
+
+
+@formula
+def bfloat16_bits(x):
+    """The 16 bits of x rounded to the nearest bfloat16, to even where two are as near; NaN stays NaN. As uint32."""
+    bits = f32(x).view(np.uint32)
+    top = np.uint32(bits >> HALF_BITS)
+    if np.uint32(bits & SIGNLESS) > INFINITY_BITS:
+        return np.uint32(top | QUIET)
+    return np.uint32(np.uint32(bits + ROUND_UP + np.uint32(top & ODD_BIT)) >> HALF_BITS)
+
+
+@formula
+def bfloat16_pair(low, high):
+    """Two numbers as bfloat16 in one word, `low` in the lower half."""
+    return np.uint32(np.uint32(bfloat16_bits(high) << HALF_BITS) | bfloat16_bits(low))
+
+
 # ---- Box-Muller -------------------------------------------------------------------------------------------------
 
 S1, S2, S3 = f32(-0.166666549), f32(0.00833217814), f32(-0.000195172979)

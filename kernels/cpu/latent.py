@@ -2,6 +2,7 @@
 
 from fastvae.kernels import philox
 from fastvae.kernels.cpu.compiler import part, reduction
+from fastvae.kernels.cpu.noise import draw_normals
 from fastvae.kernels.formulas import (
     HALF,
     LOGVAR_HIGHEST,
@@ -16,17 +17,12 @@ from fastvae.kernels.formulas import (
 
 
 @part
-def noise_of_row(noise, seed, step, row, i, out):
-    """out[i] = row i of `noise`, or N(0, 1) drawn at (seed, LATENT, step, row) where `noise` has no rows."""
-    columns = out.shape[1]
+def draw(noise, seed, step, first_row, out):
+    """out = `noise`, or N(0, 1) drawn at (seed, LATENT, step, first_row + row) where `noise` has no rows."""
     if noise.shape[0]:
-        for j in range(columns):
-            out[i, j] = noise[i, j]
+        out[:] = noise
     else:
-        for block in range((columns + philox.COLUMNS - 1) // philox.COLUMNS):
-            eps = philox.normals(seed, philox.LATENT, step, row, block)
-            for j in range(philox.COLUMNS * block, min(philox.COLUMNS * block + philox.COLUMNS, columns)):
-                out[i, j] = eps[j - philox.COLUMNS * block]
+        draw_normals(seed, philox.LATENT, step, first_row, out)
 
 
 @reduction
@@ -38,22 +34,24 @@ def latent_forward(mu, logvar, noise, seed, step, first_row, z, kl):
         for j in range(columns):
             total += kl_term(mu[i, j], limited_logvar(logvar[i, j]))
         kl[i] = total
-        noise_of_row(noise, seed, step, first_row + i, i, z)
-        for j in range(columns):
-            z[i, j] = mu[i, j] + exp(HALF * limited_logvar(logvar[i, j])) * z[i, j]
+    draw(noise, seed, step, first_row, z)
+    means, logvars, out = mu.reshape(-1), logvar.reshape(-1), z.reshape(-1)
+    for k in range(out.size):
+        out[k] = means[k] + exp(HALF * limited_logvar(logvars[k])) * out[k]
 
 
 @reduction
 def latent_backward(mu, logvar, d_z, noise, seed, step, first_row, kl_weight, d_mu, d_logvar):
     """See the contract in `fastvae.kernels`."""
-    rows, columns = mu.shape
     weight = f32(kl_weight)
-    for i in range(rows):
-        noise_of_row(noise, seed, step, first_row + i, i, d_logvar)
-        for j in range(columns):
-            limited = limited_logvar(logvar[i, j])
-            deviation = exp(HALF * limited)
-            eps_j = d_logvar[i, j]
-            d_mu[i, j] = d_z[i, j] + weight * mu[i, j]
-            slope = HALF * d_z[i, j] * eps_j * deviation + weight * d_kl_logvar(limited, deviation * deviation)
-            d_logvar[i, j] = ZERO if logvar[i, j] < LOGVAR_LOWEST or logvar[i, j] > LOGVAR_HIGHEST else slope
+    draw(noise, seed, step, first_row, d_logvar)
+    means, logvars, d_means, d_logvars, d_out = (
+        mu.reshape(-1), logvar.reshape(-1), d_mu.reshape(-1), d_logvar.reshape(-1), d_z.reshape(-1),
+    )  # fmt: skip
+    for k in range(d_out.size):
+        limited = limited_logvar(logvars[k])
+        deviation = exp(HALF * limited)
+        eps = d_logvars[k]
+        d_means[k] = d_out[k] + weight * means[k]
+        slope = HALF * d_out[k] * eps * deviation + weight * d_kl_logvar(limited, deviation * deviation)
+        d_logvars[k] = ZERO if logvars[k] < LOGVAR_LOWEST or logvars[k] > LOGVAR_HIGHEST else slope

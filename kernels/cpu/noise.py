@@ -1,19 +1,52 @@
 """Noise where no other kernel draws its own: arrays of normals and uniforms, binarisation."""
 
+import numpy as np
+
 from fastvae.kernels import philox
-from fastvae.kernels.cpu.compiler import kernel
-from fastvae.kernels.formulas import bernoulli_draw, uniform
+from fastvae.kernels.cpu.compiler import kernel, part
+from fastvae.kernels.formulas import bernoulli_draw, box_muller, uniform
+
+
+@part
+def draw_normals(seed, stream, step, first_row, out):
+    """`normal_noise` of the contract: first all words, into the memory of `out`; then, pair by pair, what they stand for.
+
+    In two loops because the second one vectorises.
+    """
+    rows, columns = out.shape
+    words, full = out.view(np.uint32), columns // philox.COLUMNS
+    for i in range(rows):
+        for block in range(full):
+            w0, w1, w2, w3 = philox.words(seed, stream, step, first_row + i, block)
+            j = philox.COLUMNS * block
+            words[i, j], words[i, j + 1], words[i, j + 2], words[i, j + 3] = w0, w1, w2, w3
+        if full * philox.COLUMNS < columns:
+            rest = philox.words(seed, stream, step, first_row + i, full)
+            for j in range(philox.COLUMNS * full, columns):
+                words[i, j] = rest[j - philox.COLUMNS * full]
+            if columns % 2:  # its partner has no column
+                last = columns - 1 - philox.COLUMNS * full
+                out[i, columns - 1] = box_muller(rest[last], rest[last + 1])[0]
+    if columns % 2 == 0:
+        turn_pairs(words.reshape(-1), out.reshape(-1))
+    else:
+        for i in range(rows):
+            turn_pairs(words[i, : columns - 1], out[i, : columns - 1])
+
+
+@part
+def turn_pairs(words, out):
+    """Two normals for every two words; both arrays may be one memory."""
+    for k in range(out.size // 2):
+        x, y = box_muller(words[2 * k], words[2 * k + 1])
+        out[2 * k] = x
+        out[2 * k + 1] = y
 
 
 @kernel
 def normal_noise(seed, stream, step, first_row, out):
     """See the contract in `fastvae.kernels`."""
-    rows, columns = out.shape
-    for i in range(rows):
-        for block in range((columns + philox.COLUMNS - 1) // philox.COLUMNS):
-            values = philox.normals(seed, stream, step, first_row + i, block)
-            for j in range(philox.COLUMNS * block, min(philox.COLUMNS * block + philox.COLUMNS, columns)):
-                out[i, j] = values[j - philox.COLUMNS * block]
+    draw_normals(seed, stream, step, first_row, out)
 
 
 @kernel

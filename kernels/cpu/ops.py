@@ -6,6 +6,7 @@ and reals, of memory for products, and of the code that does products.
 """
 
 from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from fastvae.kernels.cpu import activations, adam, dense, latent, likelihoods, m
 from fastvae.kernels.cpu.addresses import call, integers_at, matrix_at, reals_at, vector_at
 from fastvae.kernels.cpu.compiler import Native, as_part, native, part
 from fastvae.kernels.cpu.minibatch import gathering
-from fastvae.kernels.cpu.products import room_for, room_for_gradient
+from fastvae.kernels.cpu.products import clashes, strip_rows
 from fastvae.kernels.scalars import (
     ADAM_STEP,
     BETA1,
@@ -173,16 +174,19 @@ def threshold_inplace_op(at_row, integers, reals, room, multiply):
     threshold_inplace(matrix(row, 1), integers_at(at_row + 8 * 4, 1).view(np.float64)[0])
 
 
-def room_of(name: str, operands: tuple) -> int:
-    """Numbers of float32 that the products of a call need; 0 for an op without products."""
+def room_of(name: str, operands: tuple, engine: ModuleType) -> int:
+    """Numbers of 32 bits that the products of a call need, by the module that does them; 0 for an op without."""
     if name == "dense_forward":
         x, weight = operands[:2]
-        return room_for(len(x), *weight.shape)
+        return engine.room_for(len(x), *weight.shape)
     if name == "dense_backward_input":
         columns, depth = operands[1].shape
-        return room_for(len(operands[3]), depth, columns)
+        return engine.room_for(len(operands[3]), depth, columns)
     if name in ("dense_backward_weight", "dense_adam_inplace"):
-        return room_for_gradient(*operands[1].shape)
+        depth, columns = operands[1].shape
+        strip = strip_rows(columns)
+        panels = depth * columns if clashes(columns) else 0
+        return engine.room_for(strip, depth, columns) + panels + strip * columns
     return 0
 
 

@@ -39,12 +39,6 @@ def room_for(rows, depth, columns):
     return SCRATCH + depth * (BLOCK + WIDTH) + max(rows, columns) * WIDTH
 
 
-def room_for_gradient(depth, columns):
-    """The same for the gradient of a weight with so many columns from a batch of `depth`: all panels, and a strip."""
-    panels = depth * columns if clashes(columns) else 0
-    return room_for(strip_rows(columns), depth, columns) + panels + strip_rows(columns) * columns
-
-
 rows_clash = part(clashes)
 
 

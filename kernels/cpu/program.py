@@ -1,27 +1,40 @@
 """Programs: kernel calls that are written down once and then run one after the other, without Python in between."""
 
 import functools
+from types import ModuleType
 
 import numpy as np
 
-from fastvae.kernels.cpu import blas, products
+from fastvae.kernels.cpu import blas, products, products_bfloat16, tile_bfloat16
 from fastvae.kernels.cpu.ops import LONGEST, OPS, room_of, translated
 from fastvae.kernels.cpu.processor import BLAS, CHOSEN
 from fastvae.kernels.cpu.team import run
 from fastvae.kernels.scalars import Scalars
 
 
+PRECISIONS = ("float32", "bfloat16")
+
+
+def missing(precision: str) -> str | None:
+    """Why a precision cannot be had on this processor; None where it can."""
+    if precision == "bfloat16" and tile_bfloat16.CHOSEN is None:
+        return tile_bfloat16.REASON
+    return None
+
+
 @functools.cache
-def multiplication() -> int:
-    """The address of the function that does the products: where the processor's choice takes effect."""
-    return blas.multiply.address if CHOSEN == BLAS and blas.announce() else products.multiply.address
+def engine(precision: str) -> ModuleType:
+    """The module that does the products: the one place where the processor's choice takes effect."""
+    if precision == "bfloat16":
+        return products_bfloat16
+    return blas if CHOSEN == BLAS and blas.announce() else products
 
 
 class Program:
-    """Calls of kernels, written down by `add` and done in order by `run`."""
+    """Calls of kernels, written down by `add` and done in order by `run`; products in a precision of `PRECISIONS`."""
 
-    def __init__(self, scalars: Scalars):
-        self.scalars = scalars
+    def __init__(self, scalars: Scalars, precision: str = "float32"):
+        self.scalars, self._engine = scalars, engine(precision)
         self._rows: list[list[int]] = []
         self._kept: list[np.ndarray] = []  # addresses do not keep an array alive
         self._room = 0
@@ -45,7 +58,7 @@ class Program:
             else:
                 row.append(int(operand))
         self._rows.append(row + [0] * (LONGEST - len(row)))
-        self._room = max(self._room, room_of(op, operands))
+        self._room = max(self._room, room_of(op, operands, self._engine))
         self._table = None
 
     @property
@@ -56,7 +69,7 @@ class Program:
             self._memory = np.empty(self._room, np.float32)
             arrays = self.scalars.integers, self.scalars.reals, self._memory
             table = (self._table.ctypes.data, *self._table.shape[:1], self._table.strides[0])
-            self._job = np.array([*table, *(array.ctypes.data for array in arrays), multiplication()], np.int64)
+            self._job = np.array([*table, *(array.ctypes.data for array in arrays), self._engine.multiply.address], np.int64)
             self._address = self._job.ctypes.data
         return self._address
 
