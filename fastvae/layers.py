@@ -90,7 +90,9 @@ class Dense:
         """Write down part `part` of `parts` of a step of Adam, whose moments are the flat `m` and `v`; see
         `gradients`."""
         arrays = [
-            views[name] for name in self.shapes() for views in map(self._parameters.views, (self._parameters.values, m, v))
+            views[name]
+            for name in self.shapes()
+            for views in map(self._parameters.views, (self._parameters.values, m, v))
         ]
         program.add("dense_adam_inplace", x, buffers.d_out, *self._rows(part, parts), *arrays)
 

@@ -1,7 +1,7 @@
 """p(x|z): what the decoder's outputs mean. Each likelihood turns them into nats, gradients and a mean.
 
-All of them write `forward`, `forward_backward` and `mean_inplace` down in a program, as a layer does, and have `shapes`,
-`bind` and `initialise` like one, for those with parameters of their own.
+All of them write `forward`, `forward_backward` and `mean_inplace` down in a program, as a layer does, and have
+`shapes`, `bind` and `initialise` like one, for those with parameters of their own.
 """
 
 import math

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from fastvae import backend
 from fastvae.command_line import INTERRUPTED, Parser, one_of, run, say
 from fastvae.data import datasets
 from fastvae.data.datasets import DataSet
@@ -66,6 +67,9 @@ def parser() -> Parser:
     add("--early-stopping", type=_at_least(1, int), metavar="EPOCHS", help="stop after so many without a better "
         "held-out ELBO, and keep the best")  # fmt: skip
     add("--seed", type=int, default=0, help="of all that is random")
+    add(
+        "--precision", default="float32", help="of the matrix products: float32, or bfloat16 where the processor has it"
+    )
     add("--device", default="auto", help="auto or cpu")
     add("--out", help="the run's folder; default: runs/NAME of the data, numbered where it is taken")
     add("--resume", action="store_true", help="continue the run in --out; starts it if there is none")
@@ -249,6 +253,7 @@ def _started(
         learning_rate=options.learning_rate,
         clip_norm=options.clip_norm,
         scale=scale,
+        precision=options.precision,
         device=options.device,
         random_state=options.seed,
     )
@@ -276,6 +281,7 @@ def _summary(model: VAE, data: DataSet, X: np.ndarray) -> str:
 
 
 def _continued(folder: RunFolder, options: argparse.Namespace, X: np.ndarray) -> tuple[VAE, Examples]:
+    backend.select(options.device, options.precision)  # a run does not change its precision on the way
     model = VAE.load_checkpoint(folder.checkpoint, options.device)
     if model.metadata_.get("fingerprint") != fingerprint(X):
         raise ValueError(f"--resume: the data are not those that the run in {folder.path} was started with")

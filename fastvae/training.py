@@ -23,8 +23,8 @@ from fastvae.parameters import Parameters
 class Batch:
     """What a model is given in one step.
 
-    `fill(start, stop, out)` writes the rows start ... stop - 1 into `out` (stop - start, D), in the model's units, for a
-    model that does not read them itself. `step` is that of the noise; `progress` counts the epochs done so far.
+    `fill(start, stop, out)` writes the rows start ... stop - 1 into `out` (stop - start, D), in the model's units, for
+    a model that does not read them itself. `step` is that of the noise; `progress` counts the epochs done so far.
     """
 
     rows: int

@@ -68,9 +68,10 @@ Minibatches
         that float32 would not tell apart (a time in seconds since 1970).
 
 Programs: calls of the kernels above that are written down once and then run without returning to Python
-    Program(scalars)
+    Program(scalars, precision)
         add(op, ...) writes down a call with its operands, without those that stand in `scalars` (see `.scalars`) and
         with `first_row` counted from the one there; run() does all of them in order.
+        precision: "float32", or "bfloat16" for products of operands rounded to that; sums are float32 in both.
 """
 
 if __name__ != "fastvae.kernels":

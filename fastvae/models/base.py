@@ -93,7 +93,8 @@ class Estimator:
         vars(self).update(state)
         if packed is not None:
             architecture, complete, values = packed
-            self.network_ = self._build(architecture, backend.select(self.device), not complete)
+            chosen = backend.select_for_file(self.device, self.precision)
+            self.network_ = self._build(architecture, chosen, not complete)
             self.network_.parameters.values[:] = values
             self._prepare()
             self._optimizer = None
@@ -123,7 +124,7 @@ class Estimator:
         check_number("learning_rate", self.learning_rate, 0, inclusive=False)
         if self.clip_norm is not None:
             check_number("clip_norm", self.clip_norm, 0, inclusive=False)
-        check_name("precision", self.precision, ("float32",))
+        backend.select(self.device, self.precision)
         check_integer("verbose", self.verbose, 0)
         processors()  # a wrong FASTVAE_THREADS is refused before anything is done
 

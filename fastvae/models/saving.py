@@ -89,12 +89,13 @@ class SavedEstimator(Estimator):
         cls, path: Any, kinds: set[str], decoder_only: bool, device: str
     ) -> tuple[Self, dict[str, Any], dict[str, np.ndarray]]:
         wanted = (lambda name: name.startswith(cls._generation_names())) if decoder_only else None
-        chosen = backend.select(device)
+        backend.select(device)  # a wrong one is refused before the file is read
         header, arrays = persistence.read_container(path, kinds, wanted)
         try:
             if header["model"] != cls.NAME:
                 raise ValueError(f"it holds a {header['model']!r}")
             model = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in header["params"].items()})
+            chosen = backend.select_for_file(device, model.precision)
             network = cls._network_from(header["architecture"], arrays, chosen, decoder_only)
             seed = seed_from(check_integer("seed", header["seed"], 0))
             model._adopt(network, arrays["scaling.offset"], arrays["scaling.scale"], seed)

@@ -54,7 +54,8 @@ class VAE(SavedEstimator):
     decoder_hidden
         Widths of the decoder's hidden layers; None mirrors the encoder.
     precision
-        "float32".
+        Of the matrix products' operands: "float32", or "bfloat16" on a processor with AMX or AVX-512 BF16. Sums,
+        weights and everything else are float32 in both.
     device
         "auto" or "cpu".
     random_state
@@ -138,7 +139,7 @@ class VAE(SavedEstimator):
         self._architecture(1)
 
     def _make_network(self, columns: int) -> VAENetwork:
-        return VAENetwork(self._architecture(columns), backend.select(self.device))
+        return VAENetwork(self._architecture(columns), backend.select(self.device, self.precision))
 
     @staticmethod
     def _build(architecture: Architecture, chosen: backend.Backend, decoder_only: bool) -> VAENetwork:

@@ -69,7 +69,7 @@ class VAENetwork:
 
     def __init__(self, architecture: Architecture, chosen: backend.Backend, decoder_only: bool = False):
         self._describe(architecture, decoder_only)
-        self.kernels = chosen.kernels
+        self.backend, self.kernels = chosen, chosen.kernels
         self.parameters = Parameters(self.shapes())
         for layer in self._layers():
             layer.bind(self.parameters, self.kernels)
@@ -206,7 +206,7 @@ class VAENetwork:
         return shares
 
     def _program(self) -> Program:
-        return self.kernels.Program(self._workspace.scalars)
+        return self.backend.program(self._workspace.scalars)
 
     def _inputs(self, w: Workspace) -> Iterator[tuple[Dense, np.ndarray, Buffers]]:
         """Each layer with its input and its buffers."""

@@ -53,7 +53,7 @@ class Workspace:
     def run(self, name: str, first_row: int = 0) -> None:
         """Do the pass of that name (see `VAENetwork.write`), for rows that begin at `first_row` of the data."""
         if name not in self._passes:
-            self._passes[name] = self.network.kernels.Program(self.scalars)
+            self._passes[name] = self.network.backend.program(self.scalars)
             self.network.write(name, self._passes[name], self)
         self.scalars.integers[FIRST_ROW] = first_row
         self.scalars.reals[SIGMA] = self.network.likelihood.sigma

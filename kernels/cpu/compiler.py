@@ -105,3 +105,10 @@ def is_cached(compiled):
     """True where the on-disk cache has an index for this kernel: an earlier process has compiled it."""
     name = compiled.py_func.__qualname__
     return any(pathlib.Path(compiled.stats.cache_path).glob(f"*.{name}-*.nbi"))
+
+
+def cache_bytes() -> int:
+    """Size of this package's compiled code on the disk, of all versions that lie there."""
+    folder = pathlib.Path(_DigestCache(cache_bytes).cache_path)
+    places = {folder, folder.parent} if folder.name == "__pycache__" else {folder}
+    return sum(file.stat().st_size for place in places for file in place.rglob("*.nb[ci]"))

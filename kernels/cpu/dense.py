@@ -1,10 +1,10 @@
 """Dense layer: the products of `products`, the activations of `activations`, and the gradients."""
 
 from fastvae.kernels import formulas as f
-from fastvae.kernels.cpu.addresses import call, vector_at
 from fastvae.kernels.cpu.adam import factors, move
+from fastvae.kernels.cpu.addresses import call, vector_at
 from fastvae.kernels.cpu.compiler import as_part, part
-from fastvae.kernels.cpu.products import OF_COLUMNS, PANELS, PLAIN, SCRATCH, TRANSPOSED, clashes, strip_rows
+from fastvae.kernels.cpu.products import OF_COLUMNS, PANELS, PLAIN, TRANSPOSED, clashes, strip_rows
 
 rows_of_strip, rows_clash, adam_factors, adam_move = part(strip_rows), part(clashes), as_part(factors), as_part(move)
 

@@ -9,7 +9,7 @@ from fastvae.kernels.formulas import bernoulli_draw, box_muller, uniform
 
 @part
 def draw_normals(seed, stream, step, first_row, out):
-    """`normal_noise` of the contract: first all words, into the memory of `out`; then, pair by pair, what they stand for.
+    """`normal_noise` of the contract: all words first, into the memory of `out`; then, pair by pair, their normals.
 
     In two loops because the second one vectorises.
     """

@@ -50,7 +50,7 @@ OPS: dict[str, Native] = {}
 
 def op(function: Callable) -> Callable:
     """Register an op under its name in the contract."""
-    OPS[function.__name__.removesuffix("_op")] = native(SIGNATURE)(function)
+    OPS[function.__name__.removeprefix("_")] = native(SIGNATURE)(function)
     return function
 
 
@@ -67,28 +67,28 @@ def vector(row, place):
 
 
 @op
-def dense_forward_op(at_row, integers, reals, room, multiply):
+def _dense_forward(at_row, integers, reals, room, multiply):
     row = integers_at(at_row, LONGEST)
     x, weight, bias = matrix(row, 1), matrix(row, 4), vector(row, 7)
     dense.forward(x, weight, bias, row[10], matrix(row, 11), matrix(row, 14), room, multiply)
 
 
 @op
-def dense_backward_input_op(at_row, integers, reals, room, multiply):
+def _dense_backward_input(at_row, integers, reals, room, multiply):
     row = integers_at(at_row, LONGEST)
     saved, weight, d_out, d_x = matrix(row, 1), matrix(row, 4), matrix(row, 8), matrix(row, 12)
     dense.backward_input(saved, weight, row[7], d_out, row[11], d_x, room, multiply)
 
 
 @op
-def dense_backward_weight_op(at_row, integers, reals, room, multiply):
+def _dense_backward_weight(at_row, integers, reals, room, multiply):
     row = integers_at(at_row, LONGEST)
     x, d_a, d_weight, d_bias = matrix(row, 1), matrix(row, 4), matrix(row, 9), vector(row, 12)
     dense.backward_weight(x, d_a, row[7], row[8], d_weight, d_bias, room, multiply)
 
 
 @op
-def dense_adam_inplace_op(at_row, integers, reals, room, multiply):
+def _dense_adam_inplace(at_row, integers, reals, room, multiply):
     row, n, r = integers_at(at_row, LONGEST), integers_at(integers, 4), reals_at(reals, 10)
     chosen = adam_factors(n[ADAM_STEP], r[LEARNING_RATE], r[BETA1], r[BETA2], r[EPSILON], r[WEIGHT_DECAY])
     weight, m_weight, v_weight = matrix(row, 9), matrix(row, 12), matrix(row, 15)
@@ -98,14 +98,14 @@ def dense_adam_inplace_op(at_row, integers, reals, room, multiply):
 
 
 @op
-def latent_forward_op(at_row, integers, reals, room, multiply):
+def _latent_forward(at_row, integers, reals, room, multiply):
     row, n = integers_at(at_row, LONGEST), integers_at(integers, 4)
     mu, logvar, noise, z, kl = matrix(row, 1), matrix(row, 4), matrix(row, 7), matrix(row, 11), vector(row, 14)
     latent_forward(mu, logvar, noise, np.uint64(n[SEED]), n[NOISE_STEP], n[FIRST_ROW] + row[10], z, kl)
 
 
 @op
-def latent_backward_op(at_row, integers, reals, room, multiply):
+def _latent_backward(at_row, integers, reals, room, multiply):
     row, n, r = integers_at(at_row, LONGEST), integers_at(integers, 4), reals_at(reals, 10)
     mu, logvar, d_z, noise = matrix(row, 1), matrix(row, 4), matrix(row, 7), matrix(row, 10)
     seed, first_row, d_mu, d_logvar = np.uint64(n[SEED]), n[FIRST_ROW] + row[13], matrix(row, 14), matrix(row, 17)
@@ -113,43 +113,43 @@ def latent_backward_op(at_row, integers, reals, room, multiply):
 
 
 @op
-def squared_error_forward_op(at_row, integers, reals, room, multiply):
+def _squared_error_forward(at_row, integers, reals, room, multiply):
     row, r = integers_at(at_row, LONGEST), reals_at(reals, 10)
     squared_error_forward(matrix(row, 1), matrix(row, 4), r[SIGMA], vector(row, 7))
 
 
 @op
-def squared_error_forward_backward_op(at_row, integers, reals, room, multiply):
+def _squared_error_forward_backward(at_row, integers, reals, room, multiply):
     row, r = integers_at(at_row, LONGEST), reals_at(reals, 10)
     x, xhat, nll, d_xhat = matrix(row, 1), matrix(row, 4), vector(row, 7), matrix(row, 10)
     squared_error_forward_backward(x, xhat, r[SIGMA], r[EXAMPLE_WEIGHT], nll, d_xhat)
 
 
 @op
-def bernoulli_forward_op(at_row, integers, reals, room, multiply):
+def _bernoulli_forward(at_row, integers, reals, room, multiply):
     row = integers_at(at_row, LONGEST)
     bernoulli_forward(matrix(row, 1), matrix(row, 4), vector(row, 7))
 
 
 @op
-def bernoulli_forward_backward_op(at_row, integers, reals, room, multiply):
+def _bernoulli_forward_backward(at_row, integers, reals, room, multiply):
     row, r = integers_at(at_row, LONGEST), reals_at(reals, 10)
     x, logits, nll, d_logits = matrix(row, 1), matrix(row, 4), vector(row, 7), matrix(row, 10)
     bernoulli_forward_backward(x, logits, r[EXAMPLE_WEIGHT], nll, d_logits)
 
 
 @op
-def sigmoid_inplace_op(at_row, integers, reals, room, multiply):
+def _sigmoid_inplace(at_row, integers, reals, room, multiply):
     sigmoid_inplace(matrix(integers_at(at_row, LONGEST), 1))
 
 
 @op
-def scale_inplace_op(at_row, integers, reals, room, multiply):
+def _scale_inplace(at_row, integers, reals, room, multiply):
     scale_inplace(matrix(integers_at(at_row, LONGEST), 1), reals_at(reals, 10)[FACTOR])
 
 
 @op
-def adam_inplace_op(at_row, integers, reals, room, multiply):
+def _adam_inplace(at_row, integers, reals, room, multiply):
     row, n, r = integers_at(at_row, LONGEST), integers_at(integers, 4), reals_at(reals, 10)
     params, grads, m, v = vector(row, 1), vector(row, 4), vector(row, 7), vector(row, 10)
     rate, decay, scale = r[LEARNING_RATE], r[WEIGHT_DECAY], r[GRAD_SCALE]
@@ -157,19 +157,19 @@ def adam_inplace_op(at_row, integers, reals, room, multiply):
 
 
 @op
-def gather_op(at_row, integers, reals, room, multiply):
+def _gather(at_row, integers, reals, room, multiply):
     row = integers_at(at_row, LONGEST)
     call(row[1], (row[2], row[3], row[4], row[5], row[6], row[7], row[8], row[9], row[10]))
 
 
 @op
-def binarize_inplace_op(at_row, integers, reals, room, multiply):
+def _binarize_inplace(at_row, integers, reals, room, multiply):
     row, n = integers_at(at_row, LONGEST), integers_at(integers, 4)
     binarize_inplace(matrix(row, 1), np.uint64(n[SEED]), n[NOISE_STEP], n[FIRST_ROW] + row[4])
 
 
 @op
-def threshold_inplace_op(at_row, integers, reals, room, multiply):
+def _threshold_inplace(at_row, integers, reals, room, multiply):
     row = integers_at(at_row, LONGEST)
     threshold_inplace(matrix(row, 1), integers_at(at_row + 8 * 4, 1).view(np.float64)[0])
 

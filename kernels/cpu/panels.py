@@ -53,7 +53,8 @@ def transpose(typing, source, source_row, target, target_row):
     def codegen(context, builder, signature, args):
         source, source_row, target, target_row = args
         rows = [
-            builder.load(pointer(builder, VECTOR, source, builder.mul(source_row, number(i))), align=4) for i in range(LANES)
+            builder.load(pointer(builder, VECTOR, source, builder.mul(source_row, number(i))), align=4)
+            for i in range(LANES)
         ]
         for i, row in enumerate(_transposed(builder, rows)):
             builder.store(row, pointer(builder, VECTOR, target, builder.mul(target_row, number(i))), align=4)

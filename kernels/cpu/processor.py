@@ -8,6 +8,8 @@ The environment variable FASTVAE_PRODUCTS overrides the choice, for tests and co
 """
 
 import os
+import pathlib
+import platform
 from dataclasses import dataclass
 
 from numba.core.registry import cpu_target
@@ -53,6 +55,20 @@ def architecture() -> str:
     return cpu_target.target_context.codegen().magic_tuple()[0].split("-")[0]
 
 
+def is_arm() -> bool:
+    """Whether it is a 64-bit Arm."""
+    return architecture() in ("aarch64", "arm64")
+
+
+def name() -> str:
+    """The name that the processor gives itself, where the system tells it."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
 def choose() -> tuple[str, str]:
     """Return what runs the products, and why: a name of `UNITS` or "blas"."""
     asked = os.environ.get(VARIABLE)
@@ -65,7 +81,7 @@ def choose() -> tuple[str, str]:
         return "avx512", "the processor has AVX-512"
     if {"avx2", "fma"} <= has:
         return "avx2", "the processor has AVX2 and FMA"
-    if architecture() in ("aarch64", "arm64"):
+    if is_arm():
         return "neon", "the processor is a 64-bit Arm"
     return BLAS, "the processor has no vector unit that the tiles are made for"
 

@@ -6,8 +6,6 @@ other rows, on how a batch is cut, or on the unit that the tiles are made for (`
 Operands are addresses of C-contiguous float32 matrices. `room` is memory for panels: `room_for` numbers.
 """
 
-import numpy as np
-
 from fastvae.kernels.cpu.addresses import matrix_at
 from fastvae.kernels.cpu.compiler import native, part
 from fastvae.kernels.cpu.panels import copy, transpose
@@ -60,7 +58,7 @@ def column_of_tiles(a, a_row, a_step, rows, b, b_step, vectors, c, c_row, depth)
 
 @part
 def narrow_product(a, a_row, a_step, rows, b, columns, depth, out, room):
-    """`columns_of_product` for fewer columns than a vector has: b and out go through memory of a whole vector's width."""
+    """`columns_of_product` for fewer columns than a vector has: b and out go through memory as wide as one."""
     panel = room + 4 * SCRATCH
     strip = panel + 4 * depth * LANES
     wide_b, wide_out = matrix_at(panel, depth, LANES), matrix_at(strip, rows, LANES)
@@ -122,7 +120,11 @@ def panel_of_columns(a, first, width, depth, panel):
 def turn_strip(strip, first, width, columns, more, out, room):
     """out[first + r, c] = strip[c, r] for r < width, added where `more` is 1."""
     whole = columns - columns % LANES
-    to, turned, rest = matrix_at(out, first + width, columns), matrix_at(room, LANES, LANES), matrix_at(strip, columns, WIDTH)
+    to, turned, rest = (
+        matrix_at(out, first + width, columns),
+        matrix_at(room, LANES, LANES),
+        matrix_at(strip, columns, WIDTH),
+    )
     for r in range(0, width, LANES):
         full = min(LANES, width - r)
         for c in range(0, whole, LANES):

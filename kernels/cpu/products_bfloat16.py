@@ -10,7 +10,7 @@ from numba import uint32
 from fastvae.kernels.cpu.addresses import array_at, matrix_at
 from fastvae.kernels.cpu.compiler import native, part
 from fastvae.kernels.cpu.panels import transpose
-from fastvae.kernels.cpu.products import OF_COLUMNS, PANELS, PLAIN
+from fastvae.kernels.cpu.products import OF_COLUMNS, PANELS, TRANSPOSED
 from fastvae.kernels.cpu.tile import LANES
 from fastvae.kernels.cpu.tile_bfloat16 import HEIGHTS, KIND, PAIRS, TILES, WIDTH, begin, end, tile
 from fastvae.kernels.formulas import bfloat16_pair
@@ -108,20 +108,25 @@ def multiply(kind, a, b, out, rows, depth, columns, first, whole, panels, room):
         turn(spare, pairs, high, packed_a)
     else:
         pairs_of_rows(a, depth, rows, depth, packed_a, high, pairs)
-    to, made, tiles = matrix_at(out, rows, columns), matrix_at(strip, high, WIDTH), array_at(configuration, 64, np.uint8)
+    to, made, tiles = (
+        matrix_at(out, rows, columns),
+        matrix_at(strip, high, WIDTH),
+        array_at(configuration, 64, np.uint8),
+    )
+    transposed = kind == TRANSPOSED
+    add = transposed and first != 0
     for i in range(64):
         tiles[i] = TILES[i]
     begin(configuration)
     for j in range(0, columns, WIDTH):
         width = min(WIDTH, columns - j)
-        if kind == PLAIN or kind == OF_COLUMNS:
+        if not transposed:
             pairs_of_columns(b + 4 * j, columns, width, depth, panel, WIDTH, pairs)
         else:
             pairs_of_rows(b + 4 * j * depth, depth, width, depth, spare, WIDTH, pairs)
             turn(spare, WIDTH, pairs, panel)
         strip_of_tiles(packed_a, rows, panel, strip, pairs)
-        more = kind != PLAIN and kind != OF_COLUMNS and first != 0
         for i in range(rows):
             for c in range(width):
-                to[i, j + c] = to[i, j + c] + made[i, c] if more else made[i, c]
+                to[i, j + c] = to[i, j + c] + made[i, c] if add else made[i, c]
     end()

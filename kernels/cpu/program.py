@@ -11,7 +11,6 @@ from fastvae.kernels.cpu.processor import BLAS, CHOSEN
 from fastvae.kernels.cpu.team import run
 from fastvae.kernels.scalars import Scalars
 
-
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -69,7 +68,9 @@ class Program:
             self._memory = np.empty(self._room, np.float32)
             arrays = self.scalars.integers, self.scalars.reals, self._memory
             table = (self._table.ctypes.data, *self._table.shape[:1], self._table.strides[0])
-            self._job = np.array([*table, *(array.ctypes.data for array in arrays), self._engine.multiply.address], np.int64)
+            self._job = np.array(
+                [*table, *(array.ctypes.data for array in arrays), self._engine.multiply.address], np.int64
+            )
             self._address = self._job.ctypes.data
         return self._address
 

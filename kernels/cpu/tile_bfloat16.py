@@ -158,8 +158,8 @@ def end(typing):
 
 @intrinsic
 def tile(typing, height, a, a_row, b, c, pairs):
-    """c (height, 32) = a b, both packed in pairs; `height` one of HEIGHTS[KIND], `a_row` in bytes, `pairs` a multiple of
-    PAIRS."""
+    """c (height, 32) = a b, both packed in pairs; `height` one of HEIGHTS[KIND], `a_row` in bytes, `pairs` a multiple
+    of PAIRS."""
 
     def codegen(context, builder, signature, args):
         height, *operands = args

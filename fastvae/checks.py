@@ -1,0 +1,253 @@
+"""Every kernel of this processor against the float64 reference, on awkward shapes, and its speed on a usual one."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastvae import reference
+from fastvae.kernels import cpu, philox
+from fastvae.kernels.cpu.program import Program
+from fastvae.kernels.formulas import ACTIVATIONS, SILU
+from fastvae.kernels.scalars import EXAMPLE_WEIGHT, KL_WEIGHT, NOISE_STEP, SEED, SIGMA, Scalars
+
+SHAPES = [(1, 1, 1), (7, 33, 5), (13, 17, 16), (129, 31, 67), (64, 256, 40)]  # batch, inputs, outputs
+USUAL = (128, 784, 400)
+ROUNDING = 2.0**-24  # of float32
+TOLERANCE = 16 * ROUNDING  # of the sum of the terms' absolute values
+SECONDS = 0.02  # that a kernel is timed for
+KEY, STEP, ROW = np.uint64(2**63 + 17), 12, 1000
+
+Compared = tuple[np.ndarray, np.ndarray, np.ndarray]  # found, expected, and the size that its rounding scales with
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found of one kernel: the largest error by what is allowed (at most 1 is right), and its speed."""
+
+    name: str
+    error: float
+    rate: float
+    unit: str  # "GFLOP/s" or "GB/s": each operand read once and each result written once
+
+    @property
+    def right(self) -> bool:
+        """Whether all results were within the tolerance; NaN is not."""
+        return self.error <= 1
+
+
+def check_all(precision: str = "float32") -> Iterator[Result]:
+    """Check the kernels one by one; with "bfloat16" those with products alone."""
+    for name, make in PRODUCTS.items():
+        yield _result(name, make, precision, lambda b, d, h: 2 * b * d * h, "GFLOP/s")
+    if precision == "float32":
+        for code in ACTIVATIONS:
+            yield _result(
+                f"{code}, both ways", lambda *a, code=code: _activation(code, *a), precision, lambda b, d, h: 20 * b * h
+            )
+        for name, (make, words) in PASSES.items():
+            yield _result(name, make, precision, lambda b, d, h, words=words: 4 * words * b * h)
+
+
+def _result(
+    name: str, make: Callable, precision: str, work: Callable[[int, int, int], int], unit: str = "GB/s"
+) -> Result:
+    worst = 0.0
+    for shape in (*SHAPES, USUAL):
+        program, compare = make(np.random.default_rng(list(shape)), precision, *shape)
+        program.run()
+        for found, expected, size in compare():
+            allowed = TOLERANCE * size + 1e-37
+            worst = max(worst, float(np.max(np.abs(found.astype(np.float64) - expected) / allowed, initial=0.0)))
+            if not np.isfinite(found).all():
+                worst = math.nan
+    return Result(name, worst, work(*USUAL) / _seconds(program) / 1e9, unit)
+
+
+def _seconds(program: Program) -> float:
+    """Of one run: the fastest of several."""
+    best, until = math.inf, time.perf_counter() + SECONDS
+    while time.perf_counter() < until:
+        start = time.perf_counter()
+        program.run()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def _program(precision: str) -> Program:
+    scalars = Scalars(KEY)
+    scalars.integers.view(np.uint64)[SEED] = KEY
+    scalars.integers[NOISE_STEP] = STEP
+    scalars.reals[[EXAMPLE_WEIGHT, KL_WEIGHT, SIGMA]] = 0.37, 0.37, 0.3
+    return Program(scalars, precision)
+
+
+def _normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.standard_normal(shape, np.float32)
+
+
+def _garbage(*shape: int) -> np.ndarray:
+    return np.full(shape, np.nan, np.float32)
+
+
+def _operand(x: np.ndarray, precision: str) -> np.ndarray:
+    """What a product sees of x, in float64."""
+    if precision == "bfloat16":
+        bits = x.view(np.uint32).astype(np.uint64)
+        x = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16 << 16).astype(np.uint32).view(np.float32)
+    return x.astype(np.float64)
+
+
+# ---- products: what a check is: the program that does the work once, and what to compare afterwards ---------------
+
+
+def _forward(rng, precision, rows, depth, columns):
+    x, weight, bias, out = (
+        _normal(rng, rows, depth),
+        _normal(rng, depth, columns),
+        _normal(rng, columns),
+        _garbage(rows, columns),
+    )
+    program = _program(precision)
+    program.add("dense_forward", x, weight, bias, ACTIVATIONS["identity"], out, out)
+    a, b = _operand(x, precision), _operand(weight, precision)
+    return program, lambda: [(out, a @ b + bias, np.abs(a) @ np.abs(b) + np.abs(bias))]
+
+
+def _backward_input(rng, precision, rows, depth, columns):
+    weight, d_out, d_x = _normal(rng, depth, columns), _normal(rng, rows, columns), _garbage(rows, depth)
+    program = _program(precision)
+    program.add("dense_backward_input", d_out, weight, ACTIVATIONS["identity"], d_out, 0, d_x)
+    a, b = _operand(d_out, precision), _operand(weight, precision)
+    return program, lambda: [(d_x, a @ b.T, np.abs(a) @ np.abs(b.T))]
+
+
+def _backward_weight(rng, precision, rows, depth, columns):
+    x, d_a, d_weight, d_bias = (
+        _normal(rng, rows, depth),
+        _normal(rng, rows, columns),
+        _garbage(depth, columns),
+        _garbage(columns),
+    )
+    program = _program(precision)
+    program.add("dense_backward_weight", x, d_a, 0, depth, d_weight, d_bias)
+    a, b = _operand(x, precision), _operand(d_a, precision)
+    exact = d_a.astype(np.float64)
+    return program, lambda: [
+        (d_weight, a.T @ b, np.abs(a.T) @ np.abs(b)), (d_bias, exact.sum(0), np.abs(exact).sum(0))
+    ]  # fmt: skip
+
+
+PRODUCTS = {
+    "dense_forward": _forward,
+    "dense_backward_input": _backward_input,
+    "dense_backward_weight": _backward_weight,
+}
+
+
+# ---- everything else, over (rows, columns) ------------------------------------------------------------------------
+
+
+def _activation(name, rng, precision, rows, depth, columns):
+    code, bias = ACTIVATIONS[name], _normal(rng, columns)
+    zeros, nothing = np.zeros((rows, 1), np.float32), np.zeros((1, columns), np.float32)
+    out, d_out = _garbage(rows, columns), _normal(rng, rows, columns)
+    saved, kept = (_garbage(rows, columns) if code == SILU else out), d_out.astype(np.float64)
+    program = _program("float32")
+    program.add("dense_forward", zeros, nothing, bias, code, out, saved)
+    program.add("dense_backward_input", saved, nothing, code, d_out, 0, None)
+    value, derivative = reference.ACTIVATIONS[name]
+    a = np.broadcast_to(bias.astype(np.float64), (rows, columns))
+    return program, lambda: [
+        (out, value(a), np.abs(value(a)) + np.abs(a)), (d_out, kept * derivative(a), np.abs(kept) * (1 + np.abs(a)))
+    ]  # fmt: skip
+
+
+def _latent(rng, precision, rows, depth, columns):
+    mu, logvar, d_z = _normal(rng, rows, columns), 3 * _normal(rng, rows, columns), _normal(rng, rows, columns)
+    z, kl, d_mu, d_logvar = _garbage(rows, columns), _garbage(rows), _garbage(rows, columns), _garbage(rows, columns)
+    program = _program("float32")
+    program.add("latent_forward", mu, logvar, None, ROW, z, kl)
+    program.add("latent_backward", mu, logvar, d_z, None, ROW, d_mu, d_logvar)
+    m, v, d = (a.astype(np.float64) for a in (mu, logvar, d_z))
+    eps = reference.normals(KEY, reference.LATENT, STEP, ROW, mu.shape)
+
+    def compare() -> list[Compared]:
+        expected_z, expected_kl = reference.latent_forward(m, v, eps)
+        expected_mu, expected_logvar = reference.latent_backward(m, v, eps, d, 0.37)
+        size = np.exp(v / 2) * np.maximum(np.abs(eps), 1)
+        return [
+            (z, expected_z, np.abs(m) + size),
+            (kl, expected_kl, np.abs(expected_kl)),
+            (d_mu, expected_mu, np.abs(d) + np.abs(m)),
+            (d_logvar, expected_logvar, np.abs(d) * size + np.abs(np.expm1(v))),
+        ]
+
+    return program, compare
+
+
+def _bernoulli(rng, precision, rows, depth, columns):
+    x, logits = rng.random((rows, columns), np.float32), 4 * _normal(rng, rows, columns)
+    nll, d_logits = _garbage(rows), _garbage(rows, columns)
+    program = _program("float32")
+    program.add("bernoulli_forward_backward", x, logits, nll, d_logits)
+
+    def compare() -> list[Compared]:
+        expected, slope = reference.bernoulli_forward_backward(x.astype(np.float64), logits.astype(np.float64))
+        return [(nll, expected, np.abs(expected)), (d_logits, 0.37 * slope, np.ones_like(slope))]
+
+    return program, compare
+
+
+def _squared_error(rng, precision, rows, depth, columns):
+    x, xhat = _normal(rng, rows, columns), _normal(rng, rows, columns)
+    nll, d_xhat = _garbage(rows), _garbage(rows, columns)
+    program = _program("float32")
+    program.add("squared_error_forward_backward", x, xhat, nll, d_xhat)
+
+    def compare() -> list[Compared]:
+        expected, slope = reference.squared_error_forward_backward(x.astype(np.float64), xhat.astype(np.float64), 0.3)
+        return [(nll, expected, np.abs(expected) + 3 * columns), (d_xhat, 0.37 * slope, 1 + np.abs(slope))]
+
+    return program, compare
+
+
+def _sigmoid(rng, precision, rows, depth, columns):
+    logits = 5 * _normal(rng, rows, columns)
+    expected, program = reference.sigmoid(logits.astype(np.float64)), _program("float32")
+    program.add("sigmoid_inplace", logits)
+    return program, lambda: [(logits, expected, expected)]
+
+
+def _binarize(rng, precision, rows, depth, columns):
+    x = rng.random((rows, columns), np.float32)
+    drawn = reference.words(KEY, philox.BINARIZATION, STEP, ROW, x.shape) // 256 / 2.0**24 < x
+    program = _program("float32")
+    program.add("binarize_inplace", x, ROW)
+    return program, lambda: [(x, drawn, np.zeros(x.shape))]
+
+
+def _adam(rng, precision, rows, depth, columns):
+    params, grads, m = (_normal(rng, rows * columns) for _ in range(3))
+    v = np.abs(_normal(rng, rows * columns)) + np.float32(0.01)
+    before = [a.astype(np.float64) for a in (params, grads, m, v)]
+    settings = (3, 0.02, 0.85, 0.97, 1e-3, 0.1, 0.4)
+    expected = reference.adam(*before, *settings)
+    cpu.adam_inplace(params, grads, m, v, *settings)
+    found = [a.copy() for a in (params, m, v)]
+    program = _program("float32")
+    program.add("adam_inplace", params, grads, m, v)
+    sizes = [np.abs(a) + np.abs(b) for a, b in zip(expected, (before[0], before[2], before[3]), strict=True)]
+    return program, lambda: list(zip(found, expected, sizes, strict=True))
+
+
+PASSES = {  # name -> check, and numbers that are read or written for each of (rows, columns)
+    "latent layer, both ways": (_latent, 9),
+    "bernoulli_forward_backward": (_bernoulli, 3),
+    "squared_error_forward_backward": (_squared_error, 3),
+    "sigmoid_inplace": (_sigmoid, 2),
+    "binarize_inplace": (_binarize, 2),
+    "adam_inplace": (_adam, 7),
+}

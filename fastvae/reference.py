@@ -1,0 +1,240 @@
+"""The mathematics of fastvae in float64 NumPy: written to be read, from the formulas alone, importing nothing of it.
+
+Shapes: B batch, D data, H outputs of a layer, Z latent. Everything in nats, sums over columns, means over the batch.
+"""
+
+import numpy as np
+
+LEAKY_SLOPE = 0.01
+LOGVAR_LOWEST, LOGVAR_HIGHEST = -30.0, 20.0
+LATENT, BINARIZATION, PRIOR, INITIALISATION, SHUFFLE, OBSERVATION = range(6)  # streams of noise
+
+# ---- activations: value and derivative, both from the argument a -------------------------------------------------
+
+
+def sigmoid(a):
+    """1 / (1 + e^-a)."""
+    e = np.exp(-np.abs(a))
+    return np.where(a < 0, e, 1.0) / (1.0 + e)
+
+
+def softplus(a):
+    """ln(1 + e^a)."""
+    return np.maximum(a, 0.0) + np.log1p(np.exp(-np.abs(a)))
+
+
+def silu(a):
+    """a / (1 + e^-a)."""
+    return a * sigmoid(a)
+
+
+def d_silu(a):
+    """s + a s (1 - s), with s = sigmoid(a)."""
+    return sigmoid(a) + a * sigmoid(a) * sigmoid(-a)
+
+
+ACTIVATIONS = {
+    "identity": (lambda a: a, np.ones_like),
+    "relu": (lambda a: np.maximum(a, 0.0), lambda a: np.where(a > 0, 1.0, 0.0)),
+    "leaky_relu": (lambda a: np.where(a > 0, a, LEAKY_SLOPE * a), lambda a: np.where(a > 0, 1.0, LEAKY_SLOPE)),
+    "tanh": (np.tanh, lambda a: 4 * sigmoid(2 * a) * sigmoid(-2 * a)),  # 1 - tanh^2 without its cancellation
+    "sigmoid": (sigmoid, lambda a: sigmoid(a) * sigmoid(-a)),
+    "softplus": (softplus, sigmoid),
+    "silu": (silu, d_silu),
+}
+
+# ---- dense layer -------------------------------------------------------------------------------------------------
+
+
+def dense_forward(x, weight, bias, activation):
+    """y = activation(x @ weight + bias)."""
+    return ACTIVATIONS[activation][0](x @ weight + bias)
+
+
+def dense_backward(x, weight, bias, activation, d_y):
+    """d_x, d_weight, d_bias."""
+    d_a = d_y * ACTIVATIONS[activation][1](x @ weight + bias)
+    return d_a @ weight.T, x.T @ d_a, d_a.sum(axis=0)
+
+
+# ---- latent layer ------------------------------------------------------------------------------------------------
+
+
+def limited(logvar):
+    """logvar in [-30, 20]."""
+    return np.clip(logvar, LOGVAR_LOWEST, LOGVAR_HIGHEST)
+
+
+def kl_terms(mu, logvar):
+    """KL[N(mu, exp(logvar)) || N(0, 1)] = 1/2 (exp(logvar) + mu^2 - 1 - logvar), of each entry."""
+    near = np.where(np.abs(logvar) < 1e-2, logvar, 0.0)
+    series = near**2 / 2 * (1 + near / 3 * (1 + near / 4 * (1 + near / 5 * (1 + near / 6 * (1 + near / 7)))))
+    excess = np.where(np.abs(logvar) < 1e-2, series, np.expm1(logvar) - logvar)  # exp(l) - 1 - l cancels near 0
+    return 0.5 * (mu**2 + excess)
+
+
+def latent_forward(mu, logvar, noise):
+    """z = mu + exp(logvar / 2) noise, and kl (B,)."""
+    logvar = limited(logvar)
+    return mu + np.exp(logvar / 2) * noise, kl_terms(mu, logvar).sum(axis=1)
+
+
+def latent_backward(mu, logvar, noise, d_z, d_kl):
+    """d_mu, d_logvar from the gradients of z (B, Z) and of kl (B,) or a number."""
+    inside = (logvar >= LOGVAR_LOWEST) & (logvar <= LOGVAR_HIGHEST)
+    logvar, d_kl = limited(logvar), np.reshape(d_kl, (-1, 1))
+    d_mu = d_z + d_kl * mu
+    d_logvar = d_z * noise * np.exp(logvar / 2) / 2 + d_kl * np.expm1(logvar) / 2
+    return d_mu, np.where(inside, d_logvar, 0.0)
+
+
+# ---- likelihoods -------------------------------------------------------------------------------------------------
+
+
+def squared_error_forward_backward(x, xhat, sigma):
+    """nll (B,) of N(x; xhat, sigma^2 I) and its gradient by xhat."""
+    nll = ((x - xhat) ** 2 / (2 * sigma**2) + np.log(sigma) + 0.5 * np.log(2 * np.pi)).sum(axis=1)
+    return nll, (xhat - x) / sigma**2
+
+
+def bernoulli_forward_backward(x, logits):
+    """nll (B,) and its gradient by the logits, from -x log p - (1 - x) log(1 - p) with log p = -softplus(-a)."""
+    nll = (x * softplus(-logits) + (1 - x) * softplus(logits)).sum(axis=1)
+    return nll, (1 - x) * sigmoid(logits) - x * sigmoid(-logits)
+
+
+# ---- Adam --------------------------------------------------------------------------------------------------------
+
+
+def adam(
+    params, grads, m, v, step, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.0, grad_scale=1.0
+):
+    """The parameters and both moments after one step; steps count from 1."""
+    g = grad_scale * grads
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g**2
+    mhat, vhat = m / (1 - beta1**step), v / (1 - beta2**step)
+    return params - learning_rate * (mhat / (np.sqrt(vhat) + epsilon) + weight_decay * params), m, v
+
+
+# ---- noise: Philox4x32-10, 32-bit words kept in uint64 -----------------------------------------------------------
+
+MASK = np.uint64(0xFFFFFFFF)
+
+
+def philox4x32(counter, key):
+    """Four words from a counter of four and a key of two, each an array or a number. Salmon et al. 2011."""
+    c0, c1, c2, c3 = (np.asarray(c, np.uint64) & MASK for c in counter)
+    k0, k1 = (int(k) for k in key)
+    for _ in range(10):
+        p0, p1 = c0 * np.uint64(0xD2511F53), c2 * np.uint64(0xCD9E8D57)
+        c0, c1, c2, c3 = (
+            (p1 >> np.uint64(32)) ^ c1 ^ np.uint64(k0), p1 & MASK, (p0 >> np.uint64(32)) ^ c3 ^ np.uint64(k1), p0 & MASK
+        )  # fmt: skip
+        k0, k1 = (k0 + 0x9E3779B9) % 2**32, (k1 + 0xBB67AE85) % 2**32
+    return c0, c1, c2, c3
+
+
+def words(seed, stream, step, first_row, shape):
+    """(B, D) words: entry (i, j) is word j % 4 at counter (j // 4, first_row + i, step, stream) under key `seed`."""
+    rows, columns = shape
+    blocks = np.arange((columns + 3) // 4, dtype=np.uint64)[None, :]
+    positions = np.uint64(first_row) + np.arange(rows, dtype=np.uint64)[:, None]
+    four = philox4x32((blocks, positions, step % 2**32, stream), (int(seed) % 2**32, int(seed) >> 32))
+    return np.stack(np.broadcast_arrays(*four), axis=-1).reshape(rows, -1)[:, :columns]
+
+
+def uniform(word):
+    """In [2^-33, 1], as float32 holds it: which float32 it is decides how far the tail of a normal reaches."""
+    u = np.asarray(word).astype(np.float32).astype(np.float64) * 2.0**-32 + 2.0**-33
+    return u.astype(np.float32).astype(np.float64)
+
+
+def uniforms(seed, stream, step, first_row, shape):
+    """(B, D) numbers in [2^-33, 1]."""
+    return uniform(words(seed, stream, step, first_row, shape))
+
+
+def box_muller(word_radius, word_angle):
+    """r cos t, r sin t with r = sqrt(-2 ln u). Box and Muller 1958."""
+    r = np.sqrt(-2 * np.log(uniform(word_radius)))
+    t = 2 * np.pi * (np.asarray(word_angle).astype(np.float64) / 2.0**32)
+    return r * np.cos(t), r * np.sin(t)
+
+
+def normals(seed, stream, step, first_row, shape):
+    """Words 0, 1 of a block give columns 0, 1; words 2, 3 give columns 2, 3."""
+    rows, columns = shape
+    w = words(seed, stream, step, first_row, (rows, 4 * ((columns + 3) // 4)))
+    return np.stack(box_muller(w[:, 0::2], w[:, 1::2]), axis=-1).reshape(rows, -1)[:, :columns]
+
+
+# ---- the whole VAE -----------------------------------------------------------------------------------------------
+
+
+def _mlp_forward(params, prefix, x, activation, last_activation):
+    """Output, and for each layer (name, input, activation)."""
+    count = sum(name.startswith(prefix + ".") and name.endswith(".weight") for name in params)
+    layers = []
+    for i in range(count):
+        name, f = f"{prefix}.{i}", last_activation if i == count - 1 else activation
+        layers.append((name, x, f))
+        x = dense_forward(x, params[name + ".weight"], params[name + ".bias"], f)
+    return x, layers
+
+
+def _dense_backward_into(gradients, params, name, x, activation, d_y):
+    weight, bias = params[name + ".weight"], params[name + ".bias"]
+    d_x, gradients[name + ".weight"], gradients[name + ".bias"] = dense_backward(x, weight, bias, activation, d_y)
+    return d_x
+
+
+def vae_loss_and_gradients(params, x, noise, activation, likelihood, sigma=1.0, beta=1.0):
+    """Loss = mean over the batch of nll + beta kl; {"nll", "kl"}, also means; gradients by name.
+
+    `params`: encoder.i.weight, encoder.i.bias, mu.*, logvar.*, decoder.i.*; the decoder's last layer is linear.
+    """
+    h, encoder = _mlp_forward(params, "encoder", x, activation, activation)
+    mu = dense_forward(h, params["mu.weight"], params["mu.bias"], "identity")
+    logvar = dense_forward(h, params["logvar.weight"], params["logvar.bias"], "identity")
+    z, kl = latent_forward(mu, logvar, noise)
+    out, decoder = _mlp_forward(params, "decoder", z, activation, "identity")
+    if likelihood == "bernoulli":
+        nll, d_out = bernoulli_forward_backward(x, out)
+    else:
+        nll, d_out = squared_error_forward_backward(x, out, sigma)
+
+    found, rows = {}, len(x)
+    d = d_out / rows
+    for name, layer_x, f in reversed(decoder):
+        d = _dense_backward_into(found, params, name, layer_x, f, d)
+    d_mu, d_logvar = latent_backward(mu, logvar, noise, d, beta / rows)
+    d = _dense_backward_into(found, params, "mu", h, "identity", d_mu)
+    d = d + _dense_backward_into(found, params, "logvar", h, "identity", d_logvar)
+    for name, layer_x, f in reversed(encoder):
+        d = _dense_backward_into(found, params, name, layer_x, f, d)
+    parts = {"nll": nll.mean(), "kl": kl.mean()}
+    return parts["nll"] + beta * parts["kl"], parts, {name: found[name] for name in params if name in found}
+
+
+# ---- the linear VAE: probabilistic PCA, x = W z + m + sigma e. Tipping and Bishop 1999 ---------------------------
+
+
+def log_prob_pca(x, W, m, sigma):
+    """log N(x; m, W W' + sigma^2 I), (B,); W is (D, Z)."""
+    covariance = W @ W.T + sigma**2 * np.eye(len(W))
+    r = x - m
+    log_det = np.linalg.slogdet(covariance)[1]
+    return -0.5 * ((r * np.linalg.solve(covariance, r.T).T).sum(axis=1) + log_det + len(W) * np.log(2 * np.pi))
+
+
+def posterior_pca(x, W, m, sigma):
+    """Mean (B, Z) and covariance (Z, Z) of p(z|x): M^-1 W'(x - m) and sigma^2 M^-1, with M = W'W + sigma^2 I."""
+    M = W.T @ W + sigma**2 * np.eye(W.shape[1])
+    return np.linalg.solve(M, W.T @ (x - m).T).T, sigma**2 * np.linalg.inv(M)
+
+
+def elbo_gap_pca(W, sigma):
+    """log p(x) - ELBO under the best diagonal q, for every x: 1/2 (sum log M_kk - log det M)."""
+    M = W.T @ W + sigma**2 * np.eye(W.shape[1])
+    return 0.5 * (np.log(np.diag(M)).sum() - np.linalg.slogdet(M)[1])
