@@ -50,7 +50,7 @@ def describe() -> dict[str, Any]:
     """What this machine is, what is installed, and what was chosen for it, with the reason."""
     from llvmlite import binding
 
-    from fastvae.kernels.cpu import processor, tile_bfloat16
+    from fastvae.kernels.cpu import processor
     from fastvae.kernels.cpu.compiler import cache_bytes
     from fastvae.workers import processors
 
@@ -67,8 +67,8 @@ def describe() -> dict[str, Any]:
         **{name: importlib.metadata.version(name) for name in ("numpy", "numba", "llvmlite")},
         "products": processor.CHOSEN,
         "products_why": processor.REASON,
-        "bfloat16": tile_bfloat16.CHOSEN,
-        "bfloat16_why": tile_bfloat16.REASON,
+        "bfloat16": processor.BFLOAT16,
+        "bfloat16_why": processor.BFLOAT16_REASON,
         "cache_bytes": cache_bytes(),
     }
 

@@ -13,16 +13,17 @@ from fastvae.kernels import philox
 from tolerances import check
 
 SEED = np.uint64(2**64 - 5)
+DRAWN = np.empty((0, 0), np.float32)  # noise that is not given
 
 
-def forward(kernels, mu, logvar, noise=None, seed=SEED, step=1, first_row=0):
+def forward(kernels, mu, logvar, noise=DRAWN, seed=SEED, step=1, first_row=0):
     mu, logvar = np.array(mu, np.float32), np.array(logvar, np.float32)
     z, kl = np.full(mu.shape, np.nan, np.float32), np.full(len(mu), np.nan, np.float32)
     kernels.latent_forward(mu, logvar, noise, seed, step, first_row, z, kl)
     return z, kl
 
 
-def backward(kernels, mu, logvar, d_z, noise=None, kl_weight=1.0, seed=SEED, step=1, first_row=0):
+def backward(kernels, mu, logvar, d_z, noise=DRAWN, kl_weight=1.0, seed=SEED, step=1, first_row=0):
     mu, logvar, d_z = (np.array(a, np.float32) for a in (mu, logvar, d_z))
     d_mu, d_logvar = np.full((2, *mu.shape), np.nan, np.float32)
     kernels.latent_backward(mu, logvar, d_z, noise, seed, step, first_row, kl_weight, d_mu, d_logvar)
@@ -80,7 +81,7 @@ def test_drawn_noise_is_that_of_the_latent_stream(kernels, columns):
     place = {"step": 9, "first_row": 70}
     for found, expected in zip(forward(kernels, mu, logvar, **place), forward(kernels, mu, logvar, noise), strict=True):
         np.testing.assert_allclose(found, expected, rtol=2e-6, atol=1e-6)
-    again, given = (backward(kernels, mu, logvar, d_z, n, **p) for n, p in ((None, place), (noise, {})))
+    again, given = (backward(kernels, mu, logvar, d_z, n, **p) for n, p in ((DRAWN, place), (noise, {})))
     for found, expected in zip(again, given, strict=True):
         np.testing.assert_allclose(found, expected, rtol=2e-6, atol=1e-6)
 

@@ -1,8 +1,16 @@
 """The contract of `fastvae.kernels` on the CPU."""
 
 from fastvae.kernels.cpu.adam import adam_inplace, squared_norm
-from fastvae.kernels.cpu.calls import dense_adam_inplace, dense_backward_input, dense_backward_weight, dense_forward
-from fastvae.kernels.cpu.latent import latent_backward, latent_forward
+from fastvae.kernels.cpu.calls import (
+    dense_adam_inplace,
+    dense_backward_input,
+    dense_backward_weight,
+    dense_forward,
+    gather,
+    latent_backward,
+    latent_forward,
+    normal_noise,
+)
 from fastvae.kernels.cpu.likelihoods import (
     bernoulli_forward,
     bernoulli_forward_backward,
@@ -11,8 +19,8 @@ from fastvae.kernels.cpu.likelihoods import (
     squared_error_forward,
     squared_error_forward_backward,
 )
-from fastvae.kernels.cpu.minibatch import gather, shuffled_indices, threshold_inplace
-from fastvae.kernels.cpu.noise import binarize_inplace, normal_noise, uniform_noise
+from fastvae.kernels.cpu.minibatch import shuffled_indices, threshold_inplace
+from fastvae.kernels.cpu.noise import binarize_inplace, uniform_noise
 from fastvae.kernels.cpu.program import Program
 
 __all__ = [

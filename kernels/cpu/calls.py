@@ -1,7 +1,18 @@
-"""Single kernels of the dense layer, called from Python: programs of one call."""
+"""Kernels that are steps of programs alone, called from Python: programs of one call."""
 
 from fastvae.kernels.cpu.program import Program
-from fastvae.kernels.scalars import ADAM_STEP, BETA1, BETA2, EPSILON, LEARNING_RATE, WEIGHT_DECAY, Scalars
+from fastvae.kernels.scalars import (
+    ADAM_STEP,
+    BETA1,
+    BETA2,
+    EPSILON,
+    FIRST_ROW,
+    KL_WEIGHT,
+    LEARNING_RATE,
+    NOISE_STEP,
+    WEIGHT_DECAY,
+    Scalars,
+)
 
 
 def _run(op, scalars, *operands):
@@ -36,3 +47,32 @@ def dense_adam_inplace(
     scalars.reals[[LEARNING_RATE, BETA1, BETA2, EPSILON, WEIGHT_DECAY]] = numbers
     arrays = weight, m_weight, v_weight, bias, m_bias, v_bias
     _run("dense_adam_inplace", scalars, x, d_a, first, last, *arrays)
+
+
+def _noise_scalars(seed, step, first_row):
+    scalars = Scalars(seed)
+    scalars.integers[NOISE_STEP], scalars.integers[FIRST_ROW] = step, first_row
+    return scalars
+
+
+def normal_noise(seed, stream, step, first_row, out):
+    """See the contract in `fastvae.kernels`."""
+    _run("normal_noise", _noise_scalars(seed, step, first_row), stream, out)
+
+
+def latent_forward(mu, logvar, noise, seed, step, first_row, z, kl):
+    """See the contract in `fastvae.kernels`."""
+    noise = noise if len(noise) else None
+    _run("latent_forward", _noise_scalars(seed, step, 0), mu, logvar, noise, first_row, z, kl)
+
+
+def latent_backward(mu, logvar, d_z, noise, seed, step, first_row, kl_weight, d_mu, d_logvar):
+    """See the contract in `fastvae.kernels`."""
+    scalars, noise = _noise_scalars(seed, step, 0), noise if len(noise) else None
+    scalars.reals[KL_WEIGHT] = kl_weight
+    _run("latent_backward", scalars, mu, logvar, d_z, noise, first_row, d_mu, d_logvar)
+
+
+def gather(data, indices, offset, scale, out):
+    """See the contract in `fastvae.kernels`."""
+    _run("gather", Scalars(), data, indices, offset, scale, out)

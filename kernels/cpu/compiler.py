@@ -16,7 +16,7 @@ from numba.core import sigutils
 from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 
-from fastvae.kernels.cpu.processor import UNIT
+from fastvae.kernels.cpu.processor import BFLOAT16, UNIT
 
 _HERE = pathlib.Path(__file__).parent
 _SOURCES = sorted([*_HERE.glob("*.py"), *_HERE.parent.glob("*.py")])
@@ -29,10 +29,16 @@ ANY_ORDER = {"contract", "reassoc", "nsz"}  # terms of a sum may be added in ano
 
 
 class _DigestCache(FunctionCache):
-    """numba's file cache, with the digest of the sources and the unit in every key."""
+    """numba's file cache with a key of its own: the types, the processor, the sources, the units of the products, and
+    what a closure holds by its name (numba's own key for that changes from process to process)."""
 
     def _index_key(self, sig, codegen):
-        return (*super()._index_key(sig, codegen), SHARED_DIGEST, UNIT.name)
+        cells = tuple(_name(cell.cell_contents) for cell in self._py_func.__closure__ or ())
+        return sig, codegen.magic_tuple(), cells, SHARED_DIGEST, UNIT.name, BFLOAT16
+
+
+def _name(value) -> str:
+    return value.py_func.__qualname__ if hasattr(value, "py_func") else repr(value)
 
 
 def _compiled(function, fastmath):

@@ -46,19 +46,9 @@ def shuffled_indices(seed, epoch, count, start, out):
         out[i] = np.int64(value)
 
 
-@kernel
-def gather(data, indices, offset, scale, out):
-    """See the contract in `fastvae.kernels`."""
-    columns = data.shape[1]
-    for i in range(indices.size):
-        row = indices[i]
-        for j in range(columns):
-            out[i, j] = (data[row, j] - offset[j]) / scale[j]
-
-
 @functools.cache
 def gathering(data: np.dtype, scaling: np.dtype) -> Native:
-    """`gather` for data of that type under offset and scale of that type, by addresses: for `ops`."""
+    """`gather` of the contract for data of that type under offset and scale of that type, by addresses."""
     kind, exact = from_dtype(data), from_dtype(scaling)
 
     def gather_at(data, data_row, data_column, indices, count, offset, scale, columns, out):

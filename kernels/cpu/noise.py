@@ -1,37 +1,12 @@
 """Noise where no other kernel draws its own: arrays of normals and uniforms, binarisation."""
 
 import numpy as np
+from numba import uint32
 
 from fastvae.kernels import philox
-from fastvae.kernels.cpu.compiler import kernel, part
+from fastvae.kernels.cpu.addresses import array_at, matrix_at, vector_at
+from fastvae.kernels.cpu.compiler import kernel, native, part
 from fastvae.kernels.formulas import bernoulli_draw, box_muller, uniform
-
-
-@part
-def draw_normals(seed, stream, step, first_row, out):
-    """`normal_noise` of the contract: all words first, into the memory of `out`; then, pair by pair, their normals.
-
-    In two loops because the second one vectorises.
-    """
-    rows, columns = out.shape
-    words, full = out.view(np.uint32), columns // philox.COLUMNS
-    for i in range(rows):
-        for block in range(full):
-            w0, w1, w2, w3 = philox.words(seed, stream, step, first_row + i, block)
-            j = philox.COLUMNS * block
-            words[i, j], words[i, j + 1], words[i, j + 2], words[i, j + 3] = w0, w1, w2, w3
-        if full * philox.COLUMNS < columns:
-            rest = philox.words(seed, stream, step, first_row + i, full)
-            for j in range(philox.COLUMNS * full, columns):
-                words[i, j] = rest[j - philox.COLUMNS * full]
-            if columns % 2:  # its partner has no column
-                last = columns - 1 - philox.COLUMNS * full
-                out[i, columns - 1] = box_muller(rest[last], rest[last + 1])[0]
-    if columns % 2 == 0:
-        turn_pairs(words.reshape(-1), out.reshape(-1))
-    else:
-        for i in range(rows):
-            turn_pairs(words[i, : columns - 1], out[i, : columns - 1])
 
 
 @part
@@ -43,10 +18,38 @@ def turn_pairs(words, out):
         out[2 * k + 1] = y
 
 
-@kernel
-def normal_noise(seed, stream, step, first_row, out):
-    """See the contract in `fastvae.kernels`."""
-    draw_normals(seed, stream, step, first_row, out)
+@native("void(" + ", ".join(["int64"] * 8) + ")")
+def draw(given, seed, stream, step, first_row, out, rows, columns):
+    """out (rows, columns) = what lies at `given`; where that is 0, `normal_noise` of the contract, `seed` by its bits.
+
+    All words first, into the memory of `out`; then, pair by pair, their normals: that loop vectorises.
+    """
+    to, words, full = matrix_at(out, rows, columns), array_at(out, rows * columns, uint32), columns // philox.COLUMNS
+    if given:
+        noise = matrix_at(given, rows, columns)
+        for i in range(rows):
+            for j in range(columns):
+                to[i, j] = noise[i, j]
+        return
+    for i in range(rows):
+        row = i * columns
+        for block in range(full):
+            w0, w1, w2, w3 = philox.words(np.uint64(seed), stream, step, first_row + i, block)
+            k = row + philox.COLUMNS * block
+            words[k], words[k + 1], words[k + 2], words[k + 3] = w0, w1, w2, w3
+        if full * philox.COLUMNS < columns:
+            rest = philox.words(np.uint64(seed), stream, step, first_row + i, full)
+            for j in range(philox.COLUMNS * full, columns):
+                words[row + j] = rest[j - philox.COLUMNS * full]
+            if columns % 2:  # its partner has no column
+                last = columns - 1 - philox.COLUMNS * full
+                to[i, columns - 1] = box_muller(rest[last], rest[last + 1])[0]
+    if columns % 2 == 0:
+        turn_pairs(words, vector_at(out, rows * columns))
+    else:
+        for i in range(rows):
+            start = i * columns
+            turn_pairs(words[start : start + columns - 1], to[i, : columns - 1])
 
 
 @kernel

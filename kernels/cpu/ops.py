@@ -15,6 +15,7 @@ from fastvae.kernels.cpu.addresses import call, integers_at, matrix_at, reals_at
 from fastvae.kernels.cpu.compiler import Native, as_part, native, part
 from fastvae.kernels.cpu.minibatch import gathering
 from fastvae.kernels.cpu.products import clashes, strip_rows
+from fastvae.kernels.philox import LATENT
 from fastvae.kernels.scalars import (
     ADAM_STEP,
     BETA1,
@@ -36,7 +37,7 @@ LONGEST = 1 + 8 * 3 + 2  # numbers in a row: those of dense_adam_inplace
 SIGNATURE = "void(int64, int64, int64, int64, int64)"
 
 adam_factors, adam_inplace = as_part(adam.factors), as_part(adam.adam_inplace)
-latent_forward, latent_backward = as_part(latent.latent_forward), as_part(latent.latent_backward)
+latent_forward, latent_backward = as_part(latent.forward), as_part(latent.backward)
 bernoulli_forward, squared_error_forward = (
     as_part(likelihoods.bernoulli_forward), as_part(likelihoods.squared_error_forward)
 )  # fmt: skip
@@ -98,18 +99,27 @@ def _dense_adam_inplace(at_row, integers, reals, room, multiply):
 
 
 @op
+def _normal_noise(at_row, integers, reals, room, multiply):
+    row, n = integers_at(at_row, LONGEST), integers_at(integers, 4)
+    call(row[1], (0, n[SEED], row[2], n[NOISE_STEP], n[FIRST_ROW], row[3], row[4], row[5]))
+
+
+@op
 def _latent_forward(at_row, integers, reals, room, multiply):
     row, n = integers_at(at_row, LONGEST), integers_at(integers, 4)
-    mu, logvar, noise, z, kl = matrix(row, 1), matrix(row, 4), matrix(row, 7), matrix(row, 11), vector(row, 14)
-    latent_forward(mu, logvar, noise, np.uint64(n[SEED]), n[NOISE_STEP], n[FIRST_ROW] + row[10], z, kl)
+    mu, logvar, z, kl, rows, columns = matrix(row, 1), matrix(row, 4), matrix(row, 12), vector(row, 15), row[2], row[3]
+    call(row[7], (row[8], n[SEED], LATENT, n[NOISE_STEP], n[FIRST_ROW] + row[11], row[12], rows, columns))
+    latent_forward(mu, logvar, z, kl)
 
 
 @op
 def _latent_backward(at_row, integers, reals, room, multiply):
     row, n, r = integers_at(at_row, LONGEST), integers_at(integers, 4), reals_at(reals, 10)
-    mu, logvar, d_z, noise = matrix(row, 1), matrix(row, 4), matrix(row, 7), matrix(row, 10)
-    seed, first_row, d_mu, d_logvar = np.uint64(n[SEED]), n[FIRST_ROW] + row[13], matrix(row, 14), matrix(row, 17)
-    latent_backward(mu, logvar, d_z, noise, seed, n[NOISE_STEP], first_row, r[KL_WEIGHT], d_mu, d_logvar)
+    mu, logvar, d_z, d_mu, d_logvar = (
+        matrix(row, 1), matrix(row, 4), matrix(row, 7), matrix(row, 15), matrix(row, 18)
+    )  # fmt: skip
+    call(row[10], (row[11], n[SEED], LATENT, n[NOISE_STEP], n[FIRST_ROW] + row[14], row[18], row[2], row[3]))
+    latent_backward(mu, logvar, d_z, r[KL_WEIGHT], d_mu, d_logvar)
 
 
 @op
@@ -192,11 +202,17 @@ def room_of(name: str, operands: tuple, engine: ModuleType) -> int:
 
 def translated(name: str, operands: tuple) -> tuple:
     """Operands as a row holds them, where those of the contract are something else: the address of an activation's code
-    for its number, places and strides of data of any type, a real number by its bits."""
+    for its number, that which draws noise, places and strides of data of any type, a real number by its bits."""
     if name == "dense_forward":
         return (*operands[:3], activations.forward(operands[3]), *operands[4:])
     if name == "dense_backward_input":
         return (*operands[:2], activations.backward(operands[2]), *operands[3:])
+    if name == "normal_noise":
+        return noise.draw.address, *operands
+    if name == "latent_forward":
+        return (*operands[:2], noise.draw.address, *operands[2:])
+    if name == "latent_backward":
+        return (*operands[:3], noise.draw.address, *operands[3:])
     if name == "gather":
         data, indices, offset, scale, out = operands
         code, places = gathering(data.dtype, offset.dtype).address, (data.ctypes.data, *data.strides)

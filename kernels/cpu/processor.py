@@ -1,12 +1,14 @@
-"""What the products run on, chosen once at import by what the processor has: a `Unit`, or NumPy's BLAS.
+"""What the products run on, chosen once at import by what the processor has: a `Unit`, or NumPy's BLAS; for bfloat16,
+a unit of its own.
 
 A unit only says how wide the vectors are and how many of them the tiles of `tile` may keep in registers. The code is
 LLVM's portable vector arithmetic, so each unit runs on every processor; on the wrong one it is slow, never wrong. All
 units add up the terms of a sum in the same order, and those with a fused multiply-add give the same bits.
 
-The environment variable FASTVAE_PRODUCTS overrides the choice, for tests and comparisons.
+The environment variables FASTVAE_PRODUCTS and FASTVAE_BFLOAT16 override the choice, for tests and comparisons.
 """
 
+import ctypes
 import os
 import pathlib
 import platform
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 
 from numba.core.registry import cpu_target
 
-VARIABLE = "FASTVAE_PRODUCTS"
+VARIABLE, BFLOAT16_VARIABLE = "FASTVAE_PRODUCTS", "FASTVAE_BFLOAT16"
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ UNITS = {
     )
 }
 BLAS = "blas"
+BFLOAT16_UNITS = ("amx", "avx512", "emulated")  # see `tile_bfloat16`
 
 
 def features() -> set[str]:
@@ -86,5 +89,29 @@ def choose() -> tuple[str, str]:
     return BLAS, "the processor has no vector unit that the tiles are made for"
 
 
+def permitted_amx() -> bool:
+    """Ask Linux for the state of the matrix unit, which it gives to a process only when asked; whether it did."""
+    if platform.system() != "Linux" or platform.machine() != "x86_64":
+        return False
+    arch_prctl, request_permission, tile_data = 158, 0x1023, 18
+    return ctypes.CDLL(None).syscall(arch_prctl, request_permission, tile_data) == 0
+
+
+def choose_bfloat16() -> tuple[str | None, str]:
+    """Return what runs products in bfloat16, one of `BFLOAT16_UNITS` or None, and why."""
+    asked = os.environ.get(BFLOAT16_VARIABLE)
+    if asked is not None:
+        if asked not in BFLOAT16_UNITS:
+            raise ValueError(f"{BFLOAT16_VARIABLE}={asked!r} is not known: valid: {', '.join(BFLOAT16_UNITS)}")
+        return asked, f"{BFLOAT16_VARIABLE} asks for it"
+    has = features()
+    if {"amx-bf16", "amx-tile"} <= has and permitted_amx():
+        return "amx", "the processor has AMX"
+    if "avx512bf16" in has:
+        return "avx512", "the processor has AVX-512 BF16"
+    return None, "the processor has neither AMX nor AVX-512 BF16"
+
+
 CHOSEN, REASON = choose()
 UNIT = UNITS["plain" if CHOSEN == BLAS else CHOSEN]  # where a BLAS cannot be called, the plain tiles do its work
+BFLOAT16, BFLOAT16_REASON = choose_bfloat16()

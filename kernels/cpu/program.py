@@ -5,9 +5,8 @@ from types import ModuleType
 
 import numpy as np
 
-from fastvae.kernels.cpu import blas, products, products_bfloat16, tile_bfloat16
+from fastvae.kernels.cpu import blas, processor, products, products_bfloat16
 from fastvae.kernels.cpu.ops import LONGEST, OPS, room_of, translated
-from fastvae.kernels.cpu.processor import BLAS, CHOSEN
 from fastvae.kernels.cpu.team import run
 from fastvae.kernels.scalars import Scalars
 
@@ -16,8 +15,8 @@ PRECISIONS = ("float32", "bfloat16")
 
 def missing(precision: str) -> str | None:
     """Why a precision cannot be had on this processor; None where it can."""
-    if precision == "bfloat16" and tile_bfloat16.CHOSEN is None:
-        return tile_bfloat16.REASON
+    if precision == "bfloat16" and processor.BFLOAT16 is None:
+        return processor.BFLOAT16_REASON
     return None
 
 
@@ -26,7 +25,7 @@ def engine(precision: str) -> ModuleType:
     """The module that does the products: the one place where the processor's choice takes effect."""
     if precision == "bfloat16":
         return products_bfloat16
-    return blas if CHOSEN == BLAS and blas.announce() else products
+    return blas if processor.CHOSEN == processor.BLAS and blas.announce() else products
 
 
 class Program:

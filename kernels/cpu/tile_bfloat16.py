@@ -8,10 +8,6 @@ the pairs of a row side by side, b's panel (K / 2, 32).
     emulated  the same in plain float32 arithmetic: slow, for tests on processors that have neither
 """
 
-import ctypes
-import os
-import platform
-
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -19,10 +15,8 @@ from numba.core import cgutils
 from numba.core.extending import intrinsic
 
 from fastvae.kernels.cpu.addresses import F32, I32, I64, number, pointer
-from fastvae.kernels.cpu.processor import features
+from fastvae.kernels.cpu.processor import BFLOAT16
 
-VARIABLE = "FASTVAE_BFLOAT16"
-KINDS = ("amx", "avx512", "emulated")
 WIDTH = 32  # columns of a tile
 PAIRS = 16  # k comes in multiples of so many pairs
 HEIGHTS = {"amx": (32,), "avx512": (14, 12, 10, 8, 6, 4, 2, 1), "emulated": (2, 1)}
@@ -31,31 +25,7 @@ SUMS, BITS = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
 BYTE, DATA = ir.IntType(8), ir.IntType(8).as_pointer()
 
 
-def permitted_amx() -> bool:
-    """Ask Linux for the state of the matrix unit, which it gives to a process only when asked; whether it did."""
-    if platform.system() != "Linux" or platform.machine() != "x86_64":
-        return False
-    arch_prctl, request_permission, tile_data = 158, 0x1023, 18
-    return ctypes.CDLL(None).syscall(arch_prctl, request_permission, tile_data) == 0
-
-
-def choose() -> tuple[str | None, str]:
-    """Return what multiplies bfloat16, one of `KINDS` or None, and why."""
-    asked = os.environ.get(VARIABLE)
-    if asked is not None:
-        if asked not in KINDS:
-            raise ValueError(f"{VARIABLE}={asked!r} is not known: valid: {', '.join(KINDS)}")
-        return asked, f"{VARIABLE} asks for it"
-    has = features()
-    if {"amx-bf16", "amx-tile"} <= has and permitted_amx():
-        return "amx", "the processor has AMX"
-    if "avx512bf16" in has:
-        return "avx512", "the processor has AVX-512 BF16"
-    return None, "the processor has neither AMX nor AVX-512 BF16"
-
-
-CHOSEN, REASON = choose()
-KIND = CHOSEN or "emulated"
+KIND = BFLOAT16 or "emulated"
 
 
 # ---- vectors of pairs ---------------------------------------------------------------------------------------------
