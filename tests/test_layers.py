@@ -7,6 +7,7 @@ import pytest
 
 import reference
 from fastvae.kernels.formulas import ACTIVATIONS
+from fastvae.kernels.scalars import ADAM_STEP, BETA1, BETA2, EPSILON, LEARNING_RATE, WEIGHT_DECAY, Scalars
 from fastvae.layers import MLP, Dense
 from fastvae.parameters import Parameters
 from tolerances import check
@@ -24,6 +25,24 @@ def bound(kernels, *layers, seed=SEED):
         layer.bind(parameters, kernels)
         layer.initialise(seed, position)
     return parameters
+
+
+def forward(kernels, layer, x, buffers):
+    """Write the forward pass of a layer or of several down, and run it; return its result."""
+    program = kernels.Program(Scalars())
+    y = layer.forward(program, x, buffers)
+    program.run()
+    return y
+
+
+def backward(kernels, layer, x, buffers, d_x, parts=1):
+    """The same of the backward pass, and of the parameters' gradients, in so many parts."""
+    several, program = hasattr(layer, "layers"), kernels.Program(Scalars())
+    layer.backward(program, buffers, d_x)
+    for one, given, its_buffers in layer.with_inputs(x, buffers) if several else [(layer, x, buffers)]:
+        for part in range(parts):
+            one.gradients(program, given, its_buffers, part, parts)
+    program.run()
 
 
 def float64(parameters):
@@ -50,12 +69,12 @@ def test_dense(kernels, activation):
     layer.bias[:] = rng.normal(size=7)
     x, upstream = rng.normal(size=(6, 5)).astype(np.float32), rng.normal(size=(6, 7)).astype(np.float32)
     buffers, d_x = layer.buffers(6), np.full((6, 5), np.nan, np.float32)
-    y = layer.forward(x, buffers)
+    y = forward(kernels, layer, x, buffers)
     assert y is buffers.out
     weight, bias = float64(parameters).values()
     check(y, reference.dense_forward(x.astype(float), weight, bias, activation), "dense", 6)
     buffers.d_out[...] = upstream
-    layer.backward(x, buffers, d_x, parameters.named_gradients())
+    backward(kernels, layer, x, buffers, d_x)
     expected = reference.dense_backward(x.astype(float), weight, bias, activation, upstream.astype(float))
     for found, e in zip((d_x, *parameters.named_gradients().values()), expected, strict=True):
         check(found, e, "model", np.abs(e) + 1)
@@ -92,10 +111,10 @@ def test_fewer_rows(kernels, activation):
         for array in (buffers.out, buffers.saved, buffers.d_out):
             array[...] = 77
         part = buffers.rows(start, start + 4)
-        layer.forward(x, part)
+        forward(kernels, layer, x, part)
         y = part.out.copy()
         part.d_out[...] = upstream
-        layer.backward(x, part, None, parameters.named_gradients())
+        backward(kernels, layer, x, part, None)
         found.append((y, parameters.gradients.copy()))
         for array in (buffers.out, buffers.saved, buffers.d_out):
             assert (array[:start] == 77).all()
@@ -152,14 +171,14 @@ def test_mlp_layers():
     assert [d.activation for d in MLP("e", (2, 5, 4), "relu").layers] == ["relu", "relu"]
 
 
-def test_an_empty_mlp_is_the_identity():
+def test_an_empty_mlp_is_the_identity(kernels):
     mlp = MLP("encoder", (5,), "relu")
     assert mlp.layers == []
     assert mlp.outputs == 5
     assert mlp.buffers(3) == []
     x = np.ones((3, 5), np.float32)
-    assert mlp.forward(x, []) is x
-    mlp.backward(x, [], None, {})
+    assert forward(kernels, mlp, x, []) is x
+    backward(kernels, mlp, x, [], None)
     np.testing.assert_array_equal(x, 1)
 
 
@@ -173,10 +192,10 @@ def test_mlp(kernels, widths, activation):
         layer.bias[:] = rng.normal(size=layer.outputs)
     x, upstream = rng.normal(size=(7, 4)).astype(np.float32), rng.normal(size=(7, 3)).astype(np.float32)
     buffers, d_x = mlp.buffers(7), np.full((7, 4), np.nan, np.float32)
-    y = mlp.forward(x, buffers)
+    y = forward(kernels, mlp, x, buffers)
     assert y is buffers[-1].out
     buffers[-1].d_out[...] = upstream
-    mlp.backward(x, buffers, d_x, parameters.named_gradients())
+    backward(kernels, mlp, x, buffers, d_x)
 
     p, inputs, h = float64(parameters), [], x.astype(float)
     functions = [activation] * (len(widths) - 2) + ["identity"]
@@ -193,19 +212,64 @@ def test_mlp(kernels, widths, activation):
     check(d_x, d, "model", np.abs(d) + 1)
 
 
-def test_gradients_go_where_they_are_asked_to(kernels):
-    """Into another flat buffer, as a thread's share of a batch does; the model's own stays as it was."""
-    mlp = MLP("m", (4, 6, 3), "tanh")
+@pytest.mark.parametrize("parts", [2, 3, 9])
+def test_parts_of_the_gradients_are_the_whole(kernels, parts):
+    """However many threads share the layers, narrow ones among them: the same bits."""
+    mlp = MLP("m", (4, 6, 1, 3), "tanh")
+    parameters = bound(kernels, *mlp.layers)
+    x, buffers, found = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32), mlp.buffers(7), []
+    for count in (1, parts):
+        parameters.gradients[:] = np.nan
+        forward(kernels, mlp, x, buffers)
+        buffers[-1].d_out[...] = 1
+        backward(kernels, mlp, x, buffers, None, count)
+        found.append(parameters.gradients.copy())
+    assert found[0].all()
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 9])
+def test_adam_takes_the_step_of_the_gradients(kernels, parts):
+    """`adam` in parts, against the reference's step with the gradients that `gradients` gives."""
+    mlp = MLP("m", (4, 6, 1, 3), "tanh")
     parameters = bound(kernels, *mlp.layers)
     x, buffers = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32), mlp.buffers(7)
-    flat, views = parameters.another_gradient()
-    for gradients in (views, parameters.named_gradients()):
-        assert not parameters.gradients.any()
-        mlp.forward(x, buffers)
-        buffers[-1].d_out[...] = 1
-        mlp.backward(x, buffers, None, gradients)
-    assert flat.any()
-    np.testing.assert_array_equal(flat, parameters.gradients)
+    m, v = np.random.default_rng(1).random((2, parameters.values.size), np.float32)
+    forward(kernels, mlp, x, buffers)
+    buffers[-1].d_out[...] = 1
+    backward(kernels, mlp, x, buffers, None)
+    start = [a.astype(float) for a in (parameters.values, parameters.gradients, m, v)]
+    expected = reference.adam(*start, 2, 0.02, weight_decay=0.1)
+    program = kernels.Program(Scalars())
+    numbers = {LEARNING_RATE: 0.02, BETA1: 0.9, BETA2: 0.999, EPSILON: 1e-8, WEIGHT_DECAY: 0.1}
+    program.scalars.integers[ADAM_STEP] = 2
+    for place, number in numbers.items():
+        program.scalars.reals[place] = number
+    for layer, given, its_buffers in mlp.with_inputs(x, buffers):
+        for part in range(parts):
+            layer.adam(program, given, its_buffers, part, parts, m, v)
+    program.run()
+    for found, e in zip((parameters.values, m, v), expected, strict=True):
+        check(found, e, "model", np.abs(e) + 1)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "silu"])
+def test_two_layers_of_one_input(kernels, activation):
+    """As mu and logvar are: the gradient of the second is added to that of the first."""
+    layers = Dense("mu", 5, 3, activation), Dense("logvar", 5, 2, activation)
+    parameters = bound(kernels, *layers)
+    rng, d_x = np.random.default_rng(0), np.full((6, 5), np.nan, np.float32)
+    x, expected = rng.normal(size=(6, 5)).astype(np.float32), 0
+    for i, layer in enumerate(layers):
+        buffers = layer.buffers(6)
+        forward(kernels, layer, x, buffers)
+        buffers.d_out[...] = rng.normal(size=buffers.d_out.shape)
+        weight, bias = (float64(parameters)[f"{layer.name}.{kind}"] for kind in ("weight", "bias"))
+        expected += reference.dense_backward(x.astype(float), weight, bias, activation, buffers.d_out.astype(float))[0]
+        program = kernels.Program(Scalars())
+        layer.backward(program, buffers, d_x, more=i == 1)
+        program.run()
+    check(d_x, expected, "model", np.abs(expected) + 1)
 
 
 def test_mlp_backward_without_d_x(kernels):
@@ -214,8 +278,8 @@ def test_mlp_backward_without_d_x(kernels):
     x = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
     buffers, gradients = mlp.buffers(7), []
     for d_x in (np.empty((7, 4), np.float32), None):
-        mlp.forward(x, buffers)
+        forward(kernels, mlp, x, buffers)
         buffers[-1].d_out[...] = 1
-        mlp.backward(x, buffers, d_x, parameters.named_gradients())
+        backward(kernels, mlp, x, buffers, d_x)
         gradients.append(parameters.gradients.copy())
     np.testing.assert_array_equal(*gradients)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import reference
+from fastvae.kernels.scalars import EXAMPLE_WEIGHT, SIGMA, Scalars
 from fastvae.likelihoods import LOG_SIGMA_LOWEST, Bernoulli, Gaussian, make_likelihood
 from fastvae.parameters import Parameters
 from tolerances import check
@@ -93,18 +94,32 @@ def test_sigmoid_inplace(kernels):
 # ---- fastvae.likelihoods -----------------------------------------------------------------------------------------
 
 
-def bound(likelihood, kernels, spread=1.0):
+def bound(likelihood, spread=1.0):
     parameters = Parameters(likelihood.shapes())
-    likelihood.bind(parameters, kernels)
+    likelihood.bind(parameters)
     likelihood.initialise(spread)
     return likelihood, parameters
 
 
-def pass_over(likelihood, x, out, step=1, part=1.0):
+def pass_over(kernels, likelihood, x, out, step=1, part=1.0):
     """nll and gradient of the mean over the batch, through both steps of the loss."""
     nll, gradient = np.full(len(x), np.nan, np.float32), np.full_like(x, np.nan)
-    likelihood.forward_backward(x, out, 1 / len(x), nll, gradient)
-    return nll, gradient * np.float32(likelihood.conclude(nll, x.shape[1], step, part))
+    program = kernels.Program(Scalars())
+    program.scalars.reals[[EXAMPLE_WEIGHT, SIGMA]] = 1 / len(x), likelihood.training_sigma
+    likelihood.forward_backward(program, x, out, nll, gradient)
+    program.run()
+    factor = likelihood.conclude(nll, x.shape[1], step, part)
+    assert likelihood.waits or factor == 1
+    return nll, gradient * np.float32(factor)
+
+
+def forward(kernels, likelihood, x, out):
+    """nll under the likelihood's own sigma."""
+    nll, program = np.full(len(x), np.nan, np.float32), kernels.Program(Scalars())
+    program.scalars.reals[SIGMA] = likelihood.sigma
+    likelihood.forward(program, x, out, nll)
+    program.run()
+    return nll
 
 
 def residuals(rows, columns, deviation):
@@ -142,20 +157,20 @@ def test_jacobian_and_output_bias():
 
 def test_mean(kernels):
     out = np.array([[0.0, 2.0]], np.float32)
-    bound(Gaussian(), kernels)[0].mean_inplace(out)
-    np.testing.assert_array_equal(out, [[0, 2]])
-    bound(Bernoulli(), kernels)[0].mean_inplace(out)
-    np.testing.assert_allclose(out, [[0.5, 1 / (1 + math.exp(-2))]], rtol=2e-7)
+    for likelihood, expected in ((Gaussian(), [[0, 2]]), (Bernoulli(), [[0.5, 1 / (1 + math.exp(-2))]])):
+        program = kernels.Program(Scalars())
+        bound(likelihood)[0].mean_inplace(program, out)
+        program.run()
+        np.testing.assert_allclose(out, expected, rtol=2e-7)
 
 
 @pytest.mark.parametrize("sigma", [0.3, 1, np.float32(2)])
 def test_gaussian_with_fixed_sigma(kernels, sigma):
-    likelihood, _ = bound(Gaussian(sigma), kernels, spread=5.0)
+    likelihood, _ = bound(Gaussian(sigma), spread=5.0)
     assert likelihood.sigma == sigma
     x, xhat = residuals(4, 6, 1.0)
-    nll, d_xhat = pass_over(likelihood, x, xhat)
-    alone = np.empty(4, np.float32)
-    likelihood.forward(x, xhat, alone)
+    nll, d_xhat = pass_over(kernels, likelihood, x, xhat)
+    alone = forward(kernels, likelihood, x, xhat)
     expected, slope = reference.squared_error_forward_backward(x.astype(float), xhat.astype(float), float(sigma))
     check(nll, expected, "likelihood", np.abs(expected) + 6)
     check(alone, expected, "likelihood", np.abs(expected) + 6)
@@ -163,15 +178,15 @@ def test_gaussian_with_fixed_sigma(kernels, sigma):
 
 
 @pytest.mark.parametrize("choice", ["learned", "optimal"])
-def test_sigma_starts_from_the_spread_of_the_data(kernels, choice):
+def test_sigma_starts_from_the_spread_of_the_data(choice):
     for spread in (0.02, 0.3, 1.0, 40.0):
-        np.testing.assert_allclose(bound(Gaussian(choice), kernels, spread)[0].sigma, spread, rtol=2e-6)
-    np.testing.assert_allclose(bound(Gaussian(choice), kernels, 0.0)[0].sigma, 0.01, rtol=1e-5)
+        np.testing.assert_allclose(bound(Gaussian(choice), spread)[0].sigma, spread, rtol=2e-6)
+    np.testing.assert_allclose(bound(Gaussian(choice), 0.0)[0].sigma, 0.01, rtol=1e-5)
 
 
 @pytest.mark.parametrize("choice", ["learned", "optimal"])
-def test_sigma_has_a_lowest_value(kernels, choice):
-    likelihood, parameters = bound(Gaussian(choice), kernels)
+def test_sigma_has_a_lowest_value(choice):
+    likelihood, parameters = bound(Gaussian(choice))
     parameters.values[0] = -600
     np.testing.assert_allclose(math.log(likelihood.sigma), LOG_SIGMA_LOWEST, rtol=1e-12)
 
@@ -179,11 +194,11 @@ def test_sigma_has_a_lowest_value(kernels, choice):
 @pytest.mark.parametrize("parameter", [-7.0, -2.0, 0.0, 1.5])
 def test_gradient_of_learned_sigma(kernels, parameter):
     """Against differences of the definition in float64: log sigma = -6 + softplus(p + 6)."""
-    likelihood, parameters = bound(Gaussian("learned"), kernels)
+    likelihood, parameters = bound(Gaussian("learned"))
     parameters.values[0] = parameter
     log_sigma = float(-6 + reference.softplus(parameter + 6))
     x, xhat = residuals(8, 30, 1.3 * math.exp(log_sigma))
-    nll, d_xhat = pass_over(likelihood, x, xhat)
+    nll, d_xhat = pass_over(kernels, likelihood, x, xhat)
     x, xhat = x.astype(float), xhat.astype(float)
 
     def loss(p):
@@ -199,9 +214,9 @@ def test_gradient_of_learned_sigma(kernels, parameter):
 
 def test_optimal_sigma(kernels):
     """sigma^2 = mean of (x - f)^2: nll is D/2 (log(2 pi sigma^2) + 1) in the mean, and no other sigma is better."""
-    likelihood, parameters = bound(Gaussian("optimal"), kernels, spread=2.0)
+    likelihood, parameters = bound(Gaussian("optimal"), spread=2.0)
     x, xhat = residuals(8, 30, 0.3)
-    nll, d_xhat = pass_over(likelihood, x, xhat)
+    nll, d_xhat = pass_over(kernels, likelihood, x, xhat)
     x, xhat = x.astype(float), xhat.astype(float)
     best = math.sqrt(((x - xhat) ** 2).mean())
     truth, slope = reference.squared_error_forward_backward(x, xhat, best)
@@ -215,9 +230,9 @@ def test_optimal_sigma(kernels):
 
 def test_gradient_through_the_optimal_sigma(kernels):
     """The loss with the best sigma put in, by differences in float64: sigma's own dependence on f adds nothing."""
-    likelihood, _ = bound(Gaussian("optimal"), kernels)
+    likelihood, _ = bound(Gaussian("optimal"))
     x, xhat = residuals(3, 4, 0.5)
-    d_xhat = pass_over(likelihood, x, xhat)[1]
+    d_xhat = pass_over(kernels, likelihood, x, xhat)[1]
 
     def loss(f):
         return 2 * (math.log(2 * math.pi * ((x.astype(float) - f) ** 2).mean()) + 1)
@@ -231,11 +246,11 @@ def test_gradient_through_the_optimal_sigma(kernels):
 
 @pytest.mark.parametrize("deviation", [1.0, 0.1, 0.01, 0.003])
 def test_optimal_sigma_keeps_its_precision_for_small_residuals(kernels, deviation):
-    likelihood, _ = bound(Gaussian("optimal"), kernels)
+    likelihood, _ = bound(Gaussian("optimal"))
     rng = np.random.default_rng(0)
     x = rng.normal(size=(128, 784)).astype(np.float32)
     xhat = x + np.float32(deviation) * rng.normal(size=x.shape).astype(np.float32)
-    nll = pass_over(likelihood, x, xhat)[0]
+    nll = pass_over(kernels, likelihood, x, xhat)[0]
     best = ((x.astype(float) - xhat) ** 2).mean()
     expected = reference.squared_error_forward_backward(x.astype(float), xhat.astype(float), best**0.5)[0]
     np.testing.assert_allclose(likelihood.sigma**2, best, rtol=1e-5)
@@ -244,54 +259,52 @@ def test_optimal_sigma_keeps_its_precision_for_small_residuals(kernels, deviatio
 
 def test_optimal_sigma_is_remembered(kernels):
     """Outside training: the mean of sigma^2 over the first batches, then a running one of about the last ten."""
-    likelihood, parameters = bound(Gaussian("optimal"), kernels, spread=2.0)
+    likelihood, parameters = bound(Gaussian("optimal"), spread=2.0)
     first, second = residuals(16, 50, 0.5), residuals(16, 50, 0.2)
     a, b = (((x.astype(float) - xhat) ** 2).mean() for x, xhat in (first, second))
-    pass_over(likelihood, *first, step=1)
+    pass_over(kernels, likelihood, *first, step=1)
     np.testing.assert_allclose(likelihood.sigma**2, a, rtol=1e-5)
-    pass_over(likelihood, *second, step=2)
+    pass_over(kernels, likelihood, *second, step=2)
     np.testing.assert_allclose(likelihood.sigma**2, (a + b) / 2, rtol=1e-5)
-    pass_over(likelihood, *first, step=50)
+    pass_over(kernels, likelihood, *first, step=50)
     np.testing.assert_allclose(likelihood.sigma**2, 0.9 * (a + b) / 2 + 0.1 * a, rtol=1e-5)
     before = likelihood.sigma**2
-    pass_over(likelihood, *second, step=51, part=0.25)
+    pass_over(kernels, likelihood, *second, step=51, part=0.25)
     np.testing.assert_allclose(likelihood.sigma**2, 0.975 * before + 0.025 * b, rtol=1e-5)
     kept = parameters.values.copy()
-    pass_over(likelihood, *first, step=0)  # not a step of training
+    pass_over(kernels, likelihood, *first, step=0)  # not a step of training
     np.testing.assert_array_equal(parameters.values, kept)
-    alone = np.empty(16, np.float32)
     x, xhat = first
-    likelihood.forward(x, xhat, alone)
+    alone = forward(kernels, likelihood, x, xhat)
     expected = reference.squared_error_forward_backward(x.astype(float), xhat.astype(float), likelihood.sigma)[0]
     check(alone, expected, "likelihood", np.abs(expected) + 50)
 
 
 def test_a_perfect_reconstruction_with_optimal_sigma(kernels):
     """sigma stays at e^-6 instead of 0; everything is finite."""
-    likelihood, _ = bound(Gaussian("optimal"), kernels)
+    likelihood, _ = bound(Gaussian("optimal"))
     x = residuals(4, 10, 0.0)[0]
-    nll, d_xhat = pass_over(likelihood, x, x.copy())
+    nll, d_xhat = pass_over(kernels, likelihood, x, x.copy())
     np.testing.assert_allclose(nll, 10 * (LOG_SIGMA_LOWEST + LOG_TWO_PI / 2), rtol=1e-2)
     np.testing.assert_array_equal(d_xhat, 0)
 
 
 def test_a_bad_value_does_not_enter_the_memory(kernels):
-    likelihood, parameters = bound(Gaussian("optimal"), kernels)
+    likelihood, parameters = bound(Gaussian("optimal"))
     x, xhat = residuals(4, 10, 0.5)
     xhat[1, 2] = np.nan
     before = parameters.values.copy()
-    nll, _ = pass_over(likelihood, x, xhat)
+    nll, _ = pass_over(kernels, likelihood, x, xhat)
     assert np.isnan(nll).any()
     np.testing.assert_array_equal(parameters.values, before)
 
 
 def test_bernoulli_class(kernels):
-    likelihood, _ = bound(Bernoulli(), kernels)
+    likelihood, _ = bound(Bernoulli())
     rng = np.random.default_rng(0)
     x, logits = rng.uniform(size=(4, 6)).astype(np.float32), rng.normal(size=(4, 6)).astype(np.float32)
-    nll, d_logits = pass_over(likelihood, x, logits)
-    alone = np.empty(4, np.float32)
-    likelihood.forward(x, logits, alone)
+    nll, d_logits = pass_over(kernels, likelihood, x, logits)
+    alone = forward(kernels, likelihood, x, logits)
     expected, slope = reference.bernoulli_forward_backward(x.astype(float), logits.astype(float))
     check(nll, expected, "likelihood")
     check(alone, expected, "likelihood")

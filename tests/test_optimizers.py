@@ -1,9 +1,12 @@
 """Adam over a parameter buffer: clipping, decay, and PyTorch's beside it."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 import reference
+from fastvae.kernels.scalars import Scalars
 from fastvae.optimizers import Adam
 from fastvae.parameters import Parameters
 
@@ -87,6 +90,28 @@ def test_the_learning_rate_may_change_between_steps(kernels):
     optimizer.learning_rate = 0.0
     optimizer.step()
     np.testing.assert_array_equal(parameters.values, before)
+
+
+@pytest.mark.parametrize("clip_norm", [None, 0.7])
+@pytest.mark.parametrize("cuts", [(0, 6), (0, 1, 6), (0, 0, 2, 3, 6)], ids=str)
+def test_a_step_in_pieces_is_the_same_step(kernels, cuts, clip_norm):
+    """As threads share it: the step is counted and the norm taken once, over all parameters."""
+    found = []
+    for pieces in ((0, 6), cuts):
+        parameters, optimizer = made(kernels, clip_norm=clip_norm, weight_decay=0.1)
+        scalars = Scalars()
+        programs = [kernels.Program(scalars) for _ in pieces[1:]]
+        for program, (start, stop) in zip(programs, pairwise(pieces), strict=True):
+            optimizer.record(program, start, stop)
+        for row in random_gradients(3):
+            parameters.gradients[:] = row
+            optimizer.begin_step(scalars)
+            for program in programs:
+                program.run()
+        assert optimizer.step_count == 3
+        found.append(parameters.values.copy())
+    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(found[0], run(kernels, random_gradients(3), clip_norm=clip_norm, weight_decay=0.1))
 
 
 # ---- clipping ----------------------------------------------------------------------------------------------------

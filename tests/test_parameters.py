@@ -40,17 +40,19 @@ def test_writing_into_a_view_writes_into_the_buffer():
     assert parameters.gradients.sum() == 8
 
 
-def test_another_gradient():
-    parameters = Parameters(SHAPES)
-    flat, views = parameters.another_gradient()
-    assert flat.shape == (21,)
-    assert flat.dtype == np.float32
+def test_views_of_another_buffer():
+    """An optimizer's moments: views into it, in the same order."""
+    parameters, flat = Parameters(SHAPES), np.zeros(21, np.float32)
+    views = parameters.views(flat)
     assert {name: view.shape for name, view in views.items()} == SHAPES
+    flat[:] = np.arange(21)
+    np.testing.assert_array_equal(np.concatenate([view.ravel() for view in views.values()]), np.arange(21))
     for view in views.values():
+        assert view.flags.c_contiguous
         view[...] = 1
-    assert flat.all()
+    np.testing.assert_array_equal(flat, 1)
+    assert not parameters.values.any()
     assert not parameters.gradients.any()
-    assert not parameters.another_gradient()[0].any()
 
 
 def test_the_names_given_out_are_a_copy():

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastvae.kernels.cpu.compiler import kernel, reduction
-from fastvae.kernels.formulas import ONE, f32
+from fastvae.kernels.formulas import f32
 
 
 @kernel
@@ -11,21 +11,24 @@ def factors(step, learning_rate, beta1, beta2, epsilon, weight_decay):
     """What one step multiplies by: see `move`."""
     rate = f32(learning_rate / (1.0 - beta1**step))
     correction = f32(1.0 / np.sqrt(1.0 - beta2**step))
-    shrink = f32(1.0 - learning_rate * weight_decay)
-    return rate, correction, f32(beta1), f32(beta2), f32(1.0 - beta1), f32(1.0 - beta2), shrink, f32(epsilon)
+    return rate, correction, f32(1.0 - beta1), f32(1.0 - beta2), f32(learning_rate * weight_decay), f32(epsilon)
 
 
 @kernel
 def move(params, grads, m, v, scale, chosen):
-    """One step of Adam over arrays (n,), with the numbers that `factors` gives."""
-    rate, correction, keep1, keep2, new1, new2, shrink, tiny = chosen
+    """One step of Adam over arrays (n,), with the numbers that `factors` gives.
+
+    No sum here has two products: which of them were fused would be the compiler's choice, and might differ between the
+    vectors and the rest of an array; results would depend on where it is cut among threads.
+    """
+    rate, correction, new1, new2, decay, tiny = chosen
     for i in range(params.size):
         g = grads[i] * scale
-        first = keep1 * m[i] + new1 * g
-        second = keep2 * v[i] + new2 * g * g
+        first = m[i] + new1 * (g - m[i])
+        second = v[i] + new2 * (g * g - v[i])
         m[i] = first
         v[i] = second
-        params[i] = shrink * params[i] - rate * first * (ONE / (np.sqrt(second) * correction + tiny))
+        params[i] -= rate * first / (np.sqrt(second) * correction + tiny) + decay * params[i]
 
 
 @kernel

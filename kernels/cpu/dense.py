@@ -67,7 +67,7 @@ def backward_weight(x, d_a, first, last, d_weight, d_bias, room, multiply):
         rows = min(more, last - start)
         to = at(d_weight) + 4 * start * columns
         call(multiply, (OF_COLUMNS, at(x), at(d_a), to, rows, depth, columns, start, whole, panels, rest))
-    if first == 0:
+    if first == 0 and last > 0:  # else it is another part's
         sum_of_rows(d_a, d_bias)
 
 
@@ -85,6 +85,6 @@ def adam(x, d_a, first, last, weight, m_weight, v_weight, bias, m_bias, v_bias, 
         call(multiply, (OF_COLUMNS, at(x), at(d_a), room, rows, depth, columns, start, whole, panels, rest))
         begin, end = start * columns, (start + rows) * columns
         adam_move(params[begin:end], gradient[: end - begin], m[begin:end], v[begin:end], f.ONE, chosen)
-    if first == 0:
+    if first == 0 and last > 0:  # else it is another part's
         sum_of_rows(d_a, gradient)
         adam_move(bias, gradient[:columns], m_bias, v_bias, f.ONE, chosen)

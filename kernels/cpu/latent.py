@@ -1,6 +1,6 @@
 """The latent layer: reparameterization and KL; the noise is drawn before each pass, where its result will stand."""
 
-from fastvae.kernels.cpu.compiler import reduction
+from fastvae.kernels.cpu.compiler import kernel, reduction
 from fastvae.kernels.formulas import (
     HALF,
     LOGVAR_HIGHEST,
@@ -15,20 +15,25 @@ from fastvae.kernels.formulas import (
 
 
 @reduction
-def forward(mu, logvar, z, kl):
-    """`latent_forward` of the contract, with the noise in `z`."""
+def divergence(mu, logvar, kl):
+    """kl = the KL of each row."""
     rows, columns = mu.shape
     for i in range(rows):
         total = ZERO
         for j in range(columns):
             total += kl_term(mu[i, j], limited_logvar(logvar[i, j]))
         kl[i] = total
+
+
+@kernel
+def reparameterize(mu, logvar, z):
+    """`z` of the contract's `latent_forward`, with the noise in it."""
     means, logvars, out = mu.reshape(-1), logvar.reshape(-1), z.reshape(-1)
     for k in range(out.size):
         out[k] = means[k] + exp(HALF * limited_logvar(logvars[k])) * out[k]
 
 
-@reduction
+@kernel
 def backward(mu, logvar, d_z, kl_weight, d_mu, d_logvar):
     """`latent_backward` of the contract, with the noise in `d_logvar`."""
     weight = f32(kl_weight)

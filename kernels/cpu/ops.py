@@ -37,7 +37,8 @@ LONGEST = 1 + 8 * 3 + 2  # numbers in a row: those of dense_adam_inplace
 SIGNATURE = "void(int64, int64, int64, int64, int64)"
 
 adam_factors, adam_inplace = as_part(adam.factors), as_part(adam.adam_inplace)
-latent_forward, latent_backward = as_part(latent.forward), as_part(latent.backward)
+divergence, reparameterize = as_part(latent.divergence), as_part(latent.reparameterize)
+latent_backward = as_part(latent.backward)
 bernoulli_forward, squared_error_forward = (
     as_part(likelihoods.bernoulli_forward), as_part(likelihoods.squared_error_forward)
 )  # fmt: skip
@@ -109,7 +110,8 @@ def _latent_forward(at_row, integers, reals, room, multiply):
     row, n = integers_at(at_row, LONGEST), integers_at(integers, 4)
     mu, logvar, z, kl, rows, columns = matrix(row, 1), matrix(row, 4), matrix(row, 12), vector(row, 15), row[2], row[3]
     call(row[7], (row[8], n[SEED], LATENT, n[NOISE_STEP], n[FIRST_ROW] + row[11], row[12], rows, columns))
-    latent_forward(mu, logvar, z, kl)
+    divergence(mu, logvar, kl)
+    reparameterize(mu, logvar, z)
 
 
 @op
