@@ -3,6 +3,8 @@
 Shapes: B batch, D data, H outputs of a layer, Z latent. Everything in nats, sums over columns, means over the batch.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 LEAKY_SLOPE = 0.01
@@ -33,7 +35,7 @@ def d_silu(a):
     return sigmoid(a) + a * sigmoid(a) * sigmoid(-a)
 
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, tuple[Callable, Callable]] = {
     "identity": (lambda a: a, np.ones_like),
     "relu": (lambda a: np.maximum(a, 0.0), lambda a: np.where(a > 0, 1.0, 0.0)),
     "leaky_relu": (lambda a: np.where(a > 0, a, LEAKY_SLOPE * a), lambda a: np.where(a > 0, 1.0, LEAKY_SLOPE)),
@@ -204,7 +206,8 @@ def vae_loss_and_gradients(params, x, noise, activation, likelihood, sigma=1.0, 
     else:
         nll, d_out = squared_error_forward_backward(x, out, sigma)
 
-    found, rows = {}, len(x)
+    found: dict[str, np.ndarray] = {}
+    rows = len(x)
     d = d_out / rows
     for name, layer_x, f in reversed(decoder):
         d = _dense_backward_into(found, params, name, layer_x, f, d)

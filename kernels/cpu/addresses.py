@@ -1,9 +1,12 @@
 """From numbers to memory and code: an array, or a function, at an address; and what the intrinsics beside need."""
 
+from typing import Any
+
 from llvmlite import ir
 from numba import carray, float32, float64, int64, njit, types
-from numba.core import cgutils
-from numba.core.extending import intrinsic
+from numba.core import cgutils, extending
+
+intrinsic: Any = extending.intrinsic  # numba describes it as taking the typing context too
 
 F32, I32, I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 

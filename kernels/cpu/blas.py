@@ -10,9 +10,8 @@ import numpy as np
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
-from numba.core.extending import intrinsic
 
-from fastvae.kernels.cpu.addresses import F32, I32, I64
+from fastvae.kernels.cpu.addresses import F32, I32, I64, intrinsic
 from fastvae.kernels.cpu.compiler import native
 from fastvae.kernels.cpu.products import OF_COLUMNS, PLAIN, TRANSPOSED
 

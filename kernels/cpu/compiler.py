@@ -23,7 +23,7 @@ _SOURCES = sorted([*_HERE.glob("*.py"), *_HERE.parent.glob("*.py")])
 SHARED_DIGEST = hashlib.sha256(b"".join(f.read_bytes() for f in _SOURCES)).hexdigest()
 
 
-NUMPY = "numpy"  # the error model
+NUMPY: Any = "numpy"  # the error model
 EXACT = {"contract"}  # a product and a sum may fuse; nothing else is relaxed
 ANY_ORDER = {"contract", "reassoc", "nsz"}  # terms of a sum may be added in another, but fixed, order
 
@@ -92,7 +92,7 @@ class Native:
         """Where the machine code lies, in this process."""
         if self._compiled is None:
             options = {"nopython": True, "error_model": NUMPY, "fastmath": self._fastmath}
-            made = CFunc(self._function, sigutils.normalize_signature(self._signature), locals={}, options=options)
+            made: Any = CFunc(self._function, sigutils.normalize_signature(self._signature), locals={}, options=options)
             made._cache = _DigestCache(self._function)
             made.compile()
             self._compiled = made

@@ -6,9 +6,8 @@ Both are intrinsics so that they move whole vectors: `copy` rows of a matrix, `t
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.extending import intrinsic
 
-from fastvae.kernels.cpu.addresses import I32, I64, number, pointer
+from fastvae.kernels.cpu.addresses import I32, I64, intrinsic, number, pointer
 from fastvae.kernels.cpu.tile import LANES, VECTOR
 
 

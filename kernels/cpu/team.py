@@ -16,9 +16,8 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.extending import intrinsic
 
-from fastvae.kernels.cpu.addresses import I64, call, integers_at, number
+from fastvae.kernels.cpu.addresses import I64, call, integers_at, intrinsic, number
 from fastvae.kernels.cpu.compiler import kernel, part
 
 STATE, JOB, DONE, SIZE = 0, 8, 16, 24

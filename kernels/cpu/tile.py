@@ -7,9 +7,8 @@ LLVM vectors, each step of k loads a row of B's panel and adds to every sum the 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.extending import intrinsic
 
-from fastvae.kernels.cpu.addresses import F32, I32, I64, number, pointer
+from fastvae.kernels.cpu.addresses import F32, I32, I64, intrinsic, number, pointer
 from fastvae.kernels.cpu.processor import UNIT
 
 LANES, HEIGHTS = UNIT.lanes, UNIT.heights

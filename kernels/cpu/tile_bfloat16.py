@@ -12,9 +12,8 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.extending import intrinsic
 
-from fastvae.kernels.cpu.addresses import F32, I32, I64, number, pointer
+from fastvae.kernels.cpu.addresses import F32, I32, I64, intrinsic, number, pointer
 from fastvae.kernels.cpu.processor import BFLOAT16
 
 WIDTH = 32  # columns of a tile
