@@ -40,6 +40,8 @@ Likelihoods
         The mean of p(x|z), written over the logits.
     scale_inplace(x (B, D), factor)
         x = factor x.
+    total(values (B,)) -> float
+        Their sum, in float64.
 
 Optimizer, over flat buffers of P parameters
     adam_inplace(params (P,), grads (P,), m (P,), v (P,), step, learning_rate, beta1, beta2, epsilon, weight_decay,

@@ -1,10 +1,12 @@
-"""What the tests of the commands share: running one, and reading what a run has left."""
+"""What the tests share that start processes: running a command or a script, and reading what a run has left."""
 
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+import textwrap
 
 from fastvae import VAE
 
@@ -24,6 +26,28 @@ def command(*words, module="train", **options):
         check=False,
         **options,
     )
+
+
+def python(script, *arguments, timeout=240, **environment):
+    """What a script prints in a process of its own. When it hangs it is killed, with all processes that it started."""
+    environment = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "PYTHONWARNINGS": "error"} | environment
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+        start_new_session=True,
+    )
+    try:
+        out, error = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, error = process.communicate()
+        raise AssertionError(f"still running after {timeout} s; it has printed:\n{out}{error}") from None
+    assert process.returncode == 0, error
+    assert error == ""
+    return out
 
 
 def metrics(folder):

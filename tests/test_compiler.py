@@ -1,18 +1,17 @@
-"""The on-disk cache: a second process compiles nothing, and a change of the shared scalar maths is never missed."""
+"""The on-disk cache: a second process compiles nothing, and a change in any file of kernels is never missed."""
 
 import hashlib
-import os
 import pathlib
 import shutil
-import subprocess
-import sys
 
 import numpy as np
+import pytest
 
+import commands
 import fastvae
 import fastvae.kernels
-from fastvae.kernels import formulas, philox
 from fastvae.kernels.cpu import compiler
+from fastvae.kernels.formulas import ACTIVATIONS
 
 PACKAGE, KERNELS = (pathlib.Path(m.__file__).parent for m in (fastvae, fastvae.kernels))
 
@@ -27,27 +26,45 @@ stats = adam.squared_norm.stats
 print(before, sum(stats.cache_hits.values()), sum(stats.cache_misses.values()), compiler.is_cached(adam.squared_norm))
 """
 
+# by a kernel that Python calls, and by one that is called by its address
 SIGMOID = """
 import numpy as np
 from fastvae.kernels import cpu
-x = np.zeros((1, 1), np.float32)
+from fastvae.kernels.formulas import ACTIVATIONS
+x, y, one = np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32)
 cpu.sigmoid_inplace(x)
-print(x[0, 0])
+cpu.dense_forward(one, one, one[0], ACTIVATIONS["sigmoid"], y, y)
+print(x[0, 0], y[0, 0])
 """
 
+DENSE = """
+import numpy as np
+from fastvae.kernels import cpu
+from fastvae.kernels.cpu import activations, ops, products
+from fastvae.kernels.formulas import ACTIVATIONS
+x, weight, bias = np.random.default_rng(0).normal(size=(3, 8, 8)).astype(np.float32)
+y = np.empty((8, 8), np.float32)
+natives = [ops.OPS["dense_forward"], products.multiply]
+for code in ACTIVATIONS.values():
+    cpu.dense_forward(x, weight, bias[0].copy(), code, y, np.empty_like(y))
+    natives.append(activations._PASSES[code][0])
+cpu.dense_forward(x, weight, bias[0].copy(), 0, y, y)
+print(sum(native._compiled.cache_hits for native in natives), y.tobytes().hex())
+"""
+COUNT = 2 + len(ACTIVATIONS)
 
-def python(script, cache, *arguments, tree):
+
+def python(script, cache, *arguments, tree, **environment):
     """What the script prints in a new process, whose compiled kernels are kept under `cache`."""
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(tree)}
-    command = [sys.executable, "-W", "error", "-c", script, *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=cache, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
+    environment |= {"NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(tree)}
+    return commands.python(script, *arguments, **environment).split()
 
 
-def test_the_digest_is_of_the_shared_sources():
-    sources = [pathlib.Path(m.__file__).read_bytes() for m in (formulas, philox, compiler)]
-    assert hashlib.sha256(b"".join(sources)).hexdigest() == compiler.SHARED_DIGEST
+def test_the_digest_is_of_all_sources():
+    files = [file for folder in (KERNELS, KERNELS / "cpu") for file in folder.glob("*.py")]
+    assert {"formulas.py", "philox.py", "scalars.py", "compiler.py", "tile.py"} <= {file.name for file in files}
+    sources = b"".join(file.read_bytes() for file in sorted(files))
+    assert hashlib.sha256(sources).hexdigest() == compiler.SHARED_DIGEST
 
 
 def test_a_second_process_compiles_nothing_unless_the_digest_changed(tmp_path):
@@ -61,17 +78,39 @@ def test_a_second_process_compiles_nothing_unless_the_digest_changed(tmp_path):
     assert norm() == ["True", "1", "0", "True"]
 
 
-def test_a_changed_formula_is_compiled_anew(tmp_path):
-    """In a copy of the package: the kernel's own file keeps its time stamp, which is all that numba looks at."""
-    tree, cache = tmp_path / "tree", tmp_path / "cache"
-    cache.mkdir()
+def test_a_second_process_compiles_no_function_that_is_called_by_its_address(tmp_path):
+    first, second = (python(DENSE, tmp_path, tree=PACKAGE.parent) for _ in range(2))
+    assert first[0] == "0"
+    assert second == [str(COUNT), first[1]]
+
+
+def test_units_do_not_take_each_others_code(tmp_path):
+    """In one cache, one after the other: what is fused differs from what is not, and stays so."""
+    fused, plain, again = (
+        python(DENSE, tmp_path, tree=PACKAGE.parent, FASTVAE_PRODUCTS=unit) for unit in ("avx2", "plain", "avx2")
+    )
+    assert fused[0] == plain[0] == "0"
+    assert again == [str(COUNT), fused[1]]
+    assert plain[1] != fused[1]
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A copy of the package without what the kernels do not need."""
     without = shutil.ignore_patterns("__pycache__", "data", "models")
-    shutil.copytree(PACKAGE, tree / "fastvae", ignore=without)
-    shutil.copytree(KERNELS, tree / "fastvae" / "kernels", ignore=without, dirs_exist_ok=True)
-    assert python(SIGMOID, cache, tree=tree) == ["0.5"]
+    shutil.copytree(PACKAGE, tmp_path / "tree" / "fastvae", ignore=without)
+    shutil.copytree(KERNELS, tmp_path / "tree" / "fastvae" / "kernels", ignore=without, dirs_exist_ok=True)
+    return tmp_path / "tree"
+
+
+def test_a_changed_formula_is_compiled_anew(tmp_path, tree):
+    """The kernels' own files keep their time stamps, which is all that numba looks at."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    assert python(SIGMOID, cache, tree=tree) == ["0.5", "0.5"]
     with (tree / "fastvae" / "kernels" / "formulas.py").open("a") as file:
         file.write("\n\n@formula\ndef sigmoid(a):\n    return HALF * HALF\n")
-    assert python(SIGMOID, cache, tree=tree) == ["0.25"]
+    assert python(SIGMOID, cache, tree=tree) == ["0.25", "0.25"]
 
 
 def test_kernels_are_cached_and_release_the_lock():

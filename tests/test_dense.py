@@ -127,21 +127,18 @@ SETTINGS = (4, 0.02, 0.85, 0.97, 1e-3, 0.1)  # step, learning rate, betas, epsil
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (7, 33, 5), (30, 40, 17), (64, 300, 256), (16, 784, 120)], ids=str)
 def test_gradient_and_adam_at_once_are_the_two_after_each_other(kernels, shape):
-    """Also for weights that are made in several strips, and where rows clash in the cache."""
+    """Bit for bit: a clipped run goes the way of one that is not while nothing is clipped. Also for weights that are
+    made in several strips, and where rows clash in the cache."""
     rows, columns, outputs = shape
     rng = np.random.default_rng(list(shape))
     x, d_a = (rng.normal(size=(rows, n)).astype(np.float32) for n in (columns, outputs))
     flat, size = rng.random((3, columns * outputs + outputs), np.float32), columns * outputs
-    _, m, v = flat.copy()
     expected, gradient = flat.copy(), np.full(size + outputs, NAN, np.float32)
     kernels.dense_backward_weight(x, d_a, 0, columns, gradient[:size].reshape(columns, outputs), gradient[size:])
     kernels.adam_inplace(expected[0], gradient, expected[1], expected[2], *SETTINGS, 1.0)
     views = [a[:size].reshape(columns, outputs) for a in flat] + [a[size:] for a in flat]
     kernels.dense_adam_inplace(x, d_a, 0, columns, *views, *SETTINGS)
-    first, second = np.abs(m) + np.abs(gradient), v + gradient**2
-    update = 0.05 * first / np.sqrt(expected[2])  # 0.02 by the correction of the first moment, with a little to spare
-    for found, e, magnitude in zip(flat, expected, (np.abs(expected[0]) + update, first, second), strict=True):
-        check(found, e, "adam", magnitude)
+    np.testing.assert_array_equal(flat, expected)
 
 
 @pytest.mark.parametrize("parts", [2, 3, 7, 50])

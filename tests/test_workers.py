@@ -1,60 +1,233 @@
-"""Threads that share a batch: each number once, errors handed on, nobody left behind."""
+"""Threads that share a batch: each number once, errors handed on, helpers borrowed and never too many."""
 
+import signal
 import threading
+import time
 
+import numpy as np
 import pytest
 
-from fastvae import blas, workers
-from fastvae.workers import Workers, shares_for
+from commands import python
+from fastvae import workers
+from fastvae.kernels import cpu
+from fastvae.kernels.cpu import team
+from fastvae.kernels.scalars import FACTOR, Scalars
+from fastvae.workers import Pool, Workers, shares_for
 
 
-@pytest.mark.parametrize("count", [1, 2, 5])
-def test_each_number_runs_once_in_a_thread_of_its_own(count):
-    with Workers(count) as team:
-        for _ in range(50):
+def helpers():
+    return [t.name for t in threading.enumerate() if t.name.startswith("fastvae-")]
+
+
+@pytest.fixture(params=["1", "2", "3", "6"])
+def processors(request, monkeypatch):
+    """How many processors there are, and a pool that has no helpers yet."""
+    monkeypatch.setenv("FASTVAE_THREADS", request.param)
+    monkeypatch.setattr(workers, "POOL", Pool())
+    return int(request.param)
+
+
+@pytest.fixture(params=[0, team.PATIENCE, 1_000_000], ids=["sleeps at once", "usual", "looks long"])
+def patience(request, monkeypatch):
+    """How long the threads look for each other before they sleep: each way of meeting is tried."""
+    monkeypatch.setattr(team, "PATIENCE", request.param)
+
+
+def counting(count):
+    """Programs that double a number of their own, and these numbers."""
+    numbers, scalars = np.ones((count, 1, 1), np.float32), Scalars()
+    scalars.reals[FACTOR] = 2.0
+    programs = [cpu.Program(scalars) for _ in range(count)]
+    for program, number in zip(programs, numbers, strict=True):
+        program.add("scale_inplace", number)
+    return programs, numbers
+
+
+# ---- what is run --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 9])
+def test_each_number_runs_once_however_many_helpers_there_are(processors, patience, count):
+    before = len(helpers())
+    with Workers(count) as team_of_threads:
+        for _ in range(20):
             calls = []
-            team.run(lambda number, calls=calls: calls.append((number, threading.get_ident())))
+            team_of_threads.run(lambda number, calls=calls: calls.append((number, threading.get_ident())))
             assert sorted(n for n, _ in calls) == list(range(count))
-            assert len({thread for _, thread in calls}) == count
+            assert len({thread for _, thread in calls}) == min(count, processors)
+    assert len(helpers()) - before == min(count, processors) - 1
 
 
-@pytest.mark.parametrize("bad", [0, 2])
-def test_an_error_reaches_the_caller_and_the_team_goes_on(bad):
+@pytest.mark.parametrize("count", [1, 2, 5, 9])
+def test_each_program_runs_once_however_many_helpers_there_are(processors, patience, count):
+    programs, numbers = counting(count)
+    with Workers(count) as team_of_threads:
+        for repeat in range(1, 101):
+            team_of_threads.run_programs(programs)
+            np.testing.assert_array_equal(numbers, 2.0**repeat)
+
+
+def test_python_and_programs_take_turns_with_pauses(processors, patience):
+    """Also when the helpers have gone to sleep, and when one thread is much later than the others."""
+    programs, numbers = counting(3)
+    with Workers(3) as team_of_threads:
+        for repeat in range(1, 31):
+            team_of_threads.run_programs(programs)
+            calls = []
+
+            def late(number, calls=calls, who=repeat % 4):
+                time.sleep(0.001 * (number == who))
+                calls.append(number)
+
+            team_of_threads.run(late)
+            assert sorted(calls) == [0, 1, 2]
+            np.testing.assert_array_equal(numbers, 2.0**repeat)
+            time.sleep(0.001 * (repeat % 3))
+
+
+def test_a_thread_that_is_done_waits_for_the_long_program_of_another(processors, patience):
+    for long in range(3):
+        programs, numbers = counting(3)
+        other, times = np.ones((64, 64), np.float32), 3000
+        for _ in range(times):
+            programs[long].add("scale_inplace", other)
+        with Workers(3) as team_of_threads:
+            for repeat in range(1, 4):
+                other[...] = 2.0**-149  # doubled until it overflows: only whole runs give infinity
+                team_of_threads.run_programs(programs)
+                assert np.isinf(other).all()
+                np.testing.assert_array_equal(numbers, 2.0**repeat)
+
+
+# ---- errors -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [{0}, {2}, {3, 1}])
+def test_an_error_reaches_the_caller_and_the_team_goes_on(processors, bad):
+    """The first one by number; the others have run all the same."""
+
     def work(number):
-        if number == bad:
+        calls.append(number)
+        if number in bad:
             raise KeyError(number)
 
-    with Workers(3) as team:
-        with pytest.raises(KeyError, match=str(bad)):
-            team.run(work)
+    with Workers(4) as team_of_threads:
+        for _ in range(2):
+            calls = []
+            with pytest.raises(KeyError, match=str(min(bad))):
+                team_of_threads.run(work)
+            assert sorted(calls) == [0, 1, 2, 3]
         calls = []
-        team.run(calls.append)
-        assert sorted(calls) == [0, 1, 2]
+        team_of_threads.run(calls.append)
+        assert sorted(calls) == [0, 1, 2, 3]
 
 
-def test_threads_end_with_the_context():
-    def ours():
-        return sorted(t.name for t in threading.enumerate() if t.name.startswith("fastvae-"))
+def test_the_helpers_go_back_after_an_error(processors):
+    before = len(helpers())
+    for _ in range(5):
+        with pytest.raises(KeyError), Workers(6):
+            raise KeyError
+    assert len(helpers()) - before == processors - 1
+    assert len(workers.POOL.borrow(6)) == processors - 1
 
-    with Workers(4):
-        assert ours() == ["fastvae-1", "fastvae-2", "fastvae-3"]
-    assert ours() == []
+
+def test_ctrl_c_while_waiting_is_raised_and_later_teams_work(monkeypatch):
+    """Whoever still works then is not waited for, and not asked again."""
+    monkeypatch.setenv("FASTVAE_THREADS", "2")
+    monkeypatch.setattr(workers, "POOL", Pool())
+    previous, finished = signal.signal(signal.SIGALRM, signal.default_int_handler), threading.Event()
+    try:
+        with pytest.raises(KeyboardInterrupt), Workers(2) as team_of_threads:
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            team_of_threads.run(lambda number: number and finished.wait(60))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    programs, numbers = counting(2)
+    with Workers(2) as team_of_threads:
+        team_of_threads.run_programs(programs)
+        calls = []
+        team_of_threads.run(calls.append)
+    finished.set()
+    assert sorted(calls) == [0, 1]
+    np.testing.assert_array_equal(numbers, 2)
+
+
+# ---- how many -----------------------------------------------------------------------------------------------------
+
+
+def test_many_callers_at_once_share_the_helpers(processors):
+    before, wrong = len(helpers()), []
+
+    def caller():
+        for _ in range(20):
+            with Workers(4) as team_of_threads:
+                programs, numbers = counting(4)
+                calls = []
+                team_of_threads.run(calls.append)
+                team_of_threads.run_programs(programs)
+                if sorted(calls) != [0, 1, 2, 3] or (numbers != 2).any() or len(helpers()) - before > processors - 1:
+                    wrong.append(calls)
+
+    callers = [threading.Thread(target=caller) for _ in range(8)]
+    for thread in callers:
+        thread.start()
+    for thread in callers:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in callers)
+    assert wrong == []
+    assert len(helpers()) - before <= processors - 1
+
+
+def test_a_team_within_a_team(processors):
+    """The inner ones find no helper, or one that is left, and do the work."""
+    calls = []
+
+    def outer(number):
+        with Workers(3) as inner:
+            inner.run(lambda n: calls.append((number, n)))
+
+    with Workers(3) as team_of_threads:
+        team_of_threads.run(outer)
+    assert sorted(calls) == [(i, j) for i in range(3) for j in range(3)]
+
+
+def test_one_share_needs_no_thread(processors):
+    before = helpers()
+    with Workers(1) as alone:
+        alone.run(lambda number: None)
+    assert helpers() == before
 
 
 def test_shares_depend_on_sizes_and_processors_alone(monkeypatch):
-    if blas.threads() is None:
-        pytest.skip("NumPy's BLAS is not OpenBLAS")
     monkeypatch.setenv("FASTVAE_THREADS", "4")
     assert shares_for(128, 1e6) == 1
-    assert shares_for(128, 1e9) == 2
+    assert shares_for(128, 1e9) == 4
     assert shares_for(4096, 1e9) == 4
-    assert shares_for(32, 1e9) == 1
-    monkeypatch.setattr(blas, "threads", lambda: None)
+    assert shares_for(32, 1e9) == 2
+    assert shares_for(16, 1e9) == 1
+    assert shares_for(1, 1e9) == 1
+    monkeypatch.setenv("FASTVAE_THREADS", "1")
     assert shares_for(4096, 1e9) == 1
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "two", ""])
+@pytest.mark.parametrize("value", ["0", "-1", "two", "", "1.5", " 2"])
 def test_a_wrong_number_of_threads_is_named(monkeypatch, value):
     monkeypatch.setenv("FASTVAE_THREADS", value)
     with pytest.raises(ValueError, match=f"FASTVAE_THREADS='{value}' must be a whole number"):
         workers.processors()
+
+
+def test_the_helpers_of_a_process_end_with_it():
+    """Asleep, looking for work, and at work: the process ends at once, and with its own exit code."""
+    script = """
+        import sys, threading
+        from fastvae.workers import Workers
+        with Workers(3) as team:
+            team.run(lambda number: None)
+        print(sum(t.name.startswith("fastvae-") for t in threading.enumerate()))
+        with Workers(3) as team:
+            team._helpers[0].begin_python(lambda: threading.Event().wait(600))
+            sys.exit(0)
+    """
+    assert python(script, FASTVAE_THREADS="3", timeout=60).split() == ["2"]

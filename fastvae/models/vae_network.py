@@ -19,7 +19,7 @@ import numpy as np
 
 from fastvae import backend
 from fastvae.data.minibatches import Examples
-from fastvae.kernels.scalars import EXAMPLE_WEIGHT, FACTOR, KL_WEIGHT, NOISE_STEP, SEED, SIGMA
+from fastvae.kernels.scalars import EXAMPLE_WEIGHT, FACTOR, KL_WEIGHT, NOISE_STEP, SIGMA
 from fastvae.layers import MLP, Buffers, Dense, Program
 from fastvae.likelihoods import make_likelihood
 from fastvae.models.workspace import Workspace
@@ -46,8 +46,11 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Shares:
-    """What each thread does in a step on a batch of so many rows, a program each."""
+    """What each thread does in a step on a batch of so many rows, a program each; and where the batch's data go."""
 
+    x: np.ndarray
+    nll: np.ndarray
+    kl: np.ndarray
     forward: list[Program]  # its rows of the batch
     backward: list[Program]  # the same; none where `forward` goes all the way
     gradients: list[Program]  # its rows of the weights
@@ -74,7 +77,7 @@ class VAENetwork:
         for layer in self._layers():
             layer.bind(self.parameters, self.kernels)
         self.likelihood.bind(self.parameters)
-        self.workers = Workers(1)
+        self.workers, self.seed = Workers(1), np.uint64(0)
         self._idle: dict[int, list[Workspace]] = {}
         self.allocate(0)
 
@@ -116,6 +119,8 @@ class VAENetwork:
         """Set what the loss needs: the noise's key, the constant of the user's units, and the weight of the KL."""
         self.seed, self.log_jacobian = seed, log_jacobian
         self.beta, self.kl_warmup_epochs = beta, kl_warmup_epochs
+        self._idle.clear()  # workspaces know the seed
+        self.allocate(0)
 
     def kl_weight(self, progress: float) -> float:
         """beta, reached linearly over the first `kl_warmup_epochs`."""
@@ -148,8 +153,7 @@ class VAENetwork:
         try:
             w = idle.pop()  # atomic: many threads may run one model
         except IndexError:
-            w = Workspace(self, rows, backward=False)
-            w.scalars.integers.view(np.uint64)[SEED] = self.seed
+            w = Workspace(self, rows, self.seed, backward=False)
         yield w
         idle.append(w)
         if len(self._idle) > KEPT_SIZES:
@@ -168,7 +172,7 @@ class VAENetwork:
     def allocate(self, batch: int, optimizer: Adam | None = None, examples: Examples | None = None) -> None:
         """Have the buffers for training on batches of up to `batch` rows, cut into shares for `workers`; `step` then
         trains with `optimizer`, on the rows of `examples` that stand in their `batch_indices`."""
-        self._largest, self._workspace = batch, Workspace(self, batch)
+        self._largest, self._workspace = batch, Workspace(self, batch, self.seed)
         self._optimizer, self._cuts = optimizer, dict[int, Shares]()
         self._examples = examples if examples is not None and examples.direct else None
 
@@ -184,7 +188,7 @@ class VAENetwork:
 
     def _write_shares(self, rows: int, noise: np.ndarray | None) -> Shares:
         whole, count, waits = self._workspace.rows(0, rows), self.workers.count, self.likelihood.waits
-        shares = Shares([], [], [], [])
+        shares = Shares(whole.x, whole.nll, whole.kl, [], [], [], [])
         for part in range(count):
             start, stop = rows * part // count, rows * (part + 1) // count
             w, given = whole.rows(start, stop), None if noise is None else noise[start:stop]
@@ -271,24 +275,22 @@ class VAENetwork:
 
     def _forward_and_backward(self, batch: Batch, noise: np.ndarray | None) -> tuple[Shares, dict[str, float]]:
         rows = batch.rows
-        shares = self._cut(rows, noise)
-        w, scalars = self._workspace, self._workspace.scalars
-        weight, kl_weight = 1.0 / rows, self.kl_weight(batch.progress)
-        scalars.integers.view(np.uint64)[SEED] = self.seed
+        shares, scalars = self._cut(rows, noise), self._workspace.scalars
+        reals, weight, kl_weight = scalars.reals, 1.0 / rows, self.kl_weight(batch.progress)
         scalars.integers[NOISE_STEP] = batch.step
-        scalars.reals[EXAMPLE_WEIGHT], scalars.reals[KL_WEIGHT] = weight, kl_weight * weight
-        scalars.reals[SIGMA] = self.likelihood.training_sigma
+        reals[EXAMPLE_WEIGHT], reals[KL_WEIGHT] = weight, kl_weight * weight
+        reals[SIGMA] = self.likelihood.training_sigma
         if self._examples is None:
-            batch.fill(0, rows, w.x[:rows])
+            batch.fill(0, rows, shares.x)
 
         self.workers.run_programs(shares.forward)
-        nll, kl, columns = w.nll[:rows], w.kl[:rows], self.architecture.inputs
-        scalars.reals[FACTOR] = self.likelihood.conclude(nll, columns, batch.step, rows / self._largest)
+        conclude, columns = self.likelihood.conclude, self.architecture.inputs
+        reals[FACTOR] = conclude(shares.nll, columns, batch.step, rows / self._largest)
         if shares.backward:
             self.workers.run_programs(shares.backward)
 
-        mean_nll = float(np.add.reduce(nll, dtype=np.float64)) * weight + self.log_jacobian
-        mean_kl = float(np.add.reduce(kl, dtype=np.float64)) * weight
+        mean_nll = self.kernels.total(shares.nll) * weight + self.log_jacobian
+        mean_kl = self.kernels.total(shares.kl) * weight
         return shares, {"loss": mean_nll + kl_weight * mean_kl, "nll": mean_nll, "kl": mean_kl}
 
     def faults(self, batch: Batch) -> str:

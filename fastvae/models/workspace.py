@@ -25,8 +25,8 @@ class Workspace:
     nll, kl : (B,)
     """
 
-    def __init__(self, network: "VAENetwork", rows: int, backward: bool = True):
-        self.network, self.scalars = network, Scalars()
+    def __init__(self, network: "VAENetwork", rows: int, seed: np.uint64, backward: bool = True):
+        self.network, self.scalars = network, Scalars(seed)
         self._passes: dict[str, Program] = {}
         self.x = np.empty((rows, network.architecture.inputs), np.float32)
         self.encoder = network.encoder.buffers(rows, backward) if network.complete else []

@@ -18,6 +18,7 @@ from fastvae.kernels.cpu.likelihoods import (
     sigmoid_inplace,
     squared_error_forward,
     squared_error_forward_backward,
+    total,
 )
 from fastvae.kernels.cpu.minibatch import shuffled_indices, threshold_inplace
 from fastvae.kernels.cpu.noise import binarize_inplace, uniform_noise
@@ -44,5 +45,6 @@ __all__ = [
     "squared_error_forward_backward",
     "squared_norm",
     "threshold_inplace",
+    "total",
     "uniform_noise",
 ]

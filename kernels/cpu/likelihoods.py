@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from fastvae.kernels.cpu.compiler import kernel, reduction
 from fastvae.kernels.formulas import ZERO, bernoulli_term, f32, sigmoid
 
@@ -61,6 +63,15 @@ def bernoulli_forward_backward(x, logits, weight, nll, d_logits):
             total += term
             d_logits[i, j] = factor * slope
         nll[i] = total
+
+
+@reduction
+def total(values):
+    """See the contract in `fastvae.kernels`."""
+    found = 0.0
+    for i in range(values.size):
+        found += np.float64(values[i])
+    return found
 
 
 @kernel

@@ -46,17 +46,25 @@ def _transposed(builder, rows):
 
 
 @intrinsic
-def transpose(typing, source, source_row, target, target_row):
-    """target[j, i] = source[i, j] for one block of LANES by LANES numbers; addresses, and row strides in bytes."""
+def transpose(typing, source, source_row, target, target_row, more):
+    """target[j, i] = source[i, j] for one block of LANES by LANES numbers, added to it where `more` is not 0;
+    addresses, and row strides in bytes."""
 
     def codegen(context, builder, signature, args):
-        source, source_row, target, target_row = args
+        source, source_row, target, target_row, more = args
         rows = [
             builder.load(pointer(builder, VECTOR, source, builder.mul(source_row, number(i))), align=4)
             for i in range(LANES)
         ]
-        for i, row in enumerate(_transposed(builder, rows)):
-            builder.store(row, pointer(builder, VECTOR, target, builder.mul(target_row, number(i))), align=4)
+        rows = _transposed(builder, rows)
+        places = [pointer(builder, VECTOR, target, builder.mul(target_row, number(i))) for i in range(LANES)]
+        with builder.if_else(builder.icmp_signed("!=", more, number(0))) as (added, written):
+            with added:
+                for row, place in zip(rows, places, strict=True):
+                    builder.store(builder.fadd(builder.load(place, align=4), row), place, align=4)
+            with written:
+                for row, place in zip(rows, places, strict=True):
+                    builder.store(row, place, align=4)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 4), codegen
+    return types.void(*[types.int64] * 5), codegen

@@ -110,35 +110,24 @@ def panel_of_columns(a, first, width, depth, panel):
         if width - c >= LANES:
             turned = whole
             for k in range(0, whole, LANES):
-                transpose(a + 4 * ((first + c) * depth + k), 4 * depth, panel + 4 * (k * WIDTH + c), 4 * WIDTH)
+                transpose(a + 4 * ((first + c) * depth + k), 4 * depth, panel + 4 * (k * WIDTH + c), 4 * WIDTH, 0)
         for k in range(turned, depth):
             for i in range(c, c + LANES):
                 to[k, i] = rows[first + i, k] if i < width else ZERO
 
 
 @part
-def turn_strip(strip, first, width, columns, more, out, room):
+def turn_strip(strip, first, width, columns, more, out):
     """out[first + r, c] = strip[c, r] for r < width, added where `more` is 1."""
-    whole = columns - columns % LANES
-    to, turned, rest = (
-        matrix_at(out, first + width, columns),
-        matrix_at(room, LANES, LANES),
-        matrix_at(strip, columns, WIDTH),
-    )
+    to, rest = matrix_at(out, first + width, columns), matrix_at(strip, columns, WIDTH)
     for r in range(0, width, LANES):
         full = min(LANES, width - r)
-        for c in range(0, whole, LANES):
-            source = strip + 4 * (c * WIDTH + r)
-            if full == LANES and not more:
-                transpose(source, 4 * WIDTH, out + 4 * ((first + r) * columns + c), 4 * columns)
-            else:
-                transpose(source, 4 * WIDTH, room, 4 * LANES)
-                for i in range(full):
-                    for k in range(LANES):
-                        value = turned[i, k]
-                        to[first + r + i, c + k] = to[first + r + i, c + k] + value if more else value
+        turned = columns - columns % LANES if full == LANES else 0
+        for c in range(0, turned, LANES):
+            target = out + 4 * ((first + r) * columns + c)
+            transpose(strip + 4 * (c * WIDTH + r), 4 * WIDTH, target, 4 * columns, more)
         for i in range(full):
-            for c in range(whole, columns):
+            for c in range(turned, columns):
                 value = rest[c, r + i]
                 to[first + r + i, c] = to[first + r + i, c] + value if more else value
 
@@ -156,7 +145,7 @@ def product_transposed(a, b, out, rows, depth, columns, more, room):
         panel_of_columns(a, j, width, depth, panel)
         vectors = 2 if width > LANES else 1
         column_of_tiles(b, 4 * depth, 4, columns, panel, 4 * WIDTH, vectors, strip, 4 * WIDTH, depth)
-        turn_strip(strip, j, width, columns, more, out, room)
+        turn_strip(strip, j, width, columns, more, out)
 
 
 @part

@@ -76,7 +76,7 @@ def turn(source, rows, columns, target):
     """target (columns, rows) = source (rows, columns)', 32 bits each; both multiples of LANES."""
     for i in range(0, rows, LANES):
         for j in range(0, columns, LANES):
-            transpose(source + 4 * (i * columns + j), 4 * columns, target + 4 * (j * rows + i), 4 * rows)
+            transpose(source + 4 * (i * columns + j), 4 * columns, target + 4 * (j * rows + i), 4 * rows, 0)
 
 
 @part
