@@ -28,7 +28,7 @@ def command(*words, module="train", **options):
     )
 
 
-def python(script, *arguments, timeout=240, **environment):
+def python(script, *arguments, timeout=240, cwd=None, **environment):
     """What a script prints in a process of its own. When it hangs it is killed, with all processes that it started."""
     environment = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "PYTHONWARNINGS": "error"} | environment
     process = subprocess.Popen(
@@ -37,6 +37,7 @@ def python(script, *arguments, timeout=240, **environment):
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | environment,
+        cwd=cwd,
         start_new_session=True,
     )
     try:
