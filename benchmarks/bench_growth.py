@@ -22,7 +22,7 @@ SERIES = {
     "batch": [replace(M, name=f"B={b}", B=b) for b in (1, 16, 128, 1024, 8192)],
     "width": [replace(M, name=f"H={h}", H=h) for h in (32, 256, 1024, 4096)],
     "examples": [replace(XS, name=f"N={n}", B=128, N=n) for n in (10**3, 10**4, 10**5, 10**6, 10**7)],
-    "threads": [M, SIZES["L"]],
+    "threads": [M],
 }
 
 

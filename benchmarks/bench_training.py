@@ -11,7 +11,7 @@ from cases import IMPLEMENTATIONS, Case, Op, model
 
 SIZES = ("XS", "S", "M", "L")  # where --size does not say
 CHECKED, CHECKED_LARGE, LARGE = 4, 1, 5e9  # steps, steps of a large size, and its operations
-SCANNED_FLOPS, SCANNED = 4e9, (4, 100)  # of one call of jax_scan: so much work, and in what range of steps
+SCANNED_FLOPS, SCANNED = 4e9, (2, 100)  # of one call of jax_scan: so much work, and in what range of steps
 
 
 def noises(s):

@@ -24,7 +24,7 @@ from cases import Point
 from sizes import DEFAULT_SIZE, SIZES
 from workers import THREAD_SETTINGS, Workers, ratios
 
-TEST_SECONDS, FEWEST = 2.0, 3  # a test that would take longer has fewer rounds, but so many
+TEST_SECONDS, FEWEST = 1.5, 3  # a test that would take longer has fewer rounds, but so many
 FIRST = "bench_training"  # what it says of memory should not include what other ops have left
 
 
