@@ -1,9 +1,8 @@
 """A dense layer D -> H with ReLU: product, bias and activation; and its backward with all three gradients."""
 
 import numpy as np
-from cases import Case, Op
+from cases import Case, Op, program
 
-from fastvae.kernels import cpu
 from fastvae.kernels.formulas import RELU
 
 
@@ -16,7 +15,8 @@ def inputs(s):
 def forward_fastvae(s):
     x, weight, bias, _ = inputs(s)
     out = np.empty((s.B, s.H), np.float32)
-    return Case(lambda: cpu.dense_forward(x, weight, bias, RELU, out, out), lambda: [out])
+    forward = program("dense_forward", x, weight, bias, RELU, out, out)
+    return Case(forward.run, lambda: [out])
 
 
 def forward_numpy(s):
@@ -47,11 +47,10 @@ def forward_torch(s):
 def backward_fastvae(s):
     x, weight, bias, d_out = inputs(s)
     out, d_x, d_weight, d_bias = np.empty_like(d_out), np.empty_like(x), np.empty_like(weight), np.empty_like(bias)
-    cpu.dense_forward(x, weight, bias, RELU, out, out)
-    return Case(
-        lambda: cpu.dense_backward(x, out, weight, RELU, d_out, d_x, d_weight, d_bias),
-        lambda: [d_x, d_weight, d_bias],
-    )
+    program("dense_forward", x, weight, bias, RELU, out, out).run()
+    backward = program("dense_backward_input", out, weight, RELU, d_out, 0, d_x)
+    backward.add("dense_backward_weight", x, d_out, 0, s.D, d_weight, d_bias)
+    return Case(backward.run, lambda: [d_x, d_weight, d_bias])
 
 
 def backward_numpy(s):

@@ -5,7 +5,7 @@ must agree.
 """
 
 import numpy as np
-from cases import Case, Op
+from cases import Case, Op, program
 
 from fastvae.kernels import cpu
 
@@ -26,7 +26,7 @@ def forward_fastvae(s):
         cpu.latent_forward(mu, logvar, eps, SEED, 1, 0, z, kl)
         return [z, kl]
 
-    return Case(lambda: cpu.latent_forward(mu, logvar, None, SEED, 1, 0, z, kl), result)
+    return Case(program("latent_forward", mu, logvar, None, 0, z, kl).run, result)
 
 
 def forward_numpy(s):
@@ -63,7 +63,7 @@ def backward_fastvae(s):
         cpu.latent_backward(mu, logvar, d_z, eps, SEED, 1, 0, 1.0, d_mu, d_logvar)
         return [d_mu, d_logvar]
 
-    return Case(lambda: cpu.latent_backward(mu, logvar, d_z, None, SEED, 1, 0, 1.0, d_mu, d_logvar), result)
+    return Case(program("latent_backward", mu, logvar, d_z, None, 0, d_mu, d_logvar).run, result)
 
 
 def backward_numpy(s):

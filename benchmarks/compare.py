@@ -1,8 +1,9 @@
-"""fastvae beside NumPy and PyTorch on this machine, in turns, as a table.
+"""fastvae beside NumPy, PyTorch and JAX on this machine, in turns, as a table.
 
     python benchmarks/compare.py
     python benchmarks/compare.py --size XS S M L --what step transform decode sample
-    python benchmarks/compare.py --what dense latent --threads 1 --rounds 31 --json results.json
+    python benchmarks/compare.py --by fastvae torch_compile --rounds 31 --json results.json
+    python benchmarks/compare.py --what dense latent --threads 1
 
 Each implementation runs alone in a process of its own; a round is some steps by each of them, one after the other.
 What counts is the ratio within a round, peer's time / ours (above 1: fastvae is faster): its median, the smallest and
@@ -18,7 +19,8 @@ from collections.abc import Iterator
 
 import machine
 from cases import IMPLEMENTATIONS, OURS, Op, all_ops, missing
-from sizes import DEFAULT_SIZE, SIZES
+from sizes import DEFAULT_SIZE, SIZES, Size
+from tables import environment
 from workers import Workers, ratios
 
 
@@ -28,6 +30,7 @@ def arguments(ops: dict[str, Op]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=summary, epilog="ops: " + ", ".join(ops))
     parser.add_argument("--size", nargs="+", default=[DEFAULT_SIZE], choices=SIZES, help="default: %(default)s")
     parser.add_argument("--what", nargs="+", default=["step"], metavar="OP", help="default: step")
+    parser.add_argument("--by", nargs="+", default=list(IMPLEMENTATIONS), choices=IMPLEMENTATIONS, help="default: all")
     parser.add_argument("--rounds", type=int, default=15, help="default: %(default)s")
     parser.add_argument("--round-seconds", type=float, default=0.1, help="length of a round; default: %(default)s")
     parser.add_argument("--threads", type=int, help="of each implementation; default: what each chooses itself")
@@ -45,7 +48,7 @@ def arguments(ops: dict[str, Op]) -> argparse.Namespace:
     return chosen
 
 
-def interleaved(workers: Workers, present: list[str], op: str, size: str, rounds: int, length: float) -> dict:
+def interleaved(workers: Workers, present: list[str], op: str, size: Size, rounds: int, length: float) -> dict:
     """Seconds a step of each implementation, round by round."""
     for name in present:
         workers[name].build(op, size, length)
@@ -58,52 +61,39 @@ def interleaved(workers: Workers, present: list[str], op: str, size: str, rounds
 
 def rows(record: dict) -> Iterator[str]:
     """The lines of the table for one op at one size."""
+    first = f"{record['op']:<32}{record['size']:<6}"
     for name, seconds in record["seconds"].items():
         median = statistics.median(seconds)
         ratio = record["ratio"].get(name)
         compared = "{median:8.2f}{min:8.2f}{max:8.2f}{fastest:10.2f}".format(**ratio) if ratio else ""
-        first = f"{record['op']:<32}{record['size']:<6}" if name == OURS else " " * 38
         unit, rate = record["rate"][name]
-        yield f"{first}{name:<10}{1e6 * median:11.1f} us {rate:8.1f} {unit:<8}{compared}".rstrip()
+        yield f"{first}{name:<14}{1e6 * median:11.1f} us {rate:8.1f} {unit:<8}{compared}".rstrip()
+        first = " " * len(first)
 
 
 def main() -> None:
     """Measure and print."""
     ops = all_ops()
     chosen = arguments(ops)
-    present = [name for name in IMPLEMENTATIONS if not missing(name)]
-    about = describe(present)
+    wanted = {name for op in chosen.what for name in ops[op].build} & {*chosen.by}
+    present = [name for name in IMPLEMENTATIONS if name in wanted and not missing(name)]
     records = []
     with Workers(chosen.threads) as workers:
-        for name in present:
-            about[name] = workers[name].description
-            print(f"{name}: {' '.join(f'{k} {v}' for k, v in about[name].items() if k != 'versions')}, ", end="")
-            print(", ".join(f"{k} {v}" for k, v in about[name]["versions"].items()))
-        print(f"\n{'op':<32}{'size':<6}{'by':<10}{'a step':>14}{'':18}{'ratio':>8}{'min':>8}{'max':>8}{'fastest':>10}")
+        described = {name: workers[name].description for name in present}
+        print("\n".join(environment(described)))
+        heads = f"{'a step':>14}{'':18}{'ratio':>8}{'min':>8}{'max':>8}{'fastest':>10}"
+        print(f"\n{'op':<32}{'size':<6}{'by':<14}{heads}")
         for size in chosen.size:
             for op in chosen.what:
                 able = [name for name in present if name in ops[op].build]
-                times = interleaved(workers, able, op, size, chosen.rounds, chosen.round_seconds)
+                times = interleaved(workers, able, op, SIZES[size], chosen.rounds, chosen.round_seconds)
                 rate = {n: ops[op].rate(SIZES[size], statistics.median(s)) for n, s in times.items()}
-                ratio = {n: ratios(times, n) for n in able if n != OURS}
+                ratio = {n: ratios(times[n], times[OURS]) for n in able if n != OURS and OURS in able}
                 records.append({"op": op, "size": size, "seconds": times, "rate": rate, "ratio": ratio})
                 print("\n".join(rows(records[-1])), flush=True)
     if chosen.json:
+        about = {**machine.describe_machine(), "busy": machine.busy(), **described}
         chosen.json.write_text(json.dumps({"machine": about, "records": records}, indent=1) + "\n")
-
-
-def describe(present: list[str]) -> dict[str, object]:
-    """Print and return what the figures belong to, and what is not there."""
-    about = {**machine.describe_machine(), "busy": machine.busy()}
-    features = " ".join(about["features"]) or "no vector extensions known here"
-    print(f"{about['processor']} ({about['architecture']}), {about['cores']} cores, {features}")
-    print(f"{about['system']}, Python {about['python']}")
-    if about["busy"]:
-        print(f"WARNING: {about['busy']}")
-    for name in IMPLEMENTATIONS:
-        if name not in present:
-            print(f"{name}: left out, {missing(name)}")
-    return about
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
-"""What the figures belong to: processor, cores, instruction sets, threads, versions."""
+"""What the figures belong to: processor, cores, instruction sets, threads, versions; and a process' memory."""
 
+import contextlib
+import ctypes
+import gc
 import importlib.metadata
 import os
 import pathlib
 import platform
+import sys
 
-FEATURES = ("avx2", "avx512f", "avx512bf16", "amx-tile", "amx-bf16", "neon", "sve")
+FEATURES = ("avx2", "avx512f", "avx512bf16", "amx-tile", "amx-bf16", "neon", "sve", "bf16")
 
 
 def describe_machine() -> dict[str, object]:
@@ -16,7 +20,7 @@ def describe_machine() -> dict[str, object]:
     return {
         "processor": processor_name(),
         "architecture": binding.get_host_cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "features": [name for name in FEATURES if features.get(name)],
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -43,19 +47,45 @@ def processor_name() -> str:
         return platform.processor() or platform.machine()
 
 
-def describe_implementation(implementation: str) -> dict[str, object]:
+def describe_implementation(module: str) -> dict[str, object]:
     """Versions and threads of one implementation, in the process that runs it."""
-    if implementation == "torch":
+    if module == "torch":
         import torch
 
-        return {"versions": {"torch": torch.__version__}, "threads": torch.get_num_threads(), "pool": "OpenMP"}
-    if implementation == "fastvae":
+        return {"versions": versions("torch"), "threads": torch.get_num_threads(), "pool": "OpenMP"}
+    if module == "jax":
+        import jax  # noqa: F401  so that `memory_at_start` includes it
+
+        return {"versions": versions("jax", "jaxlib"), "threads": xla_threads(), "pool": "XLA's own"}
+    if module == "fastvae":
+        from fastvae import backend
+        from fastvae.version import VERSION
         from fastvae.workers import processors
 
-        versions = {name: importlib.metadata.version(name) for name in ("numpy", "numba")}
-        return {"versions": versions, "threads": processors(), "pool": "fastvae's own, one BLAS thread in each"}
+        backend.select()  # loads the kernels
+        return {
+            "versions": {"fastvae": VERSION} | versions("numpy", "numba"),
+            "threads": processors(),
+            "pool": "its own, with one BLAS thread in each",
+        }
     threads, pool = blas_threads()
-    return {"versions": {"numpy": importlib.metadata.version("numpy")}, "threads": threads, "pool": pool}
+    return {"versions": versions("numpy"), "threads": threads, "pool": pool}
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """What is installed of each."""
+    return {name: importlib.metadata.version(name) for name in packages}
+
+
+def cores() -> int | None:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def xla_threads() -> int | None:
+    """XLA takes what NPROC says, or a thread for each core; it cannot be asked."""
+    asked = os.environ.get("NPROC", "")
+    return int(asked) if asked.isdecimal() else cores()
 
 
 def blas_threads() -> tuple[int | None, str]:
@@ -68,3 +98,24 @@ def blas_threads() -> tuple[int | None, str]:
     if not pools:
         return None, "BLAS, unknown to threadpoolctl"
     return pools[0]["num_threads"], f"{pools[0]['internal_api']} ({pools[0].get('architecture', 'unknown')})"
+
+
+def reset_peak_memory() -> None:
+    """Give freed memory back to the system and have `peak_memory` begin anew, where the system can do either."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    with contextlib.suppress(OSError):
+        pathlib.Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory() -> int | None:
+    """The most bytes that this process has held at a time since `reset_peak_memory`, or else since it began."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

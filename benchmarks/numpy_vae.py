@@ -8,12 +8,18 @@ RATE, BETA1, BETA2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
 class NumpyVAE:
     """Encoder and decoder with one ReLU layer each; `weights` as `sizes.Size.weights` names them."""
 
-    def __init__(self, weights):
+    def __init__(self, size, weights):
         self.p = {name: w.copy() for name, w in weights.items()}
-        self.m = {name: np.zeros_like(w) for name, w in weights.items()}
-        self.v = {name: np.zeros_like(w) for name, w in weights.items()}
-        self.scratch = {name: np.empty_like(w) for name, w in weights.items()}
-        self.rng, self.count = np.random.default_rng(0), 0
+        self.rng = np.random.default_rng(0)
+
+    def begin(self):
+        self.m = {name: np.zeros_like(w) for name, w in self.p.items()}
+        self.v = {name: np.zeros_like(w) for name, w in self.p.items()}
+        self.scratch = {name: np.empty_like(w) for name, w in self.p.items()}
+        self.count = 0
+
+    def on_device(self, x):
+        return x
 
     def linear(self, name, x):
         out = x @ self.p[f"{name}.weight"]

@@ -7,13 +7,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Size:
-    """A VAE D-H-Z with one hidden layer on each side, and its batch B."""
+    """A VAE D-H-Z with one hidden layer on each side, its batch B, and the N examples that batches are drawn from."""
 
     name: str
     D: int
     H: int
     Z: int
     B: int
+    N: int = 60_000
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the model's parameters, as fastvae names them."""

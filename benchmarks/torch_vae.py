@@ -19,17 +19,26 @@ class TorchVAE(nn.Module):
             layer, part = name.rsplit(".", 1)
             state[f"{places.get(layer, layer)}.{part}"] = torch.from_numpy(values.T.copy())
         self.load_state_dict(state)
+
+    def begin(self):
         self.optimizer = torch.optim.Adam(self.parameters(), lr=1e-3, fused=True)
+
+    def on_device(self, x):
+        return torch.from_numpy(x)
+
+    def loss(self, x, noise):
+        """Of x (B, D) with eps (B, Z), a tensor."""
+        h = self.encoder(x)
+        mu, logvar = self.mu(h), self.logvar(h).clamp(-30, 20)
+        z = mu + torch.exp(0.5 * logvar) * noise
+        nll = functional.binary_cross_entropy_with_logits(self.decoder(z), x, reduction="sum")
+        kl = 0.5 * torch.sum(logvar.exp() + mu * mu - 1 - logvar)
+        return (nll + kl) / len(x)
 
     def step(self, x, noise=None):
         """One step of training on x (B, D); return the loss before it."""
         self.optimizer.zero_grad()
-        h = self.encoder(x)
-        mu, logvar = self.mu(h), self.logvar(h).clamp(-30, 20)
-        z = mu + torch.exp(0.5 * logvar) * (torch.randn_like(mu) if noise is None else noise)
-        nll = functional.binary_cross_entropy_with_logits(self.decoder(z), x, reduction="sum")
-        kl = 0.5 * torch.sum(logvar.exp() + mu * mu - 1 - logvar)
-        loss = (nll + kl) / len(x)
+        loss = self.loss(x, torch.randn(len(x), self.mu.out_features) if noise is None else noise)
         loss.backward()
         self.optimizer.step()
         return loss.item()

@@ -1,8 +1,8 @@
 """The process that one implementation is measured in: `python worker.py IMPLEMENTATION`, driven by `workers.py`.
 
-One JSON object a line on standard input, one a line back: {"do": "describe"}, {"do": "build", ...}, {"do": "round"}.
-It answers a round only when its threads have come to rest: the pools of OpenMP and OpenBLAS go on spinning for some
-time after their last task, and would take the cores from whoever is measured next.
+One JSON object a line on standard input, one a line back: {"do": "describe"}, {"do": "build", ...}, {"do": "round"},
+{"do": "memory"}. It answers a round only when its threads have come to rest: the pools of OpenMP and OpenBLAS go on
+spinning for some time after their last task, and would take the cores from whoever is measured next.
 """
 
 import contextlib
@@ -13,47 +13,61 @@ import time
 import traceback
 
 import machine
-from cases import OURS, REFERENCE, Case, all_ops
-from sizes import SIZES
+from cases import IMPLEMENTATIONS, OURS, REFERENCE, Case, ops_of
+from sizes import Size
 
-WARM_UP = 0.1  # fraction of a round's steps that come before it, untimed: they wake threads and fill caches
+WARM_UP = 0.1  # fraction of a round's calls that come before it, untimed: they wake threads and fill caches
+LONG = 0.1  # seconds of a call that does not notice those
 
 
 class Session:
-    """What the process holds between two lines: one built case, and how many steps make a round."""
+    """What the process holds between two lines: one built case, and how many calls of its step make a round."""
 
     def __init__(self, implementation: str):
-        self.implementation, self.ops = implementation, all_ops()
+        self.implementation = implementation
+        self.case: Case | None = None
 
     def describe(self) -> dict[str, object]:
-        """Versions and threads of this implementation."""
-        return machine.describe_implementation(self.implementation)
+        """Versions and threads of this implementation, and the memory that the process holds from the start."""
+        about = machine.describe_implementation(IMPLEMENTATIONS[self.implementation].module)
+        machine.reset_peak_memory()
+        return about | {"memory_at_start": machine.peak_memory()}
 
-    def build(self, op: str, size: str, round_seconds: float) -> dict[str, object]:
-        """Build, check against the reference, compile and warm up; choose the steps of a round."""
-        chosen, shape = self.ops[op], SIZES[size]
-        self.case: Case = chosen.build[self.implementation](shape)
+    def build(self, stem: str, op: str, size: dict, round_seconds: float) -> dict[str, float]:
+        """Build, check against the reference, compile and warm up; choose the calls of a round, and say how long one
+        takes."""
+        self.case = None  # give its memory back first
+        chosen, shape = ops_of(stem)[op], Size(**size)
+        self.case = chosen.build[self.implementation](shape)
         if self.implementation != REFERENCE:
-            chosen.check(shape, self.case)
-        self.steps = 1
-        while (seconds := self._timed(self.steps)) < round_seconds / 4:  # the first ones compile
-            self.steps *= 2
-        self.steps = max(1, round(self.steps * round_seconds / seconds))
-        self._timed(self.steps)
+            chosen.check(shape, self.case, IMPLEMENTATIONS[self.implementation].dtype)
+        self.calls = 1
+        while (seconds := self._timed(self.calls)) < round_seconds / 4:  # the first ones compile
+            self.calls *= 2
+        call = seconds / self.calls
+        self.calls = max(1, round(round_seconds / call))
+        self.warm_up = max(1, int(WARM_UP * self.calls)) if call < LONG else 0
+        machine.reset_peak_memory()
+        seconds = self._timed(self.warm_up + self.calls)
         settle()
-        return {"steps": self.steps}
+        return {"seconds": seconds}
 
     def round(self) -> dict[str, float]:
         """Seconds a step, over one round."""
-        self._timed(max(1, int(WARM_UP * self.steps)))
-        seconds = self._timed(self.steps)
+        assert self.case is not None
+        self._timed(self.warm_up)
+        seconds = self._timed(self.calls)
         settle()
-        return {"seconds": seconds / self.steps}
+        return {"seconds": seconds / (self.calls * self.case.repeats)}
 
-    def _timed(self, steps: int) -> float:
+    def memory(self) -> dict[str, int | None]:
+        """The largest number of bytes that the process has held since the case was built and warm."""
+        return {"peak": machine.peak_memory()}
+
+    def _timed(self, calls: int) -> float:
         step = self.case.step
         started = time.perf_counter()
-        for _ in range(steps):
+        for _ in range(calls):
             step()
         return time.perf_counter() - started
 

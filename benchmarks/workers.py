@@ -1,13 +1,15 @@
 """One process for each implementation, so that no two thread pools ever run at the same time."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import statistics
 import subprocess
 import sys
 
-from cases import HERE, OURS
+from cases import HERE, homes
+from sizes import Size
 
 ROUND_SECONDS = 0.025
 THREAD_SETTINGS = (
@@ -16,6 +18,7 @@ THREAD_SETTINGS = (
     "MKL_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
     "NUMBA_NUM_THREADS",
+    "NPROC",  # XLA
 )
 
 
@@ -44,7 +47,8 @@ class Worker:
             text=True,
             env=os.environ | settings,
         )
-        self._built: tuple[str, str, float] | None = None
+        self._built: tuple[str, Size, float] | None = None
+        self._seconds = 0.0
         self.description = self._ask(do="describe")
 
     def _ask(self, **message: object) -> dict:
@@ -61,15 +65,22 @@ class Worker:
             raise WorkerError(f"{self.implementation}, {message}:\n{answer['error']}")
         return answer
 
-    def build(self, op: str, size: str, round_seconds: float = ROUND_SECONDS) -> None:
-        """Have the case built, checked and warm; a round will take about `round_seconds`."""
+    def build(self, op: str, size: Size, round_seconds: float = ROUND_SECONDS) -> float:
+        """Have the case built, checked and warm; return about how many seconds a round will take."""
         if self._built != (op, size, round_seconds):
-            self._ask(do="build", op=op, size=size, round_seconds=round_seconds)
+            self._built = None
+            message = {"stem": homes()[op], "op": op, "size": dataclasses.asdict(size), "round_seconds": round_seconds}
+            self._seconds = self._ask(do="build", **message)["seconds"]
             self._built = (op, size, round_seconds)
+        return self._seconds
 
     def round(self) -> float:
         """Seconds a step, over one round, by the clock of the process itself."""
         return self._ask(do="round")["seconds"]
+
+    def peak_memory(self) -> int | None:
+        """The most bytes that the process has held at a time since the case was built and warm."""
+        return self._ask(do="memory")["peak"]
 
     def close(self) -> None:
         """End the process."""
@@ -104,10 +115,9 @@ class Workers:
         self._workers.clear()
 
 
-def ratios(times: dict[str, list[float]], peer: str) -> dict[str, float]:
-    """The peer's time divided by ours: above 1, fastvae is faster. Median, min and max over the rounds, and of each
-    one's fastest round, which is what other programs on the machine disturb least."""
-    theirs, ours = times[peer], times[OURS]
+def ratios(theirs: list[float], ours: list[float]) -> dict[str, float]:
+    """A peer's time divided by ours, round by round: above 1, fastvae is faster. Median, min and max over the rounds,
+    and of each one's fastest round, which is what other programs on the machine disturb least."""
     values = [a / b for a, b in zip(theirs, ours, strict=True)]
     fastest = min(theirs) / min(ours)
     return {"median": statistics.median(values), "min": min(values), "max": max(values), "fastest": fastest}

@@ -143,7 +143,7 @@ def test_gradient_and_adam_at_once_are_the_two_after_each_other(kernels, shape):
 
 @pytest.mark.parametrize("parts", [2, 3, 7, 50])
 def test_parts_of_a_weight_are_the_whole(kernels, parts):
-    """However many threads share a layer, also where some of them get no row: bit for bit, every row and the bias once."""
+    """However many threads share a layer, also where some get no row: bit for bit, every row and the bias once."""
     rows, columns, outputs = 19, 41, 35
     rng = np.random.default_rng(0)
     x, d_a = (rng.normal(size=(rows, n)).astype(np.float32) for n in (columns, outputs))
