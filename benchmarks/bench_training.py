@@ -8,11 +8,12 @@ import functools
 
 import numpy as np
 from cases import IMPLEMENTATIONS, Case, Op, model
+from fastvae_vae import team
 
 from fastvae.kernels import cpu
 from fastvae.kernels.formulas import IDENTITY
 from fastvae.kernels.scalars import Scalars
-from fastvae.workers import Workers, shares_for
+from fastvae.workers import shares_for
 
 SIZES = ("XS", "S", "M", "L")  # where --size does not say
 CHECKED, CHECKED_LARGE, LARGE = 4, 1, 5e9  # steps, steps of a large size, and its operations
@@ -75,8 +76,8 @@ def products_fastvae(s):
     pairs = [(w[f"{n}.weight"], w[f"{n}.bias"]) for n in ("encoder.0", "mu", "logvar", "decoder.0", "decoder.1")]
     inputs = [s.data(), s.normals(s.B, s.H), s.normals(s.B, s.H), s.normals(s.B, s.Z), s.normals(s.B, s.H)]
     outputs = [s.normals(s.B, s.H), *(s.normals(s.B, s.Z) for _ in range(2)), s.normals(s.B, s.H), s.normals(s.B, s.D)]
-    team = Workers(shares_for(s.B, 2 * s.B * s.D * s.H)).__enter__()  # until the process ends
-    scalars, parts = Scalars(), team.count
+    threads = team(shares_for(s.B, 2 * s.B * s.D * s.H))
+    scalars, parts = Scalars(), threads.count
     over_rows, over_weights = ([cpu.Program(scalars) for _ in range(parts)] for _ in range(2))
     gradients = [np.empty_like(weight) for weight, _ in pairs]
     for i, (rows, weights) in enumerate(zip(over_rows, over_weights, strict=True)):
@@ -90,8 +91,8 @@ def products_fastvae(s):
             weights.add("dense_backward_weight", x, out, first, last, d_weight, d_bias)
 
     def step():
-        team.run_programs(over_rows)
-        team.run_programs(over_weights)
+        threads.run_programs(over_rows)
+        threads.run_programs(over_weights)
 
     return Case(step, lambda: gradients)
 

@@ -1,8 +1,18 @@
 """fastvae itself, with the interface that the peers have, so that all are measured by the same lines."""
 
+import contextlib
+
 from fastvae import VAE
 from fastvae.training import Batch
 from fastvae.workers import Workers, shares_for
+
+TEAMS = contextlib.ExitStack()  # of the case that is built: the process has no more threads than processors
+
+
+def team(shares):
+    """Workers for so many shares, until the next case is built."""
+    TEAMS.close()
+    return TEAMS.enter_context(Workers(shares))
 
 
 class FastVAE:
@@ -30,7 +40,7 @@ class FastVAE:
     def begin(self):
         """What `fit` does before the first step."""
         s, network = self.size, self.vae.network_
-        network.workers = Workers(shares_for(s.B, network.largest_product(s.B))).__enter__()  # until the process ends
+        network.workers = team(shares_for(s.B, network.largest_product(s.B)))
         network.allocate(s.B, self.vae._make_optimizer(), self.examples if self.draws else None)
         if self.draws:
             self.examples.batch_indices(s.B)[:] = range(s.B)

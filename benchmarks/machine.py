@@ -66,7 +66,7 @@ def describe_implementation(module: str) -> dict[str, object]:
         return {
             "versions": {"fastvae": VERSION} | versions("numpy", "numba"),
             "threads": processors(),
-            "pool": "its own, with one BLAS thread in each",
+            "pool": "its own",
         }
     threads, pool = blas_threads()
     return {"versions": versions("numpy"), "threads": threads, "pool": pool}

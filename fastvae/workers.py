@@ -22,7 +22,7 @@ from fastvae.kernels.cpu import blas, team
 from fastvae.kernels.cpu.processor import BLAS, CHOSEN
 
 SMALLEST_SHARE = 16  # rows; fewer make the products inefficient
-SMALL_PRODUCT = 2e7  # floating-point operations of a pass' largest product; below, a second thread brings nothing
+SMALL_PRODUCT = 2e5  # floating-point operations of a pass' largest product; below, a second thread brings nothing
 
 
 def shares_for(rows: int, operations: float) -> int:
