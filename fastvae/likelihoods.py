@@ -45,6 +45,7 @@ class Bernoulli:
         return np.log(p / (1 - p))
 
     waits = False  # for the whole batch, before the backward pass
+    fixed = True  # nothing is left to do once nll is known: see `conclude`
     sigma = training_sigma = 1.0  # not used
 
     def forward(self, program: Program, x: np.ndarray, logits: np.ndarray, nll: np.ndarray) -> None:
@@ -90,7 +91,7 @@ class Gaussian:
         ):
             raise ValueError(f"sigma={sigma!r} must be a positive number (a deviation), 'learned' or 'optimal'")
         self._sigma = sigma
-        self.waits = sigma == "optimal"
+        self.waits, self.fixed = sigma == "optimal", not isinstance(sigma, str)
 
     def shapes(self) -> dict[str, Shape]:
         """One parameter unless sigma is fixed."""

@@ -74,6 +74,17 @@ class Helper:
         if team.post(self._address, job):
             self._start.release()
 
+    @property
+    def address(self) -> int:
+        """Of the mailbox."""
+        return self._address
+
+    def wake(self) -> None:
+        """Have the thread look for work, where it sleeps."""
+        if self._mailbox[team.STATE] == team.ASLEEP:
+            self.begin(team.NOTHING.ctypes.data)
+            self.finish()
+
     def begin_python(self, work: Callable[[], None]) -> None:
         """Let the thread do `work`, which must not raise."""
         self._work = work
@@ -136,6 +147,7 @@ class Workers:
     def __init__(self, count: int = 1):
         self.count = count
         self._helpers: list[Helper] = []
+        self._boxes = np.zeros(0, np.int64)
         self._work: Callable[[int], None] | None = None
         self._errors: list[BaseException | None] = [None] * count
         self._single = blas.one_thread() if CHOSEN == BLAS else contextlib.nullcontext()
@@ -144,6 +156,7 @@ class Workers:
         self._single.__enter__()
         if self.count > 1:
             self._helpers = POOL.borrow(self.count - 1)
+        self._boxes = np.array([helper.address for helper in self._helpers], np.int64)
         # bound once: a step makes no objects
         self._parts = [self._part_of(number) for number in range(1, len(self._helpers) + 1)]
         return self
@@ -205,7 +218,15 @@ class Workers:
             self._lose_helpers()
             raise
 
+    def run_step(
+        self, first: np.ndarray, second: np.ndarray, nll: np.ndarray, kl: np.ndarray, kl_weight: float
+    ) -> tuple[float, float, bool]:
+        """Both parts of a step of training in one call, see `team.step`; `first` and `second` are arrays of jobs."""
+        for helper in self._helpers:
+            helper.wake()
+        return team.step(first, second, self._boxes, nll, kl, kl_weight)
+
     def _lose_helpers(self) -> None:
         """After Ctrl-C while waiting: nobody knows any more who is where."""
         POOL.lose(self._helpers)
-        self._helpers = []
+        self._helpers, self._boxes = [], np.zeros(0, np.int64)

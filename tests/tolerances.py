@@ -10,6 +10,7 @@ import numpy as np
 
 TOLERANCES = {
     "float32": {
+        "product": 9e-7,  # sums in order, over up to a thousand terms
         "dense": 6e-7,  # the products' rounding, over at most some hundred terms
         "derivative": 6e-7,  # by an activation's value: (1 - y) (1 + y) of a rounded y
         "latent": 6e-7,

@@ -11,6 +11,7 @@ depends on the number of threads, not even the order in which a sum is added up.
 """
 
 import contextlib
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,6 +56,16 @@ class Shares:
     backward: list[Program]  # the same; none where `forward` goes all the way
     gradients: list[Program]  # its rows of the weights
     adam: list[Program]
+
+    @functools.cached_property
+    def forward_jobs(self) -> np.ndarray:
+        """The jobs of `forward`."""
+        return np.array([program.job for program in self.forward], np.int64)
+
+    @functools.cached_property
+    def adam_jobs(self) -> np.ndarray:
+        """The jobs of `adam`."""
+        return np.array([program.job for program in self.adam], np.int64)
 
 
 class VAENetwork:
@@ -174,6 +185,7 @@ class VAENetwork:
         trains with `optimizer`, on the rows of `examples` that stand in their `batch_indices`."""
         self._largest, self._workspace = batch, Workspace(self, batch, self.seed)
         self._optimizer, self._cuts = optimizer, dict[int, Shares]()
+        self._at_once = optimizer is not None and optimizer.clip_norm is None and self.likelihood.fixed
         self._examples = examples if examples is not None and examples.direct else None
 
     def _cut(self, rows: int, noise: np.ndarray | None = None) -> Shares:
@@ -265,6 +277,8 @@ class VAENetwork:
 
         A loss that is not finite is returned, and no parameter changed.
         """
+        if self._at_once:
+            return self._step_at_once(batch, noise)
         shares, parts = self._forward_and_backward(batch, noise)
         if math.isfinite(parts["loss"]) and self._optimizer is not None:
             if self._optimizer.clip_norm is not None:
@@ -273,7 +287,24 @@ class VAENetwork:
             self.workers.run_programs(shares.adam)
         return parts
 
-    def _forward_and_backward(self, batch: Batch, noise: np.ndarray | None) -> tuple[Shares, dict[str, float]]:
+    def _step_at_once(self, batch: Batch, noise: np.ndarray | None) -> dict[str, float]:
+        """The same without Python between its parts: where the loss is known from `nll` and `kl`, and the gradient's
+        norm not needed."""
+        assert self._optimizer is not None
+        shares, kl_weight = self._prepare_step(batch, noise)
+        self._optimizer.begin_step(self._workspace.scalars)
+        jobs = shares.forward_jobs, shares.adam_jobs
+        nll, kl, moved = self.workers.run_step(*jobs, shares.nll, shares.kl, kl_weight)
+        if not moved:
+            self._optimizer.step_count -= 1
+        return self._losses(nll, kl, batch.rows, kl_weight)
+
+    def _losses(self, nll: float, kl: float, rows: int, kl_weight: float) -> dict[str, float]:
+        mean_nll, mean_kl = nll / rows + self.log_jacobian, kl / rows
+        return {"loss": mean_nll + kl_weight * mean_kl, "nll": mean_nll, "kl": mean_kl}
+
+    def _prepare_step(self, batch: Batch, noise: np.ndarray | None) -> tuple[Shares, float]:
+        """Set what the programs read; return them, and the weight of the KL."""
         rows = batch.rows
         shares, scalars = self._cut(rows, noise), self._workspace.scalars
         reals, weight, kl_weight = scalars.reals, 1.0 / rows, self.kl_weight(batch.progress)
@@ -282,16 +313,19 @@ class VAENetwork:
         reals[SIGMA] = self.likelihood.training_sigma
         if self._examples is None:
             batch.fill(0, rows, shares.x)
+        return shares, kl_weight
 
+    def _forward_and_backward(self, batch: Batch, noise: np.ndarray | None) -> tuple[Shares, dict[str, float]]:
+        shares, kl_weight = self._prepare_step(batch, noise)
         self.workers.run_programs(shares.forward)
         conclude, columns = self.likelihood.conclude, self.architecture.inputs
-        reals[FACTOR] = conclude(shares.nll, columns, batch.step, rows / self._largest)
+        factor = conclude(shares.nll, columns, batch.step, batch.rows / self._largest)
+        self._workspace.scalars.reals[FACTOR] = factor
         if shares.backward:
             self.workers.run_programs(shares.backward)
 
-        mean_nll = self.kernels.total(shares.nll) * weight + self.log_jacobian
-        mean_kl = self.kernels.total(shares.kl) * weight
-        return shares, {"loss": mean_nll + kl_weight * mean_kl, "nll": mean_nll, "kl": mean_kl}
+        nll, kl = self.kernels.total(shares.nll), self.kernels.total(shares.kl)
+        return shares, self._losses(nll, kl, batch.rows, kl_weight)
 
     def faults(self, batch: Batch) -> str:
         """Name the first layer with a parameter, or else with an output, that is not finite."""

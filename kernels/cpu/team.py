@@ -6,8 +6,8 @@ A mailbox is 24 int64, three words a cache line apart:
     JOB     the address of a job, see `program`; 0: something that Python must do
     DONE    0; 1 once the job is done; WAITED_FOR when the other one has gone to sleep until then
 
-Both sides look for a bounded time, then block on a lock, in Python: `fastvae.workers`. So the threads of a step meet
-without the interpreter, and a neighbour who wants the processor loses microseconds.
+Both sides look for a bounded time, then block on a lock, in Python (`fastvae.workers`), or let others run. So the
+threads of a step meet without the interpreter, and a neighbour who wants the processor loses microseconds.
 """
 
 import sys
@@ -18,7 +18,10 @@ from numba import types
 from numba.core import cgutils
 
 from fastvae.kernels.cpu.addresses import I64, call, integers_at, intrinsic, number
-from fastvae.kernels.cpu.compiler import kernel, part
+from fastvae.kernels.cpu.compiler import as_part, kernel, part
+from fastvae.kernels.cpu.likelihoods import total
+
+add_up = as_part(total)
 
 STATE, JOB, DONE, SIZE = 0, 8, 16, 24
 ASLEEP, READY, BUSY = range(3)
@@ -26,8 +29,8 @@ FINISHED, WAITED_FOR = 1, 2
 
 SLEEP, PYTHON, WAKE = range(3)  # what `serve` returns
 
-PATIENCE = 30_000  # nanoseconds that a thread looks for work, or for the end of another's
 CLOCK = {"linux": 1, "darwin": 6}.get(sys.platform)  # CLOCK_MONOTONIC
+PATIENCE = 30_000 if CLOCK else 0  # nanoseconds that a thread looks for work, or for the end of another's
 
 
 def _word(builder, address):
@@ -84,6 +87,22 @@ def now(typing):
         return builder.add(builder.mul(seconds, number(1_000_000_000)), rest)
 
     return types.int64(), codegen
+
+
+@intrinsic
+def let_others(typing):
+    """Give the processor to whoever waits for it."""
+
+    def codegen(context, builder, signature, args):
+        if CLOCK is not None:
+            function = ir.FunctionType(ir.IntType(32), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, function, "sched_yield"), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+NOTHING = np.zeros(7, np.int64)  # a job without calls
 
 
 def mailbox() -> np.ndarray:
@@ -173,3 +192,38 @@ def serve(box, patience):
         do(job)
         if finished(box):
             return WAKE
+
+
+@part
+def together(jobs, boxes):
+    """Do a job each: all but the first by a helper, where it is awake, or else here."""
+    posted = 0
+    for i in range(len(boxes)):
+        box = integers_at(boxes[i], SIZE)
+        box[JOB] = jobs[i + 1]
+        exchange(boxes[i] + 8 * DONE, 0)
+        if change(boxes[i] + 8 * STATE, READY, BUSY):
+            posted |= 1 << i
+    do(jobs[0])
+    for i in range(len(boxes)):
+        if not posted & (1 << i):
+            do(jobs[i + 1])
+    for i in range(len(boxes) + 1, len(jobs)):
+        do(jobs[i])
+    for i in range(len(boxes)):
+        while posted & (1 << i) and not look_for(boxes[i] + 8 * DONE, FINISHED, PATIENCE):
+            let_others()
+
+
+@kernel
+def step(first, second, boxes, nll, kl, kl_weight):
+    """Both parts of a step of training: the jobs `first`, then, where the loss is finite, `second`.
+
+    Return the sums of `nll` and `kl`, which the first jobs write, and whether the second ones were done.
+    """
+    together(first, boxes)
+    nats, divergence = add_up(nll), add_up(kl)
+    finite = np.isfinite(nats + kl_weight * divergence)
+    if finite:
+        together(second, boxes)
+    return nats, divergence, finite
