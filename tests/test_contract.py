@@ -237,6 +237,11 @@ def scale_inplace(kernels, rng, shape):
     np.testing.assert_array_equal(x, expected)
 
 
+def total(kernels, rng, shape):
+    values = normal(rng, math.prod(shape)) * np.float32(1e3)
+    check(np.float64(kernels.total(values)), values.astype(np.float64).sum(), "exact", np.abs(values).sum())
+
+
 def adam_inplace(kernels, rng, shape):
     size = math.prod(shape)
     params, grads, m = (normal(rng, size) for _ in range(3))
@@ -321,6 +326,7 @@ CHECKS = {
     "squared_error_forward_backward": lambda *a: squared_error(*a, backward=True),
     "squared_norm": squared_norm,
     "threshold_inplace": threshold_inplace,
+    "total": total,
     "uniform_noise": uniform_noise,
 }
 

@@ -99,6 +99,37 @@ def test_a_thread_that_is_done_waits_for_the_long_program_of_another(processors,
                 np.testing.assert_array_equal(numbers, 2.0**repeat)
 
 
+@pytest.mark.parametrize("count", [1, 2, 5, 70])
+@pytest.mark.parametrize("threads", [1, 2, 3, 70])
+def test_both_parts_of_a_step_are_done_once_by_each(monkeypatch, count, threads):
+    """The second part after the whole first, whether the helpers are awake or asleep; 70 are more than a word's bits."""
+    monkeypatch.setenv("FASTVAE_THREADS", str(threads))
+    monkeypatch.setattr(workers, "POOL", Pool())
+    first, losses = counting(count)
+    second, others = counting(count)
+    for program, loss in zip(second, losses[::-1], strict=True):  # of another thread: it must be complete
+        program.add("threshold_inplace", loss, 1.5)
+    jobs = [np.array([program.job for program in programs], np.int64) for programs in (first, second)]
+    nll, kl = losses.reshape(-1), np.full(count, 0.25, np.float32)
+    with Workers(count) as team_of_threads:
+        for repeat in range(1, 21):
+            assert team_of_threads.run_step(*jobs, nll, kl, 3.0) == (count * 2.0, count * 0.25, True)
+            np.testing.assert_array_equal(losses, 1)
+            np.testing.assert_array_equal(others, 2.0**repeat)
+            time.sleep(0.001 * (repeat % 3))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_the_second_part_is_left_out_where_the_loss_is_not_finite(processors, value):
+    for nll, kl, weight in (([1, value], [1, 1], 1.0), ([1, 1], [value, 1], 1.0), ([1, 1], [1, 1], value)):
+        programs, numbers = counting(2)
+        jobs = np.array([program.job for program in programs], np.int64)
+        with Workers(2) as team_of_threads:
+            nll, kl = np.array(nll, np.float32), np.array(kl, np.float32)
+            assert not team_of_threads.run_step(jobs, jobs, nll, kl, weight)[2]
+        np.testing.assert_array_equal(numbers, 2)
+
+
 # ---- errors -------------------------------------------------------------------------------------------------------
 
 
@@ -207,7 +238,7 @@ def test_one_share_needs_no_thread(processors):
 
 def test_shares_depend_on_sizes_and_processors_alone(monkeypatch):
     monkeypatch.setenv("FASTVAE_THREADS", "4")
-    assert shares_for(128, 1e6) == 1
+    assert shares_for(128, 1e5) == 1
     assert shares_for(128, 1e9) == 4
     assert shares_for(4096, 1e9) == 4
     assert shares_for(32, 1e9) == 2
