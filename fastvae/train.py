@@ -304,9 +304,9 @@ def _run(
     held: Examples | None,
     labels: np.ndarray | None,
 ) -> int:
-    from fastvae.kernels.cpu import compiler, latent_forward
+    from fastvae.kernels.cpu import compiler, products
 
-    if not compiler.is_cached(latent_forward):
+    if not compiler.is_cached(products.multiply):
         say("the first run compiles the kernels, which takes some seconds; later runs find them in a cache")
     observer = RunObserver(folder, model, options.checkpoint_seconds)
     observer.quiet = options.quiet

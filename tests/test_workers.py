@@ -102,7 +102,7 @@ def test_a_thread_that_is_done_waits_for_the_long_program_of_another(processors,
 @pytest.mark.parametrize("count", [1, 2, 5, 70])
 @pytest.mark.parametrize("threads", [1, 2, 3, 70])
 def test_both_parts_of_a_step_are_done_once_by_each(monkeypatch, count, threads):
-    """The second part after the whole first, whether the helpers are awake or asleep; 70 are more than a word's bits."""
+    """The second part after the whole first, whether helpers are awake or asleep; 70 are more than a word has bits."""
     monkeypatch.setenv("FASTVAE_THREADS", str(threads))
     monkeypatch.setattr(workers, "POOL", Pool())
     first, losses = counting(count)

@@ -84,7 +84,7 @@ class Native:
     """A function that compiled code calls by its `address`; compiled when that is first wanted."""
 
     def __init__(self, function, signature, fastmath):
-        self._function, self._signature, self._fastmath = function, signature, fastmath
+        self.py_func, self._signature, self._fastmath = function, signature, fastmath
         self._compiled: Any = None
 
     @property
@@ -92,8 +92,8 @@ class Native:
         """Where the machine code lies, in this process."""
         if self._compiled is None:
             options = {"nopython": True, "error_model": NUMPY, "fastmath": self._fastmath}
-            made: Any = CFunc(self._function, sigutils.normalize_signature(self._signature), locals={}, options=options)
-            made._cache = _DigestCache(self._function)
+            made: Any = CFunc(self.py_func, sigutils.normalize_signature(self._signature), locals={}, options=options)
+            made._cache = _DigestCache(self.py_func)
             made.compile()
             self._compiled = made
         return self._compiled.address
@@ -109,8 +109,8 @@ def native(signature, fastmath=EXACT):
 
 def is_cached(compiled):
     """True where the on-disk cache has an index for this kernel: an earlier process has compiled it."""
-    name = compiled.py_func.__qualname__
-    return any(pathlib.Path(compiled.stats.cache_path).glob(f"*.{name}-*.nbi"))
+    folder = pathlib.Path(_DigestCache(compiled.py_func).cache_path)
+    return any(folder.glob(f"*.{compiled.py_func.__qualname__}-*.nbi"))
 
 
 def cache_bytes() -> int:

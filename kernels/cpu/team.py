@@ -4,6 +4,7 @@ A mailbox is 24 int64, three words a cache line apart:
 
     STATE   what the helper is at: ASLEEP (blocked in Python), READY (looking at this word), BUSY (it has a job)
     JOB     the address of a job, see `program`; 0: something that Python must do
+    TAKEN   beside it: whether `together` gave it to the helper
     DONE    0; 1 once the job is done; WAITED_FOR when the other one has gone to sleep until then
 
 Both sides look for a bounded time, then block on a lock, in Python (`fastvae.workers`), or let others run. So the
@@ -23,7 +24,7 @@ from fastvae.kernels.cpu.likelihoods import total
 
 add_up = as_part(total)
 
-STATE, JOB, DONE, SIZE = 0, 8, 16, 24
+STATE, JOB, TAKEN, DONE, SIZE = 0, 8, 9, 16, 24
 ASLEEP, READY, BUSY = range(3)
 FINISHED, WAITED_FOR = 1, 2
 
@@ -197,22 +198,21 @@ def serve(box, patience):
 @part
 def together(jobs, boxes):
     """Do a job each: all but the first by a helper, where it is awake, or else here."""
-    posted = 0
     for i in range(len(boxes)):
         box = integers_at(boxes[i], SIZE)
         box[JOB] = jobs[i + 1]
         exchange(boxes[i] + 8 * DONE, 0)
-        if change(boxes[i] + 8 * STATE, READY, BUSY):
-            posted |= 1 << i
+        box[TAKEN] = change(boxes[i] + 8 * STATE, READY, BUSY)
     do(jobs[0])
     for i in range(len(boxes)):
-        if not posted & (1 << i):
+        if not integers_at(boxes[i], SIZE)[TAKEN]:
             do(jobs[i + 1])
     for i in range(len(boxes) + 1, len(jobs)):
         do(jobs[i])
     for i in range(len(boxes)):
-        while posted & (1 << i) and not look_for(boxes[i] + 8 * DONE, FINISHED, PATIENCE):
-            let_others()
+        if integers_at(boxes[i], SIZE)[TAKEN]:
+            while not look_for(boxes[i] + 8 * DONE, FINISHED, PATIENCE):
+                let_others()
 
 
 @kernel
