@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-import reference
+from fastvae import reference
 from tolerances import check
 
 BETAS = {"beta1": 0.9, "beta2": 0.999}

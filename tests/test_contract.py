@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastvae.kernels
-import reference
+from fastvae import reference
 from fastvae.kernels import philox
 from fastvae.kernels.formulas import ACTIVATIONS, SILU
 from tolerances import check

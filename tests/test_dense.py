@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-import reference
+from fastvae import reference
 from fastvae.kernels.formulas import ACTIVATIONS, IDENTITY, RELU, SILU
 from tolerances import check
 

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 import pytest
 
-import reference
+from fastvae import reference
 from fastvae.kernels import formulas as f
 from fastvae.kernels.cpu.compiler import kernel
 

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-import reference
+from fastvae import reference
 from fastvae.kernels import philox
 from tolerances import check
 

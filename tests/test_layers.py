@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-import reference
+from fastvae import reference
 from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.kernels.scalars import ADAM_STEP, BETA1, BETA2, EPSILON, LEARNING_RATE, WEIGHT_DECAY, Scalars
 from fastvae.layers import MLP, Dense

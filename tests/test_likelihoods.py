@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-import reference
+from fastvae import reference
 from fastvae.kernels.scalars import EXAMPLE_WEIGHT, SIGMA, Scalars
 from fastvae.likelihoods import LOG_SIGMA_LOWEST, Bernoulli, Gaussian, make_likelihood
 from fastvae.parameters import Parameters

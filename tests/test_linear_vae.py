@@ -9,8 +9,7 @@ import pathlib
 import numpy as np
 import pytest
 
-import reference
-from fastvae import VAE
+from fastvae import VAE, reference
 from fastvae.data import datasets
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-import reference
+from fastvae import reference
 from fastvae.kernels import philox
 from tolerances import check
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-import reference
+from fastvae import reference
 from fastvae.kernels.scalars import Scalars
 from fastvae.optimizers import Adam
 from fastvae.parameters import Parameters

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import reference
+from fastvae import reference
 from fastvae.kernels import philox
 from fastvae.kernels.cpu.compiler import kernel
 

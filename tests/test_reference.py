@@ -1,13 +1,13 @@
 """The reference against what was not written beside it: central differences, quadrature, closed forms, published words.
 
-Everything else is tested against `reference.py`, so nothing here may use fastvae.
+Everything else is tested against `reference.py`, so nothing here may use the rest of fastvae.
 """
 
 import numpy as np
 import pytest
 
-import reference
-from reference import ACTIVATIONS
+from fastvae import reference
+from fastvae.reference import ACTIVATIONS
 from tolerances import check
 
 RNG = np.random.default_rng(20260101)

@@ -10,8 +10,7 @@ import threading
 import numpy as np
 import pytest
 
-import reference
-from fastvae import VAE
+from fastvae import VAE, reference
 from fastvae.errors import ModelFileError, NotFittedError
 from models import PIXELS, RNG, TABLE, data, small
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-import reference
-from fastvae import VAE
+from fastvae import VAE, reference
 from fastvae.kernels.formulas import ACTIVATIONS
 from models import PIXELS, RNG, TABLE, data, small
 
