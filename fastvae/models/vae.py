@@ -59,8 +59,8 @@ class VAE(SavedEstimator):
     device
         "auto" or "cpu".
     random_state
-        None, an integer in 0 ... 2**64 - 1, or a NumPy generator. The same seed, machine and number of threads
-        (FASTVAE_THREADS; default: all cores) give bit-identical parameters.
+        None, an integer in 0 ... 2**64 - 1, or a NumPy generator. The same seed, versions and machine give
+        bit-identical parameters, whatever the number of threads (FASTVAE_THREADS; default: all cores).
     verbose
         0: silent; 1: progress on standard error.
 
