@@ -2,6 +2,8 @@
 
 import contextlib
 
+import numpy as np
+
 from fastvae import VAE
 from fastvae.training import Batch
 from fastvae.workers import Workers, shares_for
@@ -41,9 +43,9 @@ class FastVAE:
         """What `fit` does before the first step."""
         s, network = self.size, self.vae.network_
         network.workers = team(shares_for(s.B, network.largest_product(s.B)))
-        network.allocate(s.B, self.vae._make_optimizer(), self.examples if self.draws else None)
-        if self.draws:
-            self.examples.batch_indices(s.B)[:] = range(s.B)
+        self.indices = np.arange(s.B, dtype=np.int64)
+        examples = self.examples if self.draws else None
+        network.allocate(s.B, self.vae._make_optimizer(), examples, self.indices)
         self.batch, self.position, self.held = Batch(s.B, self.fill, 0, 0.0), 0, None
 
     def on_device(self, x):
@@ -61,7 +63,7 @@ class FastVAE:
 
     def drawn_batch(self):
         """Choose the next rows of a shuffled epoch: the step itself reads and scales them."""
-        self.examples.order(0, self.position, self.examples.batch_indices(self.size.B))
+        self.examples.order(0, self.position, self.indices)
         self.position = (self.position + self.size.B) % (len(self.examples) - self.size.B + 1)
 
 

@@ -1,4 +1,4 @@
-"""Every kernel of this processor against the float64 reference, on awkward shapes, and its speed on a usual one."""
+"""The kernels of a training step against the float64 reference, on awkward shapes, and their speed on a usual one."""
 
 import functools
 import math
@@ -10,10 +10,23 @@ from typing import Any
 import numpy as np
 
 from fastvae import reference
-from fastvae.kernels import cpu, philox
+from fastvae.kernels import philox
 from fastvae.kernels.cpu.program import Program
 from fastvae.kernels.formulas import ACTIVATIONS, SILU
-from fastvae.kernels.scalars import EXAMPLE_WEIGHT, KL_WEIGHT, NOISE_STEP, SEED, SIGMA, Scalars
+from fastvae.kernels.scalars import (
+    ADAM_STEP,
+    BETA1,
+    BETA2,
+    EPSILON,
+    EXAMPLE_WEIGHT,
+    GRAD_SCALE,
+    KL_WEIGHT,
+    LEARNING_RATE,
+    NOISE_STEP,
+    SIGMA,
+    WEIGHT_DECAY,
+    Scalars,
+)
 
 SHAPES = [(1, 1, 1), (7, 33, 5), (13, 17, 16), (129, 31, 67), (64, 256, 40)]  # batch, inputs, outputs
 USUAL = (128, 784, 400)
@@ -77,7 +90,6 @@ def _seconds(program: Program) -> float:
 
 def _program(precision: str) -> Program:
     scalars = Scalars(KEY)
-    scalars.integers.view(np.uint64)[SEED] = KEY
     scalars.integers[NOISE_STEP] = STEP
     scalars.reals[[EXAMPLE_WEIGHT, KL_WEIGHT, SIGMA]] = 0.37, 0.37, 0.3
     return Program(scalars, precision)
@@ -139,10 +151,35 @@ def _backward_weight(rng, precision, rows, depth, columns):
     ]  # fmt: skip
 
 
+def _adam_fused(rng, precision, rows, depth, columns):
+    x, d_a, settings = _normal(rng, rows, depth), _normal(rng, rows, columns), (3, 0.02, 0.85, 0.97, 1e-3, 0.1, 1.0)
+    shapes = [(depth, columns)] * 3 + [(columns,)] * 3
+    arrays = [_normal(rng, *shape) for shape in shapes]
+    for v in (arrays[2], arrays[5]):
+        np.abs(v, out=v)
+        v += np.float32(0.01)
+    before = [a.astype(np.float64) for a in arrays]
+    a, b = _operand(x, precision), _operand(d_a, precision)
+    gradients, terms = (a.T @ b, d_a.astype(np.float64).sum(0)), (np.abs(a.T) @ np.abs(b), np.abs(d_a).sum(0))
+    program = _adam_program(settings, precision)
+    program.add("dense_adam_inplace", x, d_a, 0, depth, *arrays)
+
+    def compare() -> list[Compared]:
+        found = []
+        for i, gradient, size in zip((0, 3), gradients, terms, strict=True):
+            expected: Any = reference.adam(before[i], gradient, before[i + 1], before[i + 2], *settings)
+            spread = 1 + size * (1 + size)  # how far the gradient's own rounding reaches
+            found += [(got, want, spread) for got, want in zip(arrays[i : i + 3], expected, strict=True)]
+        return found
+
+    return program, compare
+
+
 PRODUCTS = {
     "dense_forward": _forward,
     "dense_backward_input": _backward_input,
     "dense_backward_weight": _backward_weight,
+    "dense_adam_inplace": _adam_fused,
 }
 
 
@@ -224,7 +261,7 @@ def _binarize(rng, precision, rows, depth, columns):
     x = rng.random((rows, columns), np.float32)
     drawn = reference.words(KEY, philox.BINARIZATION, STEP, ROW, x.shape) // 256 / 2.0**24 < x
     program = _program("float32")
-    program.add("binarize_inplace", x, ROW)
+    program.add("binarize_inplace", x, int(KEY), ROW)
     return program, lambda: [(x, drawn, np.zeros(x.shape))]
 
 
@@ -234,12 +271,26 @@ def _adam(rng, precision, rows, depth, columns):
     before = [a.astype(np.float64) for a in (params, grads, m, v)]
     settings: Any = (3, 0.02, 0.85, 0.97, 1e-3, 0.1, 0.4)
     expected: Any = reference.adam(*before, *settings)
-    cpu.adam_inplace(params, grads, m, v, *settings)
-    found = [a.copy() for a in (params, m, v)]
-    program = _program("float32")
+    program = _adam_program(settings)
     program.add("adam_inplace", params, grads, m, v)
     sizes = [np.abs(a) + np.abs(b) for a, b in zip(expected, (before[0], before[2], before[3]), strict=True)]
-    return program, lambda: list(zip(found, expected, sizes, strict=True))
+    return program, lambda: list(zip((params, m, v), expected, sizes, strict=True))
+
+
+def _adam_program(settings: tuple, precision: str = "float32") -> Program:
+    program = _program(precision)
+    program.scalars.integers[ADAM_STEP] = settings[0]
+    program.scalars.reals[[LEARNING_RATE, BETA1, BETA2, EPSILON, WEIGHT_DECAY, GRAD_SCALE]] = settings[1:]
+    return program
+
+
+def _gather(rng, precision, rows, depth, columns):
+    data, indices = rng.integers(0, 256, (2 * rows, columns), dtype=np.uint8), rng.integers(0, 2 * rows, rows)
+    offset, scale, out = _normal(rng, columns), 1 + rng.random(columns, np.float32), _garbage(rows, columns)
+    program, exact = _program("float32"), [a.astype(np.float64) for a in (data[indices], offset, scale)]
+    program.add("gather", data, indices, offset, scale, out)
+    expected = (exact[0] - exact[1]) / exact[2]
+    return program, lambda: [(out, expected, (exact[0] + np.abs(exact[1])) / exact[2])]
 
 
 PASSES = {  # name -> check, and numbers that are read or written for each of (rows, columns)
@@ -249,4 +300,5 @@ PASSES = {  # name -> check, and numbers that are read or written for each of (r
     "sigmoid_inplace": (_sigmoid, 2),
     "binarize_inplace": (_binarize, 2),
     "adam_inplace": (_adam, 7),
+    "gather": (_gather, 2),
 }

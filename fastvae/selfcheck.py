@@ -50,7 +50,7 @@ def describe() -> dict[str, Any]:
     """What this machine is, what is installed, and what was chosen for it, with the reason."""
     from llvmlite import binding
 
-    from fastvae.kernels.cpu import processor
+    from fastvae.kernels.cpu import blas, processor, program
     from fastvae.kernels.cpu.compiler import cache_bytes
     from fastvae.workers import processors
 
@@ -65,7 +65,7 @@ def describe() -> dict[str, Any]:
         "threads": processors(),
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in ("numpy", "numba", "llvmlite")},
-        "products": processor.CHOSEN,
+        "products": "blas" if program.engine("float32") is blas else processor.UNIT.name,
         "products_why": processor.REASON,
         "bfloat16": processor.BFLOAT16,
         "bfloat16_why": processor.BFLOAT16_REASON,

@@ -116,10 +116,12 @@ def train(
     state: State,
     observer: Observer,
     heldout_elbo: Callable[[], float] | None = None,
+    indices: np.ndarray | None = None,
 ) -> None:
     """Train from `state` to the end of the schedule, until it should stop early, or until the observer asks.
 
     Each epoch goes once through a new permutation of the examples; the last, short batch counts by its examples.
+    `indices` (batch_size,) int64 gets the rows of each batch, for a model that reads them itself.
 
     Raises
     ------
@@ -127,8 +129,8 @@ def train(
         A loss is not finite. The message names epoch, step, part of the loss and layer.
     """
     count, size = len(examples), schedule.batch_size
-    indices = examples.batch_indices(size)
-    views = {n: indices[:n] for n in {size, count % size} - {0}}
+    if indices is None:
+        indices = np.empty(size, np.int64)
 
     def fill(start: int, stop: int, out: np.ndarray) -> None:
         examples.fill(indices[start:stop], out, batch.step, start)
@@ -143,7 +145,7 @@ def train(
                     rows = min(size, count - state.position)
                     batch.rows, batch.step = rows, state.step + 1
                     batch.progress = state.epoch + state.position / count
-                    examples.order(state.epoch, state.position, views[rows])
+                    examples.order(state.epoch, state.position, indices[:rows])
                     parts = model.step(batch)
                     if not math.isfinite(parts["loss"]):
                         raise DivergenceError(_divergence(model, batch, parts, state))

@@ -1,7 +1,7 @@
 """Threads that share a batch: each takes some of its rows through a whole pass.
 
 The batch is cut by examples, not by operation: a thread keeps its rows in its own cache, and the threads meet twice a
-step. They wait on locks, so a busy neighbour costs its share of the processor and no more.
+step. They look for each other for some microseconds, then wait on locks or let others run.
 
 The whole process has one set of helper threads, one fewer than processors. Whoever runs a model borrows those that are
 idle, and does the rest alone: many callers at once do not multiply the threads. How many helpers there are changes
@@ -14,7 +14,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -55,7 +55,7 @@ class Helper:
         self._start, self._done = threading.Lock(), threading.Lock()
         self._start.acquire(), self._done.acquire()
         self._work: Callable[[], None] = lambda: None
-        self._mailbox = team.mailbox()
+        self._mailbox, self.process = team.mailbox(), os.getpid()
         self._address = self._mailbox.ctypes.data
         threading.Thread(target=self._serve, daemon=True, name=name).start()
 
@@ -112,26 +112,31 @@ class Pool:
     def forget(self) -> None:
         """Have none: threads do not outlive a fork."""
         self._lock, self._idle, self._made = threading.Lock(), list[Helper](), 0
+        self._lost: list[tuple[list[Helper], object]] = []
 
     def borrow(self, count: int) -> list[Helper]:
         """Up to `count` helpers that nobody uses; fewer, or none, where others have them."""
         with self._lock:
             while len(self._idle) < count and self._made < processors() - 1:
+                try:
+                    self._idle.append(Helper(f"fastvae-{self._made + 1}"))
+                except RuntimeError:  # the system gives no more threads
+                    break
                 self._made += 1
-                self._idle.append(Helper(f"fastvae-{self._made}"))
             count = max(0, min(count, len(self._idle)))
             lent, self._idle = self._idle[:count], self._idle[count:]
         return lent
 
-    def lose(self, helpers: list[Helper]) -> None:
-        """Leave them to end what they do, and never lend them again."""
+    def lose(self, helpers: list[Helper], work: object) -> None:
+        """Leave them to end their work, which is kept for that, and never lend them again."""
         with self._lock:
             self._made -= len(helpers)
+            self._lost.append((helpers, work))
 
     def give_back(self, helpers: list[Helper]) -> None:
         """Take them back for the next caller."""
         with self._lock:
-            self._idle += helpers
+            self._idle += [helper for helper in helpers if helper.process == os.getpid()]  # not over a fork
 
 
 POOL = Pool()
@@ -144,6 +149,8 @@ class Workers:
     first exception, by number, is raised again.
     """
 
+    CAN_STEP: ClassVar[bool] = team.CLOCK is not None  # else `run_programs`, twice
+
     def __init__(self, count: int = 1):
         self.count = count
         self._helpers: list[Helper] = []
@@ -153,12 +160,12 @@ class Workers:
         self._single = blas.one_thread() if CHOSEN == BLAS else contextlib.nullcontext()
 
     def __enter__(self) -> Self:
-        self._single.__enter__()
         if self.count > 1:
             self._helpers = POOL.borrow(self.count - 1)
         self._boxes = np.array([helper.address for helper in self._helpers], np.int64)
         # bound once: a step makes no objects
         self._parts = [self._part_of(number) for number in range(1, len(self._helpers) + 1)]
+        self._single.__enter__()
         return self
 
     def __exit__(
@@ -192,7 +199,7 @@ class Workers:
             for helper in self._helpers:
                 helper.finish()
         except BaseException:
-            self._lose_helpers()
+            self._lose_helpers(work)
             raise
         for error in self._errors:
             if error is not None:
@@ -215,18 +222,23 @@ class Workers:
             for helper in helpers[1:]:
                 helper.finish()
         except BaseException:
-            self._lose_helpers()
+            self._lose_helpers(programs)
             raise
 
-    def run_step(
-        self, first: np.ndarray, second: np.ndarray, nll: np.ndarray, kl: np.ndarray, kl_weight: float
-    ) -> tuple[float, float, bool]:
-        """Both parts of a step of training in one call, see `team.step`; `first` and `second` are arrays of jobs."""
-        for helper in self._helpers:
-            helper.wake()
-        return team.step(first, second, self._boxes, nll, kl, kl_weight)
+    def run_step(self, step: Any, kl_weight: float) -> tuple[float, float, bool]:
+        """Both parts of a step of training in one call: see `team.step`. Only where CAN_STEP.
 
-    def _lose_helpers(self) -> None:
-        """After Ctrl-C while waiting: nobody knows any more who is where."""
-        POOL.lose(self._helpers)
+        `step` has arrays of jobs, `forward_jobs` and `adam_jobs`, and what the first ones write: `nll` and `kl`.
+        """
+        try:
+            for helper in self._helpers:
+                helper.wake()
+            return team.step(step.forward_jobs, step.adam_jobs, self._boxes, step.nll, step.kl, kl_weight)
+        except BaseException:
+            self._lose_helpers(step)
+            raise
+
+    def _lose_helpers(self, work: object) -> None:
+        """After Ctrl-C while waiting: nobody knows any more who is where. What they may still do must stay alive."""
+        POOL.lose(self._helpers, work)
         self._helpers, self._boxes = [], np.zeros(0, np.int64)

@@ -71,8 +71,9 @@ Minibatches
 
 Programs: calls of the kernels above that are written down once and then run without returning to Python
     Program(scalars, precision)
-        add(op, ...) writes down a call with its operands, without those that stand in `scalars` (see `.scalars`) and
-        with `first_row` counted from the one there; run() does all of them in order.
+        add(op, ...) writes down a call with its operands, without those that stand in `scalars` (see `.scalars`; a
+        binarisation has its own seed) and with `first_row` counted from the one there; run() does all of them in
+        order; `job` is what another thread runs it by.
         precision: "float32", or "bfloat16" for products of operands rounded to that; sums are float32 in both.
 """
 

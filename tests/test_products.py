@@ -8,6 +8,7 @@ import functools
 import hashlib
 import itertools
 import math
+import mmap
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +27,28 @@ LARGEST, AWKWARD = 67, (1, 7, 8, 9, 16, 33, 67)
 GUARD, CANARY = 512, 0x7FC0DEAD  # numbers around an operand, and what stands there: NaN of a kind of its own
 POOL = np.random.default_rng(0).normal(size=1_200_000).astype(np.float32)
 needs_tiles = pytest.mark.skipif(processor.CHOSEN == processor.BLAS, reason="a BLAS adds up in an order of its own")
+
+
+class Fenced:
+    """An array between pages that nobody may read or write: right at the one after it, or at the one before it."""
+
+    def __init__(self, shape, before=False):
+        size, page = 4 * math.prod(shape), mmap.PAGESIZE
+        middle = -(-size // page) * page
+        self._memory = mmap.mmap(-1, middle + 2 * page)
+        begin = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        for fence in (begin, begin + page + middle):
+            assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(fence), ctypes.c_size_t(page), 0) == 0
+        start = page if before else page + middle - size
+        self.array = np.frombuffer(self._memory, np.float32, size // 4, start).reshape(shape)
+        self.address = begin + start
+
+    def filled(self, values):
+        self.array[...] = values
+        return self
+
+    def intact(self):
+        return True
 
 
 class Guarded:
@@ -72,20 +95,24 @@ class Product:
         left = self.a[:, self.first : self.first + self.rows].T if self.kind == products.OF_COLUMNS else self.a
         return left, self.b.T if self.kind == products.TRANSPOSED else self.b
 
-    def result(self, offset=0):
+    def result(self, offset=0, place=Guarded):
         """What comes out, after a look at all that may not be written to."""
         depth, columns = self.factors()[1].shape
-        a, b = Guarded(self.a.shape, offset).filled(self.a), Guarded(self.b.shape, 3 * offset).filled(self.b)
-        out, room = Guarded((self.rows, columns), offset), engine("float32").room_for(self.rows, depth, columns)
+        a, b = place(self.a.shape, offset).filled(self.a), place(self.b.shape, 3 * offset).filled(self.b)
+        out, room = place((self.rows, columns), offset), engine("float32").room_for(self.rows, depth, columns)
         if self.before is not None:
             out.filled(self.before)
-        room, first = Guarded((room,), offset), self.first if self.before is None else 1
+        room, first = place((max(1, room),), offset), self.first if self.before is None else 1
         places = a.address, b.address, out.address, self.rows, depth, columns
         multiply()(self.kind, *places, first, self.a.shape[1], 0, room.address)
         assert all(x.intact() for x in (a, b, out, room)), "written outside"
         for operand, given in ((a, self.a), (b, self.b)):
             assert operand.array.tobytes() == given.tobytes(), "an operand was changed"
         return out.array.copy()
+
+
+LAYERS = (513, 20, 256), (40, 512, 33), (1, 300, 400), (29, 784, 100)
+SOME = list(itertools.product((1, 2, 7, 14, 33), (1, 8, 19), (1, 4, 8, 15, 16, 17, 32, 47, 64, 130, 256)))
 
 
 def every_kind(rows, depth, columns, first=2):
@@ -110,13 +137,14 @@ def check_shape(rows, depth, columns, offset=0):
     return bits
 
 
-def check_layer(rows, inputs, outputs):
+def check_layer(rows, inputs, outputs, place=Guarded):
     """The same through the kernels, which cut large weights into strips and share panels; the bits that came out."""
-    x, weight, d_a = drawn(5, rows, inputs), drawn(3, inputs, outputs), drawn(7, rows, outputs)
+    shapes = (rows, inputs), (inputs, outputs), (rows, outputs), (outputs,)
+    x, weight, d_a = (place(shape).filled(drawn(7 * i, *shape)).array for i, shape in enumerate(shapes[:3]))
     a, b, d = (array.astype(np.float64) for array in (x, weight, d_a))
-    out, d_x, d_weight, d_bias = (Guarded(s) for s in ((rows, outputs), (rows, inputs), (inputs, outputs), (outputs,)))
+    d_x, d_weight, out, d_bias = (place(shape) for shape in shapes)
     cpu.dense_forward(x, weight, np.zeros(outputs, np.float32), IDENTITY, out.array, out.array)
-    cpu.dense_backward_input(d_a, weight, IDENTITY, d_a.copy(), 0, d_x.array)
+    cpu.dense_backward_input(d_a, weight, IDENTITY, d_a, 0, d_x.array)
     cpu.dense_backward_weight(x, d_a, 0, inputs, d_weight.array, d_bias.array)
     for found, (left, right) in zip((out, d_x, d_weight), ((a, b), (d, b.T), (a.T, d)), strict=True):
         check(found.array, left @ right, "product", np.abs(left) @ np.abs(right))
@@ -153,6 +181,21 @@ LARGE = [
 def test_large_layers(shape):
     """Rows that clash in the cache (multiples of 256), weights of several strips, batches of more than 512."""
     check_layer(*shape)
+
+
+def read_fenced():
+    """Some shapes with all operands right before, and right after, memory that ends the process when it is touched."""
+    for shape in SOME:
+        for product in every_kind(*shape, first=5):
+            for before in (False, True):
+                np.testing.assert_array_equal(product.result(before, Fenced), product.result())
+    for shape in LAYERS:
+        check_layer(*shape, Fenced)
+
+
+@pytest.mark.skipif(not hasattr(mmap, "PROT_READ"), reason="memory cannot be fenced off on this system")
+def test_nothing_is_read_outside_the_operands():
+    python("import test_products; test_products.read_fenced()")
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 7), (37, 256, 256), (130, 300, 512), (20, 1024, 40), (600, 40, 33)], ids=str)
@@ -268,13 +311,12 @@ def test_views_as_input_give_the_bits_of_their_copies(change):
 # ---- units --------------------------------------------------------------------------------------------------------
 
 FUSED, OTHERS = ("avx512", "avx2", "neon"), ("plain", "blas")
-SOME = list(itertools.product((1, 2, 7, 14, 33), (1, 8, 19), (1, 4, 8, 15, 16, 17, 32, 47, 64, 130, 256)))
 
 
 def digest():
     """A digest of the results on some shapes, checked."""
     bits = [check_shape(*shape, offset=1) for shape in SOME]
-    bits += [check_layer(*shape) for shape in ((513, 20, 256), (40, 512, 33), (1, 300, 400), (29, 784, 100))]
+    bits += [check_layer(*shape) for shape in LAYERS]
     return hashlib.sha256(b"".join(bits)).hexdigest()
 
 

@@ -84,7 +84,7 @@ OPS = {
     "scale_inplace": ((normal(B, D),), lambda call, x: call(x, 1.7)),
     "adam_inplace": ((normal(30), normal(30), normal(30), unit(30)), lambda call, *a: call(*a, *ADAM, 0.4)),
     "normal_noise": ((philox.PRIOR, normal(B, D)), lambda call, stream, out: call(KEY, stream, STEP, ROW, out)),
-    "binarize_inplace": ((unit(B, D), 7), lambda call, x, row: call(x, KEY, STEP, ROW + row)),
+    "binarize_inplace": ((unit(B, D), int(KEY), 7), lambda call, x, key, row: call(x, np.uint64(key), STEP, ROW + row)),
     "threshold_inplace": ((unit(B, D), 0.3), as_it_is),
     "gather": (
         (np.arange(60, dtype=np.uint8).reshape(12, 5), np.array([3, 0, 11]), normal(5), unit(5) + 1, normal(3, 5)),

@@ -18,6 +18,7 @@ from fastvae.parameters import Parameters
 from fastvae.progress import InterruptibleObserver
 from fastvae.training import Batch, Observer, Schedule, State, train
 from fastvae.workers import Workers
+from tolerances import check_same
 
 X = np.random.default_rng(0).random((70, 6)).astype(np.float32)
 SMALL = {"latent_dim": 2, "hidden": (8,), "batch_size": 16, "random_state": 0}
@@ -84,7 +85,7 @@ def test_a_step_allocates_nothing(likelihood, threads, clip_norm, monkeypatch):
     vae = VAE(scale=(0, 255), likelihood=likelihood, sigma="learned", clip_norm=clip_norm, random_state=0)
     examples = vae.initialize(images, "dynamic" if likelihood == "bernoulli" else None)
     network, optimizer = vae.network_, vae._make_optimizer()
-    indices = examples.batch_indices(128)
+    indices = np.empty(128, np.int64)
 
     def fill(start, stop, out):
         examples.fill(indices[start:stop], out, batch.step, start)
@@ -97,7 +98,7 @@ def test_a_step_allocates_nothing(likelihood, threads, clip_norm, monkeypatch):
         network.step(batch)
 
     with Workers(threads) as network.workers:
-        network.allocate(128, optimizer, examples)
+        network.allocate(128, optimizer, examples, indices)
         for number in (1, 2, 3):  # compiles
             step(number)
         tracemalloc.start()
@@ -116,8 +117,11 @@ def test_a_step_allocates_nothing(likelihood, threads, clip_norm, monkeypatch):
     assert after - before < 100 * 20  # and nothing stays: no object is as small as 20 bytes
 
 
-# sigma (None: Bernoulli), latent_dim, hidden: some layers have fewer rows than there are threads
-NETWORKS = [(None, 3, (9, 7)), (1.0, 3, (9, 7)), ("learned", 3, (9, 7)), ("optimal", 3, (9, 7)), (None, 1, (2,))]
+# sigma (None: Bernoulli), latent_dim, hidden: some layers have fewer rows than there are threads, others many columns
+NETWORKS = [
+    (None, 3, (9, 7)), (1.0, 3, (9, 7)), ("learned", 3, (9, 7)), ("optimal", 3, (9, 7)),
+    (None, 1, (2,)), (1.0, 20, (300, 256)),
+]  # fmt: skip
 
 
 def estimator(sigma, latent_dim, hidden, **settings):
@@ -141,8 +145,8 @@ def test_threads_share_a_batch_and_its_gradient_is_the_same(monkeypatch, network
             network.allocate(40)
             found.append((network.loss_and_gradients(Batch.of(x, 5, 1.0)), network.parameters.gradients.copy()))
     for parts, gradients in found[1:]:
-        assert parts == found[0][0]
-        np.testing.assert_array_equal(gradients, found[0][1])
+        check_same(list(parts.values()), list(found[0][0].values()))
+        check_same(gradients, found[0][1])
 
 
 @pytest.mark.parametrize("clip_norm", [None, 0.5])
@@ -162,7 +166,58 @@ def test_training_does_not_depend_on_the_number_of_threads(monkeypatch, network,
         found.append([*(a.copy() for a in arrays), vae.elbo(X), vae.transform(X)])
     for other in found[1:]:
         for a, b in zip(other, found[0], strict=True):
-            np.testing.assert_array_equal(a, b)
+            check_same(a, b)
+
+
+class Probe(Observer):
+    """Looks at the gradients of rows of its own after each step."""
+
+    def __init__(self, vae, rows):
+        self.vae, self.rows, self.seen = vae, rows, []
+
+    def stepped(self, state, examples):
+        self.seen.append((self.vae.loss_and_gradients(self.rows)[0], -float(self.vae.elbo(self.rows).mean())))
+
+
+@pytest.mark.parametrize("rows", [5, 16, 60])  # fewer than a batch, as many, more
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_gradients_can_be_asked_for_between_two_steps(likelihood, rows):
+    """They are of the rows that were asked about, and the training goes on as if nobody had asked."""
+    settings = SMALL | {"likelihood": likelihood, "epochs": 2}
+    asked, alone = VAE(**settings), VAE(**settings)
+    probe = Probe(asked, X[:rows])
+    asked.fit_examples(asked.initialize(X), 2, 16, None, None, probe)
+    alone.fit_examples(alone.initialize(X), 2, 16, None, None, Observer())
+    np.testing.assert_array_equal(asked.network_.parameters.values, alone.network_.parameters.values)
+    assert len(probe.seen) == 10
+    for loss, expected in probe.seen:
+        assert loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_two_models_can_train_on_the_same_examples_in_turn():
+    """Neither reads the rows that the other one has chosen."""
+    first, second = VAE(**SMALL), VAE(**SMALL | {"batch_size": 10})
+    shared = first.initialize(X)
+    second.initialize(X)
+
+    class Turn(Observer):
+        def stepped(self, state, examples):
+            if state.step == 2:
+                second.fit_examples(shared, 1, 10, None, None, Observer())
+
+    first.fit_examples(shared, 2, 16, None, None, Turn())
+    alone = VAE(**SMALL)
+    alone.fit_examples(alone.initialize(X), 2, 16, None, None, Observer())
+    np.testing.assert_array_equal(first.network_.parameters.values, alone.network_.parameters.values)
+
+
+def test_a_run_that_was_stopped_within_an_epoch_goes_on_with_another_batch_size():
+    vae = VAE(**SMALL)
+    examples = vae.initialize(X)
+    vae.fit_examples(examples, 1, 16, None, None, StopAfter(2))
+    vae.fit_examples(examples, 1, 10, None, None, Observer())
+    assert vae.n_epochs_ == 1
+    assert vae.n_steps_ == 2 + 4  # 38 rows were left
 
 
 # ---- divergence -------------------------------------------------------------------------------------------------

@@ -49,7 +49,6 @@ class Examples:
         self.offset, self.scale = offset.astype(dtype), scale.astype(dtype)
         self.seed, self.binarize = seed, binarize
         self._kernels = kernels
-        self._indices = np.empty(0, np.int64)
 
     def __len__(self) -> int:
         return len(self.X)
@@ -64,22 +63,16 @@ class Examples:
             self._kernels.gather(self.X, indices, self.offset, self.scale, out)
         else:
             rows = self.X[indices].astype(self.offset.dtype)
-            self._kernels.gather(rows, np.arange(len(rows)), self.offset, self.scale, out)
+            self._kernels.gather(rows, np.arange(len(rows), dtype=np.int64), self.offset, self.scale, out)
         if self.binarize == "dynamic":
             self._kernels.binarize_inplace(out, self.seed, step, first_row)
         elif self.binarize is not None:
             self._kernels.threshold_inplace(out, self.binarize)
 
-    def batch_indices(self, size: int) -> np.ndarray:
-        """The buffer (size,) int64 that a batch's rows are written to, always the same for one size."""
-        if len(self._indices) != size:
-            self._indices = np.empty(size, np.int64)
-        return self._indices
-
     def write(self, program: Program, indices: np.ndarray, first_row: int, out: np.ndarray) -> None:
         """Write down what `fill` does, for whatever stands in `indices` by then; only where `direct`."""
         program.add("gather", self.X, indices, self.offset, self.scale, out)
         if self.binarize == "dynamic":
-            program.add("binarize_inplace", out, first_row)
+            program.add("binarize_inplace", out, self.seed, first_row)
         elif self.binarize is not None:
             program.add("threshold_inplace", out, self.binarize)

@@ -263,11 +263,11 @@ class Estimator:
         self._optimizer.learning_rate, self._optimizer.clip_norm = self.learning_rate, self.clip_norm
         elbo = (lambda: float(self.elbo_examples(heldout).mean())) if heldout is not None else None
         schedule = Schedule(epochs, batch_size, patience)
-        network = self.network_
+        network, indices = self.network_, np.empty(batch_size, np.int64)
         try:
             with Workers(shares_for(batch_size, network.largest_product(batch_size))) as network.workers:
-                network.allocate(batch_size, self._optimizer, examples)
-                train(network, examples, self._optimizer, schedule, self._state, observer, elbo)
+                network.allocate(batch_size, self._optimizer, examples, indices)
+                train(network, examples, self._optimizer, schedule, self._state, observer, elbo, indices)
         finally:
             network.workers = Workers(1)
             network.allocate(0)

@@ -188,7 +188,7 @@ class VAE(SavedEstimator):
 
     def _fill(self, examples: Examples, start: int, stop: int, w: Workspace, verify: bool) -> None:
         """Have rows of the examples in `w.x`; `verify` where nobody has checked them."""
-        examples.fill(np.arange(start, stop), w.x, EVALUATION, start)
+        examples.fill(np.arange(start, stop, dtype=np.int64), w.x, EVALUATION, start)
         if verify:
             self._verify(examples, w.x)
 
@@ -344,7 +344,7 @@ class VAE(SavedEstimator):
         """
         examples = self.examples(X)
         x = np.empty(examples.X.shape, np.float32)
-        examples.fill(np.arange(len(x)), x, EVALUATION, 0)
+        examples.fill(np.arange(len(x), dtype=np.int64), x, EVALUATION, 0)
         if noise is not None:
             noise = np.ascontiguousarray(as_examples(noise, "noise", self.network_.architecture.latent_dim), np.float32)
             if len(noise) != len(x):

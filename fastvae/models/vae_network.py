@@ -20,10 +20,10 @@ import numpy as np
 
 from fastvae import backend
 from fastvae.data.minibatches import Examples
-from fastvae.kernels.scalars import EXAMPLE_WEIGHT, FACTOR, KL_WEIGHT, NOISE_STEP, SIGMA
+from fastvae.kernels.scalars import EXAMPLE_WEIGHT, FACTOR, KL_WEIGHT, NOISE_STEP, SIGMA, Scalars
 from fastvae.layers import MLP, Buffers, Dense, Program
 from fastvae.likelihoods import make_likelihood
-from fastvae.models.workspace import Workspace
+from fastvae.models.workspace import EVALUATION, Workspace
 from fastvae.optimizers import Adam
 from fastvae.parameters import Parameters, Shape
 from fastvae.training import Batch
@@ -49,9 +49,11 @@ class Architecture:
 class Shares:
     """What each thread does in a step on a batch of so many rows, a program each; and where the batch's data go."""
 
+    scalars: Scalars
     x: np.ndarray
     nll: np.ndarray
     kl: np.ndarray
+    filled: bool  # by the batch; else the programs read the rows themselves
     forward: list[Program]  # its rows of the batch
     backward: list[Program]  # the same; none where `forward` goes all the way
     gradients: list[Program]  # its rows of the weights
@@ -180,38 +182,49 @@ class VAENetwork:
 
     # ---- training -----------------------------------------------------------------------------------------------
 
-    def allocate(self, batch: int, optimizer: Adam | None = None, examples: Examples | None = None) -> None:
+    def allocate(
+        self,
+        batch: int,
+        optimizer: Adam | None = None,
+        examples: Examples | None = None,
+        indices: np.ndarray | None = None,
+    ) -> None:
         """Have the buffers for training on batches of up to `batch` rows, cut into shares for `workers`; `step` then
-        trains with `optimizer`, on the rows of `examples` that stand in their `batch_indices`."""
+        trains with `optimizer`, on the rows of `examples` that stand in `indices` (batch,)."""
         self._largest, self._workspace = batch, Workspace(self, batch, self.seed)
         self._optimizer, self._cuts = optimizer, dict[int, Shares]()
-        self._at_once = optimizer is not None and optimizer.clip_norm is None and self.likelihood.fixed
-        self._examples = examples if examples is not None and examples.direct else None
+        simple = optimizer is not None and optimizer.clip_norm is None and self.likelihood.fixed
+        self._at_once = simple and Workers.CAN_STEP
+        self._source = None if examples is None or indices is None or not examples.direct else (examples, indices)
 
     def _cut(self, rows: int, noise: np.ndarray | None = None) -> Shares:
         """The shares of a batch of so many rows; written down once for every number of rows."""
         if rows > self._largest:
-            self.allocate(rows, self._optimizer, self._examples)
+            self.allocate(rows, self._optimizer)
         if noise is not None:
-            return self._write_shares(rows, noise)
+            return self._write_shares(self._workspace.rows(0, rows), noise)
         if rows not in self._cuts:
-            self._cuts[rows] = self._write_shares(rows, None)
+            self._cuts[rows] = self._write_shares(self._workspace.rows(0, rows), None)
         return self._cuts[rows]
 
-    def _write_shares(self, rows: int, noise: np.ndarray | None) -> Shares:
-        whole, count, waits = self._workspace.rows(0, rows), self.workers.count, self.likelihood.waits
-        shares = Shares(whole.x, whole.nll, whole.kl, [], [], [], [])
+    def _write_shares(self, whole: Workspace, noise: np.ndarray | None) -> Shares:
+        rows, count, waits = len(whole.x), self.workers.count, self.likelihood.waits
+        source = self._source if whole.scalars is self._workspace.scalars else None
+
+        def program() -> Program:
+            return self.backend.program(whole.scalars)
+
+        shares = Shares(whole.scalars, whole.x, whole.nll, whole.kl, source is None, [], [], [], [])
         for part in range(count):
             start, stop = rows * part // count, rows * (part + 1) // count
             w, given = whole.rows(start, stop), None if noise is None else noise[start:stop]
-            forward, gradients, adam = self._program(), self._program(), self._program()
+            forward, gradients, adam = program(), program(), program()
             shares.forward.append(forward)
-            if self._examples is not None:
-                indices = self._examples.batch_indices(self._largest)[start:stop]
-                self._examples.write(forward, indices, start, w.x)
+            if source is not None:
+                source[0].write(forward, source[1][start:stop], start, w.x)
             self._write_forward(forward, w, start, given)
             if waits:
-                shares.backward.append(self._program())
+                shares.backward.append(program())
             self._write_backward(shares.backward[-1] if waits else forward, w, start, given)
             for layer, x, buffers in self._inputs(whole):
                 layer.gradients(gradients, x, buffers, part, count)
@@ -220,9 +233,6 @@ class VAENetwork:
                 self._write_adam(adam, whole, part, count, self._optimizer)
                 shares.adam.append(adam)
         return shares
-
-    def _program(self) -> Program:
-        return self.backend.program(self._workspace.scalars)
 
     def _inputs(self, w: Workspace) -> Iterator[tuple[Dense, np.ndarray, Buffers]]:
         """Each layer with its input and its buffers."""
@@ -267,8 +277,15 @@ class VAENetwork:
             optimizer.record(program, size - own, size)
 
     def loss_and_gradients(self, batch: Batch, noise: np.ndarray | None = None) -> dict[str, float]:
-        """Fill the gradients; return "loss", "nll" and "kl": means over the batch, nats, user's units."""
-        shares, parts = self._forward_and_backward(batch, noise)
+        """Fill the gradients; return "loss", "nll" and "kl": means over the batch, nats, user's units.
+
+        Between the steps of a training it has buffers of its own: nothing of the training changes.
+        """
+        if self._optimizer is None:
+            shares = self._cut(batch.rows, noise)
+        else:
+            shares = self._write_shares(Workspace(self, batch.rows, self.seed), noise)
+        parts = self._forward_and_backward(shares, batch)
         self.workers.run_programs(shares.gradients)
         return parts
 
@@ -277,24 +294,25 @@ class VAENetwork:
 
         A loss that is not finite is returned, and no parameter changed.
         """
+        assert self._optimizer is not None
+        shares = self._cut(batch.rows, noise)
         if self._at_once:
-            return self._step_at_once(batch, noise)
-        shares, parts = self._forward_and_backward(batch, noise)
-        if math.isfinite(parts["loss"]) and self._optimizer is not None:
+            return self._step_at_once(shares, batch)
+        parts = self._forward_and_backward(shares, batch)
+        if math.isfinite(parts["loss"]):
             if self._optimizer.clip_norm is not None:
                 self.workers.run_programs(shares.gradients)
-            self._optimizer.begin_step(self._workspace.scalars)
+            self._optimizer.begin_step(shares.scalars)
             self.workers.run_programs(shares.adam)
         return parts
 
-    def _step_at_once(self, batch: Batch, noise: np.ndarray | None) -> dict[str, float]:
+    def _step_at_once(self, shares: Shares, batch: Batch) -> dict[str, float]:
         """The same without Python between its parts: where the loss is known from `nll` and `kl`, and the gradient's
         norm not needed."""
         assert self._optimizer is not None
-        shares, kl_weight = self._prepare_step(batch, noise)
-        self._optimizer.begin_step(self._workspace.scalars)
-        jobs = shares.forward_jobs, shares.adam_jobs
-        nll, kl, moved = self.workers.run_step(*jobs, shares.nll, shares.kl, kl_weight)
+        kl_weight = self._prepare_step(shares, batch)
+        self._optimizer.begin_step(shares.scalars)
+        nll, kl, moved = self.workers.run_step(shares, kl_weight)
         if not moved:
             self._optimizer.step_count -= 1
         return self._losses(nll, kl, batch.rows, kl_weight)
@@ -303,29 +321,25 @@ class VAENetwork:
         mean_nll, mean_kl = nll / rows + self.log_jacobian, kl / rows
         return {"loss": mean_nll + kl_weight * mean_kl, "nll": mean_nll, "kl": mean_kl}
 
-    def _prepare_step(self, batch: Batch, noise: np.ndarray | None) -> tuple[Shares, float]:
-        """Set what the programs read; return them, and the weight of the KL."""
-        rows = batch.rows
-        shares, scalars = self._cut(rows, noise), self._workspace.scalars
-        reals, weight, kl_weight = scalars.reals, 1.0 / rows, self.kl_weight(batch.progress)
-        scalars.integers[NOISE_STEP] = batch.step
+    def _prepare_step(self, shares: Shares, batch: Batch) -> float:
+        """Set what the programs read; return the weight of the KL."""
+        reals, weight, kl_weight = shares.scalars.reals, 1.0 / batch.rows, self.kl_weight(batch.progress)
+        shares.scalars.integers[NOISE_STEP] = batch.step
         reals[EXAMPLE_WEIGHT], reals[KL_WEIGHT] = weight, kl_weight * weight
         reals[SIGMA] = self.likelihood.training_sigma
-        if self._examples is None:
-            batch.fill(0, rows, shares.x)
-        return shares, kl_weight
+        if shares.filled:
+            batch.fill(0, batch.rows, shares.x)
+        return kl_weight
 
-    def _forward_and_backward(self, batch: Batch, noise: np.ndarray | None) -> tuple[Shares, dict[str, float]]:
-        shares, kl_weight = self._prepare_step(batch, noise)
+    def _forward_and_backward(self, shares: Shares, batch: Batch) -> dict[str, float]:
+        kl_weight = self._prepare_step(shares, batch)
         self.workers.run_programs(shares.forward)
-        conclude, columns = self.likelihood.conclude, self.architecture.inputs
-        factor = conclude(shares.nll, columns, batch.step, batch.rows / self._largest)
-        self._workspace.scalars.reals[FACTOR] = factor
+        kl, part = self.kernels.total(shares.kl), batch.rows / max(self._largest, batch.rows)
+        step = batch.step if math.isfinite(kl) else EVALUATION  # then an optimal sigma must not move either
+        shares.scalars.reals[FACTOR] = self.likelihood.conclude(shares.nll, self.architecture.inputs, step, part)
         if shares.backward:
             self.workers.run_programs(shares.backward)
-
-        nll, kl = self.kernels.total(shares.nll), self.kernels.total(shares.kl)
-        return shares, self._losses(nll, kl, batch.rows, kl_weight)
+        return self._losses(self.kernels.total(shares.nll), kl, batch.rows, kl_weight)
 
     def faults(self, batch: Batch) -> str:
         """Name the first layer with a parameter, or else with an output, that is not finite."""

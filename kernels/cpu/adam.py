@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastvae.kernels.cpu.compiler import kernel, reduction
-from fastvae.kernels.formulas import f32
+from fastvae.kernels.formulas import f32, relu
 
 
 @kernel
@@ -11,7 +11,15 @@ def factors(step, learning_rate, beta1, beta2, epsilon, weight_decay):
     """What one step multiplies by: see `move`."""
     rate = f32(learning_rate / (1.0 - beta1**step))
     correction = f32(1.0 / np.sqrt(1.0 - beta2**step))
-    return rate, correction, f32(1.0 - beta1), f32(1.0 - beta2), f32(learning_rate * weight_decay), f32(epsilon)
+    return (
+        rate,
+        correction,
+        f32(1.0 - beta1),
+        f32(beta2),
+        f32(1.0 - beta2),
+        f32(learning_rate * weight_decay),
+        f32(epsilon),
+    )
 
 
 @kernel
@@ -21,11 +29,11 @@ def move(params, grads, m, v, scale, chosen):
     No sum here has two products: which of them were fused would be the compiler's choice, and might differ between the
     vectors and the rest of an array; results would depend on where it is cut among threads.
     """
-    rate, correction, new1, new2, decay, tiny = chosen
+    rate, correction, new1, keep2, new2, decay, tiny = chosen
     for i in range(params.size):
         g = grads[i] * scale
         first = m[i] + new1 * (g - m[i])
-        second = v[i] + new2 * (g * g - v[i])
+        second = keep2 * v[i] + relu(new2 * g * g)  # relu changes nothing, but keeps the two products apart
         m[i] = first
         v[i] = second
         params[i] -= rate * first / (np.sqrt(second) * correction + tiny) + decay * params[i]

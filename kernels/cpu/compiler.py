@@ -9,6 +9,7 @@ inlines. So the cache key also holds a digest of all files of kernels, and the u
 
 import hashlib
 import pathlib
+import threading
 from typing import Any
 
 from numba import njit, types
@@ -80,6 +81,9 @@ def as_part(compiled):
     return _once_for_types(njit(**options)(compiled.py_func))
 
 
+_lock = threading.RLock()  # two threads may want the same function for the first time
+
+
 class Native:
     """A function that compiled code calls by its `address`; compiled when that is first wanted."""
 
@@ -90,13 +94,17 @@ class Native:
     @property
     def address(self) -> int:
         """Where the machine code lies, in this process."""
+        with _lock:
+            return self._compile().address
+
+    def _compile(self) -> Any:
         if self._compiled is None:
             options = {"nopython": True, "error_model": NUMPY, "fastmath": self._fastmath}
             made: Any = CFunc(self.py_func, sigutils.normalize_signature(self._signature), locals={}, options=options)
             made._cache = _DigestCache(self.py_func)
             made.compile()
             self._compiled = made
-        return self._compiled.address
+        return self._compiled
 
 
 def native(signature, fastmath=EXACT):

@@ -60,14 +60,16 @@ def panels_of(d_a, room, multiply):
 @part
 def backward_weight(x, d_a, first, last, d_weight, d_bias, room, multiply):
     """`dense_backward_weight` of the contract."""
+    if first >= last:
+        return
     (depth, whole), columns = x.shape, d_a.shape[1]
     panels, more = panels_of(d_a, room, multiply), rows_of_strip(columns)
-    rest = room + 4 * (rows_of_strip(columns) * columns + (depth * columns if panels else 0))
+    rest = room + 4 * (more * columns + (depth * columns if panels else 0))
     for start in range(first, last, more):
         rows = min(more, last - start)
         to = at(d_weight) + 4 * start * columns
         call(multiply, (OF_COLUMNS, at(x), at(d_a), to, rows, depth, columns, start, whole, panels, rest))
-    if first == 0 and last > 0:  # else it is another part's
+    if first == 0:
         sum_of_rows(d_a, d_bias)
 
 
@@ -75,6 +77,8 @@ def backward_weight(x, d_a, first, last, d_weight, d_bias, room, multiply):
 def adam(x, d_a, first, last, weight, m_weight, v_weight, bias, m_bias, v_bias, chosen, room, multiply):
     """`dense_adam_inplace` of the contract, with the numbers of `adam.factors`. Rows of a weight lie side by side: a
     strip of them is a piece of the flat buffer."""
+    if first >= last:
+        return
     (depth, whole), columns = x.shape, d_a.shape[1]
     panels, more = panels_of(d_a, room, multiply), rows_of_strip(columns)
     rest = room + 4 * (more * columns + (depth * columns if panels else 0))
@@ -85,6 +89,6 @@ def adam(x, d_a, first, last, weight, m_weight, v_weight, bias, m_bias, v_bias, 
         call(multiply, (OF_COLUMNS, at(x), at(d_a), room, rows, depth, columns, start, whole, panels, rest))
         begin, end = start * columns, (start + rows) * columns
         adam_move(params[begin:end], gradient[: end - begin], m[begin:end], v[begin:end], f.ONE, chosen)
-    if first == 0 and last > 0:  # else it is another part's
+    if first == 0:
         sum_of_rows(d_a, gradient)
         adam_move(bias, gradient[:columns], m_bias, v_bias, f.ONE, chosen)

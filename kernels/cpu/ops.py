@@ -177,7 +177,7 @@ def _gather(at_row, integers, reals, room, multiply):
 @op
 def _binarize_inplace(at_row, integers, reals, room, multiply):
     row, n = integers_at(at_row, LONGEST), integers_at(integers, 4)
-    binarize_inplace(matrix(row, 1), np.uint64(n[SEED]), n[NOISE_STEP], n[FIRST_ROW] + row[4])
+    binarize_inplace(matrix(row, 1), np.uint64(row[4]), n[NOISE_STEP], n[FIRST_ROW] + row[5])
 
 
 @op
@@ -204,7 +204,8 @@ def room_of(name: str, operands: tuple, engine: ModuleType) -> int:
 
 def translated(name: str, operands: tuple) -> tuple:
     """Operands as a row holds them, where those of the contract are something else: the address of an activation's code
-    for its number, that which draws noise, places and strides of data of any type, a real number by its bits."""
+    for its number, that which draws noise, places and strides of data of any type, a real number or a seed by its
+    bits."""
     if name == "dense_forward":
         return (*operands[:3], activations.forward(operands[3]), *operands[4:])
     if name == "dense_backward_input":
@@ -217,9 +218,16 @@ def translated(name: str, operands: tuple) -> tuple:
         return (*operands[:3], noise.draw.address, *operands[3:])
     if name == "gather":
         data, indices, offset, scale, out = operands
+        if indices.dtype != np.int64 or out.dtype != np.float32 or scale.dtype != offset.dtype:
+            found = ", ".join(str(array.dtype) for array in (indices, offset, scale, out))
+            raise TypeError(f"gather: indices, offset, scale, out are {found}; int64, two alike and float32 needed")
+        if not all(array.flags.c_contiguous for array in operands[1:]):
+            raise TypeError("gather: indices, offset, scale and out must be C-contiguous")
         code, places = gathering(data.dtype, offset.dtype).address, (data.ctypes.data, *data.strides)
         scaling = offset.ctypes.data, scale.ctypes.data
         return code, *places, indices.ctypes.data, len(indices), *scaling, len(offset), out.ctypes.data
+    if name == "binarize_inplace":
+        return operands[0], int(np.uint64(operands[1]).view(np.int64)), operands[2]
     if name == "threshold_inplace":
         return operands[0], int(np.float64(operands[1]).view(np.int64))
     return operands

@@ -3,7 +3,8 @@ a unit of its own.
 
 A unit only says how wide the vectors are and how many of them the tiles of `tile` may keep in registers. The code is
 LLVM's portable vector arithmetic, so each unit runs on every processor; on the wrong one it is slow, never wrong. All
-units add up the terms of a sum in the same order, and those with a fused multiply-add give the same bits.
+units add up the terms of a sum in the same order, and those with a fused multiply-add give the same bits. Of the units
+for bfloat16 only "emulated" runs everywhere.
 
 The environment variables FASTVAE_PRODUCTS and FASTVAE_BFLOAT16 override the choice, for tests and comparisons.
 """
@@ -103,6 +104,8 @@ def choose_bfloat16() -> tuple[str | None, str]:
     if asked is not None:
         if asked not in BFLOAT16_UNITS:
             raise ValueError(f"{BFLOAT16_VARIABLE}={asked!r} is not known: valid: {', '.join(BFLOAT16_UNITS)}")
+        if asked == "amx":
+            permitted_amx()
         return asked, f"{BFLOAT16_VARIABLE} asks for it"
     has = features()
     if {"amx-bf16", "amx-tile"} <= has and permitted_amx():

@@ -10,8 +10,6 @@ from fastvae.kernels.cpu.ops import LONGEST, OPS, room_of, translated
 from fastvae.kernels.cpu.team import run
 from fastvae.kernels.scalars import Scalars
 
-PRECISIONS = ("float32", "bfloat16")
-
 
 def missing(precision: str) -> str | None:
     """Why a precision cannot be had on this processor; None where it can."""
@@ -29,7 +27,7 @@ def engine(precision: str) -> ModuleType:
 
 
 class Program:
-    """Calls of kernels, written down by `add` and done in order by `run`; products in a precision of `PRECISIONS`."""
+    """Calls of kernels, written down by `add` and done in order by `run`; products in float32 or bfloat16."""
 
     def __init__(self, scalars: Scalars, precision: str = "float32"):
         self.scalars, self._engine = scalars, engine(precision)
