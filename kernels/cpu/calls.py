@@ -1,5 +1,11 @@
 """Kernels that are steps of programs alone, called from Python: programs of one call."""
 
+import numpy as np
+
+from fastvae.kernels.cpu.addresses import call
+from fastvae.kernels.cpu.compiler import kernel
+from fastvae.kernels.cpu.noise import draw
+from fastvae.kernels.cpu.ops import translated
 from fastvae.kernels.cpu.program import Program
 from fastvae.kernels.scalars import (
     ADAM_STEP,
@@ -13,6 +19,12 @@ from fastvae.kernels.scalars import (
     WEIGHT_DECAY,
     Scalars,
 )
+
+
+@kernel
+def invoke(code, operands):
+    """Call what lies at an address with whole numbers."""
+    call(code, operands)
 
 
 def _run(op, scalars, *operands):
@@ -57,7 +69,8 @@ def _noise_scalars(seed, step, first_row):
 
 def normal_noise(seed, stream, step, first_row, out):
     """See the contract in `fastvae.kernels`."""
-    _run("normal_noise", _noise_scalars(seed, step, first_row), stream, out)
+    key = int(np.uint64(seed).view(np.int64))
+    invoke(draw.address, (0, key, int(stream), int(step), int(first_row), out.ctypes.data, *out.shape))
 
 
 def latent_forward(mu, logvar, noise, seed, step, first_row, z, kl):
@@ -75,4 +88,5 @@ def latent_backward(mu, logvar, d_z, noise, seed, step, first_row, kl_weight, d_
 
 def gather(data, indices, offset, scale, out):
     """See the contract in `fastvae.kernels`."""
-    _run("gather", Scalars(), data, indices, offset, scale, out)
+    code, *operands = translated("gather", (data, indices, offset, scale, out))
+    invoke(code, tuple(operands))

@@ -6,10 +6,10 @@ other rows, on how a batch is cut, or on the unit that the tiles are made for (`
 Operands are addresses of C-contiguous float32 matrices. `room` is memory for panels: `room_for` numbers.
 """
 
-from fastvae.kernels.cpu.addresses import matrix_at
+from fastvae.kernels.cpu.addresses import matrix_at, vector_at
 from fastvae.kernels.cpu.compiler import native, part
 from fastvae.kernels.cpu.panels import copy, transpose
-from fastvae.kernels.cpu.tile import HEIGHTS, LANES, WIDE, tile
+from fastvae.kernels.cpu.tile import HEIGHTS, LANES, tile
 from fastvae.kernels.formulas import ZERO
 
 # What a call is to do; see `multiply`.
@@ -18,7 +18,6 @@ PLAIN, TRANSPOSED, OF_COLUMNS, PANELS = range(4)
 TALLEST, WIDTH = HEIGHTS[0], 2 * LANES
 STRIP = 1 << 16  # numbers of a weight's gradient that are made at a time, whole rows: they stay in the cache
 BLOCK = 8 * TALLEST  # columns of an operand that are copied at a time where its rows clash
-SCRATCH = max(TALLEST * WIDTH, WIDE * LANES)  # numbers: room for one tile
 CLASH = 1024  # bytes; rows a multiple of this apart share so few sets of the cache that they drive each other out
 
 
@@ -34,7 +33,7 @@ def strip_rows(columns):
 
 def room_for(rows, depth, columns):
     """Numbers of float32 that one product with an output (rows, columns) and of this depth needs."""
-    return SCRATCH + depth * (BLOCK + WIDTH) + max(rows, columns) * WIDTH
+    return depth * (BLOCK + WIDTH) + max(rows, columns) * WIDTH
 
 
 rows_clash = part(clashes)
@@ -59,7 +58,7 @@ def column_of_tiles(a, a_row, a_step, rows, b, b_step, vectors, c, c_row, depth)
 @part
 def narrow_product(a, a_row, a_step, rows, b, columns, depth, out, room):
     """`columns_of_product` for fewer columns than a vector has: b and out go through memory as wide as one."""
-    panel = room + 4 * SCRATCH
+    panel = room
     strip = panel + 4 * depth * LANES
     wide_b, wide_out = matrix_at(panel, depth, LANES), matrix_at(strip, rows, LANES)
     from_b, to = matrix_at(b, depth, columns), matrix_at(out, rows, columns)
@@ -81,23 +80,37 @@ def columns_of_product(a, a_row, a_step, rows, b, columns, depth, panels, out, r
     if columns < LANES:
         narrow_product(a, a_row, a_step, rows, b, columns, depth, out, room)
         return
-    panel = room + 4 * SCRATCH
+    panel = room
     j = 0
     while j < columns:
         left = columns - j
         first, vectors = j, 2
-        if rows == 1 and left >= WIDE * LANES and not panels:
-            vectors = WIDE  # for so many sums to keep the processor busy
-        elif left < WIDTH:
+        if left < WIDTH:
             first, vectors = min(j, columns - LANES), 1
         from_b, b_step = b + 4 * first, 4 * columns
         if panels:
             from_b, b_step = panels + 4 * first * depth, 4 * WIDTH
-        elif rows > 1 and rows_clash(columns):
+        elif rows_clash(columns):
             copy(from_b, b_step, panel, 4 * WIDTH, depth, 2)
             from_b, b_step = panel, 4 * WIDTH
         column_of_tiles(a, a_row, a_step, rows, from_b, b_step, vectors, out + 4 * first, 4 * columns, depth)
         j = first + vectors * LANES
+
+
+@part
+def product_of_row(a, b, out, depth, columns):
+    """out (1, C) = a (1, K) @ b (K, C), where b is read once, row by row: its way from the memory takes the time."""
+    x, rows, to = vector_at(a, depth), matrix_at(b, depth, columns), vector_at(out, columns)
+    for j in range(columns):
+        to[j] = ZERO
+    whole = depth - depth % 4
+    for k in range(0, whole, 4):
+        x0, x1, x2, x3 = x[k], x[k + 1], x[k + 2], x[k + 3]
+        for j in range(columns):
+            to[j] = to[j] + x0 * rows[k, j] + x1 * rows[k + 1, j] + x2 * rows[k + 2, j] + x3 * rows[k + 3, j]
+    for k in range(whole, depth):
+        for j in range(columns):
+            to[j] += x[k] * rows[k, j]
 
 
 @part
@@ -138,7 +151,7 @@ def product_transposed(a, b, out, rows, depth, columns, more, room):
 
     Computed as b @ a': the few rows of a are turned round, and the result on its way out, never the whole of b.
     """
-    panel = room + 4 * SCRATCH
+    panel = room
     strip = panel + 4 * depth * WIDTH
     for j in range(0, rows, WIDTH):
         width = min(WIDTH, rows - j)
@@ -155,7 +168,7 @@ def product_of_columns(a, b, out, count, depth, columns, first, whole, panels, r
     if not rows_clash(whole):
         columns_of_product(at_a, 4, 4 * whole, count, b, columns, depth, panels, out, room)
     else:
-        block = room + 4 * (SCRATCH + depth * WIDTH + count * WIDTH)
+        block = room + 4 * (depth * WIDTH + count * WIDTH)
         rows, to = matrix_at(a, depth, whole), matrix_at(block, depth, BLOCK)
         for start in range(0, count, BLOCK):
             part = min(BLOCK, count - start)
@@ -179,7 +192,10 @@ def multiply(kind, a, b, out, rows, depth, columns, first, whole, panels, room):
         PANELS      has written to `out`; 0 where b is read as it is.
     """
     if kind == PLAIN:
-        columns_of_product(a, 4 * depth, 4, rows, b, columns, depth, 0, out, room)
+        if rows == 1:
+            product_of_row(a, b, out, depth, columns)
+        else:
+            columns_of_product(a, 4 * depth, 4, rows, b, columns, depth, 0, out, room)
     elif kind == TRANSPOSED:
         product_transposed(a, b, out, rows, depth, columns, first, room)
     elif kind == OF_COLUMNS:

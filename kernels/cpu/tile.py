@@ -12,8 +12,7 @@ from fastvae.kernels.cpu.addresses import F32, I32, I64, intrinsic, number, poin
 from fastvae.kernels.cpu.processor import UNIT
 
 LANES, HEIGHTS = UNIT.lanes, UNIT.heights
-WIDE = 8  # vectors of a tile that is one row high
-SHAPES = [(height, vectors) for height in HEIGHTS for vectors in (2, 1)] + [(1, WIDE)]
+SHAPES = [(height, vectors) for height in HEIGHTS for vectors in (2, 1)]
 
 VECTOR = ir.VectorType(F32, LANES)
 
