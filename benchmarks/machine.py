@@ -40,11 +40,9 @@ def busy() -> str | None:
 
 def processor_name() -> str:
     """The name that the processor gives itself, where the system tells it."""
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    from fastvae.kernels.cpu import processor
+
+    return processor.name()
 
 
 def describe_implementation(module: str) -> dict[str, object]:
