@@ -173,9 +173,8 @@ class VAE(SavedEstimator):
 
     def _in_pieces(self, count: int, work: Callable[[int, int, Workspace], None]) -> None:
         """Call work(start, stop, workspace) for all of `count` rows in pieces, by one thread or several."""
-        size = min(BATCH, count)
-        pieces = -(-count // size)
-        threads = min(pieces, shares_for(size, self.network_.largest_product(size)))
+        threads = shares_for(count, self.network_.largest_product(count))
+        size = min(BATCH, -(-count // threads))
 
         def thread(number: int) -> None:
             for start in range(number * size, count, threads * size):
