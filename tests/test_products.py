@@ -89,11 +89,13 @@ class Product:
     rows: int
     first: int = 0
     before: np.ndarray | None = None  # what the result is added to
+    columns: int | None = None  # of b, the first so many; all where None
 
     def factors(self):
         """The two matrices whose product it is."""
-        left = self.a[:, self.first : self.first + self.rows].T if self.kind == products.OF_COLUMNS else self.a
-        return left, self.b.T if self.kind == products.TRANSPOSED else self.b
+        if self.kind == products.OF_COLUMNS:
+            return self.a[:, self.first : self.first + self.rows].T, self.b[:, : self.columns]
+        return self.a, self.b.T if self.kind == products.TRANSPOSED else self.b
 
     def result(self, offset=0, place=Guarded):
         """What comes out, after a look at all that may not be written to."""
@@ -104,14 +106,14 @@ class Product:
             out.filled(self.before)
         room, first = place((max(1, room),), offset), self.first if self.before is None else 1
         places = a.address, b.address, out.address, self.rows, depth, columns
-        multiply()(self.kind, *places, first, self.a.shape[1], 0, room.address)
+        multiply()(self.kind, *places, first, self.a.shape[1], self.b.shape[1], room.address)
         assert all(x.intact() for x in (a, b, out, room)), "written outside"
         for operand, given in ((a, self.a), (b, self.b)):
             assert operand.array.tobytes() == given.tobytes(), "an operand was changed"
         return out.array.copy()
 
 
-LAYERS = (513, 20, 256), (40, 512, 33), (1, 300, 400), (29, 784, 100)
+LAYERS = (513, 20, 256), (40, 512, 33), (1, 300, 400), (29, 784, 100), (30, 1701, 35), (1030, 9, 21)
 SOME = list(itertools.product((1, 2, 7, 14, 33), (1, 8, 19), (1, 4, 8, 15, 16, 17, 32, 47, 64, 130, 256)))
 
 
@@ -123,6 +125,7 @@ def every_kind(rows, depth, columns, first=2):
         Product(products.TRANSPOSED, a, turned, rows),
         Product(products.TRANSPOSED, a, turned, rows, before=drawn(11, rows, columns)),
         Product(products.OF_COLUMNS, drawn(9, depth, rows + 5), b, rows, first),
+        Product(products.OF_COLUMNS, drawn(9, depth, rows + 5), drawn(4, depth, columns + 3), rows, columns=columns),
     ]
 
 
@@ -138,7 +141,7 @@ def check_shape(rows, depth, columns, offset=0):
 
 
 def check_layer(rows, inputs, outputs, place=Guarded):
-    """The same through the kernels, which cut large weights into strips and share panels; the bits that came out."""
+    """The same through the kernels; the bits that came out."""
     shapes = (rows, inputs), (inputs, outputs), (rows, outputs), (outputs,)
     x, weight, d_a = (place(shape).filled(drawn(7 * i, *shape)).array for i, shape in enumerate(shapes[:3]))
     a, b, d = (array.astype(np.float64) for array in (x, weight, d_a))
@@ -173,13 +176,13 @@ def test_all_shapes(rows):
 
 LARGE = [
     (1, 784, 400), (1, 300, 1024), (2, 256, 255), (128, 784, 400), (513, 300, 256), (600, 512, 300), (700, 33, 257),
-    (1025, 20, 40), (64, 1024, 1024), (37, 1, 2000), (3, 2000, 1),
+    (1025, 20, 40), (64, 1024, 1024), (37, 1, 2000), (3, 2000, 1), (403, 1201, 37), (1601, 260, 9), (2100, 3, 521),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("shape", LARGE, ids=str)
 def test_large_layers(shape):
-    """Rows that clash in the cache (multiples of 256), weights of several strips, batches of more than 512."""
+    """Rows that clash in the cache (multiples of 256); sums, heights and widths that are cut into pieces."""
     check_layer(*shape)
 
 
@@ -198,7 +201,7 @@ def test_nothing_is_read_outside_the_operands():
     python("import test_products; test_products.read_fenced()")
 
 
-@pytest.mark.parametrize("shape", [(3, 5, 7), (37, 256, 256), (130, 300, 512), (20, 1024, 40), (600, 40, 33)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 5, 7), (37, 256, 256), (130, 300, 512), (20, 1024, 40), (600, 40, 33), (20, 300, 1030)], ids=str)
 def test_a_program_writes_nothing_outside_its_memory(shape):
     """Exactly the memory that a program asks for, amid guards."""
     rows, inputs, outputs = shape

@@ -77,14 +77,14 @@ def sgemm(typing, turn_a, turn_b, rows, columns, depth, a, a_row, b, b_row, more
 
 
 @native("void(" + ", ".join(["int64"] * 11) + ")")
-def multiply(kind, a, b, out, rows, depth, columns, first, whole, panels, room):
+def multiply(kind, a, b, out, rows, depth, columns, first, whole, across, room):
     """What `products.multiply` does, by OpenBLAS. Make its address known with `announce` first."""
     if kind == PLAIN:
         sgemm(AS_IT_IS, AS_IT_IS, rows, columns, depth, a, depth, b, columns, 0, out, columns)
     elif kind == TRANSPOSED:
         sgemm(AS_IT_IS, TURNED, rows, columns, depth, a, depth, b, depth, first, out, columns)
     elif kind == OF_COLUMNS:
-        sgemm(TURNED, AS_IT_IS, rows, columns, depth, a + 4 * first, whole, b, columns, 0, out, columns)
+        sgemm(TURNED, AS_IT_IS, rows, columns, depth, a + 4 * first, whole, b, across, 0, out, columns)
 
 
 def room_for(rows, depth, columns):

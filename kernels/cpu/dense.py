@@ -4,9 +4,20 @@ from fastvae.kernels import formulas as f
 from fastvae.kernels.cpu.adam import factors, move
 from fastvae.kernels.cpu.addresses import call, vector_at
 from fastvae.kernels.cpu.compiler import as_part, part
-from fastvae.kernels.cpu.products import OF_COLUMNS, PANELS, PLAIN, TRANSPOSED, clashes, strip_rows
+from fastvae.kernels.cpu.products import OF_COLUMNS, PLAIN, TRANSPOSED
 
-rows_of_strip, rows_clash, adam_factors, adam_move = part(strip_rows), part(clashes), as_part(factors), as_part(move)
+BLOCK, WIDEST = 1 << 16, 512  # numbers and columns of a weight's gradient made at a time: they stay in the cache
+
+adam_factors, adam_move = as_part(factors), as_part(move)
+
+
+def gradient_block(columns):
+    """Rows and columns of the gradient of a weight (D, `columns`) that are made at a time."""
+    wide = min(columns, WIDEST)
+    return max(1, BLOCK // wide), wide
+
+
+shape_of_block = part(gradient_block)
 
 
 @part
@@ -47,48 +58,38 @@ def backward_input(saved, weight, deactivate, d_out, more, d_x, room, multiply):
 
 
 @part
-def panels_of(d_a, room, multiply):
-    """The address of d_a's panels, behind the first `strip_rows` rows of `room`; 0 where it is read as it is."""
-    depth, columns = d_a.shape
-    if not rows_clash(columns):
-        return 0
-    panels = room + 4 * rows_of_strip(columns) * columns
-    call(multiply, (PANELS, 0, at(d_a), panels, 0, depth, columns, 0, 0, 0, 0))
-    return panels
-
-
-@part
 def backward_weight(x, d_a, first, last, d_weight, d_bias, room, multiply):
     """`dense_backward_weight` of the contract."""
     if first >= last:
         return
     (depth, whole), columns = x.shape, d_a.shape[1]
-    panels, more = panels_of(d_a, room, multiply), rows_of_strip(columns)
-    rest = room + 4 * (more * columns + (depth * columns if panels else 0))
-    for start in range(first, last, more):
-        rows = min(more, last - start)
-        to = at(d_weight) + 4 * start * columns
-        call(multiply, (OF_COLUMNS, at(x), at(d_a), to, rows, depth, columns, start, whole, panels, rest))
+    to = at(d_weight) + 4 * first * columns
+    call(multiply, (OF_COLUMNS, at(x), at(d_a), to, last - first, depth, columns, first, whole, columns, room))
     if first == 0:
         sum_of_rows(d_a, d_bias)
 
 
 @part
 def adam(x, d_a, first, last, weight, m_weight, v_weight, bias, m_bias, v_bias, chosen, room, multiply):
-    """`dense_adam_inplace` of the contract, with the numbers of `adam.factors`. Rows of a weight lie side by side: a
-    strip of them is a piece of the flat buffer."""
+    """`dense_adam_inplace` of the contract, with the numbers of `adam.factors`: a block of the gradient at a time."""
     if first >= last:
         return
     (depth, whole), columns = x.shape, d_a.shape[1]
-    panels, more = panels_of(d_a, room, multiply), rows_of_strip(columns)
-    rest = room + 4 * (more * columns + (depth * columns if panels else 0))
-    gradient = vector_at(room, more * columns)
+    tall, wide = shape_of_block(columns)
+    rest, gradient = room + 4 * tall * wide, vector_at(room, max(tall * wide, columns))
     params, m, v = weight.reshape(-1), m_weight.reshape(-1), v_weight.reshape(-1)
-    for start in range(first, last, more):
-        rows = min(more, last - start)
-        call(multiply, (OF_COLUMNS, at(x), at(d_a), room, rows, depth, columns, start, whole, panels, rest))
-        begin, end = start * columns, (start + rows) * columns
-        adam_move(params[begin:end], gradient[: end - begin], m[begin:end], v[begin:end], f.ONE, chosen)
+    for start in range(first, last, tall):
+        rows = min(tall, last - start)
+        for left in range(0, columns, wide):
+            width = min(wide, columns - left)
+            to = OF_COLUMNS, at(x), at(d_a) + 4 * left, room, rows, depth, width, start, whole, columns, rest
+            call(multiply, to)
+            lines, length = (1, rows * columns) if width == columns else (rows, width)  # what lies side by side
+            for line in range(lines):
+                begin, made = (start + line) * columns + left, line * length
+                end = begin + length
+                grads = gradient[made : made + length]
+                adam_move(params[begin:end], grads, m[begin:end], v[begin:end], f.ONE, chosen)
     if first == 0:
         sum_of_rows(d_a, gradient)
         adam_move(bias, gradient[:columns], m_bias, v_bias, f.ONE, chosen)

@@ -14,7 +14,6 @@ from fastvae.kernels.cpu import activations, adam, dense, latent, likelihoods, m
 from fastvae.kernels.cpu.addresses import call, integers_at, matrix_at, reals_at, vector_at
 from fastvae.kernels.cpu.compiler import Native, as_part, native, part
 from fastvae.kernels.cpu.minibatch import gathering
-from fastvae.kernels.cpu.products import clashes, strip_rows
 from fastvae.kernels.philox import LATENT
 from fastvae.kernels.scalars import (
     ADAM_STEP,
@@ -196,9 +195,8 @@ def room_of(name: str, operands: tuple, engine: ModuleType) -> int:
         return engine.room_for(len(operands[3]), depth, columns)
     if name in ("dense_backward_weight", "dense_adam_inplace"):
         depth, columns = operands[1].shape
-        strip = strip_rows(columns)
-        panels = depth * columns if clashes(columns) else 0
-        return engine.room_for(strip, depth, columns) + panels + strip * columns
+        tall, wide = dense.gradient_block(columns)
+        return engine.room_for(max(tall, operands[0].shape[1]), depth, columns) + max(tall * wide, columns)
     return 0
 
 

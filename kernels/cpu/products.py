@@ -13,34 +13,39 @@ from fastvae.kernels.cpu.tile import HEIGHTS, LANES, tile
 from fastvae.kernels.formulas import ZERO
 
 # What a call is to do; see `multiply`.
-PLAIN, TRANSPOSED, OF_COLUMNS, PANELS = range(4)
+PLAIN, TRANSPOSED, OF_COLUMNS = range(3)
 
 TALLEST, WIDTH = HEIGHTS[0], 2 * LANES
-STRIP = 1 << 16  # numbers of a weight's gradient that are made at a time, whole rows: they stay in the cache
-BLOCK = 8 * TALLEST  # columns of an operand that are copied at a time where its rows clash
+DEEP = 6400 // WIDTH  # terms of a sum at a time: a panel of b so long, 25 KB, stays in the first cache
+TALL = 192 // TALLEST * TALLEST  # rows of a at a time: a block of a so high and deep stays in the second
+GROUP = 64 // WIDTH * WIDTH  # rows of a that are turned round together
 CLASH = 1024  # bytes; rows a multiple of this apart share so few sets of the cache that they drive each other out
 
 
+def piece(whole, most, step):
+    """The size of equal pieces of `whole`, multiples of `step` and at most `most` each."""
+    count = (whole + most - 1) // most
+    return ((whole + count - 1) // count + step - 1) // step * step
+
+
+def room_for(rows, depth, columns):
+    """Numbers of float32 that one product with an output (rows, columns) and of this depth needs."""
+    turned = (depth + TALL) * GROUP
+    narrow = (depth + rows) * LANES if columns < LANES else 0
+    return max(turned, narrow, DEEP * (WIDTH + TALL) + TALL * LANES)
+
+
+equal_piece = part(piece)
+
+
+@part
 def clashes(columns):
     """Whether the rows of a matrix with so many columns drive each other out of the cache."""
     return (4 * columns) % CLASH == 0
 
 
-def strip_rows(columns):
-    """Rows of a weight (D, `columns`) whose gradient is made at a time."""
-    return max(1, STRIP // (columns * TALLEST)) * TALLEST
-
-
-def room_for(rows, depth, columns):
-    """Numbers of float32 that one product with an output (rows, columns) and of this depth needs."""
-    return depth * (BLOCK + WIDTH) + max(rows, columns) * WIDTH
-
-
-rows_clash = part(clashes)
-
-
 @part
-def column_of_tiles(a, a_row, a_step, rows, b, b_step, vectors, c, c_row, depth):
+def column_of_tiles(a, a_row, a_step, rows, b, b_step, vectors, c, c_row, depth, more):
     """One tile below the other, of nearly one height: C = A B with `rows` rows and `vectors` vectors; see `tile`."""
     i = 0
     while i < rows:
@@ -51,50 +56,78 @@ def column_of_tiles(a, a_row, a_step, rows, b, b_step, vectors, c, c_row, depth)
         for height in HEIGHTS:
             if height <= left and (height >= wanted or chosen < height):
                 chosen = height
-        tile(chosen, vectors, a + i * a_row, a_row, a_step, b, b_step, c + i * c_row, c_row, depth)
+        tile(chosen, vectors, a + i * a_row, a_row, a_step, b, b_step, c + i * c_row, c_row, depth, more)
         i += chosen
 
 
 @part
-def narrow_product(a, a_row, a_step, rows, b, columns, depth, out, room):
-    """`columns_of_product` for fewer columns than a vector has: b and out go through memory as wide as one."""
+def narrow_product(a, a_row, a_step, rows, b, b_row, columns, depth, out, room):
+    """`tiled_product` for fewer columns than a vector has: b and out go through memory as wide as one."""
     panel = room
     strip = panel + 4 * depth * LANES
     wide_b, wide_out = matrix_at(panel, depth, LANES), matrix_at(strip, rows, LANES)
-    from_b, to = matrix_at(b, depth, columns), matrix_at(out, rows, columns)
+    from_b, to = matrix_at(b, depth, b_row), matrix_at(out, rows, columns)
     for k in range(depth):
         for c in range(LANES):
             wide_b[k, c] = from_b[k, c] if c < columns else ZERO
-    column_of_tiles(a, a_row, a_step, rows, panel, 4 * LANES, 1, strip, 4 * LANES, depth)
+    column_of_tiles(a, a_row, a_step, rows, panel, 4 * LANES, 1, strip, 4 * LANES, depth, 0)
     for i in range(rows):
         for c in range(columns):
             to[i, c] = wide_out[i, c]
 
 
 @part
-def columns_of_product(a, a_row, a_step, rows, b, columns, depth, panels, out, room):
-    """out = A b, where A lies at `a` with strides in bytes (see `tile`); `panels` holds those of b, 0 where none do.
+def block_of_columns(a, whole, depth, width, block):
+    """block (depth, TALL) = the first `width` columns of a (depth, whole)."""
+    vectors = width // LANES
+    copy(a, 4 * whole, block, 4 * TALL, depth, vectors)
+    if vectors * LANES < width:
+        rows, to = matrix_at(a, depth, whole), matrix_at(block, depth, TALL)
+        for k in range(depth):
+            for c in range(vectors * LANES, width):
+                to[k, c] = rows[k, c]
 
-    The last columns, where they fill no vector, are made together with some before them: those come out the same again.
+
+@part
+def tiled_product(turned, a, whole, rows, b, b_row, columns, depth, out, room):
+    """out (rows, columns) = A b, where A is a (rows, whole) or, `turned`, the transpose of a (depth, whole), and b lies
+    in rows of `b_row` numbers.
+
+    Block by block of A, as the caches hold them; all panels of b pass by each. The last columns, where they fill no
+    vector, are made together with some before them, aside.
     """
+    a_row, a_step = (4, 4 * whole) if turned else (4 * whole, 4)
     if columns < LANES:
-        narrow_product(a, a_row, a_step, rows, b, columns, depth, out, room)
+        narrow_product(a, a_row, a_step, rows, b, b_row, columns, depth, out, room)
         return
-    panel = room
-    j = 0
-    while j < columns:
-        left = columns - j
-        first, vectors = j, 2
-        if left < WIDTH:
-            first, vectors = min(j, columns - LANES), 1
-        from_b, b_step = b + 4 * first, 4 * columns
-        if panels:
-            from_b, b_step = panels + 4 * first * depth, 4 * WIDTH
-        elif rows_clash(columns):
-            copy(from_b, b_step, panel, 4 * WIDTH, depth, 2)
-            from_b, b_step = panel, 4 * WIDTH
-        column_of_tiles(a, a_row, a_step, rows, from_b, b_step, vectors, out + 4 * first, 4 * columns, depth)
-        j = first + vectors * LANES
+    panel, block = room, room + 4 * DEEP * WIDTH
+    aside = block + 4 * DEEP * TALL
+    tall, deep = equal_piece(rows, TALL, TALLEST), equal_piece(depth, DEEP, 1)
+    packs_a, packs_b, last = turned and clashes(whole), clashes(b_row), columns % LANES
+    made, to = matrix_at(aside, tall, LANES), matrix_at(out, rows, columns)
+    for i in range(0, rows, tall):
+        height = min(tall, rows - i)
+        for k in range(0, depth, deep):
+            terms, at_a, row, step = min(deep, depth - k), a + i * a_row + k * a_step, a_row, a_step
+            if packs_a:
+                block_of_columns(at_a, whole, terms, height, block)
+                at_a, row, step = block, 4, 4 * TALL
+            j = 0
+            while j < columns:
+                first, vectors, c, c_row = j, 2, out + 4 * (i * columns + j), 4 * columns
+                if columns - j < WIDTH:
+                    vectors = 1
+                if columns - j < LANES:
+                    first, c, c_row = columns - LANES, aside, 4 * LANES
+                at_b, b_step = b + 4 * (k * b_row + first), 4 * b_row
+                if packs_b:
+                    copy(at_b, b_step, panel, 4 * WIDTH, terms, vectors)
+                    at_b, b_step = panel, 4 * WIDTH
+                column_of_tiles(at_a, row, step, height, at_b, b_step, vectors, c, c_row, terms, k)
+                j += vectors * LANES
+        for row in range(height):
+            for c in range(LANES - last, LANES):
+                to[i + row, columns - LANES + c] = made[row, c]
 
 
 @part
@@ -130,76 +163,60 @@ def panel_of_columns(a, first, width, depth, panel):
 
 
 @part
-def turn_strip(strip, first, width, columns, more, out):
-    """out[first + r, c] = strip[c, r] for r < width, added where `more` is 1."""
-    to, rest = matrix_at(out, first + width, columns), matrix_at(strip, columns, WIDTH)
+def turn_strip(strip, width, height, out, columns, more):
+    """out[r, c] = strip[c, r] for r < width and c < height, added where `more` is 1; rows of out have `columns`."""
+    to, rest = matrix_at(out, width, columns), matrix_at(strip, height, WIDTH)
     for r in range(0, width, LANES):
         full = min(LANES, width - r)
-        turned = columns - columns % LANES if full == LANES else 0
+        turned = height - height % LANES if full == LANES else 0
         for c in range(0, turned, LANES):
-            target = out + 4 * ((first + r) * columns + c)
-            transpose(strip + 4 * (c * WIDTH + r), 4 * WIDTH, target, 4 * columns, more)
+            transpose(strip + 4 * (c * WIDTH + r), 4 * WIDTH, out + 4 * (r * columns + c), 4 * columns, more)
         for i in range(full):
-            for c in range(turned, columns):
+            for c in range(turned, height):
                 value = rest[c, r + i]
-                to[first + r + i, c] = to[first + r + i, c] + value if more else value
+                to[r + i, c] = to[r + i, c] + value if more else value
 
 
 @part
 def product_transposed(a, b, out, rows, depth, columns, more, room):
     """out (R, C) = a (R, K) @ b (C, K)', added to `out` where `more` is 1.
 
-    Computed as b @ a': the few rows of a are turned round, and the result on its way out, never the whole of b.
+    Computed as b @ a': some rows of a are turned round, and the result on its way out, never the whole of b.
     """
-    panel = room
-    strip = panel + 4 * depth * WIDTH
-    for j in range(0, rows, WIDTH):
-        width = min(WIDTH, rows - j)
-        panel_of_columns(a, j, width, depth, panel)
-        vectors = 2 if width > LANES else 1
-        column_of_tiles(b, 4 * depth, 4, columns, panel, 4 * WIDTH, vectors, strip, 4 * WIDTH, depth)
-        turn_strip(strip, j, width, columns, more, out)
-
-
-@part
-def product_of_columns(a, b, out, count, depth, columns, first, whole, panels, room):
-    """out (count, C) = a[:, first : first + count]' @ b, with a (K, whole) and b (K, C)."""
-    at_a = a + 4 * first
-    if not rows_clash(whole):
-        columns_of_product(at_a, 4, 4 * whole, count, b, columns, depth, panels, out, room)
-    else:
-        block = room + 4 * (depth * WIDTH + count * WIDTH)
-        rows, to = matrix_at(a, depth, whole), matrix_at(block, depth, BLOCK)
-        for start in range(0, count, BLOCK):
-            part = min(BLOCK, count - start)
-            vectors = part // LANES
-            copy(at_a + 4 * start, 4 * whole, block, 4 * BLOCK, depth, vectors)
-            for k in range(depth):
-                for c in range(vectors * LANES, part):
-                    to[k, c] = rows[k, first + start + c]
-            columns_of_product(block, 4, 4 * BLOCK, part, b, columns, depth, panels, out + 4 * start * columns, room)
+    strips = room + 4 * depth * GROUP
+    tall, deep = equal_piece(columns, TALL, TALLEST), equal_piece(depth, DEEP, 1)
+    for i in range(0, rows, GROUP):
+        group = min(GROUP, rows - i)
+        for j in range(0, group, WIDTH):
+            panel_of_columns(a, i + j, min(WIDTH, group - j), depth, room + 4 * j * depth)
+        for c in range(0, columns, tall):
+            height = min(tall, columns - c)
+            for k in range(0, depth, deep):
+                at_b, terms = b + 4 * (c * depth + k), min(deep, depth - k)
+                for j in range(0, group, WIDTH):
+                    panel, strip = room + 4 * (j * depth + k * WIDTH), strips + 4 * j * TALL
+                    vectors = 2 if group - j > LANES else 1
+                    column_of_tiles(at_b, 4 * depth, 4, height, panel, 4 * WIDTH, vectors, strip, 4 * WIDTH, terms, k)
+            for j in range(0, group, WIDTH):
+                to = out + 4 * ((i + j) * columns + c)
+                turn_strip(strips + 4 * j * TALL, min(WIDTH, group - j), height, to, columns, more)
 
 
 @native("void(" + ", ".join(["int64"] * 11) + ")")
-def multiply(kind, a, b, out, rows, depth, columns, first, whole, panels, room):
+def multiply(kind, a, b, out, rows, depth, columns, first, whole, across, room):
     """Do one product.
 
     kind, with R = rows, K = depth, C = columns:
         PLAIN       out (R, C) = a (R, K) @ b (K, C)
         TRANSPOSED  out (R, C) = a (R, K) @ b (C, K)', added to `out` where `first` is 1
-        OF_COLUMNS  out (R, C) = a[:, first : first + R]' @ b, with a (K, whole) and b (K, C); several with one b can
-                    share the `panels` that
-        PANELS      has written to `out`; 0 where b is read as it is.
+        OF_COLUMNS  out (R, C) = a[:, first : first + R]' @ b[:, :C], with a (K, whole) and b (K, across)
     """
     if kind == PLAIN:
         if rows == 1:
             product_of_row(a, b, out, depth, columns)
         else:
-            columns_of_product(a, 4 * depth, 4, rows, b, columns, depth, 0, out, room)
+            tiled_product(0, a, depth, rows, b, columns, columns, depth, out, room)
     elif kind == TRANSPOSED:
         product_transposed(a, b, out, rows, depth, columns, first, room)
-    elif kind == OF_COLUMNS:
-        product_of_columns(a, b, out, rows, depth, columns, first, whole, panels, room)
     else:
-        for j in range(0, columns, WIDTH):
-            copy(b + 4 * j, 4 * columns, out + 4 * j * depth, 4 * WIDTH, depth, 2)
+        tiled_product(1, a + 4 * first, whole, rows, b, across, columns, depth, out, room)

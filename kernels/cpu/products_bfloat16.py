@@ -10,7 +10,7 @@ from numba import uint32
 from fastvae.kernels.cpu.addresses import array_at, matrix_at
 from fastvae.kernels.cpu.compiler import native, part
 from fastvae.kernels.cpu.panels import transpose
-from fastvae.kernels.cpu.products import OF_COLUMNS, PANELS, TRANSPOSED
+from fastvae.kernels.cpu.products import OF_COLUMNS, TRANSPOSED
 from fastvae.kernels.cpu.tile import LANES
 from fastvae.kernels.cpu.tile_bfloat16 import HEIGHTS, KIND, PAIRS, TILES, WIDTH, begin, end, tile
 from fastvae.kernels.formulas import bfloat16_pair
@@ -94,10 +94,8 @@ def strip_of_tiles(a, rows, panel, strip, pairs):
 
 
 @native("void(" + ", ".join(["int64"] * 11) + ")")
-def multiply(kind, a, b, out, rows, depth, columns, first, whole, panels, room):
-    """What `products.multiply` does, in bfloat16. There are no PANELS to share: they are made anew each time."""
-    if kind == PANELS:
-        return
+def multiply(kind, a, b, out, rows, depth, columns, first, whole, across, room):
+    """What `products.multiply` does, in bfloat16."""
     high, pairs = packed(rows, depth)
     packed_a, panel = room, room + 4 * high * pairs
     strip = panel + 4 * pairs * WIDTH
@@ -108,6 +106,7 @@ def multiply(kind, a, b, out, rows, depth, columns, first, whole, panels, room):
         turn(spare, pairs, high, packed_a)
     else:
         pairs_of_rows(a, depth, rows, depth, packed_a, high, pairs)
+    b_row = across if kind == OF_COLUMNS else columns
     to, made, tiles = (
         matrix_at(out, rows, columns),
         matrix_at(strip, high, WIDTH),
@@ -121,7 +120,7 @@ def multiply(kind, a, b, out, rows, depth, columns, first, whole, panels, room):
     for j in range(0, columns, WIDTH):
         width = min(WIDTH, columns - j)
         if not transposed:
-            pairs_of_columns(b + 4 * j, columns, width, depth, panel, WIDTH, pairs)
+            pairs_of_columns(b + 4 * j, b_row, width, depth, panel, WIDTH, pairs)
         else:
             pairs_of_rows(b + 4 * j * depth, depth, width, depth, spare, WIDTH, pairs)
             turn(spare, WIDTH, pairs, panel)

@@ -30,12 +30,17 @@ def _multiply_add(builder, x, y, total):
     return builder.call(cgutils.get_or_insert_function(builder.module, fma, f"llvm.fma.v{LANES}f32"), [x, y, total])
 
 
-def _tile(builder, height, vectors, a, a_row, a_step, b, b_step, c, c_row, depth):
+def _tile(builder, height, vectors, a, a_row, a_step, b, b_step, c, c_row, depth, more):
     """The code of a tile of one shape."""
     places = [(i, j) for i in range(height) for j in range(vectors)]
     sums = {place: cgutils.alloca_once_value(builder, ir.Constant(VECTOR, [0.0] * LANES)) for place in places}
-    for total in sums.values():
-        builder.store(ir.Constant(VECTOR, [0.0] * LANES), total)
+    at_c = {
+        (i, j): pointer(builder, VECTOR, c, builder.add(builder.mul(c_row, number(i)), number(4 * LANES * j)))
+        for i, j in places
+    }
+    with builder.if_then(builder.icmp_signed("!=", more, number(0))):
+        for place in places:
+            builder.store(builder.load(at_c[place], align=4), sums[place])
     rows = [builder.add(a, builder.mul(a_row, number(i))) for i in range(height)]
     with cgutils.for_range(builder, depth, intp=I64) as loop:
         at_a, at_b = builder.mul(loop.index, a_step), builder.add(b, builder.mul(loop.index, b_step))
@@ -45,14 +50,14 @@ def _tile(builder, height, vectors, a, a_row, a_step, b, b_step, c, c_row, depth
             for j in range(vectors):
                 total = sums[i, j]
                 builder.store(_multiply_add(builder, x, panel[j], builder.load(total)), total)
-    for i, j in places:
-        offset = builder.add(builder.mul(c_row, number(i)), number(4 * LANES * j))
-        builder.store(builder.load(sums[i, j]), pointer(builder, VECTOR, c, offset), align=4)
+    for place in places:
+        builder.store(builder.load(sums[place]), at_c[place], align=4)
 
 
 @intrinsic
-def tile(typing, height, vectors, a, a_row, a_step, b, b_step, c, c_row, depth):
-    """C[i, j] = sum over k < depth of A[i, k] B[k, j], for i < height and j < vectors * LANES, k in order.
+def tile(typing, height, vectors, a, a_row, a_step, b, b_step, c, c_row, depth, more):
+    """C[i, j] = sum over k < depth of A[i, k] B[k, j], for i < height and j < vectors * LANES, k in order; where `more`
+    is not 0, the sums go on from what C holds.
 
     Parameters
     ----------
@@ -78,4 +83,4 @@ def tile(typing, height, vectors, a, a_row, a_step, b, b_step, c, c_row, depth):
         builder.position_at_end(done)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 10), codegen
+    return types.void(*[types.int64] * 11), codegen
