@@ -16,6 +16,7 @@ from numba import njit, types
 from numba.core import sigutils
 from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
+from numba.core.runtime import rtsys
 
 from fastvae.kernels.cpu.processor import BFLOAT16, UNIT
 
@@ -36,6 +37,12 @@ class _DigestCache(FunctionCache):
     def _index_key(self, sig, codegen):
         cells = tuple(_name(cell.cell_contents) for cell in self._py_func.__closure__ or ())
         return sig, codegen.magic_tuple(), cells, SHARED_DIGEST, UNIT.name, BFLOAT16
+
+    def load_overload(self, sig, target_context):
+        """Code from the file. numba itself would first load all that it needs to compile, half a second's work."""
+        rtsys.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
 
 
 def _name(value) -> str:
