@@ -40,8 +40,8 @@ def mapped_step_fastvae(s):
     rows = mapped(s)
     vae = FastVAE(s, s.weights(), rows)
     vae.begin()
-    first = [vae.step(rows[: s.B] / np.float32(255), noise) for noise in noises(s)]
-    return Case(lambda: vae.step(vae.drawn_batch()), lambda: [np.array(first)])
+    first = [vae.first_step(noise) for noise in noises(s)]
+    return Case(vae.steps, lambda: [np.array(first)], repeats=vae.ahead)
 
 
 def mapped_step(implementation, s):

@@ -5,9 +5,10 @@ import contextlib
 import numpy as np
 
 from fastvae import VAE
-from fastvae.training import Batch
+from fastvae.training import AHEAD, Batch
 from fastvae.workers import Workers, shares_for
 
+FLOPS_AHEAD = 1e9  # of the steps that are done at a time: about what `fit` does
 TEAMS = contextlib.ExitStack()  # of the case that is built: the process has no more threads than processors
 
 
@@ -18,7 +19,7 @@ def team(shares):
 
 
 class FastVAE:
-    """A `VAE` with the given weights; `data` (N, D) of bytes is what it draws batches from, if anything."""
+    """A `VAE` with the given weights, over data (N, D) of bytes that it draws from, or over the same B rows."""
 
     precision = "float32"
 
@@ -43,28 +44,31 @@ class FastVAE:
         """What `fit` does before the first step."""
         s, network = self.size, self.vae.network_
         network.workers = team(shares_for(s.B, network.largest_product(s.B)))
-        self.indices = np.arange(s.B, dtype=np.int64)
-        examples = self.examples if self.draws else None
-        network.allocate(s.B, self.vae._make_optimizer(), examples, self.indices)
-        self.batch, self.position, self.held = Batch(s.B, self.fill, 0, 0.0), 0, None
+        self.ahead = int(np.clip(FLOPS_AHEAD / s.step_flops, 1, AHEAD))
+        self.order = np.tile(np.arange(s.B, dtype=np.int64), (self.ahead, 1))
+        self.indices, self.batch, self.position = self.order[0].copy(), Batch.of(np.empty((s.B, 0)), 0, 0.0), 0
+        network.allocate(s.B, self.vae._make_optimizer(), self.examples, self.indices)
 
     def on_device(self, x):
         return x
 
-    def fill(self, start, stop, out):
-        """Copy the batch to where the network reads it, unless it lies there from the step before, as a peer's does."""
-        if self.held is not self.x:
-            out[...], self.held = self.x[start:stop], self.x
-
-    def step(self, x, noise=None):
-        """One step of training on x (B, D); return the loss before it."""
-        self.x, self.batch.step = x, self.batch.step + 1
+    def first_step(self, noise):
+        """One step on the first B rows; return the loss before it."""
+        self.batch.step += 1
         return self.vae.network_.step(self.batch, noise)["loss"]
 
-    def drawn_batch(self):
-        """Choose the next rows of a shuffled epoch: the step itself reads and scales them."""
-        self.examples.order(0, self.position, self.indices)
-        self.position = (self.position + self.size.B) % (len(self.examples) - self.size.B + 1)
+    def steps(self):
+        """`ahead` steps as `fit` does them, a few at a time without Python in between; return the last loss."""
+        count, left = self.size.B * self.ahead, self.order
+        if self.draws:
+            self.examples.order(0, self.position, self.order.reshape(-1))
+            self.position = (self.position + count) % (len(self.examples) - count + 1)
+        while len(left):
+            self.batch.step += 1
+            losses = self.vae.network_.steps(self.batch, left, [0.0] * len(left))
+            self.batch.step += len(losses) - 1
+            left = left[len(losses) :]
+        return losses[-1]["loss"]
 
 
 class FastVAEInBfloat16(FastVAE):

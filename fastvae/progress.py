@@ -17,6 +17,7 @@ class InterruptibleObserver(Observer):
     """
 
     SIGNALS: tuple[int, ...] = (signal.SIGINT,)
+    interval = 0.02
 
     def __init__(self) -> None:
         self.interrupted: int | None = None

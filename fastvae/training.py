@@ -18,6 +18,8 @@ from fastvae.errors import DivergenceError
 from fastvae.optimizers import Adam
 from fastvae.parameters import Parameters
 
+AHEAD = 100  # steps at a time, at most
+
 
 @dataclass
 class Batch:
@@ -46,6 +48,11 @@ class Trainable(Protocol):
     """What the loop asks of a model."""
 
     parameters: Parameters
+    steps_ahead: bool  # whether it has `steps` too
+
+    def steps(self, batch: Batch, order: np.ndarray, progress: list[float]) -> list[dict[str, float]]:
+        """Some of the steps on the rows of `order` (n, B), from that of `batch` on, at least one: what `step` returns,
+        for each."""
 
     def step(self, batch: Batch) -> dict[str, float]:
         """Change the parameters by one step of the optimizer, unless the loss is not finite; return "loss" and its
@@ -89,13 +96,21 @@ class State:
 
 
 class Observer:
-    """What may watch a run; this one does nothing. `stop_requested` is asked after each step."""
+    """What may watch a run; this one does nothing. `stop_requested` is asked after each step.
+
+    Attributes
+    ----------
+    interval
+        Seconds within which it need not hear of each step: small ones are then done several at a time.
+    """
+
+    interval = 0.0
 
     def started(self, state: State, schedule: Schedule, examples: int) -> None:
         """Before the first step."""
 
     def stepped(self, state: State, examples: int) -> None:
-        """After each step, with the examples that it used."""
+        """After each step, or some, with the examples that they used."""
 
     def epoch_finished(self, state: State, record: dict[str, float]) -> None:
         """After each epoch."""
@@ -135,26 +150,36 @@ def train(
     def fill(start: int, stop: int, out: np.ndarray) -> None:
         examples.fill(indices[start:stop], out, batch.step, start)
 
-    batch = Batch(0, fill, 0, 0.0)
+    batch, order = Batch(0, fill, 0, 0.0), np.empty((AHEAD, size), np.int64)
     observer.started(state, schedule, count)
     try:
         with np.errstate(all="ignore"):  # a loss that is not finite gets one error, below
             while state.epoch < schedule.epochs and not state.stopped_early:
-                started = time.perf_counter() - state.seconds
+                started, ahead = time.perf_counter() - state.seconds, 1
                 while state.position < count:
-                    rows = min(size, count - state.position)
-                    batch.rows, batch.step = rows, state.step + 1
-                    batch.progress = state.epoch + state.position / count
-                    examples.order(state.epoch, state.position, indices[:rows])
-                    parts = model.step(batch)
-                    if not math.isfinite(parts["loss"]):
-                        raise DivergenceError(_divergence(model, batch, parts, state))
-                    state.step += 1
-                    state.position += rows
-                    for name, value in parts.items():
-                        state.sums[name] = state.sums.get(name, 0.0) + rows * value
+                    before, seconds = state.position, state.seconds
+                    rows = min(size, count - before)
+                    batch.rows, batch.step, batch.progress = rows, state.step + 1, state.epoch + before / count
+                    ahead = min(ahead, (count - before) // size)
+                    if ahead > 1 and model.steps_ahead:
+                        examples.order(state.epoch, before, order[:ahead].reshape(-1))
+                        progress = [state.epoch + (before + i * size) / count for i in range(ahead)]
+                        losses = model.steps(batch, order[:ahead], progress)
+                    else:
+                        examples.order(state.epoch, before, indices[:rows])
+                        losses = [model.step(batch)]
+                    for parts in losses:
+                        if not math.isfinite(parts["loss"]):
+                            batch.step, batch.progress = state.step + 1, state.epoch + state.position / count
+                            raise DivergenceError(_divergence(model, batch, parts, state))
+                        state.step += 1
+                        state.position += rows
+                        for name, value in parts.items():
+                            state.sums[name] = state.sums.get(name, 0.0) + rows * value
                     state.seconds = time.perf_counter() - started
-                    observer.stepped(state, rows)
+                    each = (state.seconds - seconds) / len(losses)
+                    ahead = min(len(order), int(observer.interval / each)) if each > 0 else 1
+                    observer.stepped(state, state.position - before)
                     if observer.stop_requested():
                         return
                 if not np.isfinite(model.parameters.values).all():

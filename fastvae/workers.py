@@ -31,9 +31,8 @@ def shares_for(rows: int, operations: float) -> int:
     It depends on sizes and on the number of processors, or of the environment variable FASTVAE_THREADS, alone: never
     on the load, so that results stay the same from run to run also where a BLAS adds up in an order of its own.
     """
-    if operations < SMALL_PRODUCT:
-        return 1
-    return max(1, min(processors(), rows // SMALLEST_SHARE))
+    most = rows // SMALLEST_SHARE
+    return 1 if most < 2 or operations < SMALL_PRODUCT else min(processors(), most)
 
 
 def processors() -> int:
@@ -225,20 +224,34 @@ class Workers:
             self._lose_helpers(programs)
             raise
 
-    def run_step(self, step: Any, kl_weight: float) -> tuple[float, float, bool]:
-        """Both parts of a step of training in one call: see `team.step`. Only where CAN_STEP.
+    def run_steps(
+        self, shares: Any, kl_weights: np.ndarray, order: np.ndarray, indices: np.ndarray, sums: np.ndarray
+    ) -> tuple[int, int]:
+        """Steps of training in one call: see `team.steps`. Only where CAN_STEP.
 
-        `step` has arrays of jobs, `forward_jobs` and `adam_jobs`, and what the first ones write: `nll` and `kl`.
+        `shares` has arrays of jobs, `forward_jobs` and `adam_jobs`, the `scalars` that they read, and what the first
+        ones write: `nll` and `kl`.
         """
+        scalars, jobs = shares.scalars, (shares.forward_jobs, shares.adam_jobs)
         try:
             for helper in self._helpers:
                 helper.wake()
-            return team.step(step.forward_jobs, step.adam_jobs, self._boxes, step.nll, step.kl, kl_weight)
+            given = scalars.integers, scalars.reals, kl_weights, order, indices
+            return team.steps(*jobs, self._boxes, *given, shares.nll, shares.kl, sums)
         except BaseException:
-            self._lose_helpers(step)
+            self._lose_helpers(shares)
             raise
 
     def _lose_helpers(self, work: object) -> None:
         """After Ctrl-C while waiting: nobody knows any more who is where. What they may still do must stay alive."""
         POOL.lose(self._helpers, work)
         self._helpers, self._boxes = [], np.zeros(0, np.int64)
+
+
+def share_out(count: int, work: Callable[[int], None]) -> None:
+    """Call work(0) ... work(count - 1), shared out among idle threads."""
+    if count == 1 and CHOSEN != BLAS:
+        work(0)
+        return
+    with Workers(count) as workers:
+        workers.run(work)

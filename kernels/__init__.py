@@ -56,6 +56,8 @@ Optimizer, over flat buffers of P parameters
 Noise
     normal_noise(seed, stream, step, first_row, out (B, D)), uniform_noise(seed, stream, step, first_row, out (B, D))
         out[i, j] is N(0, 1), or uniform in [2^-33, 1], at row first_row + i and column j.
+    KEEPS_NOISE
+        Whether a step should draw its noise into memory, for forward and backward; else both draw it where they use it.
     binarize_inplace(x in [0, 1] (B, D), seed, step, first_row)
         x = 1 with probability x, else 0.
     threshold_inplace(x (B, D), threshold)
@@ -68,12 +70,14 @@ Minibatches
     gather(data (N, D) any real dtype, indices (n,) int64, offset (D,), scale (D,), out (n, D))
         out[i] = (data[indices[i]] - offset) / scale. With float64 offset and scale the arithmetic is float64, for data
         that float32 would not tell apart (a time in seconds since 1970).
+    read_rows(data (B, D) any real dtype, offset (D,), scale (D,), lowest, highest, out (B, D)) -> int
+        out = (data - offset) / scale, as `gather`; return how many are not in lowest ... highest, as NaN is not.
 
 Programs: calls of the kernels above that are written down once and then run without returning to Python
     Program(scalars, precision)
         add(op, ...) writes down a call with its operands, without those that stand in `scalars` (see `.scalars`; a
         binarisation has its own seed) and with `first_row` counted from the one there; run() does all of them in
-        order; `job` is what another thread runs it by.
+        order; `job` is what another thread runs it by. `read_rows` is given its data's dtype, the data from run to run.
         precision: "float32", or "bfloat16" for products of operands rounded to that; sums are float32 in both.
 """
 

@@ -19,6 +19,7 @@ ZERO, HALF, ONE, TWO = f32(0.0), f32(0.5), f32(1.0), f32(2.0)
 
 LOG2_E = f32(1.44269504)
 LN2_HIGH, LN2_LOW = f32(0.693359375), f32(-2.12194440e-4)  # ln 2 = HIGH + LOW, HIGH exact in 10 bits
+ROUNDS, ROUNDS_BITS = f32(1.5 * 2.0**23), i32(0x4B400000)
 EXP_LOWEST, EXP_HIGHEST = f32(-104.0), f32(89.0)  # below: rounds to 0; above: infinity
 MANTISSA_BITS, EXPONENT_BIAS, SQRT_HALF_BITS = i32(23), i32(127), i32(0x3F3504F3)
 
@@ -63,9 +64,9 @@ def exp_tail(r):
 def exp(x):
     """e^x; at most 2 ulp, gradual underflow and infinity included. x = k ln 2 + r, |r| <= ln 2 / 2."""
     x = EXP_LOWEST if x < EXP_LOWEST else (EXP_HIGHEST if x > EXP_HIGHEST else x)
-    y = x * LOG2_E
-    k = i32(y + HALF if y >= ZERO else y - HALF)
-    r = x - f32(k) * LN2_HIGH - f32(k) * LN2_LOW
+    y = x * LOG2_E + ROUNDS  # too large for a fraction: what is lost rounds to the nearest whole number
+    whole, k = y - ROUNDS, i32(f32(y).view(np.int32) - ROUNDS_BITS)
+    r = x - whole * LN2_HIGH - whole * LN2_LOW
     p = ONE + (r + r * r * exp_tail(r))
     half = i32(k >> i32(1))  # in two factors, so that neither leaves the range of the exponent
     return p * power_of_two(half) * power_of_two(i32(k - half))

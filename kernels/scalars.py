@@ -3,14 +3,18 @@
 import numpy as np
 
 # Places in `Scalars.integers` and `Scalars.reals`.
-SEED, NOISE_STEP, FIRST_ROW, ADAM_STEP = range(4)
+SEED, NOISE_STEP, FIRST_ROW, ADAM_STEP, SOURCE, SOURCE_ROW, SOURCE_COLUMN, OUTSIDE = range(8)
 EXAMPLE_WEIGHT, KL_WEIGHT, SIGMA, FACTOR, LEARNING_RATE, BETA1, BETA2, EPSILON, WEIGHT_DECAY, GRAD_SCALE = range(10)
 
 
 class Scalars:
-    """`integers` (int64; a seed by its bits) and `reals` (float64), at the places named in this module."""
+    """`integers` (int64; a seed by its bits) and `reals` (float64), at the places named in this module.
+
+    `read_rows` reads at the address SOURCE, with SOURCE_ROW and SOURCE_COLUMN bytes from one row and one column to the
+    next, and counts in OUTSIDE.
+    """
 
     def __init__(self, seed: np.uint64 | int = 0):
-        self.integers, self.reals = np.zeros(4, np.int64), np.zeros(10)
+        self.integers, self.reals = np.zeros(8, np.int64), np.zeros(10)
         self.integers.view(np.uint64)[SEED] = seed
         self.reals[GRAD_SCALE] = 1.0

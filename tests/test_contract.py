@@ -306,6 +306,15 @@ def gather(kernels, rng, shape):
     check(out, (data[indices] - offset.astype(float)) / scale, "likelihood", (data[indices] + 1.0) / np.abs(scale))
 
 
+def read_rows(kernels, rng, shape):
+    data = rng.integers(-99, 99, shape).astype(np.int16)
+    offset, scale = normal(rng, shape[1]), normal(rng, shape[1])
+    out, expected = garbage(*shape), (data - offset.astype(float)) / scale
+    outside = kernels.read_rows(data, offset, scale, -5, 7.5, out)
+    check(out, expected, "likelihood", (np.abs(data) + 1.0) / np.abs(scale))
+    assert outside == ((out < -5) | (out > 7.5)).sum()
+
+
 CHECKS = {
     "adam_inplace": adam_inplace,
     "bernoulli_forward": lambda *a: bernoulli(*a, backward=False),
@@ -319,6 +328,7 @@ CHECKS = {
     "latent_backward": latent_backward,
     "latent_forward": latent_forward,
     "normal_noise": normal_noise,
+    "read_rows": read_rows,
     "scale_inplace": scale_inplace,
     "shuffled_indices": shuffled_indices,
     "sigmoid_inplace": sigmoid_inplace,
@@ -332,7 +342,7 @@ CHECKS = {
 
 
 def test_every_op_is_checked(kernels):
-    assert set(CHECKS) == set(kernels.__all__) - {"Program"}
+    assert set(CHECKS) == set(kernels.__all__) - {"Program", "KEEPS_NOISE"}
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

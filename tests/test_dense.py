@@ -125,7 +125,9 @@ def test_d_x_is_added_to_what_is_there(kernels, activation):
 SETTINGS = (4, 0.02, 0.85, 0.97, 1e-3, 0.1)  # step, learning rate, betas, epsilon, decay
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (7, 33, 5), (30, 40, 17), (64, 300, 256), (16, 784, 120), (5, 140, 1030)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1), (7, 33, 5), (30, 40, 17), (64, 300, 256), (16, 784, 120), (5, 140, 1030)], ids=str
+)
 def test_gradient_and_adam_at_once_are_the_two_after_each_other(kernels, shape):
     """Bit for bit: a clipped run goes the way of one that is not while nothing is clipped. Also for weights that are
     made in several strips, and where rows clash in the cache."""

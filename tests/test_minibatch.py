@@ -158,6 +158,37 @@ def test_gather_passes_nan(kernels):
     np.testing.assert_array_equal(out, [[1, np.nan]])
 
 
+# ---- rows in order -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("view", [lambda X: X, lambda X: X[::3, ::2], lambda X: X[::-1, ::-1], lambda X: X.T])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_in_order_are_those_gathered(kernels, dtype, view):
+    data = view(np.random.default_rng(0).integers(0, 2 if dtype == "bool" else 100, (20, 7)).astype(dtype))
+    rows, columns = data.shape
+    for wide in ("float32", "float64"):
+        offset, scale = np.arange(columns).astype(wide), np.arange(1, columns + 1).astype(wide)
+        found, expected = (np.full((rows, columns), np.nan, np.float32) for _ in range(2))
+        kernels.gather(data, np.arange(rows), offset, scale, expected)
+        assert kernels.read_rows(data, offset, scale, -1e9, 1e9, found) == 0
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_what_is_out_of_range_is_counted(kernels):
+    """The limits themselves are within; NaN and infinity are not within any."""
+    data = np.array([[0, 1, -1e-9], [np.nan, 0.5, 1 + 1e-6], [np.inf, -np.inf, 1]])
+    out, nothing, one = np.empty((3, 3), np.float32), np.zeros(3), np.ones(3)
+    assert kernels.read_rows(data, nothing, one, 0.0, 1.0, out) == 5
+    largest = float(np.finfo(np.float32).max)
+    assert kernels.read_rows(data, nothing, one, -largest, largest, out) == 3
+    assert (
+        kernels.read_rows(
+            np.full((2, 50), 1e300), np.zeros(50), np.ones(50), -largest, largest, np.empty((2, 50), np.float32)
+        )
+        == 100
+    )
+
+
 # ---- threshold ---------------------------------------------------------------------------------------------------
 
 

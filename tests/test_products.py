@@ -201,7 +201,9 @@ def test_nothing_is_read_outside_the_operands():
     python("import test_products; test_products.read_fenced()")
 
 
-@pytest.mark.parametrize("shape", [(3, 5, 7), (37, 256, 256), (130, 300, 512), (20, 1024, 40), (600, 40, 33), (20, 300, 1030)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(3, 5, 7), (37, 256, 256), (130, 300, 512), (20, 1024, 40), (600, 40, 33), (20, 300, 1030)], ids=str
+)
 def test_a_program_writes_nothing_outside_its_memory(shape):
     """Exactly the memory that a program asks for, amid guards."""
     rows, inputs, outputs = shape

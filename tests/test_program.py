@@ -21,7 +21,11 @@ from fastvae.kernels.scalars import (
     KL_WEIGHT,
     LEARNING_RATE,
     NOISE_STEP,
+    OUTSIDE,
     SIGMA,
+    SOURCE,
+    SOURCE_COLUMN,
+    SOURCE_ROW,
     WEIGHT_DECAY,
     Scalars,
 )
@@ -83,7 +87,9 @@ OPS = {
     "sigmoid_inplace": ((normal(B, D),), as_it_is),
     "scale_inplace": ((normal(B, D),), lambda call, x: call(x, 1.7)),
     "adam_inplace": ((normal(30), normal(30), normal(30), unit(30)), lambda call, *a: call(*a, *ADAM, 0.4)),
-    "normal_noise": ((philox.PRIOR, normal(B, D)), lambda call, stream, out: call(KEY, stream, STEP, ROW, out)),
+    "normal_noise": (
+        (philox.PRIOR, 7, normal(B, D)), lambda call, stream, row, out: call(KEY, stream, STEP, ROW + row, out)
+    ),
     "binarize_inplace": ((unit(B, D), int(KEY), 7), lambda call, x, key, row: call(x, np.uint64(key), STEP, ROW + row)),
     "threshold_inplace": ((unit(B, D), 0.3), as_it_is),
     "gather": (
@@ -162,7 +168,7 @@ def test_scalars_are_read_when_it_runs(kernels):
     program.run()
     assert x[0, 0] == 10
     noise, out = kernels.Program(scalars()), np.empty((4, 6), np.float32)
-    noise.add("normal_noise", philox.PRIOR, out)
+    noise.add("normal_noise", philox.PRIOR, 0, out)
     for step, row in ((1, 0), (2, 0), (2, 3)):
         noise.scalars.integers[[NOISE_STEP, FIRST_ROW]] = step, row
         noise.run()
@@ -250,6 +256,27 @@ def test_other_arrays_are_refused(kernels, op, wrong):
             program.add(op, *given)
     program.run()
     assert x[0, 0] == 2
+
+
+def test_rows_are_read_from_where_the_scalars_say(kernels):
+    """One program, other data each time; what is out of range adds up until somebody takes it away."""
+    made, out = scalars(), np.empty((2, 3), np.float32)
+    program, n = kernels.Program(made), made.integers
+    program.add("read_rows", np.dtype(np.int16), np.ones(3, np.float32), np.full(3, 2, np.float32), -3.0, 3.0, out)
+    outside = 0
+    for data in (np.arange(6, dtype=np.int16).reshape(2, 3), np.arange(60, dtype=np.int16).reshape(6, 10)[1::4, ::-4]):
+        n[SOURCE], (n[SOURCE_ROW], n[SOURCE_COLUMN]) = data.ctypes.data, data.strides
+        program.run()
+        np.testing.assert_array_equal(out, (data - 1) / np.float32(2))
+        outside += (out > 3).sum()
+        assert n[OUTSIDE] == outside
+
+
+def test_a_scaling_of_two_kinds_is_refused(kernels):
+    program = kernels.Program(Scalars())
+    for offset, scale in ((np.ones(3), np.ones(3, np.float32)), (np.ones(6)[::2], np.ones(3))):
+        with pytest.raises(TypeError, match="read_rows: offset is float64"):
+            program.add("read_rows", np.dtype(np.int16), offset, scale, 0.0, 1.0, normal(2, 3))
 
 
 def test_an_unknown_op_is_refused(kernels):

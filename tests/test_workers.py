@@ -12,7 +12,7 @@ from commands import python
 from fastvae import workers
 from fastvae.kernels import cpu
 from fastvae.kernels.cpu import team
-from fastvae.kernels.scalars import FACTOR, Scalars
+from fastvae.kernels.scalars import ADAM_STEP, EXAMPLE_WEIGHT, FACTOR, KL_WEIGHT, NOISE_STEP, Scalars
 from fastvae.workers import Pool, Workers, shares_for
 
 
@@ -21,7 +21,15 @@ def helpers():
 
 
 def two_parts(first, second, nll, kl):
-    return SimpleNamespace(forward_jobs=first, adam_jobs=second, nll=nll, kl=kl)
+    return SimpleNamespace(forward_jobs=first, adam_jobs=second, nll=nll, kl=kl, scalars=Scalars())
+
+
+def one_step(threads, step, kl_weight):
+    """The sums of nll and kl, and whether the second part was done."""
+    sums, no_rows = np.empty((1, 2)), np.empty((1, 0), np.int64)
+    begun, done = threads.run_steps(step, np.array([kl_weight]), no_rows, no_rows[0], sums)
+    assert begun == 1
+    return (*sums[0], done == 1)
 
 
 @pytest.fixture(params=["1", "2", "3", "6"])
@@ -115,7 +123,7 @@ def steps(count, repeats):
     with Workers(count) as team_of_threads:
         for repeat in range(repeats):
             others[...] = 1
-            assert team_of_threads.run_step(two_parts(*jobs, nll, kl), 3.0) == (count * 2.0, count * 0.25, True)
+            assert one_step(team_of_threads, two_parts(*jobs, nll, kl), 3.0) == (count * 2.0, count * 0.25, True)
             np.testing.assert_array_equal(losses, 1)
             np.testing.assert_array_equal(others, 2)
             time.sleep(0.001 * (repeat % 3))
@@ -137,8 +145,37 @@ def test_the_second_part_is_left_out_where_the_loss_is_not_finite(processors, va
         jobs = np.array([program.job for program in programs], np.int64)
         with Workers(2) as team_of_threads:
             nll, kl = np.array(nll, np.float32), np.array(kl, np.float32)
-            assert not team_of_threads.run_step(two_parts(jobs, jobs, nll, kl), weight)[2]
+            assert not one_step(team_of_threads, two_parts(jobs, jobs, nll, kl), weight)[2]
         np.testing.assert_array_equal(numbers, 2)
+
+
+def test_several_steps_are_those_one_after_the_other(processors, patience):
+    """Each with its rows, its numbers of the noise and of Adam, and its weight of the KL; until one is not finite, or a
+    helper sleeps."""
+    weights, order = np.arange(1.0, 8.0), np.arange(21, dtype=np.int64).reshape(7, 3)
+    programs, losses = counting(2)
+    jobs = np.array([program.job for program in programs], np.int64)
+    others, _ = counting(2)
+    step = two_parts(jobs, np.array([program.job for program in others], np.int64), losses.reshape(-1), np.ones(2, "f"))
+    step.scalars.reals[EXAMPLE_WEIGHT], indices, total = 0.5, np.zeros(3, np.int64), 0
+    with Workers(2) as threads:
+        while total < 7:
+            sums = np.zeros((7 - total, 2))
+            begun, done = threads.run_steps(step, weights[total:], order[total:], indices, sums)
+            assert begun == done >= 1
+            np.testing.assert_array_equal(sums[:done, 0], 2 * 2.0 ** np.arange(total + 1, total + done + 1))
+            np.testing.assert_array_equal(sums[:done, 1], 2)
+            total += done
+            np.testing.assert_array_equal(indices, order[total - 1])
+            if done > 1:
+                assert step.scalars.reals[KL_WEIGHT] == 0.5 * weights[total - 1]
+            assert step.scalars.integers[[NOISE_STEP, ADAM_STEP]].tolist() == [total - 1] * 2
+            step.scalars.integers[[NOISE_STEP, ADAM_STEP]] += 1
+        losses[...] = 2.0**126  # the second step from here is infinite
+        begun = done = 0
+        while begun == done:
+            begun, done = threads.run_steps(step, np.ones(4), order, indices, np.empty((4, 2)))
+        assert begun == done + 1
 
 
 # ---- errors -------------------------------------------------------------------------------------------------------

@@ -5,11 +5,26 @@ from typing import Any
 
 import numpy as np
 
+from fastvae.data.scaling import arithmetic
 from fastvae.errors import check_name
 
 Program = Any  # of the backend: see the contract in `fastvae.kernels`
-_COMPILED = [np.dtype(code) for code in "?bBhHiIlLqQfd"]
-BATCH = 512  # rows a piece where nothing is trained
+_COMPILED = frozenset(np.dtype(code) for code in "?bBhHiIlLqQfd")
+
+
+def direct(dtype: np.dtype) -> bool:
+    """Whether kernels read data of that dtype as they are: not foreign byte order, half and extended precision."""
+    return dtype.isnative and dtype in _COMPILED
+
+
+def write_binarization(
+    program: Program, x: np.ndarray, binarize: str | float | None, seed: np.uint64, first_row: int
+) -> None:
+    """Write down what `Examples` say of it, for rows x."""
+    if binarize == "dynamic":
+        program.add("binarize_inplace", x, seed, first_row)
+    elif binarize is not None:
+        program.add("threshold_inplace", x, binarize)
 
 
 class Examples:
@@ -42,10 +57,8 @@ class Examples:
         if isinstance(binarize, str):
             check_name("binarize", binarize, ("dynamic",))
         self.X = np.asarray(X)
-        # what numba has no type for is converted batch by batch: foreign byte order, half and extended precision
-        self.direct = self.X.dtype.isnative and self.X.dtype in _COMPILED
-        # float32 holds what bytes and float32 hold; the arithmetic of wider data must be wider
-        dtype = np.float32 if self.X.dtype.itemsize <= 2 or self.X.dtype == np.float32 else np.float64
+        self.direct = direct(self.X.dtype)  # else converted batch by batch
+        dtype = arithmetic(self.X.dtype)
         self.offset, self.scale = offset.astype(dtype), scale.astype(dtype)
         self.seed, self.binarize = seed, binarize
         self._kernels = kernels
@@ -72,7 +85,4 @@ class Examples:
     def write(self, program: Program, indices: np.ndarray, first_row: int, out: np.ndarray) -> None:
         """Write down what `fill` does, for whatever stands in `indices` by then; only where `direct`."""
         program.add("gather", self.X, indices, self.offset, self.scale, out)
-        if self.binarize == "dynamic":
-            program.add("binarize_inplace", out, self.seed, first_row)
-        elif self.binarize is not None:
-            program.add("threshold_inplace", out, self.binarize)
+        write_binarization(program, out, self.binarize, self.seed, first_row)

@@ -8,8 +8,47 @@ import numpy as np
 from fastvae.data.validation import Statistics
 from fastvae.errors import check_name
 
+WIDE = 1e4  # |offset| / scale beyond which values in the user's units are float64
 ROUNDING = 1e-6  # of float32 arithmetic in the scaling
 Scale = str | Sequence[Any] | None
+
+
+def arithmetic(dtype: np.dtype) -> type[np.floating[Any]]:
+    """In what data of that dtype are scaled: float32 holds what bytes and float32 hold; wider data need float64."""
+    return np.float32 if dtype.itemsize <= 2 or dtype == np.float32 else np.float64
+
+
+class Units:
+    """The scaling of one model, ready for use.
+
+    Attributes
+    ----------
+    offset, scale : (D,) float64
+    dtype
+        Of values in the user's units: float64 where a column lies so far from 0 that float32 would not hold its
+        differences (a time in seconds since 1970), else float32.
+    same : bool
+        Whether the model's units are the user's.
+    """
+
+    def __init__(self, offset: np.ndarray, scale: np.ndarray):
+        self.offset, self.scale = offset, scale
+        self.dtype = np.float64 if (np.abs(offset) > WIDE * scale).any() else np.float32
+        self.same = bool((scale == 1).all() and (offset == 0).all())
+        self._pairs = {kind: (offset.astype(kind), scale.astype(kind)) for kind in (np.float32, np.float64)}
+
+    def pair(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+        """Offset and scale as data of that dtype are scaled with: always the same two arrays."""
+        return self._pairs[arithmetic(dtype)]
+
+    def to_user(self, values: np.ndarray, out: np.ndarray) -> None:
+        """Write values (N, D) of the model into `out`, in the user's units."""
+        if self.same:
+            out[...] = values
+        else:
+            offset, scale = self._pairs[self.dtype]
+            np.multiply(values, scale, out=out)
+            out += offset
 
 
 def scaling(scale: Scale, statistics: Statistics) -> tuple[np.ndarray, np.ndarray]:

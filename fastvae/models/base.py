@@ -12,8 +12,8 @@ import numpy as np
 
 from fastvae import backend
 from fastvae.data.minibatches import Examples
-from fastvae.data.scaling import check_unit_range, scaling
-from fastvae.data.validation import LARGEST, as_examples, check_values, statistics
+from fastvae.data.scaling import Units, check_unit_range, scaling
+from fastvae.data.validation import as_examples, check_values, statistics
 from fastvae.errors import DivergenceError, NotFittedError, check_name
 from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.optimizers import Adam
@@ -171,8 +171,7 @@ class Estimator:
         self.metadata_: dict[str, Any] = {}
 
     def _prepare(self) -> None:
-        log_jacobian = self.network_.likelihood.log_jacobian(self.scale_)
-        self.network_.prepare(seed=self.seed_, log_jacobian=log_jacobian, **self._objective())
+        self.network_.prepare(seed=self.seed_, units=Units(self.offset_, self.scale_), **self._objective())
 
     def _objective(self) -> dict[str, Any]:
         """What the loss needs to know beside the batch."""
@@ -356,18 +355,6 @@ class Estimator:
         """`X`, checked, in the model's units."""
         self._check_complete()
         return Examples(self.check(X, name), self.offset_, self.scale_, self.seed_, self.network_.kernels, binarize)
-
-    def _examples_to_verify(self, X: Any) -> Examples:
-        """`X` in the model's units, its values not looked at yet: `_verify` must see each piece of them."""
-        self._check_complete()
-        X = as_examples(X, "X", self.n_features_in_)
-        return Examples(X, self.offset_, self.scale_, self.seed_, self.network_.kernels)
-
-    def _verify(self, examples: Examples, x: np.ndarray) -> None:
-        """Look at a piece while it is in the cache; where something is wrong, `check` finds what, and says it."""
-        low, high = (0.0, 1.0) if self.network_.architecture.likelihood == "bernoulli" else (-LARGEST, LARGEST)
-        if not (x.min() >= low and x.max() <= high):
-            self.check(examples.X)
 
     def parameters(self) -> dict[str, np.ndarray]:
         """Name to array, in order of use. The arrays are views: writing into them changes the model."""

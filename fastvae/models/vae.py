@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastvae import backend
-from fastvae.data.minibatches import BATCH, Examples
+from fastvae.data.minibatches import Examples
 from fastvae.data.validation import as_examples, check_values
 from fastvae.errors import check_name
 from fastvae.kernels import philox
@@ -17,9 +17,9 @@ from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.models.vae_network import Architecture, VAENetwork
 from fastvae.models.workspace import EVALUATION, Workspace
 from fastvae.training import Batch
-from fastvae.workers import Workers, shares_for
+from fastvae.workers import Workers, share_out, shares_for
 
-WIDE = 1e4  # |offset| / scale beyond which decoded values are float64
+BATCH = 512  # rows of a piece
 
 
 class VAE(SavedEstimator):
@@ -171,54 +171,67 @@ class VAE(SavedEstimator):
 
     # ---- use ----------------------------------------------------------------------------------------------------
 
-    def _in_pieces(self, count: int, work: Callable[[int, int, Workspace], None]) -> None:
-        """Call work(start, stop, workspace) for all of `count` rows in pieces, by one thread or several."""
-        threads = shares_for(count, self.network_.largest_product(count))
+    def _over(
+        self,
+        X: np.ndarray,
+        name: str,
+        keep: Callable[[int, int, Workspace], None],
+        check: Callable[[], Any] | None = None,
+        binarize: str | float | None = None,
+    ) -> None:
+        """Do the pass `name` (see `VAENetwork.write`) over all rows of X in pieces, by one thread or several.
+
+        keep(start, stop, workspace) takes what it made; `check`, where given, is called first if a value is out of
+        range: it finds which, and says it.
+        """
+        network, count = self.network_, len(X)
+        threads = shares_for(count, network.largest_product(count))
         size = min(BATCH, -(-count // threads))
 
         def thread(number: int) -> None:
             for start in range(number * size, count, threads * size):
                 stop = min(start + size, count)
-                with self.network_.workspace(stop - start) as w:
-                    work(start, stop, w)
+                w = network.borrow(stop - start)
+                if not w.run(name, X[start:stop], start, binarize) and check is not None:
+                    check()
+                keep(start, stop, w)
+                network.give_back(w)
 
-        with Workers(threads) as workers:
-            workers.run(thread)
+        share_out(threads, thread)
 
-    def _fill(self, examples: Examples, start: int, stop: int, w: Workspace, verify: bool) -> None:
-        """Have rows of the examples in `w.x`; `verify` where nobody has checked them."""
-        examples.fill(np.arange(start, stop, dtype=np.int64), w.x, EVALUATION, start)
-        if verify:
-            self._verify(examples, w.x)
+    def _data(self, X: Any) -> np.ndarray:
+        """`X` as an array for a pass that begins with the encoder, its values not looked at."""
+        self._check_complete()
+        return as_examples(X, "X", self.n_features_in_)
 
     def encode(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return mu and logvar of q(z|x), each (N, Z) float32; logvar is limited to [-30, 20]."""
-        return self.encode_examples(self._examples_to_verify(X), verify=True)
+        X = self._data(X)
+        return self._encode(X, check=lambda: self.check(X))
 
-    def encode_examples(self, examples: Examples, verify: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """`encode` of examples that are in the model's units already; `verify` where nobody has checked them."""
-        mu, logvar = (np.empty((len(examples), self.network_.architecture.latent_dim), np.float32) for _ in range(2))
+    def encode_examples(self, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
+        """`encode` of examples, which somebody has checked."""
+        return self._encode(examples.X, binarize=examples.binarize)
 
-        def piece(start: int, stop: int, w: Workspace) -> None:
-            self._fill(examples, start, stop, w, verify)
-            w.run("encode")
+    def _encode(self, X: np.ndarray, **how: Any) -> tuple[np.ndarray, np.ndarray]:
+        mu, logvar = (np.empty((len(X), self.network_.architecture.latent_dim), np.float32) for _ in range(2))
+
+        def keep(start: int, stop: int, w: Workspace) -> None:
             mu[start:stop] = w.mu.out
             np.minimum(np.maximum(w.logvar.out, LOGVAR_LOWEST), LOGVAR_HIGHEST, out=logvar[start:stop])
 
-        self._in_pieces(len(examples), piece)
+        self._over(X, "encode", keep, **how)
         return mu, logvar
 
     def transform(self, X: Any) -> np.ndarray:
         """Return mu, the mean of q(z|x): (N, Z) float32."""
-        examples = self._examples_to_verify(X)
-        mu = np.empty((len(examples), self.network_.architecture.latent_dim), np.float32)
+        X = self._data(X)
+        mu = np.empty((len(X), self.network_.architecture.latent_dim), np.float32)
 
-        def piece(start: int, stop: int, w: Workspace) -> None:
-            self._fill(examples, start, stop, w, verify=True)
-            w.run("mean")
+        def keep(start: int, stop: int, w: Workspace) -> None:
             mu[start:stop] = w.mu.out
 
-        self._in_pieces(len(examples), piece)
+        self._over(X, "mean", keep, lambda: self.check(X))
         return mu
 
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
@@ -232,25 +245,13 @@ class VAE(SavedEstimator):
         """
         self._check_fitted()
         Z = as_examples(Z, "Z", self.network_.architecture.latent_dim)
-        check_values(Z, "Z")
-        # a time in seconds since 1970 needs more digits than float32 has; pixels do not
-        wide = bool((np.abs(self.offset_) > WIDE * self.scale_).any())
-        dtype = np.float64 if wide else np.float32
-        out = np.empty((len(Z), self.n_features_in_), dtype)
-        scale, offset = self.scale_.astype(dtype), self.offset_.astype(dtype)
-        identity = bool((scale == 1).all() and (offset == 0).all())
+        units = self.network_.units
+        out = np.empty((len(Z), self.n_features_in_), units.dtype)
 
-        def piece(start: int, stop: int, w: Workspace) -> None:
-            w.z[...] = Z[start:stop]
-            w.run("decode")
-            mean = w.decoder[-1].out
-            if identity:
-                out[start:stop] = mean
-            else:
-                np.multiply(mean, scale, out=out[start:stop])
-                out[start:stop] += offset
+        def keep(start: int, stop: int, w: Workspace) -> None:
+            units.to_user(w.decoder[-1].out, out[start:stop])
 
-        self._in_pieces(len(Z), piece)
+        self._over(Z, "decode", keep, lambda: check_values(Z, "Z"))
         return out
 
     inverse_transform = decode
@@ -301,17 +302,22 @@ class VAE(SavedEstimator):
         E_q[log p(x|z)] - KL[q(z|x) || p(z)] from one sample of z an example. The noise belongs to the model's seed and
         the row: the same call gives the same numbers, however many rows are computed at a time.
         """
-        return self.elbo_examples(self._examples_to_verify(X), verify=True)
+        X = self._data(X)
+        return self._elbo(X, check=lambda: self.check(X))
 
-    def elbo_examples(self, examples: Examples, verify: bool = False) -> np.ndarray:
-        """`elbo` of examples that are in the model's units already; `verify` where nobody has checked them."""
-        out = np.empty(len(examples))
+    def elbo_examples(self, examples: Examples) -> np.ndarray:
+        """`elbo` of examples, which somebody has checked."""
+        return self._elbo(examples.X, binarize=examples.binarize)
 
-        def piece(start: int, stop: int, w: Workspace) -> None:
-            self._fill(examples, start, stop, w, verify)
-            self.network_.elbo(w, start, out[start:stop])
+    def _elbo(self, X: np.ndarray, **how: Any) -> np.ndarray:
+        out = np.empty(len(X))
 
-        self._in_pieces(len(examples), piece)
+        def keep(start: int, stop: int, w: Workspace) -> None:
+            np.add(w.nll, w.kl, out=out[start:stop])
+
+        self._over(X, "elbo", keep, **how)
+        np.negative(out, out=out)
+        out -= self.network_.log_jacobian
         return out
 
     def score_samples(self, X: Any) -> np.ndarray:

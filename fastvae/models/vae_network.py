@@ -19,7 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastvae import backend
-from fastvae.data.minibatches import Examples
+from fastvae.data.minibatches import Examples, write_binarization
+from fastvae.data.scaling import Units
+from fastvae.data.validation import LARGEST
+from fastvae.kernels.philox import LATENT
 from fastvae.kernels.scalars import EXAMPLE_WEIGHT, FACTOR, KL_WEIGHT, NOISE_STEP, SIGMA, Scalars
 from fastvae.layers import MLP, Buffers, Dense, Program
 from fastvae.likelihoods import make_likelihood
@@ -29,6 +32,7 @@ from fastvae.parameters import Parameters, Shape
 from fastvae.training import Batch
 from fastvae.workers import Workers
 
+NOTHING = np.empty((1, 0), np.int64)  # no rows to be chosen
 KEPT_SIZES = 4  # of workspaces that wait for the next call
 
 
@@ -91,6 +95,8 @@ class VAENetwork:
             layer.bind(self.parameters, self.kernels)
         self.likelihood.bind(self.parameters)
         self.workers, self.seed = Workers(1), np.uint64(0)
+        self._largest_weight = max(layer.inputs * layer.outputs for layer in self._layers())
+        self._latent_units = Units(np.zeros(architecture.latent_dim), np.ones(architecture.latent_dim))
         self._idle: dict[int, list[Workspace]] = {}
         self.allocate(0)
 
@@ -128,11 +134,11 @@ class VAENetwork:
         self.likelihood.initialise(spread)
         self.decoder.layers[-1].bias[:] = self.likelihood.output_bias(mean)
 
-    def prepare(self, seed: np.uint64, log_jacobian: float, beta: float = 1.0, kl_warmup_epochs: float = 0.0) -> None:
-        """Set what the loss needs: the noise's key, the constant of the user's units, and the weight of the KL."""
-        self.seed, self.log_jacobian = seed, log_jacobian
+    def prepare(self, seed: np.uint64, units: Units, beta: float = 1.0, kl_warmup_epochs: float = 0.0) -> None:
+        """Set what the passes need: the noise's key, the user's units, and the weight of the KL."""
+        self.seed, self.units, self.log_jacobian = seed, units, self.likelihood.log_jacobian(units.scale)
         self.beta, self.kl_warmup_epochs = beta, kl_warmup_epochs
-        self._idle.clear()  # workspaces know the seed
+        self._idle.clear()  # workspaces know the seed and the units
         self.allocate(0)
 
     def kl_weight(self, progress: float) -> float:
@@ -141,13 +147,20 @@ class VAENetwork:
 
     def largest_product(self, rows: int) -> float:
         """Floating-point operations of the largest matrix product for a batch."""
-        return 2.0 * rows * max(layer.inputs * layer.outputs for layer in self._layers())
+        return 2.0 * rows * self._largest_weight
 
     # ---- passes without a backward ------------------------------------------------------------------------------
 
-    def write(self, name: str, program: Program, w: Workspace) -> None:
-        """Write a pass down: "mean" (x to mu), "encode" (x to mu and logvar, not limited), "decode" (z to the mean of
-        p(x|z)), "elbo" (x to nll and kl, from one sample of z each)."""
+    def limits(self, name: str) -> tuple[float, float]:
+        """Between what the data of a pass lie, in the model's units, where nothing is wrong."""
+        return (0.0, 1.0) if name != "decode" and self.architecture.likelihood == "bernoulli" else (-LARGEST, LARGEST)
+
+    def write(self, name: str, program: Program, w: Workspace, dtype: np.dtype, binarize: str | float | None) -> None:
+        """Write a pass down: "mean" (data to mu), "encode" (data to mu and logvar, not limited), "decode" (z to the
+        mean of p(x|z)), "elbo" (data to nll and kl, from one sample of z each); `dtype` is that of the data or z."""
+        units, to = (self._latent_units, w.z) if name == "decode" else (self.units, w.x)
+        program.add("read_rows", dtype, *units.pair(dtype), *self.limits(name), to)
+        write_binarization(program, to, binarize, self.seed, 0)
         if name == "decode":
             self.likelihood.mean_inplace(program, self.decoder.forward(program, w.z, w.decoder))
             return
@@ -159,26 +172,20 @@ class VAENetwork:
             program.add("latent_forward", w.mu.out, w.logvar.out, None, 0, w.z, w.kl)
             self.likelihood.forward(program, w.x, self.decoder.forward(program, w.z, w.decoder), w.nll)
 
-    @contextlib.contextmanager
-    def workspace(self, rows: int) -> Iterator[Workspace]:
-        """Buffers for `rows` rows and passes over them, nobody else's within the block, kept for the next call."""
-        idle = self._idle.setdefault(rows, [])
+    def borrow(self, rows: int) -> Workspace:
+        """Buffers for `rows` rows and passes over them, nobody else's until they are given back."""
         try:
-            w = idle.pop()  # atomic: many threads may run one model
-        except IndexError:
-            w = Workspace(self, rows, self.seed, backward=False)
-        yield w
-        idle.append(w)
+            return self._idle[rows].pop()  # atomic: many threads may run one model
+        except LookupError:
+            return Workspace(self, rows, self.seed, backward=False)
+
+    def give_back(self, w: Workspace) -> None:
+        """Keep `w` for the next call."""
+        rows = len(w.x)
+        self._idle.setdefault(rows, []).append(w)
         if len(self._idle) > KEPT_SIZES:
             with contextlib.suppress(KeyError, RuntimeError, StopIteration):
                 del self._idle[next(size for size in self._idle if size != rows)]
-
-    def elbo(self, w: Workspace, first_row: int, out: np.ndarray) -> None:
-        """Write -(nll + kl) of each row of `w.x`, from one sample of z each."""
-        w.run("elbo", first_row)
-        np.add(w.nll, w.kl, out=out)
-        np.negative(out, out=out)
-        out -= self.log_jacobian
 
     # ---- training -----------------------------------------------------------------------------------------------
 
@@ -220,6 +227,9 @@ class VAENetwork:
             w, given = whole.rows(start, stop), None if noise is None else noise[start:stop]
             forward, gradients, adam = program(), program(), program()
             shares.forward.append(forward)
+            if given is None and self.kernels.KEEPS_NOISE:
+                given = w.noise
+                forward.add("normal_noise", LATENT, start, given)
             if source is not None:
                 source[0].write(forward, source[1][start:stop], start, w.x)
             self._write_forward(forward, w, start, given)
@@ -297,7 +307,7 @@ class VAENetwork:
         assert self._optimizer is not None
         shares = self._cut(batch.rows, noise)
         if self._at_once:
-            return self._step_at_once(shares, batch)
+            return self._steps_at_once(shares, batch, NOTHING, [batch.progress])[0]
         parts = self._forward_and_backward(shares, batch)
         if math.isfinite(parts["loss"]):
             if self._optimizer.clip_norm is not None:
@@ -306,16 +316,35 @@ class VAENetwork:
             self.workers.run_programs(shares.adam)
         return parts
 
-    def _step_at_once(self, shares: Shares, batch: Batch) -> dict[str, float]:
-        """The same without Python between its parts: where the loss is known from `nll` and `kl`, and the gradient's
-        norm not needed."""
+    @property
+    def steps_ahead(self) -> bool:
+        """Whether `steps` can be used, since `allocate`."""
+        return self._at_once and self._source is not None
+
+    def steps(self, batch: Batch, order: np.ndarray, progress: list[float]) -> list[dict[str, float]]:
+        """Steps one after the other, without Python between them: the first that of `batch`, each on the rows that
+        stand in its row of `order` (n, B), and at its `progress`.
+
+        It ends with a loss that is not finite, and may end earlier; return the losses as `step` does, one a step.
+        """
+        return self._steps_at_once(self._cut(batch.rows), batch, order, progress)
+
+    def _steps_at_once(
+        self, shares: Shares, batch: Batch, order: np.ndarray, progress: list[float]
+    ) -> list[dict[str, float]]:
+        """Where the loss is known from `nll` and `kl`, and the gradient's norm not needed."""
         assert self._optimizer is not None
-        kl_weight = self._prepare_step(shares, batch)
+        self._prepare_step(shares, batch)
+        kl_weights = [self.kl_weight(done) for done in progress]
         self._optimizer.begin_step(shares.scalars)
-        nll, kl, moved = self.workers.run_step(shares, kl_weight)
-        if not moved:
-            self._optimizer.step_count -= 1
-        return self._losses(nll, kl, batch.rows, kl_weight)
+        indices = NOTHING[0] if self._source is None else self._source[1][: batch.rows]
+        sums = np.empty((len(progress), 2))
+        begun, done = self.workers.run_steps(shares, np.array(kl_weights), order, indices, sums)
+        self._optimizer.step_count += done - 1
+        return [
+            self._losses(nll, kl, batch.rows, kl_weight)
+            for (nll, kl), kl_weight in zip(sums[:begun].tolist(), kl_weights[:begun], strict=True)
+        ]
 
     def _losses(self, nll: float, kl: float, rows: int, kl_weight: float) -> dict[str, float]:
         mean_nll, mean_kl = nll / rows + self.log_jacobian, kl / rows

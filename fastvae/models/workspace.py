@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastvae.kernels.scalars import FIRST_ROW, SIGMA, Scalars
+from fastvae.data.minibatches import direct
+from fastvae.data.scaling import arithmetic
+from fastvae.kernels.scalars import FIRST_ROW, OUTSIDE, SIGMA, SOURCE, SOURCE_COLUMN, SOURCE_ROW, Scalars
 from fastvae.layers import Buffers, Program
 
 if TYPE_CHECKING:
@@ -27,13 +29,14 @@ class Workspace:
 
     def __init__(self, network: "VAENetwork", rows: int, seed: np.uint64, backward: bool = True):
         self.network, self.scalars = network, Scalars(seed)
-        self._passes: dict[str, Program] = {}
+        self._passes: dict[tuple[str, np.dtype, str | float | None], Program] = {}
         self.x = np.empty((rows, network.architecture.inputs), np.float32)
         self.encoder = network.encoder.buffers(rows, backward) if network.complete else []
         self.mu, self.logvar = network.mu.buffers(rows, backward), network.logvar.buffers(rows, backward)
         self.decoder = network.decoder.buffers(rows, backward)
         self.z = np.empty((rows, network.architecture.latent_dim), np.float32)
         self.d_z = np.empty_like(self.z) if backward else self.z
+        self.noise = np.empty_like(self.z) if backward and network.kernels.KEEPS_NOISE else self.z
         self.kl, self.nll = np.empty(rows, np.float32), np.empty(rows, np.float32)
 
     def rows(self, start: int, stop: int) -> "Workspace":
@@ -50,11 +53,21 @@ class Workspace:
         view._passes = {}
         return view
 
-    def run(self, name: str, first_row: int = 0) -> None:
-        """Do the pass of that name (see `VAENetwork.write`), for rows that begin at `first_row` of the data."""
-        if name not in self._passes:
-            self._passes[name] = self.network.backend.program(self.scalars)
-            self.network.write(name, self._passes[name], self)
-        self.scalars.integers[FIRST_ROW] = first_row
+    def run(self, name: str, rows: np.ndarray, first_row: int = 0, binarize: str | float | None = None) -> bool:
+        """Do the pass of that name (see `VAENetwork.write`) over rows of the data, those from `first_row` on.
+
+        Return whether all their values are in range: see `VAENetwork.limits`.
+        """
+        if not direct(rows.dtype):
+            rows = rows.astype(arithmetic(rows.dtype))
+        key = name, rows.dtype, binarize
+        program = self._passes.get(key)
+        if program is None:
+            program = self._passes[key] = self.network.backend.program(self.scalars)
+            self.network.write(name, program, self, rows.dtype, binarize)
+        integers = self.scalars.integers
+        integers[FIRST_ROW], integers[OUTSIDE] = first_row, 0
+        integers[SOURCE], (integers[SOURCE_ROW], integers[SOURCE_COLUMN]) = rows.ctypes.data, rows.strides
         self.scalars.reals[SIGMA] = self.network.likelihood.sigma
-        self._passes[name].run()
+        program.run()
+        return integers[OUTSIDE] == 0

@@ -10,6 +10,7 @@ from fastvae.kernels.cpu.calls import (
     latent_backward,
     latent_forward,
     normal_noise,
+    read_rows,
 )
 from fastvae.kernels.cpu.likelihoods import (
     bernoulli_forward,
@@ -24,7 +25,10 @@ from fastvae.kernels.cpu.minibatch import shuffled_indices, threshold_inplace
 from fastvae.kernels.cpu.noise import binarize_inplace, uniform_noise
 from fastvae.kernels.cpu.program import Program
 
+KEEPS_NOISE = True  # to draw a normal takes as long as to read a thousand bytes
+
 __all__ = [
+    "KEEPS_NOISE",
     "Program",
     "adam_inplace",
     "bernoulli_forward",
@@ -38,6 +42,7 @@ __all__ = [
     "latent_backward",
     "latent_forward",
     "normal_noise",
+    "read_rows",
     "scale_inplace",
     "shuffled_indices",
     "sigmoid_inplace",

@@ -16,6 +16,10 @@ from fastvae.kernels.scalars import (
     KL_WEIGHT,
     LEARNING_RATE,
     NOISE_STEP,
+    OUTSIDE,
+    SOURCE,
+    SOURCE_COLUMN,
+    SOURCE_ROW,
     WEIGHT_DECAY,
     Scalars,
 )
@@ -90,3 +94,11 @@ def gather(data, indices, offset, scale, out):
     """See the contract in `fastvae.kernels`."""
     code, *operands = translated("gather", (data, indices, offset, scale, out))
     invoke(code, tuple(operands))
+
+
+def read_rows(data, offset, scale, lowest, highest, out):
+    """See the contract in `fastvae.kernels`."""
+    scalars = Scalars()
+    scalars.integers[[SOURCE, SOURCE_ROW, SOURCE_COLUMN]] = data.ctypes.data, *data.strides
+    _run("read_rows", scalars, data.dtype, offset, scale, lowest, highest, out)
+    return int(scalars.integers[OUTSIDE])

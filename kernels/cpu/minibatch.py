@@ -7,7 +7,7 @@ from numba import from_dtype
 
 from fastvae.kernels import philox
 from fastvae.kernels.cpu.addresses import array_at, integers_at, matrix_at
-from fastvae.kernels.cpu.compiler import Native, kernel, native
+from fastvae.kernels.cpu.compiler import Native, kernel, native, part
 from fastvae.kernels.formulas import formula
 
 u32, u64 = np.uint32, np.uint64
@@ -48,14 +48,15 @@ def shuffled_indices(seed, epoch, count, start, out):
 
 @functools.cache
 def gathering(data: np.dtype, scaling: np.dtype) -> Native:
-    """`gather` of the contract for data of that type under offset and scale of that type, by addresses."""
+    """`gather` of the contract for data of that type under offset and scale of that type, by addresses; the rows in
+    order where that of the indices is 0."""
     kind, exact = from_dtype(data), from_dtype(scaling)
 
     def gather_at(data, data_row, data_column, indices, count, offset, scale, columns, out):
         chosen = integers_at(indices, count)
         low, by, to = array_at(offset, columns, exact), array_at(scale, columns, exact), matrix_at(out, count, columns)
         for i in range(count):
-            row = data + chosen[i] * data_row
+            row = data + (chosen[i] if indices else i) * data_row
             if data_column == data_size:
                 values = array_at(row, columns, kind)
                 for j in range(columns):
@@ -66,6 +67,17 @@ def gathering(data: np.dtype, scaling: np.dtype) -> Native:
 
     data_size = data.itemsize
     return native("void(" + ", ".join(["int64"] * 9) + ")")(gather_at)
+
+
+@part
+def count_outside(x, lowest, highest):
+    """How many numbers of x (B, D) are not in lowest ... highest, as float32."""
+    rows, columns = x.shape
+    outside, low, high = 0, np.float32(lowest), np.float32(highest)
+    for i in range(rows):
+        for j in range(columns):
+            outside += not (low <= x[i, j] <= high)
+    return outside
 
 
 @kernel

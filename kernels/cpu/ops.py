@@ -13,7 +13,7 @@ import numpy as np
 from fastvae.kernels.cpu import activations, adam, dense, latent, likelihoods, minibatch, noise
 from fastvae.kernels.cpu.addresses import call, integers_at, matrix_at, reals_at, vector_at
 from fastvae.kernels.cpu.compiler import Native, as_part, native, part
-from fastvae.kernels.cpu.minibatch import gathering
+from fastvae.kernels.cpu.minibatch import count_outside, gathering
 from fastvae.kernels.philox import LATENT
 from fastvae.kernels.scalars import (
     ADAM_STEP,
@@ -27,12 +27,18 @@ from fastvae.kernels.scalars import (
     KL_WEIGHT,
     LEARNING_RATE,
     NOISE_STEP,
+    OUTSIDE,
     SEED,
     SIGMA,
+    SOURCE,
+    SOURCE_COLUMN,
+    SOURCE_ROW,
     WEIGHT_DECAY,
+    Scalars,
 )
 
 LONGEST = 1 + 8 * 3 + 2  # numbers in a row: those of dense_adam_inplace
+INTEGERS, REALS = (len(array) for array in (Scalars().integers, Scalars().reals))
 SIGNATURE = "void(int64, int64, int64, int64, int64)"
 
 adam_factors, adam_inplace = as_part(adam.factors), as_part(adam.adam_inplace)
@@ -90,7 +96,7 @@ def _dense_backward_weight(at_row, integers, reals, room, multiply):
 
 @op
 def _dense_adam_inplace(at_row, integers, reals, room, multiply):
-    row, n, r = integers_at(at_row, LONGEST), integers_at(integers, 4), reals_at(reals, 10)
+    row, n, r = integers_at(at_row, LONGEST), integers_at(integers, INTEGERS), reals_at(reals, REALS)
     chosen = adam_factors(n[ADAM_STEP], r[LEARNING_RATE], r[BETA1], r[BETA2], r[EPSILON], r[WEIGHT_DECAY])
     weight, m_weight, v_weight = matrix(row, 9), matrix(row, 12), matrix(row, 15)
     bias, m_bias, v_bias = vector(row, 18), vector(row, 21), vector(row, 24)
@@ -100,13 +106,13 @@ def _dense_adam_inplace(at_row, integers, reals, room, multiply):
 
 @op
 def _normal_noise(at_row, integers, reals, room, multiply):
-    row, n = integers_at(at_row, LONGEST), integers_at(integers, 4)
-    call(row[1], (0, n[SEED], row[2], n[NOISE_STEP], n[FIRST_ROW], row[3], row[4], row[5]))
+    row, n = integers_at(at_row, LONGEST), integers_at(integers, INTEGERS)
+    call(row[1], (0, n[SEED], row[2], n[NOISE_STEP], n[FIRST_ROW] + row[3], row[4], row[5], row[6]))
 
 
 @op
 def _latent_forward(at_row, integers, reals, room, multiply):
-    row, n = integers_at(at_row, LONGEST), integers_at(integers, 4)
+    row, n = integers_at(at_row, LONGEST), integers_at(integers, INTEGERS)
     mu, logvar, z, kl, rows, columns = matrix(row, 1), matrix(row, 4), matrix(row, 12), vector(row, 15), row[2], row[3]
     call(row[7], (row[8], n[SEED], LATENT, n[NOISE_STEP], n[FIRST_ROW] + row[11], row[12], rows, columns))
     divergence(mu, logvar, kl)
@@ -115,7 +121,7 @@ def _latent_forward(at_row, integers, reals, room, multiply):
 
 @op
 def _latent_backward(at_row, integers, reals, room, multiply):
-    row, n, r = integers_at(at_row, LONGEST), integers_at(integers, 4), reals_at(reals, 10)
+    row, n, r = integers_at(at_row, LONGEST), integers_at(integers, INTEGERS), reals_at(reals, REALS)
     mu, logvar, d_z, d_mu, d_logvar = (
         matrix(row, 1), matrix(row, 4), matrix(row, 7), matrix(row, 15), matrix(row, 18)
     )  # fmt: skip
@@ -125,13 +131,13 @@ def _latent_backward(at_row, integers, reals, room, multiply):
 
 @op
 def _squared_error_forward(at_row, integers, reals, room, multiply):
-    row, r = integers_at(at_row, LONGEST), reals_at(reals, 10)
+    row, r = integers_at(at_row, LONGEST), reals_at(reals, REALS)
     squared_error_forward(matrix(row, 1), matrix(row, 4), r[SIGMA], vector(row, 7))
 
 
 @op
 def _squared_error_forward_backward(at_row, integers, reals, room, multiply):
-    row, r = integers_at(at_row, LONGEST), reals_at(reals, 10)
+    row, r = integers_at(at_row, LONGEST), reals_at(reals, REALS)
     x, xhat, nll, d_xhat = matrix(row, 1), matrix(row, 4), vector(row, 7), matrix(row, 10)
     squared_error_forward_backward(x, xhat, r[SIGMA], r[EXAMPLE_WEIGHT], nll, d_xhat)
 
@@ -144,7 +150,7 @@ def _bernoulli_forward(at_row, integers, reals, room, multiply):
 
 @op
 def _bernoulli_forward_backward(at_row, integers, reals, room, multiply):
-    row, r = integers_at(at_row, LONGEST), reals_at(reals, 10)
+    row, r = integers_at(at_row, LONGEST), reals_at(reals, REALS)
     x, logits, nll, d_logits = matrix(row, 1), matrix(row, 4), vector(row, 7), matrix(row, 10)
     bernoulli_forward_backward(x, logits, r[EXAMPLE_WEIGHT], nll, d_logits)
 
@@ -156,12 +162,12 @@ def _sigmoid_inplace(at_row, integers, reals, room, multiply):
 
 @op
 def _scale_inplace(at_row, integers, reals, room, multiply):
-    scale_inplace(matrix(integers_at(at_row, LONGEST), 1), reals_at(reals, 10)[FACTOR])
+    scale_inplace(matrix(integers_at(at_row, LONGEST), 1), reals_at(reals, REALS)[FACTOR])
 
 
 @op
 def _adam_inplace(at_row, integers, reals, room, multiply):
-    row, n, r = integers_at(at_row, LONGEST), integers_at(integers, 4), reals_at(reals, 10)
+    row, n, r = integers_at(at_row, LONGEST), integers_at(integers, INTEGERS), reals_at(reals, REALS)
     params, grads, m, v = vector(row, 1), vector(row, 4), vector(row, 7), vector(row, 10)
     rate, decay, scale = r[LEARNING_RATE], r[WEIGHT_DECAY], r[GRAD_SCALE]
     adam_inplace(params, grads, m, v, n[ADAM_STEP], rate, r[BETA1], r[BETA2], r[EPSILON], decay, scale)
@@ -174,15 +180,23 @@ def _gather(at_row, integers, reals, room, multiply):
 
 
 @op
+def _read_rows(at_row, integers, reals, room, multiply):
+    row, n = integers_at(at_row, LONGEST), integers_at(integers, INTEGERS)
+    out, limits = matrix(row, 7), reals_at(at_row + 8 * 5, 2)
+    call(row[1], (n[SOURCE], n[SOURCE_ROW], n[SOURCE_COLUMN], 0, row[8], row[2], row[3], row[4], row[7]))
+    n[OUTSIDE] += count_outside(out, limits[0], limits[1])
+
+
+@op
 def _binarize_inplace(at_row, integers, reals, room, multiply):
-    row, n = integers_at(at_row, LONGEST), integers_at(integers, 4)
+    row, n = integers_at(at_row, LONGEST), integers_at(integers, INTEGERS)
     binarize_inplace(matrix(row, 1), np.uint64(row[4]), n[NOISE_STEP], n[FIRST_ROW] + row[5])
 
 
 @op
 def _threshold_inplace(at_row, integers, reals, room, multiply):
     row = integers_at(at_row, LONGEST)
-    threshold_inplace(matrix(row, 1), integers_at(at_row + 8 * 4, 1).view(np.float64)[0])
+    threshold_inplace(matrix(row, 1), reals_at(at_row + 8 * 4, 1)[0])
 
 
 def room_of(name: str, operands: tuple, engine: ModuleType) -> int:
@@ -198,6 +212,11 @@ def room_of(name: str, operands: tuple, engine: ModuleType) -> int:
         tall, wide = dense.gradient_block(columns)
         return engine.room_for(max(tall, operands[0].shape[1]), depth, columns) + max(tall * wide, columns)
     return 0
+
+
+def bits(real: float) -> int:
+    """A real number as a row holds it."""
+    return int(np.float64(real).view(np.int64))
 
 
 def translated(name: str, operands: tuple) -> tuple:
@@ -224,8 +243,14 @@ def translated(name: str, operands: tuple) -> tuple:
         code, places = gathering(data.dtype, offset.dtype).address, (data.ctypes.data, *data.strides)
         scaling = offset.ctypes.data, scale.ctypes.data
         return code, *places, indices.ctypes.data, len(indices), *scaling, len(offset), out.ctypes.data
+    if name == "read_rows":
+        dtype, offset, scale, lowest, highest, out = operands
+        if offset.dtype != scale.dtype or not (offset.flags.c_contiguous and scale.flags.c_contiguous):
+            raise TypeError(f"read_rows: offset is {offset.dtype}, scale {scale.dtype}; two alike, C-contiguous needed")
+        code, scaling = gathering(dtype, offset.dtype).address, (offset.ctypes.data, scale.ctypes.data)
+        return code, *scaling, len(offset), bits(lowest), bits(highest), out
     if name == "binarize_inplace":
         return operands[0], int(np.uint64(operands[1]).view(np.int64)), operands[2]
     if name == "threshold_inplace":
-        return operands[0], int(np.float64(operands[1]).view(np.int64))
+        return operands[0], bits(operands[1])
     return operands

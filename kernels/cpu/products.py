@@ -23,9 +23,9 @@ CLASH = 1024  # bytes; rows a multiple of this apart share so few sets of the ca
 
 
 def piece(whole, most, step):
-    """The size of equal pieces of `whole`, multiples of `step` and at most `most` each."""
-    count = (whole + most - 1) // most
-    return ((whole + count - 1) // count + step - 1) // step * step
+    """The size of equal pieces of `whole`, multiples of `step`, at most `most` each; `step` for nothing."""
+    count = max(1, (whole + most - 1) // most)
+    return max(1, ((whole + count - 1) // count + step - 1) // step) * step
 
 
 def room_for(rows, depth, columns):

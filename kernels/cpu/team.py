@@ -21,6 +21,7 @@ from numba.core import cgutils
 from fastvae.kernels.cpu.addresses import I64, call, integers_at, intrinsic, number
 from fastvae.kernels.cpu.compiler import as_part, kernel, part
 from fastvae.kernels.cpu.likelihoods import total
+from fastvae.kernels.scalars import ADAM_STEP, EXAMPLE_WEIGHT, KL_WEIGHT, NOISE_STEP
 
 add_up = as_part(total)
 
@@ -197,15 +198,17 @@ def serve(box, patience):
 
 @part
 def together(jobs, boxes):
-    """Do a job each: all but the first by a helper, where it is awake, or else here."""
+    """Do a job each: all but the first by a helper, where it is awake, or else here. Return whether all were awake."""
     for i in range(len(boxes)):
         box = integers_at(boxes[i], SIZE)
         box[JOB] = jobs[i + 1]
         exchange(boxes[i] + 8 * DONE, 0)
         box[TAKEN] = change(boxes[i] + 8 * STATE, READY, BUSY)
     do(jobs[0])
+    awake = True
     for i in range(len(boxes)):
         if not integers_at(boxes[i], SIZE)[TAKEN]:
+            awake = False
             do(jobs[i + 1])
     for i in range(len(boxes) + 1, len(jobs)):
         do(jobs[i])
@@ -213,17 +216,31 @@ def together(jobs, boxes):
         if integers_at(boxes[i], SIZE)[TAKEN]:
             while not look_for(boxes[i] + 8 * DONE, FINISHED, PATIENCE):
                 let_others()
+    return awake
 
 
 @kernel
-def step(first, second, boxes, nll, kl, kl_weight):
-    """Both parts of a step of training: the jobs `first`, then, where the loss is finite, `second`.
+def steps(first, second, boxes, integers, reals, kl_weights, order, indices, nll, kl, sums):
+    """Steps of training, up to one for each of `kl_weights` (n,): the jobs `first`, then, where the loss is finite,
+    `second`; before each step but the first, the scalars are set for it.
 
-    Return the sums of `nll` and `kl`, which the first jobs write, and whether the second ones were done.
+    `order` (n, B), where it is not empty, has the rows of each step, which the first jobs read in `indices` (B,).
+    `sums` (n, 2) gets those of `nll` and `kl`, which the first jobs write. Return how many steps were begun, and how
+    many were done: it ends after a loss that is not finite, and where a helper has fallen asleep, to be woken.
     """
-    together(first, boxes)
-    nats, divergence = add_up(nll), add_up(kl)
-    finite = np.isfinite(nats + kl_weight * divergence)
-    if finite:
-        together(second, boxes)
-    return nats, divergence, finite
+    for i in range(len(kl_weights)):
+        if i:
+            integers[NOISE_STEP] += 1
+            integers[ADAM_STEP] += 1
+            reals[KL_WEIGHT] = kl_weights[i] * reals[EXAMPLE_WEIGHT]
+        if order.size:
+            for j in range(indices.size):
+                indices[j] = order[i, j]
+        awake = together(first, boxes)
+        sums[i, 0], sums[i, 1] = add_up(nll), add_up(kl)
+        if not np.isfinite(sums[i, 0] + kl_weights[i] * sums[i, 1]):
+            return i + 1, i
+        awake = together(second, boxes) and awake
+        if not awake:
+            return i + 1, i + 1
+    return len(kl_weights), len(kl_weights)
