@@ -78,11 +78,16 @@ class Helper:
         """Of the mailbox."""
         return self._address
 
-    def wake(self) -> None:
-        """Have the thread look for work, where it sleeps."""
+    def hold(self) -> None:
+        """Have the thread look for work, where it sleeps, and go on with that until it is let go."""
+        self._mailbox[team.HELD] = 1
         if self._mailbox[team.STATE] == team.ASLEEP:
             self.begin(team.NOTHING.ctypes.data)
             self.finish()
+
+    def let_go(self) -> None:
+        """Allow it to sleep."""
+        self._mailbox[team.HELD] = 0
 
     def begin_python(self, work: Callable[[], None]) -> None:
         """Let the thread do `work`, which must not raise."""
@@ -235,15 +240,20 @@ class Workers:
         scalars, jobs = shares.scalars, (shares.forward_jobs, shares.adam_jobs)
         try:
             for helper in self._helpers:
-                helper.wake()
+                helper.hold()
             given = scalars.integers, scalars.reals, kl_weights, order, indices
-            return team.steps(*jobs, self._boxes, *given, shares.nll, shares.kl, sums)
+            result = team.steps(*jobs, self._boxes, *given, shares.nll, shares.kl, sums)
+            for helper in self._helpers:
+                helper.let_go()
+            return result
         except BaseException:
             self._lose_helpers(shares)
             raise
 
     def _lose_helpers(self, work: object) -> None:
         """After Ctrl-C while waiting: nobody knows any more who is where. What they may still do must stay alive."""
+        for helper in self._helpers:
+            helper.let_go()
         POOL.lose(self._helpers, work)
         self._helpers, self._boxes = [], np.zeros(0, np.int64)
 

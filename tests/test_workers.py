@@ -178,6 +178,19 @@ def test_several_steps_are_those_one_after_the_other(processors, patience):
         assert begun == done + 1
 
 
+def test_a_helper_does_not_sleep_between_the_steps_of_a_call(processors, patience):
+    """However long the part of the other takes: else that one would do the next part alone, at half the speed."""
+    short, _ = counting(2)
+    long, other = cpu.Program(Scalars()), np.zeros((64, 64), np.float32)
+    for _ in range(1000):
+        long.add("scale_inplace", other)
+    jobs = [np.array([program.job for program in programs], np.int64) for programs in ([long, short[1]], short)]
+    step, order = two_parts(*jobs, np.ones(2, "f"), np.ones(2, "f")), np.empty((5, 0), np.int64)
+    with Workers(2) as threads:
+        at_once = [threads.run_steps(step, np.ones(5), order, order[0], np.empty((5, 2)))[1] for _ in range(20)]
+    assert at_once.count(5) >= 18
+
+
 # ---- errors -------------------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ A mailbox is 24 int64, three words a cache line apart:
     STATE   what the helper is at: ASLEEP (blocked in Python), READY (looking at this word), BUSY (it has a job)
     JOB     the address of a job, see `program`; 0: something that Python must do
     TAKEN   beside it: whether `together` gave it to the helper
+    HELD    beside it: whether more will come soon, so that the helper must not go to sleep
     DONE    0; 1 once the job is done; WAITED_FOR when the other one has gone to sleep until then
 
 Both sides look for a bounded time, then block on a lock, in Python (`fastvae.workers`), or let others run. So the
@@ -25,7 +26,7 @@ from fastvae.kernels.scalars import ADAM_STEP, EXAMPLE_WEIGHT, KL_WEIGHT, NOISE_
 
 add_up = as_part(total)
 
-STATE, JOB, TAKEN, DONE, SIZE = 0, 8, 9, 16, 24
+STATE, JOB, TAKEN, HELD, DONE, SIZE = 0, 8, 9, 10, 16, 24
 ASLEEP, READY, BUSY = range(3)
 FINISHED, WAITED_FOR = 1, 2
 
@@ -186,8 +187,12 @@ def finish(box):
 def serve(box, patience):
     """A helper's life: do jobs until none comes. Return SLEEP, PYTHON (a job for it) or WAKE (whoever waits)."""
     while True:
-        if not look_for(box + 8 * STATE, BUSY, patience) and change(box + 8 * STATE, READY, ASLEEP):
-            return SLEEP
+        if not look_for(box + 8 * STATE, BUSY, patience):
+            if load(box + 8 * HELD):
+                let_others()
+                continue
+            if change(box + 8 * STATE, READY, ASLEEP):
+                return SLEEP
         job = integers_at(box, SIZE)[JOB]
         if job == 0:
             return PYTHON
