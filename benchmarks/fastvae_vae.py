@@ -24,6 +24,7 @@ class FastVAE:
     precision = "float32"
 
     def __init__(self, size, weights, data=None):
+        TEAMS.close()  # what this case is about may want the threads
         scale = None if data is None else (0, 255)
         self.size = size
         self.vae = VAE(
@@ -44,7 +45,8 @@ class FastVAE:
         """What `fit` does before the first step."""
         s, network = self.size, self.vae.network_
         network.workers = team(shares_for(s.B, network.largest_product(s.B)))
-        self.ahead = int(np.clip(FLOPS_AHEAD / s.step_flops, 1, AHEAD))
+        most = min(AHEAD, len(self.examples) // s.B) if self.draws else AHEAD
+        self.ahead = int(np.clip(FLOPS_AHEAD / s.step_flops, 1, most))
         self.order = np.tile(np.arange(s.B, dtype=np.int64), (self.ahead, 1))
         self.indices, self.batch, self.position = self.order[0].copy(), Batch.of(np.empty((s.B, 0)), 0, 0.0), 0
         network.allocate(s.B, self.vae._make_optimizer(), self.examples, self.indices)

@@ -62,7 +62,7 @@ class Helper:
         with np.errstate(all="ignore"):  # overflow shows in the loss, once; this state belongs to a thread
             while True:
                 self._start.acquire()
-                while (event := team.serve(self._address, team.PATIENCE)) != team.SLEEP:
+                while (event := team.serve(self._address, team.LINGER)) != team.SLEEP:
                     if event == team.PYTHON:
                         self._work()
                     if event == team.WAKE or team.finish(self._address):

@@ -44,6 +44,7 @@ def processors(request, monkeypatch):
 def patience(request, monkeypatch):
     """How long the threads look for each other before they sleep: each way of meeting is tried."""
     monkeypatch.setattr(team, "PATIENCE", request.param)
+    monkeypatch.setattr(team, "LINGER", request.param)
 
 
 def counting(count):

@@ -33,7 +33,8 @@ FINISHED, WAITED_FOR = 1, 2
 SLEEP, PYTHON, WAKE = range(3)  # what `serve` returns
 
 CLOCK = {"linux": 1, "darwin": 6}.get(sys.platform)  # CLOCK_MONOTONIC
-PATIENCE = 30_000 if CLOCK else 0  # nanoseconds that a thread looks for work, or for the end of another's
+PATIENCE = 30_000 if CLOCK else 0  # nanoseconds that a thread looks for the end of another's work before it sleeps
+LINGER = 200_000 if CLOCK else 0  # that a helper looks for new work: as long as Python may need from call to call
 
 
 def _word(builder, address):
