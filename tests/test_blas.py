@@ -87,7 +87,7 @@ USE = """
 
     InterruptibleObserver.stepped = stepped
     vae = VAE(2, (4,), epochs=2, batch_size=8, random_state=0).fit(X)
-    assert seen == [1] * 10, seen
+    assert set(seen) == {1}, seen
     assert blas.threads() == 2
     expected, wrong = vae.elbo(X), []
 

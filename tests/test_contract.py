@@ -342,7 +342,7 @@ CHECKS = {
 
 
 def test_every_op_is_checked(kernels):
-    assert set(CHECKS) == set(kernels.__all__) - {"Program", "KEEPS_NOISE"}
+    assert set(CHECKS) == set(kernels.__all__) - {"Program"}
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

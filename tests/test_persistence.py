@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import re
 import zipfile
 import zlib
 
@@ -332,7 +333,8 @@ def test_foreign_npz(tmp_path):
     np.savez(
         path, header=np.frombuffer(b"{}", np.uint8), digest=np.frombuffer(hashlib.sha256(b"{}").digest(), np.uint8)
     )
-    assert "was not written by fastvae" in refusal(path)
+    # the zip files of some Pythons do not even begin as those of fastvae do
+    assert re.search("was not written by fastvae|not one that fastvae wrote", refusal(path))
     np.savez(path, header=np.ones(300))
     refusal(path)
 

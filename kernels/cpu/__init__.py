@@ -28,7 +28,6 @@ from fastvae.kernels.cpu.program import Program
 KEEPS_NOISE = True  # to draw a normal takes as long as to read a thousand bytes
 
 __all__ = [
-    "KEEPS_NOISE",
     "Program",
     "adam_inplace",
     "bernoulli_forward",
