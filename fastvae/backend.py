@@ -34,8 +34,10 @@ def select(device: str = "auto", precision: str = "float32") -> Backend:
     if device == "cuda":
         raise ValueError("device='cuda' is not available: this version has no CUDA kernels yet; use device='cpu'")
     from fastvae.kernels import cpu
+    from fastvae.kernels.cpu import processor
     from fastvae.kernels.cpu.program import missing
 
+    processor.check()
     if reason := missing(precision):
         raise ValueError(f"precision={precision!r} cannot be had: {reason}; use precision='float32'")
     return Backend("cpu", cpu, precision)

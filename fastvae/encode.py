@@ -40,6 +40,11 @@ def _encode(arguments: argparse.Namespace) -> int:
     X, labels = (data.X, data.labels) if arguments.part == "train" else (data.X_heldout, data.labels_heldout)
     if X is None:
         raise ValueError(f"--part test: {arguments.data} has no test part of its own")
+    if out.exists() and any(
+        out.samefile(path) for path in (arguments.data, model_path(arguments.model)) if exists(path)
+    ):
+        raise ValueError(f"--out {arguments.out}: that is what is read; give another name")
+    X = _as_in_training(X, data.column_names, model.metadata_.get("column_names"), arguments.data)
     binarize = model.metadata_.get("binarize")
     examples = model.examples(X, binarize=binarize)
     mu, logvar = model.encode_examples(examples)
@@ -53,6 +58,24 @@ def _encode(arguments: argparse.Namespace) -> int:
         say(f"the data were binarised ({binarize}), as in the model's training")
     say(f"{out}: codes of {len(mu)} examples in {mu.shape[1]} dimensions")
     return 0
+
+
+def exists(path: str | pathlib.Path) -> bool:
+    """Whether there is a file of that name."""
+    return pathlib.Path(path).exists()
+
+
+def _as_in_training(X: np.ndarray, names: Any, expected: Any, source: str) -> np.ndarray:
+    """The columns of a table in the order that the model knows; refuse others."""
+    if not names or not expected or list(names) == list(expected):
+        return X
+    if sorted(names) != sorted(expected) or len(set(names)) < len(names):
+        found, wanted = (
+            ", ".join(map(repr, some[:10])) + (", ..." if len(some) > 10 else "") for some in (names, expected)
+        )
+        raise ValueError(f"{source} has the columns {found}; the model was trained on {wanted}: give it these")
+    say(f"the columns of {source} are taken in the order of the model's training")
+    return X[:, [list(names).index(name) for name in expected]]
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from fastvae.layers import Program
 from fastvae.parameters import Parameters, Shape
 
 LOG_SIGMA_LOWEST = -6.0  # limit of a learned or optimal log sigma; Rybkin et al. 2021 use the same
+LOG_SIGMA_HIGHEST = 700.0  # beyond which a learned one has diverged: a float64 does not hold e^710
 MEMORY = 0.9  # of the running mean behind an optimal sigma, a step: about the last ten batches count
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 PLAIN_SIGMA = (2 * math.pi) ** -0.5  # for which nll has no constant: it is pi ||x - xhat||^2
@@ -115,7 +116,8 @@ class Gaussian:
     def sigma(self) -> float:
         """The standard deviation in use, in the model's units."""
         if isinstance(self._sigma, str):
-            return math.exp(LOG_SIGMA_LOWEST + float(np.logaddexp(0.0, self._parameter[0] - LOG_SIGMA_LOWEST)))
+            log_sigma = LOG_SIGMA_LOWEST + float(np.logaddexp(0.0, self._parameter[0] - LOG_SIGMA_LOWEST))
+            return math.exp(log_sigma) if log_sigma < LOG_SIGMA_HIGHEST else math.inf  # which the loss will show
         return float(self._sigma)
 
     @property

@@ -54,6 +54,7 @@ def describe() -> dict[str, Any]:
     from fastvae.kernels.cpu.compiler import cache_bytes
     from fastvae.workers import processors
 
+    processor.check()
     has = processor.features()
     return {
         "fastvae": VERSION,

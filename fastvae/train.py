@@ -61,7 +61,7 @@ def parser() -> Parser:
     add("--clip-norm", type=float, help="largest norm of the gradient")
     scales = f"of the data: {', '.join(SCALES)}, or two numbers LOW HIGH that become 0 and 1"
     add("--scale", nargs="+", default=["auto"], metavar="HOW", help=scales)
-    add("--binarize", default="none", type=_binarize, help="none, dynamic, or a threshold in model units")
+    add("--binarize", default="none", type=_binarize, help="none, dynamic, or a threshold for data scaled to [0, 1]")
     add("--heldout", type=_fraction, help="fraction to keep for the held-out ELBO; default: the data's own test part, "
         "else 0.1")  # fmt: skip
     add("--early-stopping", type=_at_least(1, int), metavar="EPOCHS", help="stop after so many without a better "
@@ -105,6 +105,8 @@ def _binarize(text: str) -> str | float | None:
         value = math.nan
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"{text!r} is not known: valid: 'none', 'dynamic', or a number")
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text} must lie in [0, 1): data are scaled to [0, 1] before; try 0.5")
     return value
 
 

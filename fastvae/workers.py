@@ -38,7 +38,7 @@ def shares_for(rows: int, operations: float) -> int:
 def processors() -> int:
     """Processors that this process may use, or what FASTVAE_THREADS says."""
     asked = os.environ.get("FASTVAE_THREADS")
-    if asked is not None:
+    if asked:
         if not asked.isdecimal() or int(asked) < 1:
             raise ValueError(f"FASTVAE_THREADS={asked!r} must be a whole number, at least 1")
         return int(asked)

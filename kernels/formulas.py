@@ -9,6 +9,8 @@ Polynomials are minimax fits (iteratively reweighted least squares in float64, i
 Largest errors against float64, measured by `tests/test_formulas.py` over the whole range of float32, stand with each.
 """
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -288,7 +290,7 @@ def box_muller(word_radius, word_angle):
 
     The angle is reduced to an eighth of a turn in integers, exactly. Source: Box and Muller 1958.
     """
-    r = np.sqrt(-TWO * log(uniform(word_radius)))
+    r = math.sqrt(-TWO * log(uniform(word_radius)))
     quadrant = np.uint32(np.uint32(word_angle + EIGHTH_TURN) >> QUADRANT_SHIFT)
     t = f32(np.int32(np.uint32(word_angle - np.uint32(quadrant << QUADRANT_SHIFT)))) * ANGLE
     q = t * t

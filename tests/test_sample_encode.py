@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from fastvae import VAE, encode, sample
+from fastvae import VAE, encode, sample, train
 from fastvae.data import datasets
 
 
@@ -65,6 +65,7 @@ def test_codes(model):
         (encode, ["MODEL", "x.npy"], "X has 5 features (shape (30, 5)); the model was fitted on 64"),
         (encode, ["MODEL", "digits", "--out", "c.csv"], "the ending '.csv' is not known"),
         (encode, ["MODEL", "digits", "--part", "test"], "has no test part"),
+        (encode, ["MODEL", "x.npy", "--out", "x.npy"], "--out x.npy: that is what is read; give another name"),
         (encode, ["MODEL"], "data"),
     ],
 )
@@ -80,3 +81,27 @@ def test_wrong_arguments_give_one_line_and_exit_code_2(model, command, words, me
     assert message in error
     assert error.count("\n") == 1
     assert {p.name for p in pathlib.Path().iterdir()} == {"text.npz", "x.npy"}
+
+
+def table(path, header, rows):
+    path.write_text("\n".join([",".join(header), *(",".join(map(str, row)) for row in rows)]) + "\n")
+    return str(path)
+
+
+def test_the_columns_of_a_table_go_by_their_names(tmp_path, monkeypatch, capsys):
+    """In another order they are put in that of the training; others are refused."""
+    monkeypatch.chdir(tmp_path)
+    rows, names = np.random.default_rng(0).normal(size=(200, 3)).round(3), ["a", "b", "c"]
+    known, order = table(tmp_path / "known.csv", names, rows), [2, 0, 1]
+    small = ["--latent-dim", "2", "--hidden", "4", "--epochs", "1", "--out", "run", "--quiet"]
+    assert train.main(["--data", known, *small]) == 0
+    turned = table(tmp_path / "turned.csv", [names[i] for i in order], rows[:, order])
+    found = []
+    for source in (known, turned):
+        assert encode.main(["run", source, "--out", "codes.npy"]) == 0
+        found.append(np.load("codes.npy"))
+    np.testing.assert_array_equal(*found)
+    assert "are taken in the order of the model's training" in capsys.readouterr().err
+    for header in (["a", "b", "x"], ["a", "b", "b"]):
+        assert encode.main(["run", table(tmp_path / "other.csv", header, rows)]) == 2
+        assert "the model was trained on 'a', 'b', 'c': give it these" in capsys.readouterr().err

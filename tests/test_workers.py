@@ -310,7 +310,7 @@ def test_shares_depend_on_sizes_and_processors_alone(monkeypatch):
     assert shares_for(4096, 1e9) == 1
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "two", "", "1.5", " 2"])
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", " 2"])
 def test_a_wrong_number_of_threads_is_named(monkeypatch, value):
     monkeypatch.setenv("FASTVAE_THREADS", value)
     with pytest.raises(ValueError, match=f"FASTVAE_THREADS='{value}' must be a whole number"):

@@ -73,12 +73,28 @@ def name() -> str:
         return platform.processor() or platform.machine()
 
 
+FAULTS: list[str] = []  # what is wrong with the variables: said by `check`, when somebody wants to compute
+
+
+def _asked(variable: str, valid: tuple[str, ...]) -> str | None:
+    """What a variable asks for; None where it is not set, or empty, or names nothing known."""
+    asked = os.environ.get(variable) or None
+    if asked is None or asked in valid:
+        return asked
+    FAULTS.append(f"{variable}={asked!r} is not known: valid: {', '.join(valid)}")
+    return None
+
+
+def check() -> None:
+    """Raise `ValueError` where a variable asks for what is not known."""
+    if FAULTS:
+        raise ValueError(FAULTS[0])
+
+
 def choose() -> tuple[str, str]:
     """Return what runs the products, and why: a name of `UNITS` or "blas"."""
-    asked = os.environ.get(VARIABLE)
-    if asked is not None:
-        if asked not in (*UNITS, BLAS):
-            raise ValueError(f"{VARIABLE}={asked!r} is not known: valid: {', '.join((*UNITS, BLAS))}")
+    asked = _asked(VARIABLE, (*UNITS, BLAS))
+    if asked:
         return asked, f"{VARIABLE} asks for it"
     has = features()
     if "avx512f" in has:
@@ -100,10 +116,8 @@ def permitted_amx() -> bool:
 
 def choose_bfloat16() -> tuple[str | None, str]:
     """Return what runs products in bfloat16, one of `BFLOAT16_UNITS` or None, and why."""
-    asked = os.environ.get(BFLOAT16_VARIABLE)
-    if asked is not None:
-        if asked not in BFLOAT16_UNITS:
-            raise ValueError(f"{BFLOAT16_VARIABLE}={asked!r} is not known: valid: {', '.join(BFLOAT16_UNITS)}")
+    asked = _asked(BFLOAT16_VARIABLE, BFLOAT16_UNITS)
+    if asked:
         if asked == "amx":
             permitted_amx()
         return asked, f"{BFLOAT16_VARIABLE} asks for it"

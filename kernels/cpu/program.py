@@ -21,6 +21,7 @@ def missing(precision: str) -> str | None:
 @functools.cache
 def engine(precision: str) -> ModuleType:
     """The module that does the products: the one place where the processor's choice takes effect."""
+    processor.check()
     if precision == "bfloat16":
         return products_bfloat16
     return blas if processor.CHOSEN == processor.BLAS and blas.announce() else products
