@@ -211,19 +211,23 @@ class Workers:
                 raise error
 
     def run_programs(self, programs: Sequence[Any]) -> None:
-        """Run one program for each share: threads meet without the interpreter."""
+        """Run one program for each share, or fewer: threads meet without the interpreter."""
         helpers = self._helpers
         if not helpers:
             for program in programs:
                 program.run()
             return
         try:
-            for helper, program in zip(helpers, programs[1:], strict=False):
+            busy = helpers[: len(programs) - 1]
+            for helper, program in zip(busy, programs[1:], strict=False):
                 helper.begin(program.job)
-            for program in programs[len(helpers) + 1 :]:
+            for program in programs[len(busy) + 1 :]:
                 program.run()
-            helpers[0].finish_beside(programs[0].job)
-            for helper in helpers[1:]:
+            if busy:
+                busy[0].finish_beside(programs[0].job)
+            else:
+                programs[0].run()
+            for helper in busy[1:]:
                 helper.finish()
         except BaseException:
             self._lose_helpers(programs)
@@ -258,10 +262,25 @@ class Workers:
         self._helpers, self._boxes = [], np.zeros(0, np.int64)
 
 
-def share_out(count: int, work: Callable[[int], None]) -> None:
-    """Call work(0) ... work(count - 1), shared out among idle threads."""
-    if count == 1 and CHOSEN != BLAS:
-        work(0)
-        return
-    with Workers(count) as workers:
-        workers.run(work)
+class _Alone:
+    """`Workers` of one thread where nothing else has one too: nothing to set up."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    @staticmethod
+    def run_programs(programs: Sequence[Any]) -> None:
+        """Run them."""
+        for program in programs:
+            program.run()
+
+
+ALONE = _Alone()
+
+
+def workers_for(count: int) -> Workers | _Alone:
+    """Who runs the programs of `count` shares."""
+    return ALONE if count == 1 and CHOSEN != BLAS else Workers(count)

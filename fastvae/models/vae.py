@@ -17,7 +17,7 @@ from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.models.vae_network import Architecture, VAENetwork
 from fastvae.models.workspace import EVALUATION, Workspace
 from fastvae.training import Batch
-from fastvae.workers import Workers, share_out, shares_for
+from fastvae.workers import Workers, shares_for, workers_for
 
 BATCH = 512  # rows of a piece
 
@@ -187,17 +187,16 @@ class VAE(SavedEstimator):
         network, count = self.network_, len(X)
         threads = shares_for(count, network.largest_product(count))
         size = min(BATCH, -(-count // threads))
-
-        def thread(number: int) -> None:
-            for start in range(number * size, count, threads * size):
-                stop = min(start + size, count)
-                w = network.borrow(stop - start)
-                if not w.run(name, X[start:stop], start, binarize) and check is not None:
-                    check()
-                keep(start, stop, w)
-                network.give_back(w)
-
-        share_out(threads, thread)
+        with workers_for(threads) as workers:
+            for first in range(0, count, threads * size):
+                starts = range(first, min(first + threads * size, count), size)
+                pieces = [(start, network.borrow(min(size, count - start))) for start in starts]
+                workers.run_programs([w.prepare(name, X[i : i + len(w.x)], i, binarize) for i, w in pieces])
+                for start, w in pieces:
+                    if check is not None and not w.in_range:
+                        check()
+                    keep(start, start + len(w.x), w)
+                    network.give_back(w)
 
     def _data(self, X: Any) -> np.ndarray:
         """`X` as an array for a pass that begins with the encoder, its values not looked at."""

@@ -53,11 +53,9 @@ class Workspace:
         view._passes = {}
         return view
 
-    def run(self, name: str, rows: np.ndarray, first_row: int = 0, binarize: str | float | None = None) -> bool:
-        """Do the pass of that name (see `VAENetwork.write`) over rows of the data, those from `first_row` on.
-
-        Return whether all their values are in range: see `VAENetwork.limits`.
-        """
+    def prepare(self, name: str, rows: np.ndarray, first_row: int, binarize: str | float | None) -> Program:
+        """The pass of that name (see `VAENetwork.write`) over rows of the data, those from `first_row` on: ready to be
+        run once, while `rows` is held here."""
         if not direct(rows.dtype):
             rows = rows.astype(arithmetic(rows.dtype))
         key = name, rows.dtype, binarize
@@ -69,5 +67,10 @@ class Workspace:
         integers[FIRST_ROW], integers[OUTSIDE] = first_row, 0
         integers[SOURCE], (integers[SOURCE_ROW], integers[SOURCE_COLUMN]) = rows.ctypes.data, rows.strides
         self.scalars.reals[SIGMA] = self.network.likelihood.sigma
-        program.run()
-        return integers[OUTSIDE] == 0
+        self._rows = rows
+        return program
+
+    @property
+    def in_range(self) -> bool:
+        """After a run, whether all values were where they should be: see `VAENetwork.limits`."""
+        return self.scalars.integers[OUTSIDE] == 0
