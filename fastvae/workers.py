@@ -12,7 +12,7 @@ other by spinning, and where another process wants a core too that costs nearly 
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -53,7 +53,6 @@ class Helper:
     def __init__(self, name: str):
         self._start, self._done = threading.Lock(), threading.Lock()
         self._start.acquire(), self._done.acquire()
-        self._work: Callable[[], None] = lambda: None
         self._mailbox, self.process = team.mailbox(), os.getpid()
         self._address = self._mailbox.ctypes.data
         threading.Thread(target=self._serve, daemon=True, name=name).start()
@@ -62,11 +61,8 @@ class Helper:
         with np.errstate(all="ignore"):  # overflow shows in the loss, once; this state belongs to a thread
             while True:
                 self._start.acquire()
-                while (event := team.serve(self._address, team.LINGER)) != team.SLEEP:
-                    if event == team.PYTHON:
-                        self._work()
-                    if event == team.WAKE or team.finish(self._address):
-                        self._done.release()
+                while team.serve(self._address, team.LINGER) == team.WAKE:
+                    self._done.release()
 
     def begin(self, job: int) -> None:
         """Let the thread do the job of a program."""
@@ -88,11 +84,6 @@ class Helper:
     def let_go(self) -> None:
         """Allow it to sleep."""
         self._mailbox[team.HELD] = 0
-
-    def begin_python(self, work: Callable[[], None]) -> None:
-        """Let the thread do `work`, which must not raise."""
-        self._work = work
-        self.begin(0)
 
     def finish(self) -> None:
         """Wait until it is done."""
@@ -147,11 +138,7 @@ POOL = Pool()
 
 
 class Workers:
-    """Runs a function once for each of `count` shares, with the help of idle threads; a context manager.
-
-    `run(work)` calls work(0) ... work(count - 1), shared out among the threads, and returns when all have ended; the
-    first exception, by number, is raised again.
-    """
+    """Runs the programs of `count` shares, with the help of idle threads; a context manager."""
 
     CAN_STEP: ClassVar[bool] = team.CLOCK is not None  # else `run_programs`, twice
 
@@ -159,16 +146,12 @@ class Workers:
         self.count = count
         self._helpers: list[Helper] = []
         self._boxes = np.zeros(0, np.int64)
-        self._work: Callable[[int], None] | None = None
-        self._errors: list[BaseException | None] = [None] * count
         self._single = blas.one_thread() if CHOSEN == BLAS else contextlib.nullcontext()
 
     def __enter__(self) -> Self:
         if self.count > 1:
             self._helpers = POOL.borrow(self.count - 1)
         self._boxes = np.array([helper.address for helper in self._helpers], np.int64)
-        # bound once: a step makes no objects
-        self._parts = [self._part_of(number) for number in range(1, len(self._helpers) + 1)]
         self._single.__enter__()
         return self
 
@@ -178,37 +161,6 @@ class Workers:
         POOL.give_back(self._helpers)
         self._helpers = []
         self._single.__exit__(kind, error, traceback)
-
-    def _part_of(self, thread: int) -> Callable[[], None]:
-        return lambda: self._do(thread)
-
-    def _do(self, thread: int) -> None:
-        assert self._work is not None
-        for number in range(thread, self.count, len(self._helpers) + 1):
-            try:
-                self._work(number)
-            except BaseException as error:  # handed to the caller of run
-                self._errors[number] = error
-
-    def run(self, work: Callable[[int], None]) -> None:
-        """Call `work` once for each share, with the share's number."""
-        if self.count == 1:
-            work(0)
-            return
-        self._work = work
-        try:
-            for helper, part in zip(self._helpers, self._parts, strict=True):
-                helper.begin_python(part)
-            self._do(0)
-            for helper in self._helpers:
-                helper.finish()
-        except BaseException:
-            self._lose_helpers(work)
-            raise
-        for error in self._errors:
-            if error is not None:
-                self._errors = [None] * self.count
-                raise error
 
     def run_programs(self, programs: Sequence[Any]) -> None:
         """Run one program for each share, or fewer: threads meet without the interpreter."""

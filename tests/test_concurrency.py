@@ -18,6 +18,7 @@ START = """
     from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
     from fastvae.workers import Workers
     from sharing import THREADS, helpers, made, parameters, use
+    from test_workers import counting
 
     # from Python 3.12 on: that a fork among threads may deadlock, which is what is tested here
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
@@ -109,29 +110,12 @@ def test_a_fork_while_helpers_exist():
 
         forked()
         with Workers(THREADS) as team:
-            team.run(lambda number: None)
+            team.run_programs(counting(THREADS)[0])
             forked()
         with ThreadPoolExecutor(3) as pool:
             busy = [pool.submit(use, vae, i % 6) for i in range(30)]
             forked()
             assert [future.result() for future in busy] == expected * 5
-    """)
-
-
-@can_fork
-def test_a_fork_in_a_helper():
-    run("""
-        def work(number):
-            if threading.current_thread().name.startswith("fastvae-"):
-                child = os.fork()
-                if child == 0:
-                    os._exit(use(vae, 2) != expected[2])
-                children.append(os.waitpid(child, 0)[1])
-
-        children = []
-        with Workers(THREADS) as team:
-            team.run(work)
-        assert children == [0] * (THREADS - 1)
     """)
 
 

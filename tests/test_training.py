@@ -232,10 +232,9 @@ def test_a_diverging_run_stops_and_names_the_place():
 
 
 @pytest.mark.parametrize("rate", [1e2, 1e4, 1e8])
-@pytest.mark.parametrize("sigma", ["learned", "optimal", 1.0])
-def test_a_run_with_far_too_large_steps_says_so(sigma, rate):
+def test_a_learned_sigma_that_leaves_all_bounds_is_divergence(rate):
     with pytest.raises(DivergenceError, match="training diverged in epoch"):
-        VAE(**SMALL, likelihood="gaussian", sigma=sigma, learning_rate=rate, epochs=300).fit(X * 1e4)
+        VAE(**SMALL, likelihood="gaussian", sigma="learned", learning_rate=rate, epochs=300).fit(X * 1e4)
 
 
 def test_divergence_names_the_layer_whose_parameter_is_not_finite():

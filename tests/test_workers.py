@@ -57,46 +57,33 @@ def counting(count):
     return programs, numbers
 
 
+def lengthy():
+    """A program that takes half a second or so, and a number that it doubles at its beginning and its end."""
+    (program,), number = counting(1)
+    numbers = np.zeros((300, 300), np.float32)
+    for _ in range(20_000):
+        program.add("scale_inplace", numbers)
+    program.add("scale_inplace", number[0])
+    assert program.job
+    return program, number
+
+
 # ---- what is run --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("count", [1, 2, 5, 9])
-def test_each_number_runs_once_however_many_helpers_there_are(processors, patience, count):
-    before = len(helpers())
-    with Workers(count) as team_of_threads:
-        for _ in range(20):
-            calls = []
-            team_of_threads.run(lambda number, calls=calls: calls.append((number, threading.get_ident())))
-            assert sorted(n for n, _ in calls) == list(range(count))
-            assert len({thread for _, thread in calls}) == min(count, processors)
-    assert len(helpers()) - before == min(count, processors) - 1
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 9])
 def test_each_program_runs_once_however_many_helpers_there_are(processors, patience, count):
     programs, numbers = counting(count)
+    before = len(helpers())
     with Workers(count) as team_of_threads:
         for repeat in range(1, 101):
             team_of_threads.run_programs(programs)
             np.testing.assert_array_equal(numbers, 2.0**repeat)
-
-
-def test_python_and_programs_take_turns_with_pauses(processors, patience):
-    """Also when the helpers have gone to sleep, and when one thread is much later than the others."""
-    programs, numbers = counting(3)
-    with Workers(3) as team_of_threads:
-        for repeat in range(1, 31):
-            team_of_threads.run_programs(programs)
-            calls = []
-
-            def late(number, calls=calls, who=repeat % 4):
-                time.sleep(0.001 * (number == who))
-                calls.append(number)
-
-            team_of_threads.run(late)
-            assert sorted(calls) == [0, 1, 2]
-            np.testing.assert_array_equal(numbers, 2.0**repeat)
-            time.sleep(0.001 * (repeat % 3))
+            time.sleep(0.001 * (repeat % 3 == 0))
+        for fewer in range(1, count + 1):
+            team_of_threads.run_programs(programs[:fewer])
+        np.testing.assert_array_equal(numbers[:, 0, 0], 2.0 ** (100 + np.arange(count, 0, -1)))
+    assert len(helpers()) - before == min(count, processors) - 1
 
 
 def test_a_thread_that_is_done_waits_for_the_long_program_of_another(processors, patience):
@@ -195,26 +182,6 @@ def test_a_helper_does_not_sleep_between_the_steps_of_a_call(processors, patienc
 # ---- errors -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bad", [{0}, {2}, {3, 1}])
-def test_an_error_reaches_the_caller_and_the_team_goes_on(processors, bad):
-    """The first one by number; the others have run all the same."""
-
-    def work(number):
-        calls.append(number)
-        if number in bad:
-            raise KeyError(number)
-
-    with Workers(4) as team_of_threads:
-        for _ in range(2):
-            calls = []
-            with pytest.raises(KeyError, match=str(min(bad))):
-                team_of_threads.run(work)
-            assert sorted(calls) == [0, 1, 2, 3]
-        calls = []
-        team_of_threads.run(calls.append)
-        assert sorted(calls) == [0, 1, 2, 3]
-
-
 def test_the_helpers_go_back_after_an_error(processors):
     before = len(helpers())
     for _ in range(5):
@@ -229,12 +196,14 @@ def test_ctrl_c_while_waiting_is_raised_and_later_teams_work(monkeypatch):
     """Whoever still works then is not waited for, and not asked again."""
     monkeypatch.setenv("FASTVAE_THREADS", "2")
     monkeypatch.setattr(workers, "POOL", Pool())
-    previous, finished = signal.signal(signal.SIGALRM, signal.default_int_handler), threading.Event()
+    previous, (long, number) = signal.signal(signal.SIGALRM, signal.default_int_handler), lengthy()
+    programs, numbers = counting(2)
 
     def wait():
         with Workers(2) as team_of_threads:
-            signal.setitimer(signal.ITIMER_REAL, 0.2)
-            team_of_threads.run(lambda number: number and finished.wait(60))
+            team_of_threads.run_programs(programs)  # the helper is there
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            team_of_threads.run_programs([programs[0], long])
 
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -242,14 +211,11 @@ def test_ctrl_c_while_waiting_is_raised_and_later_teams_work(monkeypatch):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
-    programs, numbers = counting(2)
     with Workers(2) as team_of_threads:
         team_of_threads.run_programs(programs)
-        calls = []
-        team_of_threads.run(calls.append)
-    finished.set()
-    assert sorted(calls) == [0, 1]
-    np.testing.assert_array_equal(numbers, 2)
+    np.testing.assert_array_equal(numbers[:, 0, 0], [8, 4])
+    while number[0] < 4:  # the memory that it works on must not go before
+        time.sleep(0.01)
 
 
 # ---- how many -----------------------------------------------------------------------------------------------------
@@ -262,11 +228,9 @@ def test_many_callers_at_once_share_the_helpers(processors):
         for _ in range(20):
             with Workers(4) as team_of_threads:
                 programs, numbers = counting(4)
-                calls = []
-                team_of_threads.run(calls.append)
                 team_of_threads.run_programs(programs)
-                if sorted(calls) != [0, 1, 2, 3] or (numbers != 2).any() or len(helpers()) - before > processors - 1:
-                    wrong.append(calls)
+                if (numbers != 2).any() or len(helpers()) - before > processors - 1:
+                    wrong.append(numbers)
 
     callers = [threading.Thread(target=caller) for _ in range(8)]
     for thread in callers:
@@ -279,22 +243,18 @@ def test_many_callers_at_once_share_the_helpers(processors):
 
 
 def test_a_team_within_a_team(processors):
-    """The inner ones find no helper, or one that is left, and do the work."""
-    calls = []
-
-    def outer(number):
-        with Workers(3) as inner:
-            inner.run(lambda n: calls.append((number, n)))
-
-    with Workers(3) as team_of_threads:
-        team_of_threads.run(outer)
-    assert sorted(calls) == [(i, j) for i in range(3) for j in range(3)]
+    """The inner one finds no helper, or one that is left, and does the work."""
+    programs, numbers = counting(3)
+    with Workers(3) as outer, Workers(3) as inner:
+        for one in (outer, inner, outer):
+            one.run_programs(programs)
+    np.testing.assert_array_equal(numbers, 8)
 
 
 def test_one_share_needs_no_thread(processors):
     before = helpers()
     with Workers(1) as alone:
-        alone.run(lambda number: None)
+        alone.run_programs(counting(1)[0])
     assert helpers() == before
 
 
@@ -322,11 +282,14 @@ def test_the_helpers_of_a_process_end_with_it():
     script = """
         import sys, threading
         from fastvae.workers import Workers
+        from test_workers import counting, lengthy
+        programs = counting(3)[0]
         with Workers(3) as team:
-            team.run(lambda number: None)
+            team.run_programs(programs)
         print(sum(t.name.startswith("fastvae-") for t in threading.enumerate()))
+        long = lengthy()
         with Workers(3) as team:
-            team._helpers[0].begin_python(lambda: threading.Event().wait(600))
+            team._helpers[0].begin(long[0].job)
             sys.exit(0)
     """
     assert python(script, FASTVAE_THREADS="3", timeout=60).split() == ["2"]

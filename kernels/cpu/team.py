@@ -3,7 +3,7 @@
 A mailbox is 24 int64, three words a cache line apart:
 
     STATE   what the helper is at: ASLEEP (blocked in Python), READY (looking at this word), BUSY (it has a job)
-    JOB     the address of a job, see `program`; 0: something that Python must do
+    JOB     the address of a job, see `program`
     TAKEN   beside it: whether `together` gave it to the helper
     HELD    beside it: whether more will come soon, so that the helper must not go to sleep
     DONE    0; 1 once the job is done; WAITED_FOR when the other one has gone to sleep until then
@@ -30,7 +30,7 @@ STATE, JOB, TAKEN, HELD, DONE, SIZE = 0, 8, 9, 10, 16, 24
 ASLEEP, READY, BUSY = range(3)
 FINISHED, WAITED_FOR = 1, 2
 
-SLEEP, PYTHON, WAKE = range(3)  # what `serve` returns
+SLEEP, WAKE = range(2)  # what `serve` returns
 
 CLOCK = {"linux": 1, "darwin": 6}.get(sys.platform)  # CLOCK_MONOTONIC
 PATIENCE = 30_000 if CLOCK else 0  # nanoseconds that a thread looks for the end of another's work before it sleeps
@@ -128,6 +128,21 @@ def look_for(address, value, patience):
 
 
 @part
+def wait_for_work(box, patience):
+    """Whether a helper gets work within the time, or while it is held; after some microseconds others may run too."""
+    begun = now()
+    while True:
+        for _ in range(64):
+            if load(box + 8 * STATE) == BUSY:
+                return True
+        waited = now() - begun
+        if waited >= patience and not load(box + 8 * HELD):
+            return load(box + 8 * STATE) == BUSY
+        if waited >= PATIENCE:
+            let_others()
+
+
+@part
 def done_within(box, patience):
     """See `await_done`."""
     if look_for(box + 8 * DONE, FINISHED, patience):
@@ -179,25 +194,12 @@ def finished(box):
 
 
 @kernel
-def finish(box):
-    """`finished`, for a job that Python has done."""
-    return finished(box)
-
-
-@kernel
 def serve(box, patience):
-    """A helper's life: do jobs until none comes. Return SLEEP, PYTHON (a job for it) or WAKE (whoever waits)."""
+    """A helper's life: do jobs until none comes. Return SLEEP, or WAKE (whoever waits)."""
     while True:
-        if not look_for(box + 8 * STATE, BUSY, patience):
-            if load(box + 8 * HELD):
-                let_others()
-                continue
-            if change(box + 8 * STATE, READY, ASLEEP):
-                return SLEEP
-        job = integers_at(box, SIZE)[JOB]
-        if job == 0:
-            return PYTHON
-        do(job)
+        if not wait_for_work(box, patience) and change(box + 8 * STATE, READY, ASLEEP):
+            return SLEEP
+        do(integers_at(box, SIZE)[JOB])
         if finished(box):
             return WAKE
 
