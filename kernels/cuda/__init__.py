@@ -1,0 +1,1 @@
+"""The contract of `fastvae.kernels` on numba.cuda."""

@@ -1,0 +1,106 @@
+"""Adam on the device: one launch over the flat buffer, clipping of the gradient's norm included."""
+
+import math
+
+import numpy as np
+
+from fastvae.kernels.cuda.device import (
+    COUNT,
+    FLOATS,
+    REAL,
+    VECTOR,
+    WARP,
+    cuda,
+    kernel,
+    load4,
+    part,
+    store4,
+    sum_of_warp,
+)
+from fastvae.kernels.cuda.settings import CORRECTION, DECAY, KEEP2, NEW1, NEW2, RATE
+from fastvae.kernels.formulas import ONE, ZERO
+from fastvae.kernels.scalars import EPSILON
+
+WARPS = 8  # of a block of (WARP, WARPS) threads
+PARTS = 128  # of the norm: as many blocks, a sum of each
+u32, u64 = np.uint32, np.uint64
+
+
+@part
+def sum_of_block(value, shared):
+    """The sum over a block of (WARP, WARPS) threads, for each of them, in one order."""
+    value = sum_of_warp(value)
+    if cuda.threadIdx.x == 0:
+        shared[cuda.threadIdx.y] = value
+    cuda.syncthreads()
+    total = ZERO
+    for warp in range(WARPS):
+        total += shared[warp]
+    return total
+
+
+@kernel(FLOATS, FLOATS, COUNT)
+def squared_norm_parts(grads, parts, size):
+    """The sum of squares, in PARTS parts (PARTS,)."""
+    shared = cuda.shared.array(WARPS, np.float32)
+    thread = (u32(cuda.blockIdx.x) * u32(WARPS) + u32(cuda.threadIdx.y)) * u32(WARP) + u32(cuda.threadIdx.x)
+    threads = u32(cuda.gridDim.x) * u32(WARPS * WARP)
+    whole, total = size - size % VECTOR, ZERO
+    k = u32(thread * VECTOR)
+    while k < whole:
+        g0, g1, g2, g3 = load4(grads, u64(k))
+        total += (g0 * g0 + g1 * g1) + (g2 * g2 + g3 * g3)
+        k = u32(k + threads * VECTOR)
+    k = u32(whole + thread)
+    while k < size:
+        total += grads[k] * grads[k]
+        k = u32(k + threads)
+    total = sum_of_block(total, shared)
+    if cuda.threadIdx.x == 0 and cuda.threadIdx.y == 0:
+        parts[cuda.blockIdx.x] = total
+
+
+@part
+def moved(param, grad, m, v, scale, chosen):
+    """(param, m, v) after a step; the formula is that of the CPU."""
+    rate, correction, new1, keep2, new2, decay, tiny = chosen
+    g = grad * scale
+    first = m + new1 * (g - m)
+    second = keep2 * v + new2 * g * g
+    return param - (rate * first / (math.sqrt(second) * correction + tiny) + decay * param), first, second
+
+
+@kernel(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, REAL, COUNT)
+def adam_inplace(params, grads, m, v, reals, parts, clip_norm, size):
+    """`adam_inplace` of the contract, with the numbers of `settings`; where `clip_norm` is above 0, the gradient is
+    scaled down to that norm, by the `parts` that `squared_norm_parts` has left."""
+    shared = cuda.shared.array(WARPS, np.float32)
+    thread = (u32(cuda.blockIdx.x) * u32(WARPS) + u32(cuda.threadIdx.y)) * u32(WARP) + u32(cuda.threadIdx.x)
+    threads = u32(cuda.gridDim.x) * u32(WARPS * WARP)
+    scale = ONE
+    if clip_norm > ZERO:
+        place = u32(cuda.threadIdx.y) * u32(WARP) + u32(cuda.threadIdx.x)
+        norm = math.sqrt(sum_of_block(parts[place] if place < u32(PARTS) else ZERO, shared))
+        if norm > clip_norm:
+            scale = clip_norm / norm
+    chosen = reals[RATE], reals[CORRECTION], reals[NEW1], reals[KEEP2], reals[NEW2], reals[DECAY], reals[EPSILON]
+    whole = size - size % VECTOR
+    k = u32(thread * VECTOR)
+    while k < whole:
+        p0, p1, p2, p3 = load4(params, u64(k))
+        g0, g1, g2, g3 = load4(grads, u64(k))
+        m0, m1, m2, m3 = load4(m, u64(k))
+        v0, v1, v2, v3 = load4(v, u64(k))
+        p0, m0, v0 = moved(p0, g0, m0, v0, scale, chosen)
+        p1, m1, v1 = moved(p1, g1, m1, v1, scale, chosen)
+        p2, m2, v2 = moved(p2, g2, m2, v2, scale, chosen)
+        p3, m3, v3 = moved(p3, g3, m3, v3, scale, chosen)
+        store4(params, u64(k), (p0, p1, p2, p3))
+        store4(m, u64(k), (m0, m1, m2, m3))
+        store4(v, u64(k), (v0, v1, v2, v3))
+        k = u32(k + threads * VECTOR)
+    k = u32(whole + thread)
+    while k < size:
+        params[k], m[k], v[k] = moved(params[k], grads[k], m[k], v[k], scale, chosen)
+
+        k = u32(k + threads)

@@ -1,0 +1,143 @@
+"""Functions of the contract over arrays of the host: each uploads, launches and downloads. For tests, comparisons."""
+
+import numpy as np
+
+from fastvae.kernels.cuda import adam, likelihoods
+from fastvae.kernels.cuda.device import WARP, Kernel, blocks, device
+from fastvae.kernels.cuda.latent import ROWS
+from fastvae.kernels.cuda.latent import latent_backward as latent_backward_kernel
+from fastvae.kernels.cuda.latent import latent_forward as latent_forward_kernel
+from fastvae.kernels.cuda.noise import FLAT, NORMAL, UNIFORM, draw
+from fastvae.kernels.cuda.settings import SIZE, reals_of
+from fastvae.kernels.scalars import (
+    ADAM_STEP,
+    BETA1,
+    BETA2,
+    EPSILON,
+    EXAMPLE_WEIGHT,
+    KL_WEIGHT,
+    LEARNING_RATE,
+    NOISE_STEP,
+    SIGMA,
+    WEIGHT_DECAY,
+    Scalars,
+)
+
+MOST_BLOCKS = 1024  # of a kernel that goes over a flat buffer
+
+
+def _launch(kernel: Kernel, grid: tuple, block: tuple, inputs: list, outputs: list) -> None:
+    """Run a kernel: arguments in order, arrays among them flat; those of `outputs` come back."""
+    there = {id(a): device().upload(a.reshape(-1)) for a in inputs if isinstance(a, np.ndarray)}
+    arguments = [there[id(a)] if isinstance(a, np.ndarray) else a for a in inputs]
+    device().launch(kernel, grid, block, arguments)
+    for array in outputs:
+        device().download(there[id(array)], array.reshape(-1))
+
+
+def _settings(scalars: Scalars) -> np.ndarray:
+    reals = np.empty(SIZE, np.float32)
+    reals_of(scalars, reals)
+    return reals
+
+
+def _rows(array: np.ndarray) -> tuple[tuple, tuple]:
+    """Grid and block of a kernel with a warp for each row."""
+    return (blocks(len(array), ROWS),), (WARP, ROWS)
+
+
+def _noise(seed: np.uint64, step: int) -> Scalars:
+    scalars = Scalars(seed)
+    scalars.integers[NOISE_STEP] = step
+    return scalars
+
+
+def latent_forward(mu, logvar, noise, seed, step, first_row, z, kl):
+    """See the contract in `fastvae.kernels`."""
+    scalars, given = _noise(seed, step), int(len(noise) > 0)
+    inputs = [mu, logvar, noise if given else np.zeros(1, np.float32), given, scalars.integers, int(first_row), z, kl]
+    _launch(latent_forward_kernel, *_rows(mu), [*inputs, *mu.shape], [z, kl])
+
+
+def latent_backward(mu, logvar, d_z, noise, seed, step, first_row, kl_weight, d_mu, d_logvar):
+    """See the contract in `fastvae.kernels`."""
+    scalars, given = _noise(seed, step), int(len(noise) > 0)
+    scalars.reals[KL_WEIGHT] = kl_weight
+    inputs = [mu, logvar, d_z, noise if given else np.zeros(1, np.float32), given, scalars.integers, _settings(scalars)]
+    outputs = [d_mu, d_logvar]
+    _launch(latent_backward_kernel, *_rows(mu), [*inputs, int(first_row), *outputs, *mu.shape], outputs)
+
+
+def _likelihood(kernel, x, y, sigma, weight, nll, gradient):
+    scalars, backward = Scalars(), int(gradient is not None)
+    scalars.reals[SIGMA], scalars.reals[EXAMPLE_WEIGHT] = sigma, weight
+    outputs = [nll, gradient] if backward else [nll]
+    inputs = [x, y, _settings(scalars), nll, gradient if backward else np.zeros(1, np.float32), backward, *x.shape]
+    _launch(kernel, *_rows(x), inputs, outputs)
+
+
+def squared_error_forward(x, xhat, sigma, nll):
+    """See the contract in `fastvae.kernels`."""
+    _likelihood(likelihoods.squared_error, x, xhat, sigma, 1.0, nll, None)
+
+
+def squared_error_forward_backward(x, xhat, sigma, weight, nll, d_xhat):
+    """See the contract in `fastvae.kernels`."""
+    _likelihood(likelihoods.squared_error, x, xhat, sigma, weight, nll, d_xhat)
+
+
+def bernoulli_forward(x, logits, nll):
+    """See the contract in `fastvae.kernels`."""
+    _likelihood(likelihoods.bernoulli, x, logits, 1.0, 1.0, nll, None)
+
+
+def bernoulli_forward_backward(x, logits, weight, nll, d_logits):
+    """See the contract in `fastvae.kernels`."""
+    _likelihood(likelihoods.bernoulli, x, logits, 1.0, weight, nll, d_logits)
+
+
+def sigmoid_inplace(logits):
+    """See the contract in `fastvae.kernels`."""
+    grid = (min(MOST_BLOCKS, blocks(logits.size, 4 * likelihoods.FLAT)),)
+    _launch(likelihoods.sigmoid_inplace, grid, (likelihoods.FLAT,), [logits, logits.size], [logits])
+
+
+def scale_inplace(x, factor):
+    """See the contract in `fastvae.kernels`."""
+    grid = (min(MOST_BLOCKS, blocks(x.size, 4 * likelihoods.FLAT)),)
+    _launch(likelihoods.scale_inplace, grid, (likelihoods.FLAT,), [x, np.float32(factor), x.size], [x])
+
+
+def adam_inplace(params, grads, m, v, step, learning_rate, beta1, beta2, epsilon, weight_decay, grad_scale):
+    """See the contract in `fastvae.kernels`."""
+    scalars = Scalars()
+    scalars.integers[ADAM_STEP] = step
+    numbers = learning_rate, beta1, beta2, epsilon, weight_decay
+    scalars.reals[[LEARNING_RATE, BETA1, BETA2, EPSILON, WEIGHT_DECAY]] = numbers
+    adam_with_clipping(params, grads * np.float32(grad_scale), m, v, scalars, 0.0)
+
+
+def adam_with_clipping(params, grads, m, v, scalars, clip_norm):
+    """A step of Adam with the numbers in `scalars`, the gradient scaled down to `clip_norm` where that is above 0."""
+    block, parts = (WARP, adam.WARPS), np.zeros(adam.PARTS, np.float32)
+    if clip_norm > 0:
+        _launch(adam.squared_norm_parts, (adam.PARTS,), block, [grads, parts, grads.size], [parts])
+    grid = (min(MOST_BLOCKS, blocks(params.size, 4 * WARP * adam.WARPS)),)
+    arguments = [params, grads, m, v, _settings(scalars), parts, np.float32(clip_norm), params.size]
+    _launch(adam.adam_inplace, grid, block, arguments, [params, m, v])
+
+
+def _draw(kind, seed, stream, step, first_row, out):
+    rows, columns = out.shape
+    grid, integers = (blocks(columns, 4 * FLAT), rows), _noise(seed, step).integers
+    _launch(draw, grid, (FLAT,), [out, integers, int(stream), kind, int(first_row), rows, columns], [out])
+
+
+def normal_noise(seed, stream, step, first_row, out):
+    """See the contract in `fastvae.kernels`."""
+    _draw(NORMAL, seed, stream, step, first_row, out)
+
+
+def uniform_noise(seed, stream, step, first_row, out):
+    """See the contract in `fastvae.kernels`."""
+    _draw(UNIFORM, seed, stream, step, first_row, out)

@@ -1,0 +1,168 @@
+"""The seam to the device: the one file that imports numba.cuda.
+
+Kernels are written with what is named here. `Kernel` knows how each is compiled; in the simulator
+(NUMBA_ENABLE_CUDASIM=1), which knows neither shuffles nor vector loads, the same names stand for plain code.
+"""
+
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numba import cuda as numba_cuda
+from numba import float32, int64, uint32
+from numba.core import config
+
+cuda: Any = numba_cuda
+SIMULATED = bool(config.ENABLE_CUDASIM)
+
+# Types of the arguments of kernels.
+FLOATS, INTEGERS, COUNT, REAL = float32[::1], int64[::1], uint32, float32
+
+WARP = 32  # threads that go in step
+ALL = np.uint32(0xFFFFFFFF)  # of them
+VECTOR = np.uint32(4)  # numbers of float32 in 128 bits
+
+
+class Kernel:
+    """A function that runs on the device, with the types of its arguments."""
+
+    def __init__(self, function: Callable, types: tuple):
+        self.py_func, self.types = function, types
+        self.__doc__, self.__name__ = function.__doc__, function.__name__
+
+    @functools.cached_property
+    def dispatcher(self) -> Any:
+        """What numba.cuda launches; compiled when that is first done."""
+        return cuda.jit(self.py_func)
+
+    def ptx(self, capability: tuple[int, int]) -> str:
+        """The code for a compute capability; needs the compiler alone, no device."""
+        return cuda.compile_ptx(self.py_func, self.types, cc=capability)[0]
+
+
+KERNELS: list[Kernel] = []
+
+
+def kernel(*types: Any) -> Callable[[Callable], Kernel]:
+    """Compile a function for the device, as a kernel with arguments of these types."""
+
+    def decorate(function: Callable) -> Kernel:
+        KERNELS.append(Kernel(function, types))
+        return KERNELS[-1]
+
+    return decorate
+
+
+part = cuda.jit(device=True)  # a function that kernels call
+
+
+if SIMULATED:
+
+    @part
+    def load4(array, k):
+        """Four numbers from place k of an array, a multiple of four."""
+        return array[k], array[k + 1], array[k + 2], array[k + 3]
+
+    @part
+    def store4(array, k, values):
+        """Write four numbers to place k of an array, a multiple of four."""
+        for i in range(4):
+            array[k + i] = values[i]
+
+    @part
+    def sum_of_warp(value):
+        """The sum over the warp, for each of its threads; pairwise, so in one order. All threads of the block call it,
+        its x being the place in the warp."""
+        shared = cuda.shared.array((32, WARP), np.float32)
+        warp, lane = cuda.threadIdx.y, cuda.threadIdx.x
+        for offset in (16, 8, 4, 2, 1):
+            shared[warp, lane] = value
+            cuda.syncthreads()
+            value = np.float32(value + shared[warp, lane ^ offset])
+            cuda.syncthreads()
+        return value
+
+else:
+    from llvmlite import ir
+    from numba.cuda import cgutils, types
+    from numba.cuda.extending import intrinsic
+
+    def _pointer(context, builder, kind, array, place):
+        data = context.make_array(kind)(context, builder, value=array).data
+        return builder.bitcast(builder.gep(data, [place]), ir.VectorType(ir.FloatType(), 4).as_pointer())
+
+    @intrinsic
+    def load4(typing, array, k):
+        """Four numbers from place k of an array, a multiple of four."""
+
+        def codegen(context, builder, signature, args):
+            place = context.cast(builder, args[1], signature.args[1], types.uint64)
+            vector = builder.load(_pointer(context, builder, signature.args[0], args[0], place), align=16)
+            numbers = [builder.extract_element(vector, ir.Constant(ir.IntType(32), i)) for i in range(4)]
+            return context.make_tuple(builder, signature.return_type, numbers)
+
+        return types.UniTuple(types.float32, 4)(array, k), codegen
+
+    @intrinsic
+    def store4(typing, array, k, values):
+        """Write four numbers to place k of an array, a multiple of four."""
+
+        def codegen(context, builder, signature, args):
+            place = context.cast(builder, args[1], signature.args[1], types.uint64)
+            vector = ir.Constant(ir.VectorType(ir.FloatType(), 4), ir.Undefined)
+            for i, number in enumerate(cgutils.unpack_tuple(builder, args[2])):
+                number = context.cast(builder, number, signature.args[2].dtype, types.float32)
+                vector = builder.insert_element(vector, number, ir.Constant(ir.IntType(32), i))
+            builder.store(vector, _pointer(context, builder, signature.args[0], args[0], place), align=16)
+            return context.get_dummy_value()
+
+        return types.void(array, k, values), codegen
+
+    @part
+    def sum_of_warp(value):
+        """The sum over the warp, for each of its threads; pairwise, so in one order."""
+        for offset in (16, 8, 4, 2, 1):
+            value += cuda.shfl_xor_sync(ALL, value, offset)
+        return value
+
+
+def blocks(count: int, each: int) -> int:
+    """How many blocks it takes for `count`, where a block does `each` of them."""
+    return max(1, math.ceil(count / each))
+
+
+class Device:
+    """A GPU: where arrays go, and what launches kernels. Tests have others."""
+
+    def upload(self, array: np.ndarray) -> Any:
+        """A copy on the device."""
+        return cuda.to_device(array)
+
+    def download(self, there: Any, array: np.ndarray) -> None:
+        """Copy it back into `array`."""
+        there.copy_to_host(array)
+
+    def launch(self, chosen: Kernel, grid: tuple, block: tuple, arguments: list) -> None:
+        """Run a kernel over a grid of blocks."""
+        chosen.dispatcher[grid, block](*arguments)
+
+
+_used: list[Device] = [Device()]
+
+
+def device() -> Device:
+    """The device in use."""
+    return _used[-1]
+
+
+@contextlib.contextmanager
+def using(other: Device) -> Iterator[Device]:
+    """Within the block, another device."""
+    _used.append(other)
+    try:
+        yield other
+    finally:
+        _used.pop()

@@ -1,0 +1,131 @@
+"""The latent layer on the device: a warp for each row, noise drawn in registers and drawn again in the backward.
+
+A thread takes the four columns that one block of noise serves, and those 128 further on.
+"""
+
+import numpy as np
+
+from fastvae.kernels.cuda.device import (
+    COUNT,
+    FLOATS,
+    INTEGERS,
+    VECTOR,
+    WARP,
+    cuda,
+    kernel,
+    load4,
+    part,
+    store4,
+    sum_of_warp,
+)
+from fastvae.kernels.formulas import (
+    HALF,
+    LOGVAR_HIGHEST,
+    LOGVAR_LOWEST,
+    ZERO,
+    d_kl_logvar,
+    exp,
+    kl_term,
+    limited_logvar,
+)
+from fastvae.kernels.philox import LATENT, normals
+from fastvae.kernels.scalars import FIRST_ROW, KL_WEIGHT, NOISE_STEP, SEED
+
+ROWS = 4  # of a block: its threads are (WARP, ROWS)
+u32, u64 = np.uint32, np.uint64
+
+
+@part
+def own_normal(seed, step, row, column):
+    """The N(0, 1) of one place."""
+    n0, n1, n2, n3 = normals(seed, u32(LATENT), step, row, column >> u32(2))
+    place = column & u32(3)
+    return (n0 if place == u32(0) else n1) if place < u32(2) else (n2 if place == u32(2) else n3)
+
+
+@part
+def forward_term(mu, logvar, eps):
+    """(z, kl) of one place."""
+    limited = limited_logvar(logvar)
+    return mu + exp(HALF * limited) * eps, kl_term(mu, limited)
+
+
+@part
+def backward_terms(mu, logvar, d_z, eps, weight):
+    """(d_mu, d_logvar) of one place."""
+    limited = limited_logvar(logvar)
+    deviation = exp(HALF * limited)
+    slope = HALF * d_z * eps * deviation + weight * d_kl_logvar(limited, deviation * deviation)
+    return d_z + weight * mu, ZERO if logvar < LOGVAR_LOWEST or logvar > LOGVAR_HIGHEST else slope
+
+
+@kernel(FLOATS, FLOATS, FLOATS, COUNT, INTEGERS, COUNT, FLOATS, FLOATS, COUNT, COUNT)
+def latent_forward(mu, logvar, noise, given, integers, first_row, z, kl, rows, columns):
+    """`latent_forward` of the contract; `noise` counts where `given` is 1."""
+    lane, row = u32(cuda.threadIdx.x), u32(cuda.blockIdx.x) * u32(ROWS) + u32(cuda.threadIdx.y)
+    seed, step, place = u64(integers[SEED]), u32(integers[NOISE_STEP]), u32(integers[FIRST_ROW]) + first_row + row
+    total, start = ZERO, u64(row) * u64(columns)
+    if row < rows:
+        if columns % VECTOR == u32(0):
+            c = u32(lane * VECTOR)
+            while c < columns:
+                k = start + u64(c)
+                m0, m1, m2, m3 = load4(mu, k)
+                l0, l1, l2, l3 = load4(logvar, k)
+                if given:
+                    e0, e1, e2, e3 = load4(noise, k)
+                else:
+                    e0, e1, e2, e3 = normals(seed, u32(LATENT), step, place, c >> u32(2))
+                z0, k0 = forward_term(m0, l0, e0)
+                z1, k1 = forward_term(m1, l1, e1)
+                z2, k2 = forward_term(m2, l2, e2)
+                z3, k3 = forward_term(m3, l3, e3)
+                store4(z, k, (z0, z1, z2, z3))
+                total += (k0 + k1) + (k2 + k3)
+                c = u32(c + u32(WARP) * VECTOR)
+        else:
+            c = lane
+            while c < columns:
+                k = start + u64(c)
+                eps = noise[k] if given else own_normal(seed, step, place, c)
+                z[k], term = forward_term(mu[k], logvar[k], eps)
+                total += term
+                c = u32(c + u32(WARP))
+    total = sum_of_warp(total)
+    if row < rows and lane == u32(0):
+        kl[row] = total
+
+
+@kernel(FLOATS, FLOATS, FLOATS, FLOATS, COUNT, INTEGERS, FLOATS, COUNT, FLOATS, FLOATS, COUNT, COUNT)
+def latent_backward(mu, logvar, d_z, noise, given, integers, reals, first_row, d_mu, d_logvar, rows, columns):
+    """`latent_backward` of the contract; `noise` counts where `given` is 1."""
+    lane, row = u32(cuda.threadIdx.x), u32(cuda.blockIdx.x) * u32(ROWS) + u32(cuda.threadIdx.y)
+    seed, step, place = u64(integers[SEED]), u32(integers[NOISE_STEP]), u32(integers[FIRST_ROW]) + first_row + row
+    weight, start = reals[KL_WEIGHT], u64(row) * u64(columns)
+    if row < rows:
+        if columns % VECTOR == u32(0):
+            c = u32(lane * VECTOR)
+            while c < columns:
+                k = start + u64(c)
+                m0, m1, m2, m3 = load4(mu, k)
+                l0, l1, l2, l3 = load4(logvar, k)
+                g0, g1, g2, g3 = load4(d_z, k)
+                if given:
+                    e0, e1, e2, e3 = load4(noise, k)
+                else:
+                    e0, e1, e2, e3 = normals(seed, u32(LATENT), step, place, c >> u32(2))
+                a0, b0 = backward_terms(m0, l0, g0, e0, weight)
+                a1, b1 = backward_terms(m1, l1, g1, e1, weight)
+                a2, b2 = backward_terms(m2, l2, g2, e2, weight)
+                a3, b3 = backward_terms(m3, l3, g3, e3, weight)
+                store4(d_mu, k, (a0, a1, a2, a3))
+                store4(d_logvar, k, (b0, b1, b2, b3))
+                c = u32(c + u32(WARP) * VECTOR)
+        else:
+            c = lane
+            while c < columns:
+                k = start + u64(c)
+                eps = noise[k] if given else own_normal(seed, step, place, c)
+                d_mu[k], d_logvar[k] = backward_terms(mu[k], logvar[k], d_z[k], eps, weight)
+
+                c = u32(c + u32(WARP))

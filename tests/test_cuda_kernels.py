@@ -1,0 +1,133 @@
+"""Kernels for the device, compiled by the real compiler and executed from their PTX: the checks of the contract."""
+
+import importlib.util
+import types
+
+import numpy as np
+import pytest
+from ptx import launch
+
+if importlib.util.find_spec("numba_cuda") is None:
+    pytest.skip("numba-cuda is not installed", allow_module_level=True)
+
+from test_contract import CHECKS, FIRST_ROW, SEED, SHAPES, STEP
+
+from fastvae.kernels import cpu, philox
+from fastvae.kernels.cuda import calls
+from fastvae.kernels.cuda.device import KERNELS, Device, Kernel, using
+from fastvae.kernels.scalars import ADAM_STEP, BETA1, BETA2, EPSILON, LEARNING_RATE, WEIGHT_DECAY, Scalars
+from tolerances import check
+
+ARCHITECTURES = [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)]
+OPS = [op for op in CHECKS if hasattr(calls, op)]
+CODE: dict[tuple[str, tuple[int, int]], str] = {}
+
+
+def compiled(kernel: Kernel, capability, monkeypatch) -> str:
+    """The PTX of a kernel. numba-cuda asks a device for its capability where a kernel calls functions: here is none."""
+    key = kernel.__name__, capability
+    if key not in CODE:
+        device = types.SimpleNamespace(compute_capability=capability)
+        monkeypatch.setattr("numba.cuda.dispatcher.get_current_device", lambda: device)
+        try:
+            CODE[key] = kernel.ptx(capability)
+        except Exception as error:
+            if any(word in str(error).lower() for word in ("libnvvm", "nvrtc", "toolkit")):
+                pytest.skip(f"the CUDA toolkit is not installed: {error}")
+            raise
+    return CODE[key]
+
+
+class PTXDevice(Device):
+    """Executes the PTX of kernels over arrays of the host."""
+
+    def __init__(self, capability, seed, monkeypatch):
+        self.capability, self.seed, self._monkeypatch, self.counters = capability, seed, monkeypatch, []
+
+    def upload(self, array):
+        return array.copy()
+
+    def download(self, there, array):
+        array[...] = there
+
+    def launch(self, chosen, grid, block, arguments):
+        code = compiled(chosen, self.capability, self._monkeypatch)
+        how = {"order": "warp", "seed": self.seed, "races": True, "count": True}
+        self.counters.append(launch(code, grid, block, arguments, **how))
+
+
+@pytest.fixture(params=[(8, 0), (9, 0)], ids=["sm_80", "sm_90"])
+def device(request, monkeypatch):
+    with using(PTXDevice(request.param, 0, monkeypatch)) as made:
+        yield made
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("op", OPS)
+def test_op(device, op, shape):
+    """Against float64, with warps in an order drawn from three seeds, and races looked for."""
+    for device.seed in range(3):
+        CHECKS[op](calls, np.random.default_rng(list(shape)), shape)
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (5, 8), (2, 21)], ids=str)
+def test_noise_is_that_of_the_cpu(device, shape):
+    found, expected = (np.empty(shape, np.float32) for _ in range(2))
+    for kernels, out in ((calls, found), (cpu, expected)):
+        kernels.uniform_noise(SEED, philox.PRIOR, STEP, FIRST_ROW, out)
+    np.testing.assert_array_equal(found, expected)  # one word each, exactly
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 0.5, 1e9])
+def test_adam_clips_without_the_host(device, clip_norm):
+    rng, scalars = np.random.default_rng(0), Scalars()
+    scalars.integers[ADAM_STEP] = 3
+    scalars.reals[[LEARNING_RATE, BETA1, BETA2, EPSILON, WEIGHT_DECAY]] = settings = 0.01, 0.9, 0.99, 1e-8, 0.1
+    found = rng.normal(size=(4, 1003)).astype(np.float32)
+    found[3] **= 2
+    expected = found.copy()
+    calls.adam_with_clipping(*found, scalars, clip_norm)
+    norm = np.linalg.norm(expected[1].astype(float))
+    scale = clip_norm / norm if clip_norm and norm > clip_norm else 1.0
+    cpu.adam_inplace(*expected, 3, *settings, scale)
+    for array, other in zip(found, expected, strict=True):
+        check(array, other, "adam", np.abs(other) + 0.01)
+
+
+# ---- what the compiler makes of them ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("capability", ARCHITECTURES, ids=str)
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.__name__)
+def test_code(kernel, capability, monkeypatch):
+    """For every architecture: nothing in float64, nothing in local memory, 128 bits at a time where that can be."""
+    code = compiled(kernel, capability, monkeypatch)
+    body = code[code.index(".entry") :]
+    assert ".f64" not in body
+    assert ".local" not in body
+    assert "call" not in body
+    if kernel.__name__ != "draw":
+        assert "ld.global.v4.f32" in body
+
+
+@pytest.mark.parametrize("columns", [64, 136])
+def test_traffic_is_the_least_there_can_be(device, columns):
+    """Each input read once, each output written once, in whole sectors."""
+    rng, rows = np.random.default_rng(0), 6
+    x, mu, logvar = (rng.random((rows, columns), np.float32) for _ in range(3))
+    out, other, sums = np.empty_like(x), np.empty_like(x), np.empty(rows, np.float32)
+    flat, size = [x.reshape(-1).copy() for _ in range(4)], 4 * x.size
+    for run, read, written in (
+        (lambda: calls.latent_forward(mu, logvar, out[:0], SEED, 1, 0, out, sums), 2 * size, size),
+        (lambda: calls.latent_backward(mu, logvar, x, out[:0], SEED, 1, 0, 0.1, out, other), 3 * size, 2 * size),
+        (lambda: calls.bernoulli_forward_backward(x, mu, 0.1, sums, out), 2 * size, size),
+        (lambda: calls.squared_error_forward_backward(x, mu, 1.0, 0.1, sums, out), 2 * size, size),
+        (lambda: calls.adam_inplace(*flat, 1, 0.1, 0.9, 0.9, 1e-8, 0.0, 1.0), 4 * size, 3 * size),
+    ):
+        run()
+        counters = device.counters[-1]
+        assert counters.distinct_written_bytes <= written + 4 * rows
+        assert counters.written_bytes <= 1.05 * (written + 4 * rows)
+        wide = [a for a in counters.accesses if a.space == "global" and ".v4." in a.text]
+        assert sum(a.bytes for a in wide if a.kind == "load") == read
+        assert all(a.sectors == a.least_sectors for a in wide)
