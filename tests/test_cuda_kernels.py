@@ -1,14 +1,14 @@
 """Kernels for the device, compiled by the real compiler and executed from their PTX: the checks of the contract."""
 
-import importlib.util
-import types
+import re
 
 import numpy as np
 import pytest
-from ptx import launch
+from ptx import PtxError, launch, mutants
+from ptx.compiling import compiled, pretend_device, why_not
 
-if importlib.util.find_spec("numba_cuda") is None:
-    pytest.skip("numba-cuda is not installed", allow_module_level=True)
+if reason := why_not():
+    pytest.skip(reason, allow_module_level=True)
 
 from test_contract import CHECKS, FIRST_ROW, SEED, SHAPES, STEP
 
@@ -20,29 +20,20 @@ from tolerances import check
 
 ARCHITECTURES = [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)]
 OPS = [op for op in CHECKS if hasattr(calls, op)]
-CODE: dict[tuple[str, tuple[int, int]], str] = {}
 
 
-def compiled(kernel: Kernel, capability, monkeypatch) -> str:
-    """The PTX of a kernel. numba-cuda asks a device for its capability where a kernel calls functions: here is none."""
-    key = kernel.__name__, capability
-    if key not in CODE:
-        device = types.SimpleNamespace(compute_capability=capability)
-        monkeypatch.setattr("numba.cuda.dispatcher.get_current_device", lambda: device)
-        try:
-            CODE[key] = kernel.ptx(capability)
-        except Exception as error:
-            if any(word in str(error).lower() for word in ("libnvvm", "nvrtc", "toolkit")):
-                pytest.skip(f"the CUDA toolkit is not installed: {error}")
-            raise
-    return CODE[key]
+def code_of(kernel: Kernel, capability, monkeypatch) -> str:
+    """The PTX of a kernel."""
+    pretend_device(monkeypatch, capability)
+    return compiled(kernel.py_func, kernel.types, capability)
 
 
 class PTXDevice(Device):
     """Executes the PTX of kernels over arrays of the host."""
 
     def __init__(self, capability, seed, monkeypatch):
-        self.capability, self.seed, self._monkeypatch, self.counters = capability, seed, monkeypatch, []
+        self.capability, self.seed, self._monkeypatch = capability, seed, monkeypatch
+        self.counters, self.changed = [], {}  # of launches; kernels whose code is another than the compiler's
 
     def upload(self, array):
         return array.copy()
@@ -51,7 +42,7 @@ class PTXDevice(Device):
         array[...] = there
 
     def launch(self, chosen, grid, block, arguments):
-        code = compiled(chosen, self.capability, self._monkeypatch)
+        code = self.changed.get(chosen.__name__) or code_of(chosen, self.capability, self._monkeypatch)
         how = {"order": "warp", "seed": self.seed, "races": True, "count": True}
         self.counters.append(launch(code, grid, block, arguments, **how))
 
@@ -80,6 +71,10 @@ def test_noise_is_that_of_the_cpu(device, shape):
 
 @pytest.mark.parametrize("clip_norm", [0.0, 0.5, 1e9])
 def test_adam_clips_without_the_host(device, clip_norm):
+    check_adam(clip_norm)
+
+
+def check_adam(clip_norm):
     rng, scalars = np.random.default_rng(0), Scalars()
     scalars.integers[ADAM_STEP] = 3
     scalars.reals[[LEARNING_RATE, BETA1, BETA2, EPSILON, WEIGHT_DECAY]] = settings = 0.01, 0.9, 0.99, 1e-8, 0.1
@@ -101,7 +96,7 @@ def test_adam_clips_without_the_host(device, clip_norm):
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.__name__)
 def test_code(kernel, capability, monkeypatch):
     """For every architecture: nothing in float64, nothing in local memory, 128 bits at a time where that can be."""
-    code = compiled(kernel, capability, monkeypatch)
+    code = code_of(kernel, capability, monkeypatch)
     body = code[code.index(".entry") :]
     assert ".f64" not in body
     assert ".local" not in body
@@ -131,3 +126,61 @@ def test_traffic_is_the_least_there_can_be(device, columns):
         wide = [a for a in counters.accesses if a.space == "global" and ".v4." in a.text]
         assert sum(a.bytes for a in wide if a.kind == "load") == read
         assert all(a.sectors == a.least_sectors for a in wide)
+
+
+# ---- whether a fault would be noticed -----------------------------------------------------------------------------
+
+REACHING = [(5, 1), (3, 70), (2, 67), (2, 260)]  # each tail of a row, and more columns than a warp takes at a time
+USERS = {
+    "latent_forward": ["latent_forward"],
+    "latent_backward": ["latent_backward"],
+    "bernoulli": ["bernoulli_forward", "bernoulli_forward_backward"],
+    "squared_error": ["squared_error_forward", "squared_error_forward_backward"],
+    "sigmoid_inplace": ["sigmoid_inplace"],
+    "scale_inplace": ["scale_inplace"],
+    "adam_inplace": ["adam_inplace"],
+    "draw": ["normal_noise", "uniform_noise"],
+}
+EACH = 70  # mutants of a kernel, evenly chosen
+
+
+def run_all(device, ops):
+    for op in ops:
+        for shape in REACHING:
+            CHECKS[op](calls, np.random.default_rng(list(shape)), shape)
+    if "adam_inplace" in ops:
+        for clip_norm in (0.5, 1e9):
+            check_adam(clip_norm)
+
+
+def is_equivalent(mutant):
+    """Where two pieces of a continuous formula meet, it does not matter which of them the point itself belongs to."""
+    found = [re.search(r"setp\.(l|g)[te]u?\.f32", line) for line in (mutant.before, mutant.after)]
+    return all(found) and found[0][1] == found[1][1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", USERS)
+def test_faults_are_noticed(name, monkeypatch):
+    """A comparison flipped, an offset moved, a shuffle changed, an address term dropped, ...: nine of ten at least."""
+    kernel = next(kernel for kernel in KERNELS if kernel.__name__ == name)
+    with using(PTXDevice((8, 0), 0, monkeypatch)) as device:
+        run_all(device, USERS[name])
+        reached = set().union(*(counters.lines for counters in device.counters))
+        all_mutants = [
+            m for m in mutants(code_of(kernel, (8, 0), monkeypatch)) if m.line in reached and not is_equivalent(m)
+        ]
+        chosen = all_mutants[:: max(1, len(all_mutants) // EACH)]
+        survivors = []
+        for mutant in chosen:
+            device.changed = {name: mutant.text}
+            with np.errstate(all="ignore"):
+                try:
+                    run_all(device, USERS[name])
+                except (AssertionError, PtxError):
+                    continue
+            survivors.append(mutant)
+    print(f"{name}: {len(chosen) - len(survivors)} of {len(chosen)} noticed")
+    for mutant in survivors:
+        print(f"  {mutant.kind}, line {mutant.line}: {mutant.before.strip()} -> {mutant.after.strip()}")
+    assert len(survivors) <= 0.1 * len(chosen)

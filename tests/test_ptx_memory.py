@@ -154,6 +154,15 @@ def test_what_is_refused_leaves_the_arrays_alone():
     assert not out.any()
 
 
+def test_arrays_that_are_read_only():
+    x, out = words()
+    x.flags.writeable = False
+    run("ld.global.u32 %r1, [%rd3]; st.global.u32 [%rd4], %r1;", x, out)
+    np.testing.assert_array_equal(out, x)
+    with pytest.raises(PtxError, match="read-only"):
+        run("st.global.u32 [%rd3], 5;", x, out)
+
+
 def test_views_are_aligned_as_in_their_buffer():
     code = "setp.ne.u32 %p0, %r0, 0; @%p0 ret; ld.global.v4.u32 {%r1, _, _, %r4}, [%rd3]; st.global.u32 [%rd4], %r4;"
     buffer, out = np.arange(64, dtype=np.uint32), np.zeros(32, np.uint32)

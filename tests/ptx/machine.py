@@ -196,7 +196,9 @@ def launch(
     ptx : str
     grid, block : int or tuple of up to three
     arguments : list
-        NumPy arrays (passed as numba.cuda passes them), numbers, tuples of these, `Pointer`.
+        NumPy arrays (passed as numba.cuda passes them), numbers, tuples of these, `Pointer`. Arrays that overlap, as
+        views of one buffer may, do so on the device; a view is aligned as it is in its buffer; one that is read-only
+        must not be written.
     shared : int
         Bytes of dynamic shared memory.
     order : "lockstep" or "warp"

@@ -7,6 +7,7 @@ memory is one piece a block, local memory one piece a thread.
 import numpy as np
 
 from .decoding import count
+from .errors import PtxError
 from .races import Races
 from .scalars import unsigned
 
@@ -81,10 +82,13 @@ class GlobalMemory(Space):
         return GLOBAL_BASE + self.regions[number][0]
 
     def copy_back(self):
-        """Give the regions what the launch has stored."""
+        """Give the regions what the launch has stored; those that are read-only must be as they were."""
         for start, region in self.regions:
+            stored = self.bytes[start : start + region.size]
             if region.flags.writeable:
-                region[:] = self.bytes[start : start + region.size]
+                region[:] = stored
+            elif not np.array_equal(region, stored):
+                raise PtxError("the kernel has written to an array that is read-only")
 
     def outside(self, wave, lanes, positions, width):
         positions = positions - GLOBAL_BASE
