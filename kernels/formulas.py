@@ -222,6 +222,40 @@ def d_kl_logvar(logvar, variance):
     return HALF * (series if abs(logvar) < f32(0.34) else variance - ONE)
 
 
+@formula
+def latent_terms(mu, logvar, eps):
+    """(z, kl) of one place: z = mu + exp(logvar / 2) eps, logvar limited before use."""
+    limited = limited_logvar(logvar)
+    return mu + exp(HALF * limited) * eps, kl_term(mu, limited)
+
+
+@formula
+def latent_gradients(mu, logvar, d_z, eps, weight):
+    """(d_mu, d_logvar) of one place; d_logvar is 0 where logvar was limited."""
+    limited = limited_logvar(logvar)
+    deviation = exp(HALF * limited)
+    slope = HALF * d_z * eps * deviation + weight * d_kl_logvar(limited, deviation * deviation)
+    return d_z + weight * mu, ZERO if logvar < LOGVAR_LOWEST or logvar > LOGVAR_HIGHEST else slope
+
+
+# ---- Adam -------------------------------------------------------------------------------------------------------
+
+
+@formula
+def adam_moved(param, grad, m, v, scale, chosen):
+    """(param, m, v) after one step, with the numbers of `chosen`: rate, correction, 1 - beta1, beta2, 1 - beta2, decay,
+    epsilon; the bias corrections are in the first two.
+
+    No sum here has two products: which of them were fused would be the compiler's choice, and might differ between the
+    vectors and the rest of an array; results would depend on where it is cut among threads.
+    """
+    rate, correction, new1, keep2, new2, decay, tiny = chosen
+    g = grad * scale
+    first = m + new1 * (g - m)
+    second = keep2 * v + relu(new2 * g * g)  # relu changes nothing, but keeps the two products apart
+    return param - (rate * first / (math.sqrt(second) * correction + tiny) + decay * param), first, second
+
+
 # ---- likelihoods ------------------------------------------------------------------------------------------------
 
 

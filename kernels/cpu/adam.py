@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastvae.kernels.cpu.compiler import kernel, reduction
-from fastvae.kernels.formulas import f32, relu
+from fastvae.kernels.formulas import adam_moved, f32
 
 
 @kernel
@@ -24,19 +24,9 @@ def factors(step, learning_rate, beta1, beta2, epsilon, weight_decay):
 
 @kernel
 def move(params, grads, m, v, scale, chosen):
-    """One step of Adam over arrays (n,), with the numbers that `factors` gives.
-
-    No sum here has two products: which of them were fused would be the compiler's choice, and might differ between the
-    vectors and the rest of an array; results would depend on where it is cut among threads.
-    """
-    rate, correction, new1, keep2, new2, decay, tiny = chosen
+    """One step of Adam over arrays (n,), with the numbers that `factors` gives."""
     for i in range(params.size):
-        g = grads[i] * scale
-        first = m[i] + new1 * (g - m[i])
-        second = keep2 * v[i] + relu(new2 * g * g)  # relu changes nothing, but keeps the two products apart
-        m[i] = first
-        v[i] = second
-        params[i] -= rate * first / (np.sqrt(second) * correction + tiny) + decay * params[i]
+        params[i], m[i], v[i] = adam_moved(params[i], grads[i], m[i], v[i], scale, chosen)
 
 
 @kernel

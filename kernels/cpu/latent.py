@@ -3,13 +3,11 @@
 from fastvae.kernels.cpu.compiler import kernel, reduction
 from fastvae.kernels.formulas import (
     HALF,
-    LOGVAR_HIGHEST,
-    LOGVAR_LOWEST,
     ZERO,
-    d_kl_logvar,
     exp,
     f32,
     kl_term,
+    latent_gradients,
     limited_logvar,
 )
 
@@ -41,9 +39,4 @@ def backward(mu, logvar, d_z, kl_weight, d_mu, d_logvar):
         mu.reshape(-1), logvar.reshape(-1), d_mu.reshape(-1), d_logvar.reshape(-1), d_z.reshape(-1),
     )  # fmt: skip
     for k in range(d_out.size):
-        limited = limited_logvar(logvars[k])
-        deviation = exp(HALF * limited)
-        eps = d_logvars[k]
-        d_means[k] = d_out[k] + weight * means[k]
-        slope = HALF * d_out[k] * eps * deviation + weight * d_kl_logvar(limited, deviation * deviation)
-        d_logvars[k] = ZERO if logvars[k] < LOGVAR_LOWEST or logvars[k] > LOGVAR_HIGHEST else slope
+        d_means[k], d_logvars[k] = latent_gradients(means[k], logvars[k], d_out[k], d_logvars[k], weight)

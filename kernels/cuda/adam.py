@@ -18,7 +18,7 @@ from fastvae.kernels.cuda.device import (
     sum_of_warp,
 )
 from fastvae.kernels.cuda.settings import CORRECTION, DECAY, KEEP2, NEW1, NEW2, RATE
-from fastvae.kernels.formulas import ONE, ZERO
+from fastvae.kernels.formulas import ONE, ZERO, adam_moved
 from fastvae.kernels.scalars import EPSILON
 
 WARPS = 8  # of a block of (WARP, WARPS) threads
@@ -60,16 +60,6 @@ def squared_norm_parts(grads, parts, size):
         parts[cuda.blockIdx.x] = total
 
 
-@part
-def moved(param, grad, m, v, scale, chosen):
-    """(param, m, v) after a step; the formula is that of the CPU."""
-    rate, correction, new1, keep2, new2, decay, tiny = chosen
-    g = grad * scale
-    first = m + new1 * (g - m)
-    second = keep2 * v + new2 * g * g
-    return param - (rate * first / (math.sqrt(second) * correction + tiny) + decay * param), first, second
-
-
 @kernel(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, REAL, COUNT)
 def adam_inplace(params, grads, m, v, reals, parts, clip_norm, size):
     """`adam_inplace` of the contract, with the numbers of `settings`; where `clip_norm` is above 0, the gradient is
@@ -91,16 +81,16 @@ def adam_inplace(params, grads, m, v, reals, parts, clip_norm, size):
         g0, g1, g2, g3 = load4(grads, u64(k))
         m0, m1, m2, m3 = load4(m, u64(k))
         v0, v1, v2, v3 = load4(v, u64(k))
-        p0, m0, v0 = moved(p0, g0, m0, v0, scale, chosen)
-        p1, m1, v1 = moved(p1, g1, m1, v1, scale, chosen)
-        p2, m2, v2 = moved(p2, g2, m2, v2, scale, chosen)
-        p3, m3, v3 = moved(p3, g3, m3, v3, scale, chosen)
+        p0, m0, v0 = adam_moved(p0, g0, m0, v0, scale, chosen)
+        p1, m1, v1 = adam_moved(p1, g1, m1, v1, scale, chosen)
+        p2, m2, v2 = adam_moved(p2, g2, m2, v2, scale, chosen)
+        p3, m3, v3 = adam_moved(p3, g3, m3, v3, scale, chosen)
         store4(params, u64(k), (p0, p1, p2, p3))
         store4(m, u64(k), (m0, m1, m2, m3))
         store4(v, u64(k), (v0, v1, v2, v3))
         k = u32(k + threads * VECTOR)
     k = u32(whole + thread)
     while k < size:
-        params[k], m[k], v[k] = moved(params[k], grads[k], m[k], v[k], scale, chosen)
+        params[k], m[k], v[k] = adam_moved(params[k], grads[k], m[k], v[k], scale, chosen)
 
         k = u32(k + threads)

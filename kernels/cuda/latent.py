@@ -18,16 +18,7 @@ from fastvae.kernels.cuda.device import (
     store4,
     sum_of_warp,
 )
-from fastvae.kernels.formulas import (
-    HALF,
-    LOGVAR_HIGHEST,
-    LOGVAR_LOWEST,
-    ZERO,
-    d_kl_logvar,
-    exp,
-    kl_term,
-    limited_logvar,
-)
+from fastvae.kernels.formulas import ZERO, latent_gradients, latent_terms
 from fastvae.kernels.philox import LATENT, normals
 from fastvae.kernels.scalars import FIRST_ROW, KL_WEIGHT, NOISE_STEP, SEED
 
@@ -41,22 +32,6 @@ def own_normal(seed, step, row, column):
     n0, n1, n2, n3 = normals(seed, u32(LATENT), step, row, column >> u32(2))
     place = column & u32(3)
     return (n0 if place == u32(0) else n1) if place < u32(2) else (n2 if place == u32(2) else n3)
-
-
-@part
-def forward_term(mu, logvar, eps):
-    """(z, kl) of one place."""
-    limited = limited_logvar(logvar)
-    return mu + exp(HALF * limited) * eps, kl_term(mu, limited)
-
-
-@part
-def backward_terms(mu, logvar, d_z, eps, weight):
-    """(d_mu, d_logvar) of one place."""
-    limited = limited_logvar(logvar)
-    deviation = exp(HALF * limited)
-    slope = HALF * d_z * eps * deviation + weight * d_kl_logvar(limited, deviation * deviation)
-    return d_z + weight * mu, ZERO if logvar < LOGVAR_LOWEST or logvar > LOGVAR_HIGHEST else slope
 
 
 @kernel(FLOATS, FLOATS, FLOATS, COUNT, INTEGERS, COUNT, FLOATS, FLOATS, COUNT, COUNT)
@@ -76,10 +51,10 @@ def latent_forward(mu, logvar, noise, given, integers, first_row, z, kl, rows, c
                     e0, e1, e2, e3 = load4(noise, k)
                 else:
                     e0, e1, e2, e3 = normals(seed, u32(LATENT), step, place, c >> u32(2))
-                z0, k0 = forward_term(m0, l0, e0)
-                z1, k1 = forward_term(m1, l1, e1)
-                z2, k2 = forward_term(m2, l2, e2)
-                z3, k3 = forward_term(m3, l3, e3)
+                z0, k0 = latent_terms(m0, l0, e0)
+                z1, k1 = latent_terms(m1, l1, e1)
+                z2, k2 = latent_terms(m2, l2, e2)
+                z3, k3 = latent_terms(m3, l3, e3)
                 store4(z, k, (z0, z1, z2, z3))
                 total += (k0 + k1) + (k2 + k3)
                 c = u32(c + u32(WARP) * VECTOR)
@@ -88,7 +63,7 @@ def latent_forward(mu, logvar, noise, given, integers, first_row, z, kl, rows, c
             while c < columns:
                 k = start + u64(c)
                 eps = noise[k] if given else own_normal(seed, step, place, c)
-                z[k], term = forward_term(mu[k], logvar[k], eps)
+                z[k], term = latent_terms(mu[k], logvar[k], eps)
                 total += term
                 c = u32(c + u32(WARP))
     total = sum_of_warp(total)
@@ -114,10 +89,10 @@ def latent_backward(mu, logvar, d_z, noise, given, integers, reals, first_row, d
                     e0, e1, e2, e3 = load4(noise, k)
                 else:
                     e0, e1, e2, e3 = normals(seed, u32(LATENT), step, place, c >> u32(2))
-                a0, b0 = backward_terms(m0, l0, g0, e0, weight)
-                a1, b1 = backward_terms(m1, l1, g1, e1, weight)
-                a2, b2 = backward_terms(m2, l2, g2, e2, weight)
-                a3, b3 = backward_terms(m3, l3, g3, e3, weight)
+                a0, b0 = latent_gradients(m0, l0, g0, e0, weight)
+                a1, b1 = latent_gradients(m1, l1, g1, e1, weight)
+                a2, b2 = latent_gradients(m2, l2, g2, e2, weight)
+                a3, b3 = latent_gradients(m3, l3, g3, e3, weight)
                 store4(d_mu, k, (a0, a1, a2, a3))
                 store4(d_logvar, k, (b0, b1, b2, b3))
                 c = u32(c + u32(WARP) * VECTOR)
@@ -126,6 +101,6 @@ def latent_backward(mu, logvar, d_z, noise, given, integers, reals, first_row, d
             while c < columns:
                 k = start + u64(c)
                 eps = noise[k] if given else own_normal(seed, step, place, c)
-                d_mu[k], d_logvar[k] = backward_terms(mu[k], logvar[k], d_z[k], eps, weight)
+                d_mu[k], d_logvar[k] = latent_gradients(mu[k], logvar[k], d_z[k], eps, weight)
 
                 c = u32(c + u32(WARP))
