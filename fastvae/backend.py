@@ -26,13 +26,13 @@ class Backend:
 def select(device: str = "auto", precision: str = "float32") -> Backend:
     """Return the backend for `device`: "auto" or "cpu", and `precision`: "float32" or "bfloat16".
 
-    "cuda" is refused, never replaced: this version has no CUDA kernels. "auto" therefore means the CPU. "bfloat16" is
+    "cuda" is refused, never replaced: no model runs on a GPU in this version. So "auto" means the CPU. "bfloat16" is
     refused on a processor without instructions for it: elsewhere it would be slower than float32, and less precise.
     """
     check_name("device", device, ("auto", "cpu", "cuda"))
     check_name("precision", precision, PRECISIONS)
     if device == "cuda":
-        raise ValueError("device='cuda' is not available: this version has no CUDA kernels yet; use device='cpu'")
+        raise ValueError("device='cuda' is not available: no model runs on a GPU in this version; use device='cpu'")
     from fastvae.kernels import cpu
     from fastvae.kernels.cpu import processor
     from fastvae.kernels.cpu.program import missing

@@ -116,7 +116,7 @@ def as_text(report: dict[str, Any]) -> str:
         f"{about['system']}",
         f"products in float32: {about['products']} ({about['products_why']})",
         f"products in bfloat16: {about['bfloat16'] or 'none'} ({about['bfloat16_why']})",
-        "GPU: this version has no CUDA kernels",
+        "GPU: no model runs on one in this version",
         f"compiled code on the disk: {about['cache_bytes'] / 1e6:.1f} MB",
         "",
         f"{'kernel':<34}{'by':<10}{'error / allowed':>16}{'speed of one thread':>24}",

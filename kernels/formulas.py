@@ -273,6 +273,13 @@ def bernoulli_term(x, a):
     return log1p_unit(e) + linear, (e * s - x if negative else (ONE - x) - e * s)
 
 
+@formula
+def squared_error_term(x, xhat, inverse):
+    """(r^2, r) with r = (xhat - x) / sigma, `inverse` being 1 / sigma."""
+    r = (xhat - x) * inverse
+    return r * r, r
+
+
 # ---- bfloat16 ---------------------------------------------------------------------------------------------------
 
 HALF_BITS, ROUND_UP, ODD_BIT = np.uint32(16), np.uint32(0x7FFF), np.uint32(1)

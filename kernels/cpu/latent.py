@@ -2,12 +2,11 @@
 
 from fastvae.kernels.cpu.compiler import kernel, reduction
 from fastvae.kernels.formulas import (
-    HALF,
     ZERO,
-    exp,
     f32,
     kl_term,
     latent_gradients,
+    latent_terms,
     limited_logvar,
 )
 
@@ -28,7 +27,7 @@ def reparameterize(mu, logvar, z):
     """`z` of the contract's `latent_forward`, with the noise in it."""
     means, logvars, out = mu.reshape(-1), logvar.reshape(-1), z.reshape(-1)
     for k in range(out.size):
-        out[k] = means[k] + exp(HALF * limited_logvar(logvars[k])) * out[k]
+        out[k] = latent_terms(means[k], logvars[k], out[k])[0]
 
 
 @kernel

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from fastvae.kernels.cpu.compiler import kernel, reduction
-from fastvae.kernels.formulas import ZERO, bernoulli_term, f32, sigmoid
+from fastvae.kernels.formulas import ZERO, bernoulli_term, f32, sigmoid, squared_error_term
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
@@ -19,8 +19,7 @@ def squared_error_forward(x, xhat, sigma, nll):
     for i in range(rows):
         total = ZERO
         for j in range(columns):
-            r = (xhat[i, j] - x[i, j]) * inverse
-            total += r * r
+            total += squared_error_term(x[i, j], xhat[i, j], inverse)[0]
         nll[i] = f32(0.5 * total + constant)
 
 
@@ -34,8 +33,8 @@ def squared_error_forward_backward(x, xhat, sigma, weight, nll, d_xhat):
     for i in range(rows):
         total = ZERO
         for j in range(columns):
-            r = (xhat[i, j] - x[i, j]) * inverse
-            total += r * r
+            term, r = squared_error_term(x[i, j], xhat[i, j], inverse)
+            total += term
             d_xhat[i, j] = r * slope
         nll[i] = f32(0.5 * total + constant)
 

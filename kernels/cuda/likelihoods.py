@@ -13,25 +13,17 @@ from fastvae.kernels.cuda.device import (
     cuda,
     kernel,
     load4,
-    part,
     store4,
     sum_of_warp,
 )
 from fastvae.kernels.cuda.settings import INVERSE_SIGMA, LOG_SIGMA, SLOPE
-from fastvae.kernels.formulas import HALF, ZERO, bernoulli_term, f32, sigmoid
+from fastvae.kernels.formulas import HALF, ZERO, bernoulli_term, f32, sigmoid, squared_error_term
 from fastvae.kernels.scalars import EXAMPLE_WEIGHT
 
 ROWS = 4  # of a block of (WARP, ROWS) threads
 FLAT = 256  # threads of a block that does not know rows
 HALF_LOG_TWO_PI = np.float32(0.5 * math.log(2.0 * math.pi))
 u32, u64 = np.uint32, np.uint64
-
-
-@part
-def squared_term(x, xhat, inverse):
-    """(r^2, r) with r = (xhat - x) / sigma."""
-    r = (xhat - x) * inverse
-    return r * r, r
 
 
 @kernel(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, COUNT, COUNT, COUNT)
@@ -82,10 +74,10 @@ def squared_error(x, xhat, reals, nll, d_xhat, backward, rows, columns):
                 k = start + u64(c)
                 x0, x1, x2, x3 = load4(x, k)
                 y0, y1, y2, y3 = load4(xhat, k)
-                t0, r0 = squared_term(x0, y0, inverse)
-                t1, r1 = squared_term(x1, y1, inverse)
-                t2, r2 = squared_term(x2, y2, inverse)
-                t3, r3 = squared_term(x3, y3, inverse)
+                t0, r0 = squared_error_term(x0, y0, inverse)
+                t1, r1 = squared_error_term(x1, y1, inverse)
+                t2, r2 = squared_error_term(x2, y2, inverse)
+                t3, r3 = squared_error_term(x3, y3, inverse)
                 total += (t0 + t1) + (t2 + t3)
                 if backward:
                     store4(d_xhat, k, (r0 * slope, r1 * slope, r2 * slope, r3 * slope))
@@ -94,7 +86,7 @@ def squared_error(x, xhat, reals, nll, d_xhat, backward, rows, columns):
             c = lane
             while c < columns:
                 k = start + u64(c)
-                term, r = squared_term(x[k], xhat[k], inverse)
+                term, r = squared_error_term(x[k], xhat[k], inverse)
                 total += term
                 if backward:
                     d_xhat[k] = r * slope
