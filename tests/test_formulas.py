@@ -386,12 +386,13 @@ def test_everything_is_float32():
     calls = dict.fromkeys(formulas, (one,))
     calls |= {"kl_term": (one, one), "d_kl_logvar": (one, one), "bernoulli_term": (one, one)}
     calls |= {"uniform": (word,), "bernoulli_draw": (word, one), "box_muller": (word, word)}
-    calls |= {"power_of_two": (np.int32(3),), "bfloat16_pair": (one, one)}
+    calls |= {"power_of_two": (np.int32(3),), "bfloat16_pair": (one, one), "squared_error_term": (one, one, one)}
+    calls |= {"latent_terms": (one,) * 3, "latent_gradients": (one,) * 5, "adam_moved": (*(one,) * 5, (one,) * 7)}
     assert len(calls) == len(formulas) > 20
     for name, arguments in calls.items():
         function = getattr(f, name)
         function(*arguments)
         signature = tuple(numba.typeof(a) for a in arguments)
         returned = str(function.overloads[signature].signature.return_type)
-        expected = ("uint32",) if "bfloat16" in name else ("float32", "UniTuple(float32 x 2)", "UniTuple(float32, 2)")
+        expected = ["uint32"] if "bfloat16" in name else ["float32", "UniTuple(float32 x 2)", "UniTuple(float32 x 3)"]
         assert returned in expected, (name, returned)
