@@ -39,7 +39,7 @@ def sum_of_block(value, shared):
     return total
 
 
-@kernel(FLOATS, FLOATS, COUNT)
+@kernel(FLOATS, FLOATS, COUNT, block=(WARP, WARPS))
 def squared_norm_parts(grads, parts, size):
     """The sum of squares, in PARTS parts (PARTS,)."""
     shared = cuda.shared.array(WARPS, np.float32)
@@ -60,7 +60,7 @@ def squared_norm_parts(grads, parts, size):
         parts[cuda.blockIdx.x] = total
 
 
-@kernel(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, REAL, COUNT)
+@kernel(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, REAL, COUNT, block=(WARP, WARPS))
 def adam_inplace(params, grads, m, v, reals, parts, clip_norm, size):
     """`adam_inplace` of the contract, with the numbers of `settings`; where `clip_norm` is above 0, the gradient is
     scaled down to that norm, by the `parts` that `squared_norm_parts` has left."""

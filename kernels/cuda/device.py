@@ -27,10 +27,10 @@ VECTOR = np.uint32(4)  # numbers of float32 in 128 bits
 
 
 class Kernel:
-    """A function that runs on the device, with the types of its arguments."""
+    """A function that runs on the device, with the types of its arguments and the threads of its blocks."""
 
-    def __init__(self, function: Callable, types: tuple):
-        self.py_func, self.types = function, types
+    def __init__(self, function: Callable, types: tuple, block: tuple[int, ...] | None = None):
+        self.py_func, self.types, self.block = function, types, block
         self.__doc__, self.__name__ = function.__doc__, function.__name__
 
     @functools.cached_property
@@ -46,11 +46,12 @@ class Kernel:
 KERNELS: list[Kernel] = []
 
 
-def kernel(*types: Any) -> Callable[[Callable], Kernel]:
-    """Compile a function for the device, as a kernel with arguments of these types."""
+def kernel(*types: Any, block: tuple[int, ...] | None = None) -> Callable[[Callable], Kernel]:
+    """Compile a function for the device, as a kernel with arguments of these types; `block` is the threads it is
+    launched with, by which tests work out how much of a device it fills."""
 
     def decorate(function: Callable) -> Kernel:
-        KERNELS.append(Kernel(function, types))
+        KERNELS.append(Kernel(function, types, block))
         return KERNELS[-1]
 
     return decorate

@@ -34,7 +34,7 @@ def own_normal(seed, step, row, column):
     return (n0 if place == u32(0) else n1) if place < u32(2) else (n2 if place == u32(2) else n3)
 
 
-@kernel(FLOATS, FLOATS, FLOATS, COUNT, INTEGERS, COUNT, FLOATS, FLOATS, COUNT, COUNT)
+@kernel(FLOATS, FLOATS, FLOATS, COUNT, INTEGERS, COUNT, FLOATS, FLOATS, COUNT, COUNT, block=(WARP, ROWS))
 def latent_forward(mu, logvar, noise, given, integers, first_row, z, kl, rows, columns):
     """`latent_forward` of the contract; `noise` counts where `given` is 1."""
     lane, row = u32(cuda.threadIdx.x), u32(cuda.blockIdx.x) * u32(ROWS) + u32(cuda.threadIdx.y)
@@ -71,7 +71,7 @@ def latent_forward(mu, logvar, noise, given, integers, first_row, z, kl, rows, c
         kl[row] = total
 
 
-@kernel(FLOATS, FLOATS, FLOATS, FLOATS, COUNT, INTEGERS, FLOATS, COUNT, FLOATS, FLOATS, COUNT, COUNT)
+@kernel(FLOATS, FLOATS, FLOATS, FLOATS, COUNT, INTEGERS, FLOATS, COUNT, FLOATS, FLOATS, COUNT, COUNT, block=(WARP, ROWS))
 def latent_backward(mu, logvar, d_z, noise, given, integers, reals, first_row, d_mu, d_logvar, rows, columns):
     """`latent_backward` of the contract; `noise` counts where `given` is 1."""
     lane, row = u32(cuda.threadIdx.x), u32(cuda.blockIdx.x) * u32(ROWS) + u32(cuda.threadIdx.y)

@@ -26,7 +26,7 @@ HALF_LOG_TWO_PI = np.float32(0.5 * math.log(2.0 * math.pi))
 u32, u64 = np.uint32, np.uint64
 
 
-@kernel(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, COUNT, COUNT, COUNT)
+@kernel(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, COUNT, COUNT, COUNT, block=(WARP, ROWS))
 def bernoulli(x, logits, reals, nll, d_logits, backward, rows, columns):
     """`bernoulli_forward` of the contract, or `bernoulli_forward_backward` where `backward` is 1."""
     lane, row = u32(cuda.threadIdx.x), u32(cuda.blockIdx.x) * u32(ROWS) + u32(cuda.threadIdx.y)
@@ -60,7 +60,7 @@ def bernoulli(x, logits, reals, nll, d_logits, backward, rows, columns):
         nll[row] = total
 
 
-@kernel(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, COUNT, COUNT, COUNT)
+@kernel(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, COUNT, COUNT, COUNT, block=(WARP, ROWS))
 def squared_error(x, xhat, reals, nll, d_xhat, backward, rows, columns):
     """`squared_error_forward` of the contract, or `squared_error_forward_backward` where `backward` is 1."""
     lane, row = u32(cuda.threadIdx.x), u32(cuda.blockIdx.x) * u32(ROWS) + u32(cuda.threadIdx.y)
@@ -96,7 +96,7 @@ def squared_error(x, xhat, reals, nll, d_xhat, backward, rows, columns):
         nll[row] = HALF * total + constant
 
 
-@kernel(FLOATS, COUNT)
+@kernel(FLOATS, COUNT, block=(FLAT,))
 def sigmoid_inplace(logits, size):
     """`sigmoid_inplace` of the contract over `size` numbers."""
     thread, threads = u32(cuda.grid(1)), u32(cuda.gridsize(1))
@@ -113,7 +113,7 @@ def sigmoid_inplace(logits, size):
         k = u32(k + threads)
 
 
-@kernel(FLOATS, REAL, COUNT)
+@kernel(FLOATS, REAL, COUNT, block=(FLAT,))
 def scale_inplace(x, factor, size):
     """`scale_inplace` of the contract over `size` numbers."""
     thread, threads = u32(cuda.grid(1)), u32(cuda.gridsize(1))

@@ -20,7 +20,7 @@ def write(out, start, column, columns, values):
             out[start + u64(column + u32(i))] = values[i]
 
 
-@kernel(FLOATS, INTEGERS, COUNT, COUNT, COUNT, COUNT, COUNT)
+@kernel(FLOATS, INTEGERS, COUNT, COUNT, COUNT, COUNT, COUNT, block=(FLAT,))
 def draw(out, integers, stream, kind, first_row, rows, columns):
     """`normal_noise` of the contract, or `uniform_noise` where `kind` is UNIFORM."""
     blocks = (columns + u32(3)) // u32(4)
