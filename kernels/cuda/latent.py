@@ -71,7 +71,9 @@ def latent_forward(mu, logvar, noise, given, integers, first_row, z, kl, rows, c
         kl[row] = total
 
 
-@kernel(FLOATS, FLOATS, FLOATS, FLOATS, COUNT, INTEGERS, FLOATS, COUNT, FLOATS, FLOATS, COUNT, COUNT, block=(WARP, ROWS))
+@kernel(
+    FLOATS, FLOATS, FLOATS, FLOATS, COUNT, INTEGERS, FLOATS, COUNT, FLOATS, FLOATS, COUNT, COUNT, block=(WARP, ROWS)
+)
 def latent_backward(mu, logvar, d_z, noise, given, integers, reals, first_row, d_mu, d_logvar, rows, columns):
     """`latent_backward` of the contract; `noise` counts where `given` is 1."""
     lane, row = u32(cuda.threadIdx.x), u32(cuda.blockIdx.x) * u32(ROWS) + u32(cuda.threadIdx.y)
