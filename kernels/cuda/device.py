@@ -35,8 +35,9 @@ class Kernel:
 
     @functools.cached_property
     def dispatcher(self) -> Any:
-        """What numba.cuda launches; compiled when that is first done."""
-        return cuda.jit(self.py_func)
+        """What numba.cuda launches: the code of `ptx`, compiled when this is first asked for."""
+        options = {} if SIMULATED else {"lto": False}
+        return cuda.jit(self.types, **options)(self.py_func)
 
     def ptx(self, capability: tuple[int, int]) -> str:
         """The code for a compute capability; needs the compiler alone, no device."""
@@ -65,26 +66,32 @@ if SIMULATED:
     @part
     def load4(array, k):
         """Four numbers from place k of an array, a multiple of four."""
+        if k % 4:
+            raise IndexError(f"place {k} is no multiple of four")
         return array[k], array[k + 1], array[k + 2], array[k + 3]
 
     @part
     def store4(array, k, values):
         """Write four numbers to place k of an array, a multiple of four."""
+        if k % 4:
+            raise IndexError(f"place {k} is no multiple of four")
         for i in range(4):
             array[k + i] = values[i]
 
     @part
     def sum_of_warp(value):
         """The sum over the warp, for each of its threads; pairwise, so in one order. All threads of the block call it,
-        its x being the place in the warp."""
-        shared = cuda.shared.array((32, WARP), np.float32)
-        warp, lane = cuda.threadIdx.y, cuda.threadIdx.x
+        which has whole warps."""
+        shared = cuda.shared.array(1024, np.float64)  # for as many threads as a block may have
+        thread = cuda.threadIdx.x + cuda.blockDim.x * (cuda.threadIdx.y + cuda.blockDim.y * cuda.threadIdx.z)
+        lane, lanes = thread % WARP, np.arange(WARP)
+        shared[thread] = value
+        cuda.syncthreads()
+        values = shared[thread - lane + lanes].astype(np.asarray(value).dtype)
+        cuda.syncthreads()
         for offset in (16, 8, 4, 2, 1):
-            shared[warp, lane] = value
-            cuda.syncthreads()
-            value = np.float32(value + shared[warp, lane ^ offset])
-            cuda.syncthreads()
-        return value
+            values = values + values[lanes ^ offset]
+        return values[lane]
 
 else:
     from llvmlite import ir
@@ -148,6 +155,9 @@ class Device:
 
     def launch(self, chosen: Kernel, grid: tuple, block: tuple, arguments: list) -> None:
         """Run a kernel over a grid of blocks."""
+        if SIMULATED:  # there numbers keep the types that they come with
+            pairs = zip(chosen.types, arguments, strict=True)
+            arguments = [a if hasattr(kind, "ndim") else kind(a) for kind, a in pairs]
         chosen.dispatcher[grid, block](*arguments)
 
 
