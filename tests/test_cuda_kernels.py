@@ -13,7 +13,7 @@ if reason := why_not():
 from test_contract import CHECKS, FIRST_ROW, SEED, SHAPES, STEP
 
 from fastvae.kernels import cpu, philox
-from fastvae.kernels.cuda import calls
+from fastvae.kernels.cuda import calls, dense
 from fastvae.kernels.cuda.device import KERNELS, Device, Kernel, using
 from fastvae.kernels.scalars import ADAM_STEP, BETA1, BETA2, EPSILON, LEARNING_RATE, WEIGHT_DECAY, Scalars
 from tolerances import check
@@ -53,10 +53,29 @@ def device(request, monkeypatch):
         yield made
 
 
+LONG = [op for op in OPS if op.startswith("dense")]  # a launch takes a second
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("op", [op for op in OPS if op not in LONG])
 def test_op(device, op, shape):
     """Against float64, with warps in an order drawn from three seeds, and races looked for."""
+    for device.seed in range(3):
+        CHECKS[op](calls, np.random.default_rng(list(shape)), shape)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 33)], ids=str)
+@pytest.mark.parametrize("op", LONG)
+def test_op_of_layers(op, shape, monkeypatch):
+    """The same for one architecture and one order."""
+    with using(PTXDevice((8, 0), 1, monkeypatch)):
+        CHECKS[op](calls, np.random.default_rng(list(shape)), shape)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("op", LONG)
+def test_op_of_layers_in_three_orders(device, op, shape):
     for device.seed in range(3):
         CHECKS[op](calls, np.random.default_rng(list(shape)), shape)
 
@@ -89,6 +108,38 @@ def check_adam(clip_norm):
         check(array, other, "adam", np.abs(other) + 0.01)
 
 
+# ---- products of matrices -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("b_along", [False, True])
+@pytest.mark.parametrize("a_along", [False, True])
+def test_several_products_in_one_launch(device, a_along, b_along):
+    """Of any shapes, one or two pairs of operands each, for every way in which they may lie; no bank is met twice."""
+    rng, rows, expected, places = np.random.default_rng(0), [], [], [0, 0, 0]
+    shapes = [(70, 66, (33,)), (1, 5, (2, 1)), (64, 8, (16, 20)), (3, 129, (64,))]
+    parts = [[], []]
+    for m, n, depths in shapes:
+        pairs, total, size = [], 0.0, 0.0
+        for depth in depths:
+            a, b = (rng.normal(size=shape).astype(np.float32) for shape in ((m, depth), (depth, n)))
+            pairs.append((depth, places[0], depth if a_along else m, places[1], depth if b_along else n))
+            parts[0].append((a if a_along else a.T).ravel())
+            parts[1].append((b.T if b_along else b).ravel())
+            places[0], places[1] = places[0] + a.size, places[1] + b.size
+            total, size = total + a.astype(float) @ b, size + np.abs(a).astype(float) @ np.abs(b)
+        rows.append(dense.row((m, n), pairs, dense.BACKWARD, 0, places[2], 0, 0))
+        expected.append((places[2], total, size))
+        places[2] += m * n
+    table, tiles = dense.table_of(rows)
+    c, nothing = np.full(places[2], np.nan, np.float32), np.zeros(1, np.float32)
+    arguments = [*(np.concatenate(flat) for flat in parts), c, nothing, nothing, table, len(rows)]
+    device.launch(dense.product(a_along, b_along), (tiles,), (dense.THREADS,), arguments)
+    for place, total, size in expected:
+        check(c[place : place + total.size].reshape(total.shape), total, "dense", size)
+    assert sum(a.wavefronts for a in device.counters[-1].accesses if a.space == "shared") == 0
+    assert any(".v4." in a.text for a in device.counters[-1].accesses if a.space == "shared" and a.kind == "load")
+
+
 # ---- what the compiler makes of them ------------------------------------------------------------------------------
 
 
@@ -101,7 +152,7 @@ def test_code(kernel, capability, monkeypatch):
     assert ".f64" not in body
     assert ".local" not in body
     assert "call" not in body
-    if kernel.__name__ != "draw":
+    if kernel.__name__ not in ("draw", "derivative_inplace"):
         assert "ld.global.v4.f32" in body
 
 
@@ -139,6 +190,10 @@ USERS = {
     "sigmoid_inplace": ["sigmoid_inplace"],
     "scale_inplace": ["scale_inplace"],
     "adam_inplace": ["adam_inplace"],
+    "dense_along_across": ["dense_forward"],
+    "dense_along_along": ["dense_backward_input"],
+    "dense_across_across": ["dense_backward_weight"],
+    "derivative_inplace": ["dense_backward_input"],
     "draw": ["normal_noise", "uniform_noise"],
 }
 EACH = 70  # mutants of a kernel, evenly chosen

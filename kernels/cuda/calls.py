@@ -2,13 +2,14 @@
 
 import numpy as np
 
-from fastvae.kernels.cuda import adam, likelihoods
+from fastvae.kernels.cuda import adam, dense, likelihoods
 from fastvae.kernels.cuda.device import WARP, Kernel, blocks, device
 from fastvae.kernels.cuda.latent import ROWS
 from fastvae.kernels.cuda.latent import latent_backward as latent_backward_kernel
 from fastvae.kernels.cuda.latent import latent_forward as latent_forward_kernel
 from fastvae.kernels.cuda.noise import FLAT, NORMAL, UNIFORM, draw
 from fastvae.kernels.cuda.settings import SIZE, reals_of
+from fastvae.kernels.formulas import IDENTITY, SILU
 from fastvae.kernels.scalars import (
     ADAM_STEP,
     BETA1,
@@ -50,6 +51,61 @@ def _noise(seed: np.uint64, step: int) -> Scalars:
     scalars = Scalars(seed)
     scalars.integers[NOISE_STEP] = step
     return scalars
+
+
+def _product(kernel, row, a, b, c, before, after, outputs):
+    table, tiles = dense.table_of([row])
+    nothing = np.zeros(1, np.float32)
+    arrays = [nothing if array is None else array for array in (a, b, c, before, after)]
+    _launch(kernel, (tiles,), (dense.THREADS,), [*arrays, table, 1], outputs)
+
+
+def dense_forward(x, weight, bias, activation, out, saved):
+    """See the contract in `fastvae.kernels`."""
+    (rows, depth), columns = x.shape, weight.shape[1]
+    row = dense.row((rows, columns), [(depth, 0, depth, 0, columns)], dense.FORWARD, activation, 0, 0, 0)
+    silu = activation == SILU
+    outputs = [out, saved] if silu else [out]
+    _product(dense.FORWARDS, row, x, weight, out, bias, saved if silu else None, outputs)
+
+
+def dense_backward_input(saved, weight, activation, d_out, more, d_x):
+    """See the contract in `fastvae.kernels`."""
+    rows, depth = d_out.shape
+    if activation != IDENTITY:
+        grid = (min(MOST_BLOCKS, blocks(d_out.size, dense.THREADS)),)
+        inputs = [saved, d_out, activation, d_out.size]
+        _launch(dense.derivative_inplace, grid, (dense.THREADS,), inputs, [d_out])
+    if d_x is not None:
+        mode = dense.ADDED if more else dense.BACKWARD
+        row = dense.row((rows, len(weight)), [(depth, 0, depth, 0, depth)], mode, IDENTITY, 0, 0, 0)
+        _product(dense.BACKWARDS, row, d_out, weight, d_x, None, None, [d_x])
+
+
+def dense_backward_weight(x, d_a, first, last, d_weight, d_bias):
+    """See the contract in `fastvae.kernels`."""
+    if first >= last:
+        return
+    (depth, step), columns = x.shape, d_a.shape[1]
+    pair = depth, first, step, 0, columns
+    row = dense.row((last - first, columns), [pair], dense.GRADIENT, 0, first * columns, int(first == 0), 0)
+    _product(dense.GRADIENTS, row, x, d_a, d_weight, None, d_bias, [d_weight, d_bias])
+
+
+def dense_adam_inplace(
+    x, d_a, first, last, weight, m_weight, v_weight, bias, m_bias, v_bias,
+    step, learning_rate, beta1, beta2, epsilon, weight_decay,
+):  # fmt: skip
+    """See the contract in `fastvae.kernels`."""
+    if first >= last:
+        return
+    settings = step, learning_rate, beta1, beta2, epsilon, weight_decay, 1.0
+    d_weight, d_bias = np.empty_like(weight), np.empty_like(bias)
+    dense_backward_weight(x, d_a, first, last, d_weight, d_bias)
+    own = slice(first, last)
+    adam_inplace(weight[own], d_weight[own], m_weight[own], v_weight[own], *settings)
+    if first == 0:
+        adam_inplace(bias, d_bias, m_bias, v_bias, *settings)
 
 
 def latent_forward(mu, logvar, noise, seed, step, first_row, z, kl):

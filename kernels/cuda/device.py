@@ -93,10 +93,46 @@ if SIMULATED:
             values = values + values[lanes ^ offset]
         return values[lane]
 
+    @part
+    def add_products(sums, a, b):
+        """The tile `sums`, row after row, with every product of a number of `a` and one of `b` added."""
+        wide = len(b)
+        return tuple(np.float32(s + a[i // wide] * b[i % wide]) for i, s in enumerate(sums))
+
+    def shared_floats(size: int) -> Callable:
+        """What gives a kernel so many numbers in the shared memory of its block, to be read by fours."""
+        return part(lambda: cuda.shared.array(size, np.float32))
+
 else:
     from llvmlite import ir
     from numba.cuda import cgutils, types
     from numba.cuda.extending import intrinsic
+
+    SHARED_SPACE = 3  # of addresses
+
+    def shared_floats(size: int) -> Callable:
+        """What gives a kernel so many numbers in the shared memory of its block, to be read by fours."""
+
+        @intrinsic
+        def shared(typing):
+            kind = types.Array(types.float32, 1, "C")
+
+            def codegen(context, builder, signature, args):
+                words = ir.ArrayType(ir.FloatType(), size)
+                name = builder.module.get_unique_name("shared_floats")
+                memory = cgutils.add_global_variable(builder.module, words, name, addrspace=SHARED_SPACE)
+                memory.align, memory.initializer = 16, ir.Constant(words, ir.Undefined)
+                data = builder.addrspacecast(memory, ir.FloatType().as_pointer())
+                number = [context.get_constant(types.intp, n) for n in (size, 4)]
+                array = context.make_array(kind)(context, builder)
+                context.populate_array(
+                    array, data=data, shape=number[:1], strides=number[1:], itemsize=number[1], meminfo=None
+                )
+                return array._getvalue()
+
+            return kind(), codegen
+
+        return shared
 
     def _pointer(context, builder, kind, array, place):
         data = context.make_array(kind)(context, builder, value=array).data
@@ -128,6 +164,18 @@ else:
             return context.get_dummy_value()
 
         return types.void(array, k, values), codegen
+
+    @intrinsic
+    def add_products(typing, sums, a, b):
+        """The tile `sums`, row after row, with every product of a number of `a` and one of `b` added."""
+
+        def codegen(context, builder, signature, args):
+            tile, left, right = (cgutils.unpack_tuple(builder, arg) for arg in args)
+            pairs = [(x, y) for x in left for y in right]
+            added = [builder.fma(x, y, s) for (x, y), s in zip(pairs, tile, strict=True)]
+            return context.make_tuple(builder, signature.return_type, added)
+
+        return sums(sums, a, b), codegen
 
     @part
     def sum_of_warp(value):
