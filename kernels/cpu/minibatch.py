@@ -8,18 +8,9 @@ from numba import from_dtype
 from fastvae.kernels import philox
 from fastvae.kernels.cpu.addresses import array_at, integers_at, matrix_at
 from fastvae.kernels.cpu.compiler import Native, kernel, native, part
-from fastvae.kernels.formulas import formula
+from fastvae.kernels.permutation import half_bits, permuted
 
-u32, u64 = np.uint32, np.uint64
-
-
-@formula
-def mixed(word, key):
-    """A word scrambled under a key: xor-shifts and odd multipliers, each bit of the result depends on all."""
-    x = u32(word ^ key)
-    x = u32(u32(x ^ u32(x >> u32(16))) * u32(0x7FEB352D))
-    x = u32(u32(x ^ u32(x >> u32(15))) * u32(0x846CA68B))
-    return u32(x ^ u32(x >> u32(16)))
+u64 = np.uint64
 
 
 @kernel
@@ -27,23 +18,9 @@ def shuffled_indices(seed, epoch, count, start, out):
     """See the contract in `fastvae.kernels`."""
     first = philox.words(seed, philox.SHUFFLE, epoch, 0, 0)
     second = philox.words(seed, philox.SHUFFLE, epoch, 0, 1)
-    half = 1
-    while u64(1) << u64(2 * half) < u64(count):
-        half += 1
-    bits = u64(half)
-    mask = u32((u64(1) << bits) - u64(1))
+    bits = half_bits(u64(count))
     for i in range(out.size):
-        value = u64(start + i)
-        while True:  # walk the cycle until the image is an index: still a permutation of 0 ... count - 1
-            left, right = u32(value >> bits), u32(u32(value) & mask)
-            for r in range(4):
-                left, right = right, u32(left ^ u32(mixed(right, first[r]) & mask))
-            for r in range(4):
-                left, right = right, u32(left ^ u32(mixed(right, second[r]) & mask))
-            value = (u64(left) << bits) | u64(right)
-            if value < u64(count):
-                break
-        out[i] = np.int64(value)
+        out[i] = np.int64(permuted(u64(start + i), u64(count), bits, first, second))
 
 
 @functools.cache

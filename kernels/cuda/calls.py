@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from fastvae.kernels.cuda import adam, dense, likelihoods
+from fastvae.kernels.cuda import adam, dense, likelihoods, minibatch
 from fastvae.kernels.cuda.device import WARP, Kernel, blocks, device
 from fastvae.kernels.cuda.latent import ROWS
 from fastvae.kernels.cuda.latent import latent_backward as latent_backward_kernel
 from fastvae.kernels.cuda.latent import latent_forward as latent_forward_kernel
 from fastvae.kernels.cuda.noise import FLAT, NORMAL, UNIFORM, draw
+from fastvae.kernels.cuda.noise import binarize_inplace as binarize_kernel
 from fastvae.kernels.cuda.settings import SIZE, reals_of
 from fastvae.kernels.formulas import IDENTITY, SILU
 from fastvae.kernels.scalars import (
@@ -19,6 +20,7 @@ from fastvae.kernels.scalars import (
     KL_WEIGHT,
     LEARNING_RATE,
     NOISE_STEP,
+    OUTSIDE,
     SIGMA,
     WEIGHT_DECAY,
     Scalars,
@@ -197,3 +199,47 @@ def normal_noise(seed, stream, step, first_row, out):
 def uniform_noise(seed, stream, step, first_row, out):
     """See the contract in `fastvae.kernels`."""
     _draw(UNIFORM, seed, stream, step, first_row, out)
+
+
+def binarize_inplace(x, seed, step, first_row):
+    """See the contract in `fastvae.kernels`."""
+    rows, columns = x.shape
+    arguments = [x, np.uint64(seed), _noise(np.uint64(0), step).integers, int(first_row), rows, columns]
+    _launch(binarize_kernel, (blocks(columns, 4 * FLAT), rows), (FLAT,), arguments, [x])
+
+
+def threshold_inplace(x, threshold):
+    """See the contract in `fastvae.kernels`."""
+    grid = (min(MOST_BLOCKS, blocks(x.size, minibatch.FLAT)),)
+    _launch(minibatch.threshold_inplace, grid, (minibatch.FLAT,), [x, np.float32(threshold), x.size], [x])
+
+
+def shuffled_indices(seed, epoch, count, start, out):
+    """See the contract in `fastvae.kernels`."""
+    grid = (min(MOST_BLOCKS, blocks(out.size, minibatch.FLAT)),)
+    arguments = [np.uint64(seed), int(epoch), np.uint64(count), np.uint64(start), out, out.size]
+    _launch(minibatch.shuffled_indices, grid, (minibatch.FLAT,), arguments, [out])
+
+
+def _gather(data, indices, offset, scale, out):
+    values, (rows, columns) = np.ascontiguousarray(data), out.shape
+    values = values.view(np.uint8) if values.dtype == np.bool_ else values
+    chosen = int(indices is not None)
+    kernel, block = minibatch.gathering(values.dtype, offset.dtype), (WARP, minibatch.ROWS)
+    arguments = [values, indices if chosen else np.zeros(1, np.int64), chosen, offset, scale, out, rows, columns]
+    _launch(kernel, (blocks(rows, minibatch.ROWS),), block, arguments, [out])
+
+
+def gather(data, indices, offset, scale, out):
+    """See the contract in `fastvae.kernels`."""
+    _gather(data, indices, offset, scale, out)
+
+
+def read_rows(data, offset, scale, lowest, highest, out):
+    """See the contract in `fastvae.kernels`."""
+    _gather(data, None, offset, scale, out)
+    integers, (rows, columns) = Scalars().integers, out.shape
+    arguments = [out, np.float32(lowest), np.float32(highest), integers, rows, columns]
+    grid, block = (blocks(rows, minibatch.ROWS),), (WARP, minibatch.ROWS)
+    _launch(minibatch.count_outside, grid, block, arguments, [integers])
+    return int(integers[OUTSIDE])

@@ -1,10 +1,11 @@
 """Noise on the device: a thread draws what one block of Philox serves, four columns of a row."""
 
 import numpy as np
+from numba import uint64
 
 from fastvae.kernels.cuda.device import COUNT, FLOATS, INTEGERS, cuda, kernel, part
-from fastvae.kernels.formulas import uniform
-from fastvae.kernels.philox import normals, words
+from fastvae.kernels.formulas import bernoulli_draw, uniform
+from fastvae.kernels.philox import BINARIZATION, normals, words
 from fastvae.kernels.scalars import FIRST_ROW, NOISE_STEP, SEED
 
 FLAT = 256  # threads of a block
@@ -35,4 +36,19 @@ def draw(out, integers, stream, kind, first_row, rows, columns):
         else:
             w0, w1, w2, w3 = words(seed, stream, step, place, block)
             write(out, start, block * u32(4), columns, (uniform(w0), uniform(w1), uniform(w2), uniform(w3)))
+        block = u32(block + u32(cuda.gridsize(1)))
+
+
+@kernel(FLOATS, uint64, INTEGERS, COUNT, COUNT, COUNT, block=(FLAT,))
+def binarize_inplace(x, seed, integers, first_row, rows, columns):
+    """`binarize_inplace` of the contract, with a seed of its own."""
+    blocks, row = (columns + u32(3)) // u32(4), u32(cuda.blockIdx.y)
+    place, start = u32(integers[FIRST_ROW]) + first_row + row, u64(row) * u64(columns)
+    block = u32(cuda.grid(1))
+    while block < blocks:
+        drawn = words(seed, u32(BINARIZATION), u32(integers[NOISE_STEP]), place, block)
+        for i in range(4):
+            column = block * u32(4) + u32(i)
+            if column < columns:
+                x[start + u64(column)] = bernoulli_draw(drawn[i], x[start + u64(column)])
         block = u32(block + u32(cuda.gridsize(1)))
