@@ -137,6 +137,12 @@ def check_adam(clip_norm):
 @pytest.mark.parametrize("a_along", [False, True])
 def test_several_products_in_one_launch(device, a_along, b_along):
     """Of any shapes, one or two pairs of operands each, for every way in which they may lie; no bank is met twice."""
+    several_products(device, a_along, b_along)
+    assert sum(a.wavefronts for a in device.counters[-1].accesses if a.space == "shared") == 0
+    assert any(".v4." in a.text for a in device.counters[-1].accesses if a.space == "shared" and a.kind == "load")
+
+
+def several_products(device, a_along, b_along):
     rng, rows, expected, places = np.random.default_rng(0), [], [], [0, 0, 0]
     shapes = [(70, 66, (33,)), (1, 5, (2, 1)), (64, 8, (16, 20)), (3, 129, (64,))]
     parts = [[], []]
@@ -158,8 +164,6 @@ def test_several_products_in_one_launch(device, a_along, b_along):
     device.launch(dense.product(a_along, b_along), (tiles,), (dense.THREADS,), arguments)
     for place, total, size in expected:
         check(c[place : place + total.size].reshape(total.shape), total, "dense", size)
-    assert sum(a.wavefronts for a in device.counters[-1].accesses if a.space == "shared") == 0
-    assert any(".v4." in a.text for a in device.counters[-1].accesses if a.space == "shared" and a.kind == "load")
 
 
 # ---- what the compiler makes of them ------------------------------------------------------------------------------
@@ -221,6 +225,11 @@ USERS = {
     "derivative_inplace": ["dense_backward_input"],
     "draw": ["normal_noise", "uniform_noise"],
 }
+PRODUCTS = {  # how the operands lie
+    "dense_forward": (True, False),
+    "dense_backward_input": (True, True),
+    "dense_backward_weight": (False, False),
+}
 EACH = 70  # mutants of a kernel, evenly chosen
 
 
@@ -228,6 +237,8 @@ def run_all(device, ops):
     for op in ops:
         for shape in REACHING:
             CHECKS[op](calls, np.random.default_rng(list(shape)), shape)
+        if op in PRODUCTS:
+            several_products(device, *PRODUCTS[op])
     if "normal_noise" in ops:
         CHECKS["normal_noise"](calls, np.random.default_rng(0), (1, 1030))
     if "adam_inplace" in ops:

@@ -103,7 +103,7 @@ def four(array, k, left, fours):
 def fetch_along(array, start, step, fours, place, places, deep, depth, share):
     """Four steps of the sum of one row, which lie side by side; rows from `place` on, steps from `deep` on."""
     row, column = place + share // u32(4), deep + share % u32(4) * u32(4)
-    left = i32(depth) - i32(column) if row < places else i32(0)
+    left = i32(i32(depth) - i32(column)) if row < places else i32(0)
     return four(array, start + u64(row) * step + u64(column), left, fours)
 
 
@@ -122,7 +122,7 @@ def keep_along(shared, tile, share, values):
 def fetch_across(array, start, step, fours, place, places, deep, depth, share):
     """Four rows at one step of the sum, which lie side by side."""
     row, column = place + share % u32(16) * u32(4), deep + share // u32(16)
-    left = i32(places) - i32(row) if column < depth else i32(0)
+    left = i32(i32(places) - i32(row)) if column < depth else i32(0)
     return four(array, start + u64(column) * step + u64(row), left, fours)
 
 
