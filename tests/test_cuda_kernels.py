@@ -10,16 +10,20 @@ from ptx.compiling import compiled, pretend_device, why_not
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
-from test_contract import CHECKS, FIRST_ROW, SEED, SHAPES, STEP
+from test_contract import CHECKS, FIRST_ROW, SEED, SHAPES, STEP, normal
 
+from fastvae import reference
 from fastvae.kernels import cpu, philox
-from fastvae.kernels.cuda import calls, dense
+from fastvae.kernels.cuda import calls, dense, minibatch
 from fastvae.kernels.cuda.device import KERNELS, Device, Kernel, using
+from fastvae.kernels.formulas import IDENTITY, RELU, SILU, TANH
 from fastvae.kernels.scalars import ADAM_STEP, BETA1, BETA2, EPSILON, LEARNING_RATE, WEIGHT_DECAY, Scalars
 from tolerances import check
 
 ARCHITECTURES = [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)]
 OPS = [op for op in CHECKS if hasattr(calls, op)]
+for types in (("uint8", "float32"), ("int16", "float32"), ("float32", "float32"), ("float64", "float64")):
+    minibatch.gathering(*map(np.dtype, types))  # so that it is among KERNELS
 
 
 def code_of(kernel: Kernel, capability, monkeypatch) -> str:
@@ -34,6 +38,7 @@ class PTXDevice(Device):
     def __init__(self, capability, seed, monkeypatch):
         self.capability, self.seed, self._monkeypatch = capability, seed, monkeypatch
         self.counters, self.changed = [], {}  # of launches; kernels whose code is another than the compiler's
+        self.reached = {}  # lines of each kernel's code
 
     def upload(self, array):
         return array.copy()
@@ -44,7 +49,10 @@ class PTXDevice(Device):
     def launch(self, chosen, grid, block, arguments):
         code = self.changed.get(chosen.__name__) or code_of(chosen, self.capability, self._monkeypatch)
         how = {"order": "warp", "seed": self.seed, "races": True, "count": True}
+        if self.changed:
+            how["limit"] = 100_000  # a fault may be a loop without end
         self.counters.append(launch(code, grid, block, arguments, **how))
+        self.reached.setdefault(chosen.__name__, set()).update(self.counters[-1].lines)
 
 
 @pytest.fixture(params=[(8, 0), (9, 0)], ids=["sm_80", "sm_90"])
@@ -86,10 +94,23 @@ def test_noise_is_that_of_the_cpu(device, shape):
     for kernels, out in ((calls, found), (cpu, expected)):
         kernels.uniform_noise(SEED, philox.PRIOR, STEP, FIRST_ROW, out)
     np.testing.assert_array_equal(found, expected)  # one word each, exactly
+    for kernels, x in ((calls, found), (cpu, expected)):
+        kernels.binarize_inplace(x, SEED, STEP, FIRST_ROW)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("op", ["normal_noise", "uniform_noise", "binarize_inplace"])
+def test_more_rows_than_a_grid_has(device, op, monkeypatch):
+    monkeypatch.setattr(calls, "MOST_ROWS", 3)
+    CHECKS[op](calls, np.random.default_rng(0), (7, 33))
 
 
 @pytest.mark.parametrize("count", [1, 2, 100, 1025])
 def test_the_order_is_that_of_the_cpu(device, count):
+    check_order(count)
+
+
+def check_order(count):
     found, expected = (np.empty(max(1, count - 3), np.int64) for _ in range(2))
     for kernels, out in ((calls, found), (cpu, expected)):
         kernels.shuffled_indices(SEED, 7, count, min(3, count - 1), out[: count - min(3, count - 1)])
@@ -108,6 +129,28 @@ def test_rows_are_those_of_the_cpu(device, code):
     for kernels, out in ((calls, found), (cpu, expected)):
         kernels.gather(data, np.array([3, 0, 8, 8, 1]), *scaling, out)
     np.testing.assert_array_max_ulp(found, expected, int(code == "H"))
+
+
+POWERS = {"total": 1, "squared_norm": 2}
+
+
+@pytest.mark.parametrize("op", POWERS)
+def test_sums_hold_more_digits_than_their_terms(device, op):
+    check_sum(op)
+
+
+def check_sum(op):
+    """Over all blocks, each thread with several shares, and a tail."""
+    values = np.random.default_rng(0).lognormal(0, 4, 300_003).astype(np.float32)
+    check(np.float64(getattr(calls, op)(values)), (values.astype(float) ** POWERS[op]).sum(), "exact")
+
+
+@pytest.mark.parametrize("op", POWERS)
+def test_sums_are_not_finite_where_a_term_is_not(device, op):
+    for value in (np.inf, np.nan):
+        values = np.ones(1030, np.float32)
+        values[1] = value
+        np.testing.assert_equal(getattr(calls, op)(values), value)
 
 
 @pytest.mark.parametrize("clip_norm", [0.0, 0.5, 1e9])
@@ -143,27 +186,60 @@ def test_several_products_in_one_launch(device, a_along, b_along):
 
 
 def several_products(device, a_along, b_along):
-    rng, rows, expected, places = np.random.default_rng(0), [], [], [0, 0, 0]
-    shapes = [(70, 66, (33,)), (1, 5, (2, 1)), (64, 8, (16, 20)), (3, 129, (64,))]
-    parts = [[], []]
-    for m, n, depths in shapes:
-        pairs, total, size = [], 0.0, 0.0
+    """Each with another end; nothing begins where its array does, and nothing is written beside it."""
+    rng = np.random.default_rng(0)
+    flat = {name: [normal(rng, 4)] for name in ("a", "b", "c", "before", "after")}
+    expected, rows = [], []
+
+    def put(name, array):
+        """Where it begins; always by fours, as the operands must to be read so."""
+        flat[name].append(np.full(-sum(x.size for x in flat[name]) % 4, 7, np.float32))
+        place = sum(x.size for x in flat[name])
+        flat[name].append(np.ascontiguousarray(array, np.float32).ravel())
+        return place
+
+    for m, n, depths, mode, code in (
+        (70, 66, (33,), dense.GRADIENT, IDENTITY),
+        (2, 5, (2, 1), dense.ADDED, TANH),
+        (64, 8, (16, 20), dense.FORWARD, SILU),
+        (3, 129, (64,), dense.BACKWARD, RELU),
+    ):
+        pairs, total, size, sums = [], 0.0, 0.0, 0.0
         for depth in depths:
-            a, b = (rng.normal(size=shape).astype(np.float32) for shape in ((m, depth), (depth, n)))
+            a, b = normal(rng, m, depth), normal(rng, depth, n)
+            places = put("a", a if a_along else a.T), put("b", b.T if b_along else b)
             pairs.append((depth, places[0], depth if a_along else m, places[1], depth if b_along else n))
-            parts[0].append((a if a_along else a.T).ravel())
-            parts[1].append((b.T if b_along else b).ravel())
-            places[0], places[1] = places[0] + a.size, places[1] + b.size
             total, size = total + a.astype(float) @ b, size + np.abs(a).astype(float) @ np.abs(b)
-        rows.append(dense.row((m, n), pairs, dense.BACKWARD, 0, places[2], 0, 0))
-        expected.append((places[2], total, size))
-        places[2] += m * n
-    table, tiles = dense.table_of(rows)
-    c, nothing = np.full(places[2], np.nan, np.float32), np.zeros(1, np.float32)
-    arguments = [*(np.concatenate(flat) for flat in parts), c, nothing, nothing, table, len(rows)]
-    device.launch(dense.product(a_along, b_along), (tiles,), (dense.THREADS,), arguments)
-    for place, total, size in expected:
-        check(c[place : place + total.size].reshape(total.shape), total, "dense", size)
+            sums = sums + b.sum(axis=0, dtype=float)
+        extra, bias = 0, 0
+        found, saved, line = normal(rng, m, n), normal(rng, m, n), normal(rng, n)
+        place = put("c", found)
+        if mode == dense.FORWARD:
+            extra, bias = put("after", saved), put("before", line)
+            total, size = total + line, size + np.abs(line)
+            expected.append(("after", extra, total, size))
+            total = total * reference.sigmoid(total)
+        elif mode == dense.GRADIENT:
+            extra, bias = 1, put("after", line)
+            expected.append(("after", bias, sums, 33.0 * np.ones(n)))
+        else:
+            extra = put("before", saved)
+            if mode == dense.ADDED:
+                total, size = total + found, size + np.abs(found)
+            total = total * (1 - saved.astype(float) ** 2 if code == TANH else saved > 0)
+            size = size * (1 + saved.astype(float) ** 2)
+        rows.append(dense.row((m, n), pairs, mode, code, place, extra, bias))
+        expected.append(("c", place, total, size))
+    arrays = {name: np.concatenate([*parts, normal(rng, 4)]) for name, parts in flat.items()}
+    before, (table, tiles) = {name: array.copy() for name, array in arrays.items()}, dense.table_of(rows)
+    how = (tiles,), (dense.THREADS,), [*arrays.values(), table, len(rows)]
+    device.launch(dense.product(a_along, b_along), *how)
+    for name, place, result, size in expected:
+        own = slice(place, place + result.size)
+        check(arrays[name][own].reshape(result.shape), result, "dense", size)
+        before[name][own] = arrays[name][own]
+    for name, array in before.items():
+        np.testing.assert_array_equal(arrays[name], array)
 
 
 # ---- what the compiler makes of them ------------------------------------------------------------------------------
@@ -224,11 +300,26 @@ USERS = {
     "dense_across_across": ["dense_backward_weight"],
     "derivative_inplace": ["dense_backward_input"],
     "draw": ["normal_noise", "uniform_noise"],
+    "binarize_inplace": ["binarize_inplace"],
+    "threshold_inplace": ["threshold_inplace"],
+    "shuffled_indices": ["shuffled_indices"],
+    "gather_uint8_float32": ["gather"],
+    "gather_int16_float32": ["read_rows"],
+    "count_outside": ["read_rows"],
+    "total_parts": ["total"],
+    "square_parts": ["squared_norm"],
 }
 PRODUCTS = {  # how the operands lie
     "dense_forward": (True, False),
     "dense_backward_input": (True, True),
     "dense_backward_weight": (False, False),
+}
+MORE = {  # numbers for a second block
+    "normal_noise": (1, 1030),
+    "binarize_inplace": (1, 1030),
+    "threshold_inplace": (5, 67),
+    "gather": (9, 40),
+    "read_rows": (9, 40),
 }
 EACH = 70  # mutants of a kernel, evenly chosen
 
@@ -239,8 +330,12 @@ def run_all(device, ops):
             CHECKS[op](calls, np.random.default_rng(list(shape)), shape)
         if op in PRODUCTS:
             several_products(device, *PRODUCTS[op])
-    if "normal_noise" in ops:
-        CHECKS["normal_noise"](calls, np.random.default_rng(0), (1, 1030))
+        if op in MORE:
+            CHECKS[op](calls, np.random.default_rng(0), MORE[op])
+        if op in POWERS:
+            check_sum(op)
+    if "shuffled_indices" in ops:
+        check_order(1025)
     if "adam_inplace" in ops:
         for clip_norm in (0.5, 1e9):
             check_adam(clip_norm)
@@ -266,7 +361,7 @@ def test_faults_are_noticed(name, monkeypatch):
     kernel = next(kernel for kernel in KERNELS if kernel.__name__ == name)
     with using(PTXDevice((8, 0), 0, monkeypatch)) as device:
         run_all(device, USERS[name])
-        reached = set().union(*(counters.lines for counters in device.counters))
+        reached = device.reached[name]
         all_mutants = [
             m for m in mutants(code_of(kernel, (8, 0), monkeypatch)) if m.line in reached and not is_equivalent(m)
         ]

@@ -169,6 +169,8 @@ def test_what_no_block_may_have():
     text = program("", declarations=".shared .align 4 .b8 tile[49156];")
     with pytest.raises(PtxError, match="49156 bytes of static shared memory are too many"):
         launch(text, 1, 32, [])
+    with pytest.raises(PtxError, match="65536"):
+        launch(program(""), (1, 65_536), 32, [])
 
 
 def test_endless_loops():

@@ -18,11 +18,11 @@ from fastvae.kernels.cuda.device import (
     sum_of_warp,
 )
 from fastvae.kernels.cuda.settings import CORRECTION, DECAY, KEEP2, NEW1, NEW2, RATE
+from fastvae.kernels.cuda.sums import PARTS
 from fastvae.kernels.formulas import ONE, ZERO, adam_moved
 from fastvae.kernels.scalars import EPSILON
 
 WARPS = 8  # of a block of (WARP, WARPS) threads
-PARTS = 128  # of the norm: as many blocks, a sum of each
 u32, u64 = np.uint32, np.uint64
 
 
@@ -39,38 +39,17 @@ def sum_of_block(value, shared):
     return total
 
 
-@kernel(FLOATS, FLOATS, COUNT, block=(WARP, WARPS))
-def squared_norm_parts(grads, parts, size):
-    """The sum of squares, in PARTS parts (PARTS,)."""
-    shared = cuda.shared.array(WARPS, np.float32)
-    thread = (u32(cuda.blockIdx.x) * u32(WARPS) + u32(cuda.threadIdx.y)) * u32(WARP) + u32(cuda.threadIdx.x)
-    threads = u32(cuda.gridDim.x) * u32(WARPS * WARP)
-    whole, total = size - size % VECTOR, ZERO
-    k = u32(thread * VECTOR)
-    while k < whole:
-        g0, g1, g2, g3 = load4(grads, u64(k))
-        total += (g0 * g0 + g1 * g1) + (g2 * g2 + g3 * g3)
-        k = u32(k + threads * VECTOR)
-    k = u32(whole + thread)
-    while k < size:
-        total += grads[k] * grads[k]
-        k = u32(k + threads)
-    total = sum_of_block(total, shared)
-    if cuda.threadIdx.x == 0 and cuda.threadIdx.y == 0:
-        parts[cuda.blockIdx.x] = total
-
-
 @kernel(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, REAL, COUNT, block=(WARP, WARPS))
 def adam_inplace(params, grads, m, v, reals, parts, clip_norm, size):
     """`adam_inplace` of the contract, with the numbers of `settings`; where `clip_norm` is above 0, the gradient is
-    scaled down to that norm, by the `parts` that `squared_norm_parts` has left."""
+    scaled down to that norm, by what PARTS blocks of `sums.square_parts` have left in `parts`."""
     shared = cuda.shared.array(WARPS, np.float32)
     thread = (u32(cuda.blockIdx.x) * u32(WARPS) + u32(cuda.threadIdx.y)) * u32(WARP) + u32(cuda.threadIdx.x)
     threads = u32(cuda.gridDim.x) * u32(WARPS * WARP)
     scale = ONE
     if clip_norm > ZERO:
         place = u32(cuda.threadIdx.y) * u32(WARP) + u32(cuda.threadIdx.x)
-        norm = math.sqrt(sum_of_block(parts[place] if place < u32(PARTS) else ZERO, shared))
+        norm = math.sqrt(sum_of_block(parts[place * u32(2)] if place < u32(PARTS) else ZERO, shared))
         if norm > clip_norm:
             scale = clip_norm / norm
     chosen = reals[RATE], reals[CORRECTION], reals[NEW1], reals[KEEP2], reals[NEW2], reals[DECAY], reals[EPSILON]

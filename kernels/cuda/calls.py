@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastvae.kernels.cuda import adam, dense, likelihoods, minibatch
+from fastvae.kernels.cuda import adam, dense, likelihoods, minibatch, sums
 from fastvae.kernels.cuda.device import WARP, Kernel, blocks, device
 from fastvae.kernels.cuda.latent import ROWS
 from fastvae.kernels.cuda.latent import latent_backward as latent_backward_kernel
@@ -27,6 +27,7 @@ from fastvae.kernels.scalars import (
 )
 
 MOST_BLOCKS = 1024  # of a kernel that goes over a flat buffer
+MOST_ROWS = 65_535  # blocks along the second axis of a grid: more there cannot be
 
 
 def _launch(kernel: Kernel, grid: tuple, block: tuple, inputs: list, outputs: list) -> None:
@@ -177,9 +178,9 @@ def adam_inplace(params, grads, m, v, step, learning_rate, beta1, beta2, epsilon
 
 def adam_with_clipping(params, grads, m, v, scalars, clip_norm):
     """A step of Adam with the numbers in `scalars`, the gradient scaled down to `clip_norm` where that is above 0."""
-    block, parts = (WARP, adam.WARPS), np.zeros(adam.PARTS, np.float32)
+    block, parts = (WARP, adam.WARPS), np.zeros(2 * sums.PARTS, np.float32)
     if clip_norm > 0:
-        _launch(adam.squared_norm_parts, (adam.PARTS,), block, [grads, parts, grads.size], [parts])
+        _launch(sums.square_parts, (sums.PARTS,), (sums.FLAT,), [grads, parts, grads.size], [parts])
     grid = (min(MOST_BLOCKS, blocks(params.size, 4 * WARP * adam.WARPS)),)
     arguments = [params, grads, m, v, _settings(scalars), parts, np.float32(clip_norm), params.size]
     _launch(adam.adam_inplace, grid, block, arguments, [params, m, v])
@@ -187,7 +188,7 @@ def adam_with_clipping(params, grads, m, v, scalars, clip_norm):
 
 def _draw(kind, seed, stream, step, first_row, out):
     rows, columns = out.shape
-    grid, integers = (blocks(columns, 4 * FLAT), rows), _noise(seed, step).integers
+    grid, integers = (blocks(columns, 4 * FLAT), min(MOST_ROWS, rows)), _noise(seed, step).integers
     _launch(draw, grid, (FLAT,), [out, integers, int(stream), kind, int(first_row), rows, columns], [out])
 
 
@@ -205,7 +206,7 @@ def binarize_inplace(x, seed, step, first_row):
     """See the contract in `fastvae.kernels`."""
     rows, columns = x.shape
     arguments = [x, np.uint64(seed), _noise(np.uint64(0), step).integers, int(first_row), rows, columns]
-    _launch(binarize_kernel, (blocks(columns, 4 * FLAT), rows), (FLAT,), arguments, [x])
+    _launch(binarize_kernel, (blocks(columns, 4 * FLAT), min(MOST_ROWS, rows)), (FLAT,), arguments, [x])
 
 
 def threshold_inplace(x, threshold):
@@ -243,3 +244,20 @@ def read_rows(data, offset, scale, lowest, highest, out):
     grid, block = (blocks(rows, minibatch.ROWS),), (WARP, minibatch.ROWS)
     _launch(minibatch.count_outside, grid, block, arguments, [integers])
     return int(integers[OUTSIDE])
+
+
+def _sum(kernel, values):
+    grid = min(sums.PARTS, blocks(values.size, 4 * sums.FLAT))
+    parts = np.zeros(2 * grid, np.float32)
+    _launch(kernel, (grid,), (sums.FLAT,), [values, parts, values.size], [parts])
+    return sums.sum_of(parts)
+
+
+def total(values):
+    """See the contract in `fastvae.kernels`."""
+    return _sum(sums.total_parts, values)
+
+
+def squared_norm(grads):
+    """See the contract in `fastvae.kernels`."""
+    return _sum(sums.square_parts, grads)

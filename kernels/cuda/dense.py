@@ -47,7 +47,7 @@ WORDS = 22
 #   FORWARD   out = activation(C + bias), for silu also saved = C + bias: BIAS in `before`, EXTRA in `after`
 #   BACKWARD  C activation'(saved), EXTRA in `before`; IDENTITY: C
 #   ADDED     the same with what stands in C already added to it first
-#   GRADIENT  C; and the sums of the rows of B, from BIAS in `after`
+#   GRADIENT  C; where EXTRA is 1 also the sums of B over its rows, from BIAS in `after`
 FORWARD, BACKWARD, ADDED, GRADIENT = range(4)
 
 

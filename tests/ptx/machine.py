@@ -20,6 +20,7 @@ from .scheduling import Code, run
 from .syntax import Program
 from .transfers import Copies
 
+MOST_BLOCKS = (2**31 - 1, 65_535, 65_535)  # of a grid, along each axis
 STATIC_SHARED = 48 * 1024  # bytes a block may declare; what goes beyond must be dynamic
 WAVE = {"lockstep": 1 << 15, "warp": 1 << 16}  # lanes that run together, if the grid has as many
 
@@ -34,6 +35,8 @@ class Launch:
         self.threads, self.blocks = int(np.prod(self.block)), int(np.prod(self.grid))
         if self.threads > 1024:
             raise PtxError(f"{self.threads} threads are too many for a block")
+        if any(n > most for n, most in zip(self.grid, MOST_BLOCKS, strict=True)):
+            raise PtxError(f"a grid of {self.grid} blocks is too large: it may have {MOST_BLOCKS}")
         self.bits = block_bits(self.threads, self.blocks) if races else 0
         self.races, self.random, self.time = races, np.random.default_rng(seed), BEGINNING
         self.executed, self.steps, self._accesses = [0] * len(program.instructions), 0, {}
