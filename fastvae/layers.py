@@ -16,6 +16,7 @@ import numpy as np
 from fastvae.errors import check_name
 from fastvae.kernels import philox
 from fastvae.kernels.formulas import ACTIVATIONS, SILU
+from fastvae.kernels.memory import empty
 from fastvae.parameters import Parameters, Shape
 
 Program = Any  # of the backend: see the contract in `fastvae.kernels`
@@ -66,8 +67,8 @@ class Dense:
 
     def buffers(self, batch: int, backward: bool = True) -> Buffers:
         """Buffers for `batch` rows; without `backward`, the gradient has none of its own."""
-        out = np.empty((batch, self.outputs), np.float32)
-        return Buffers(out, np.empty_like(out) if self._code == SILU else out, np.empty_like(out) if backward else out)
+        out, saved, d_out = (empty(batch, self.outputs) if own else None for own in (True, self._code == SILU, backward))
+        return Buffers(out, out if saved is None else saved, out if d_out is None else d_out)
 
     def forward(self, program: Program, x: np.ndarray, buffers: Buffers) -> np.ndarray:
         """Write down the forward pass; return `buffers.out`, where it leaves its result."""

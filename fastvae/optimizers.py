@@ -3,8 +3,7 @@
 import math
 from types import ModuleType
 
-import numpy as np
-
+from fastvae.kernels.memory import zeros
 from fastvae.kernels.scalars import (
     ADAM_STEP,
     BETA1,
@@ -49,8 +48,7 @@ class Adam:
         self._parameters, self._kernels = parameters, kernels
         self.learning_rate, self.clip_norm, self.weight_decay = learning_rate, clip_norm, weight_decay
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
-        self.first_moment = np.zeros_like(parameters.values)
-        self.second_moment = np.zeros_like(parameters.values)
+        self.first_moment, self.second_moment = (zeros(parameters.values.size) for _ in range(2))
         self.step_count = 0
 
     def begin_step(self, scalars: Scalars) -> None:

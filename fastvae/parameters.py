@@ -1,15 +1,18 @@
 """One flat buffer for all parameters of a model, one for their gradients, and named views into both."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
+
+from fastvae.kernels.memory import LINE, zeros
 
 Shape = tuple[int, ...]
 
 
 class Parameters:
-    """Named float32 arrays that live one after the other in two flat buffers.
+    """Named float32 arrays that live one after the other in two flat buffers, each on a line of the cache of its own:
+    what lies between them is 0 and stays so.
 
     Parameters
     ----------
@@ -23,21 +26,25 @@ class Parameters:
     """
 
     def __init__(self, shapes: Mapping[str, Shape]):
-        total = sum(math.prod(shape) for shape in shapes.values())
-        self.values = np.zeros(total, np.float32)
-        self.gradients = np.zeros(total, np.float32)
-        self._shapes = dict(shapes)
+        self._shapes, self._starts, total = dict(shapes), dict[str, int](), 0
+        for name, shape in shapes.items():
+            self._starts[name] = total
+            total += -(-math.prod(shape) // LINE) * LINE
+        self.values, self.gradients = zeros(total), zeros(total)
         self._value_views = self.views(self.values)
         self._gradient_views = self.views(self.gradients)
 
     def views(self, flat: np.ndarray) -> dict[str, np.ndarray]:
         """Name to view of another flat buffer (P,) in the same order, an optimizer's moments say."""
-        views, start = {}, 0
+        views = {}
         for name, shape in self._shapes.items():
-            stop = start + math.prod(shape)
-            views[name] = flat[start:stop].reshape(shape)
-            start = stop
+            start = self._starts[name]
+            views[name] = flat[start : start + math.prod(shape)].reshape(shape)
         return views
+
+    def start(self, names: Iterable[str]) -> int:
+        """Where the first of these parameters begins in a flat buffer; its end, where there is none."""
+        return min((self._starts[name] for name in names), default=self.values.size)
 
     def named_values(self) -> dict[str, np.ndarray]:
         """Name to view of its values: writing into the view changes the model."""

@@ -49,7 +49,8 @@ Optimizer, over flat buffers of P parameters
         g = grad_scale grads;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
         params -= learning_rate (mhat / (sqrt(vhat) + epsilon) + weight_decay params), with mhat = m / (1 - beta1^step)
         and vhat = v / (1 - beta2^step); step counts from 1. Overwrites params, m, v. Kingma and Ba 2015; the decay is
-        decoupled, Loshchilov and Hutter 2019.
+        decoupled, Loshchilov and Hutter 2019. Moments too small to matter (|m| < 2^-100, v < 2^-120) become 0, so that
+        those of parameters without gradients do not stay among the denormal numbers, which are slow.
     squared_norm(grads (P,)) -> float
         sum of squares, in float64.
 

@@ -282,9 +282,9 @@ class VAENetwork:
             return
         for layer, x, buffers in self._inputs(whole):
             layer.adam(program, x, buffers, part, parts, optimizer.first_moment, optimizer.second_moment)
-        own = sum(math.prod(shape) for shape in self.likelihood.shapes().values())
-        if own and part == 0:
-            optimizer.record(program, size - own, size)
+        own = self.parameters.start(self.likelihood.shapes())
+        if own < size and part == 0:
+            optimizer.record(program, own, size)
 
     def loss_and_gradients(self, batch: Batch, noise: np.ndarray | None = None) -> dict[str, float]:
         """Fill the gradients; return "loss", "nll" and "kl": means over the batch, nats, user's units.

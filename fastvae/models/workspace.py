@@ -6,6 +6,7 @@ import numpy as np
 
 from fastvae.data.minibatches import direct
 from fastvae.data.scaling import arithmetic
+from fastvae.kernels.memory import empty
 from fastvae.kernels.scalars import FIRST_ROW, OUTSIDE, SIGMA, SOURCE, SOURCE_COLUMN, SOURCE_ROW, Scalars
 from fastvae.layers import Buffers, Program
 
@@ -30,14 +31,14 @@ class Workspace:
     def __init__(self, network: "VAENetwork", rows: int, seed: np.uint64, backward: bool = True):
         self.network, self.scalars = network, Scalars(seed)
         self._passes: dict[tuple[str, np.dtype, str | float | None], Program] = {}
-        self.x = np.empty((rows, network.architecture.inputs), np.float32)
+        self.x = empty(rows, network.architecture.inputs)
         self.encoder = network.encoder.buffers(rows, backward) if network.complete else []
         self.mu, self.logvar = network.mu.buffers(rows, backward), network.logvar.buffers(rows, backward)
         self.decoder = network.decoder.buffers(rows, backward)
-        self.z = np.empty((rows, network.architecture.latent_dim), np.float32)
-        self.d_z = np.empty_like(self.z) if backward else self.z
-        self.noise = np.empty_like(self.z) if backward and network.kernels.KEEPS_NOISE else self.z
-        self.kl, self.nll = np.empty(rows, np.float32), np.empty(rows, np.float32)
+        self.z = empty(rows, network.architecture.latent_dim)
+        self.d_z = empty(*self.z.shape) if backward else self.z
+        self.noise = empty(*self.z.shape) if backward and network.kernels.KEEPS_NOISE else self.z
+        self.kl, self.nll = empty(rows), empty(rows)
 
     def rows(self, start: int, stop: int) -> "Workspace":
         """Views of the rows start ... stop - 1; the scalars are the same."""

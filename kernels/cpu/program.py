@@ -8,6 +8,7 @@ import numpy as np
 from fastvae.kernels.cpu import blas, processor, products, products_bfloat16
 from fastvae.kernels.cpu.ops import LONGEST, OPS, room_of, translated
 from fastvae.kernels.cpu.team import run
+from fastvae.kernels.memory import empty
 from fastvae.kernels.scalars import Scalars
 
 
@@ -63,7 +64,7 @@ class Program:
         """The address of what a thread needs to run this program: see `team`."""
         if self._table is None:
             self._table = np.array(self._rows, np.int64).reshape(-1, LONGEST)
-            self._memory = np.empty(self._room, np.float32)
+            self._memory = empty(self._room)
             arrays = self.scalars.integers, self.scalars.reals, self._memory
             table = (self._table.ctypes.data, *self._table.shape[:1], self._table.strides[0])
             self._job = np.array(
