@@ -45,7 +45,7 @@ def clashes(columns):
 
 
 @part
-def column_of_tiles(a, a_row, a_step, rows, b, b_step, vectors, c, c_row, depth, more):
+def column_of_tiles(a, a_row, a_step, rows, b, b_step, vectors, c, c_row, depth, more, ahead, ahead_step):
     """One tile below the other, of nearly one height: C = A B with `rows` rows and `vectors` vectors; see `tile`."""
     i = 0
     while i < rows:
@@ -56,7 +56,8 @@ def column_of_tiles(a, a_row, a_step, rows, b, b_step, vectors, c, c_row, depth,
         for height in HEIGHTS:
             if height <= left and (height >= wanted or chosen < height):
                 chosen = height
-        tile(chosen, vectors, a + i * a_row, a_row, a_step, b, b_step, c + i * c_row, c_row, depth, more)
+        at_a, at_c = a + i * a_row, c + i * c_row
+        tile(chosen, vectors, at_a, a_row, a_step, b, b_step, at_c, c_row, depth, more, ahead, ahead_step)
         i += chosen
 
 
@@ -70,7 +71,7 @@ def narrow_product(a, a_row, a_step, rows, b, b_row, columns, depth, out, room):
     for k in range(depth):
         for c in range(LANES):
             wide_b[k, c] = from_b[k, c] if c < columns else ZERO
-    column_of_tiles(a, a_row, a_step, rows, panel, 4 * LANES, 1, strip, 4 * LANES, depth, 0)
+    column_of_tiles(a, a_row, a_step, rows, panel, 4 * LANES, 1, strip, 4 * LANES, depth, 0, b, 0)
     for i in range(rows):
         for c in range(columns):
             to[i, c] = wide_out[i, c]
@@ -103,7 +104,7 @@ def tiled_product(turned, a, whole, rows, b, b_row, columns, depth, out, room):
     panel, block = room, room + 4 * DEEP * WIDTH
     aside = block + 4 * DEEP * TALL
     tall, deep = equal_piece(rows, TALL, TALLEST), equal_piece(depth, DEEP, 1)
-    packs_a, packs_b, last = turned and clashes(whole), clashes(b_row), columns % LANES
+    packs_a, packs_b, last = turned and (clashes(whole) or columns > 2 * WIDTH), clashes(b_row), columns % LANES
     made, to = matrix_at(aside, tall, LANES), matrix_at(out, rows, columns)
     for i in range(0, rows, tall):
         height = min(tall, rows - i)
@@ -123,7 +124,8 @@ def tiled_product(turned, a, whole, rows, b, b_row, columns, depth, out, room):
                 if packs_b:
                     copy(at_b, b_step, panel, 4 * WIDTH, terms, vectors)
                     at_b, b_step = panel, 4 * WIDTH
-                column_of_tiles(at_a, row, step, height, at_b, b_step, vectors, c, c_row, terms, k)
+                ahead = b + 4 * (k * b_row + first + WIDTH)
+                column_of_tiles(at_a, row, step, height, at_b, b_step, vectors, c, c_row, terms, k, ahead, 4 * b_row)
                 j += vectors * LANES
         for row in range(height):
             for c in range(LANES - last, LANES):
@@ -196,7 +198,7 @@ def product_transposed(a, b, out, rows, depth, columns, more, room):
                 for j in range(0, group, WIDTH):
                     panel, strip = room + 4 * (j * depth + k * WIDTH), strips + 4 * j * TALL
                     vectors = 2 if group - j > LANES else 1
-                    column_of_tiles(at_b, 4 * depth, 4, height, panel, 4 * WIDTH, vectors, strip, 4 * WIDTH, terms, k)
+                    column_of_tiles(at_b, 4 * depth, 4, height, panel, 4 * WIDTH, vectors, strip, 4 * WIDTH, terms, k, b, 0)
             for j in range(0, group, WIDTH):
                 to = out + 4 * ((i + j) * columns + c)
                 turn_strip(strips + 4 * j * TALL, min(WIDTH, group - j), height, to, columns, more)

@@ -30,7 +30,15 @@ def _multiply_add(builder, x, y, total):
     return builder.call(cgutils.get_or_insert_function(builder.module, fma, f"llvm.fma.v{LANES}f32"), [x, y, total])
 
 
-def _tile(builder, height, vectors, a, a_row, a_step, b, b_step, c, c_row, depth, more):
+def _fetch(builder, address):
+    """Have a line of memory come into the first cache."""
+    data = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [data, I32, I32, I32])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [builder.inttoptr(address, data), *(ir.Constant(I32, n) for n in (0, 3, 1))])
+
+
+def _tile(builder, height, vectors, a, a_row, a_step, b, b_step, c, c_row, depth, more, ahead, ahead_step):
     """The code of a tile of one shape."""
     places = [(i, j) for i in range(height) for j in range(vectors)]
     sums = {place: cgutils.alloca_once_value(builder, ir.Constant(VECTOR, [0.0] * LANES)) for place in places}
@@ -44,6 +52,10 @@ def _tile(builder, height, vectors, a, a_row, a_step, b, b_step, c, c_row, depth
     rows = [builder.add(a, builder.mul(a_row, number(i))) for i in range(height)]
     with cgutils.for_range(builder, depth, intp=I64) as loop:
         at_a, at_b = builder.mul(loop.index, a_step), builder.add(b, builder.mul(loop.index, b_step))
+        if UNIT.looks_ahead:
+            line = builder.add(ahead, builder.mul(loop.index, ahead_step))
+            for j in range(vectors):
+                _fetch(builder, builder.add(line, number(4 * LANES * j)))
         panel = [builder.load(pointer(builder, VECTOR, at_b, number(4 * LANES * j)), align=4) for j in range(vectors)]
         for i in range(height):
             x = _broadcast(builder, builder.load(pointer(builder, F32, rows[i], at_a), align=4))
@@ -55,7 +67,7 @@ def _tile(builder, height, vectors, a, a_row, a_step, b, b_step, c, c_row, depth
 
 
 @intrinsic
-def tile(typing, height, vectors, a, a_row, a_step, b, b_step, c, c_row, depth, more):
+def tile(typing, height, vectors, a, a_row, a_step, b, b_step, c, c_row, depth, more, ahead, ahead_step):
     """C[i, j] = sum over k < depth of A[i, k] B[k, j], for i < height and j < vectors * LANES, k in order; where `more`
     is not 0, the sums go on from what C holds.
 
@@ -83,4 +95,4 @@ def tile(typing, height, vectors, a, a_row, a_step, b, b_step, c, c_row, depth, 
         builder.position_at_end(done)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 11), codegen
+    return types.void(*[types.int64] * 13), codegen
