@@ -1,4 +1,4 @@
-"""Arrays that begin on a line of the cache, so that vectors lie within lines (measured: 6 to 8% of a matrix product)."""
+"""Arrays that begin on a line of the cache, so that vectors lie within lines: 6 to 8% of a product's time."""
 
 import math
 

@@ -29,6 +29,57 @@ def copy(typing, source, source_row, target, target_row, rows, vectors):
     return types.void(*[types.int64] * 6), codegen
 
 
+def _first(builder, count):
+    """A mask of the first `count` lanes."""
+    lanes = ir.VectorType(I32, LANES)
+    nothing = ir.Constant(lanes, ir.Undefined)
+    one = builder.insert_element(nothing, builder.trunc(count, I32), ir.Constant(I32, 0))
+    counts = builder.shuffle_vector(one, nothing, ir.Constant(lanes, [0] * LANES))
+    return builder.icmp_signed("<", ir.Constant(lanes, list(range(LANES))), counts)
+
+
+def _narrow_rows(source, source_row, target, target_row, rows, count, builder, whole):
+    """Rows of `count` numbers, at most LANES, from `source` to `target`; there, zeros behind them where `whole`."""
+    mask, align = _first(builder, count), ir.Constant(I32, 4)
+    place, lanes = VECTOR.as_pointer(), ir.VectorType(ir.IntType(1), LANES)
+    load = ir.FunctionType(VECTOR, [place, I32, lanes, VECTOR])
+    load = cgutils.get_or_insert_function(builder.module, load, f"llvm.masked.load.v{LANES}f32.p0")
+    store = ir.FunctionType(ir.VoidType(), [VECTOR, place, I32, lanes])
+    store = cgutils.get_or_insert_function(builder.module, store, f"llvm.masked.store.v{LANES}f32.p0")
+    zeros = ir.Constant(VECTOR, [0.0] * LANES)
+    with cgutils.for_range(builder, rows, intp=I64) as row:
+        there = pointer(builder, VECTOR, source, builder.mul(row.index, source_row))
+        here = pointer(builder, VECTOR, target, builder.mul(row.index, target_row))
+        value = builder.call(load, [there, align, mask, zeros])
+        if whole:
+            builder.store(value, here, align=4)
+        else:
+            builder.call(store, [value, here, align, mask])
+
+
+@intrinsic
+def widen(typing, source, source_row, target, target_row, rows, count):
+    """Copy `rows` rows of `count` numbers, fewer than LANES, into rows of LANES with zeros behind them; addresses, and
+    row strides in bytes."""
+
+    def codegen(context, builder, signature, args):
+        _narrow_rows(*args, builder, whole=True)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 6), codegen
+
+
+@intrinsic
+def narrow(typing, source, source_row, target, target_row, rows, count):
+    """Copy the first `count` numbers of `rows` rows; addresses, and row strides in bytes."""
+
+    def codegen(context, builder, signature, args):
+        _narrow_rows(*args, builder, whole=False)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 6), codegen
+
+
 def _transposed(builder, rows):
     """LANES vectors of LANES numbers, transposed in log2 LANES rounds: round by round, blocks of twice the size."""
     size = 1

@@ -8,7 +8,7 @@ Operands are addresses of C-contiguous float32 matrices. `room` is memory for pa
 
 from fastvae.kernels.cpu.addresses import matrix_at, vector_at
 from fastvae.kernels.cpu.compiler import native, part
-from fastvae.kernels.cpu.panels import copy, transpose
+from fastvae.kernels.cpu.panels import copy, narrow, transpose, widen
 from fastvae.kernels.cpu.tile import HEIGHTS, LANES, tile
 from fastvae.kernels.formulas import ZERO
 
@@ -20,6 +20,7 @@ DEEP = 6400 // WIDTH  # terms of a sum at a time: a panel of b so long, 25 KB, s
 TALL = 192 // TALLEST * TALLEST  # rows of a at a time: a block of a so high and deep stays in the second
 GROUP = 64 // WIDTH * WIDTH  # rows of a that are turned round together
 CLASH = 1024  # bytes; rows a multiple of this apart share so few sets of the cache that they drive each other out
+FEW = 8192  # numbers that the first cache holds beside a panel
 
 
 def piece(whole, most, step):
@@ -66,15 +67,9 @@ def narrow_product(a, a_row, a_step, rows, b, b_row, columns, depth, out, room):
     """`tiled_product` for fewer columns than a vector has: b and out go through memory as wide as one."""
     panel = room
     strip = panel + 4 * depth * LANES
-    wide_b, wide_out = matrix_at(panel, depth, LANES), matrix_at(strip, rows, LANES)
-    from_b, to = matrix_at(b, depth, b_row), matrix_at(out, rows, columns)
-    for k in range(depth):
-        for c in range(LANES):
-            wide_b[k, c] = from_b[k, c] if c < columns else ZERO
+    widen(b, 4 * b_row, panel, 4 * LANES, depth, columns)
     column_of_tiles(a, a_row, a_step, rows, panel, 4 * LANES, 1, strip, 4 * LANES, depth, 0, b, 0)
-    for i in range(rows):
-        for c in range(columns):
-            to[i, c] = wide_out[i, c]
+    narrow(strip, 4 * LANES, out, 4 * columns, rows, columns)
 
 
 @part
@@ -104,8 +99,12 @@ def tiled_product(turned, a, whole, rows, b, b_row, columns, depth, out, room):
     panel, block = room, room + 4 * DEEP * WIDTH
     aside = block + 4 * DEEP * TALL
     tall, deep = equal_piece(rows, TALL, TALLEST), equal_piece(depth, DEEP, 1)
-    packs_a, packs_b, last = turned and (clashes(whole) or columns > 2 * WIDTH), clashes(b_row), columns % LANES
-    made, to = matrix_at(aside, tall, LANES), matrix_at(out, rows, columns)
+    # columns of a lie rows apart, which is slow to read again for every panel that passes by
+    packs_a, packs_b, last = (
+        turned and (clashes(whole) or (columns > 2 * WIDTH and whole * depth > FEW)),
+        clashes(b_row),
+        columns % LANES,
+    )
     for i in range(0, rows, tall):
         height = min(tall, rows - i)
         for k in range(0, depth, deep):
@@ -127,9 +126,9 @@ def tiled_product(turned, a, whole, rows, b, b_row, columns, depth, out, room):
                 ahead = b + 4 * (k * b_row + first + WIDTH)
                 column_of_tiles(at_a, row, step, height, at_b, b_step, vectors, c, c_row, terms, k, ahead, 4 * b_row)
                 j += vectors * LANES
-        for row in range(height):
-            for c in range(LANES - last, LANES):
-                to[i + row, columns - LANES + c] = made[row, c]
+        if last:
+            first = columns - last
+            narrow(aside + 4 * (LANES - last), 4 * LANES, out + 4 * (i * columns + first), 4 * columns, height, last)
 
 
 @part
@@ -198,7 +197,8 @@ def product_transposed(a, b, out, rows, depth, columns, more, room):
                 for j in range(0, group, WIDTH):
                     panel, strip = room + 4 * (j * depth + k * WIDTH), strips + 4 * j * TALL
                     vectors = 2 if group - j > LANES else 1
-                    column_of_tiles(at_b, 4 * depth, 4, height, panel, 4 * WIDTH, vectors, strip, 4 * WIDTH, terms, k, b, 0)
+                    result = strip, 4 * WIDTH, terms, k, panel, 0
+                    column_of_tiles(at_b, 4 * depth, 4, height, panel, 4 * WIDTH, vectors, *result)
             for j in range(0, group, WIDTH):
                 to = out + 4 * ((i + j) * columns + c)
                 turn_strip(strips + 4 * j * TALL, min(WIDTH, group - j), height, to, columns, more)

@@ -35,7 +35,8 @@ def _fetch(builder, address):
     data = ir.IntType(8).as_pointer()
     kind = ir.FunctionType(ir.VoidType(), [data, I32, I32, I32])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    builder.call(function, [builder.inttoptr(address, data), *(ir.Constant(I32, n) for n in (0, 3, 1))])
+    to_read, first_cache, of_data = (ir.Constant(I32, n) for n in (0, 3, 1))
+    builder.call(function, [builder.inttoptr(address, data), to_read, first_cache, of_data])
 
 
 def _tile(builder, height, vectors, a, a_row, a_step, b, b_step, c, c_row, depth, more, ahead, ahead_step):
@@ -53,9 +54,9 @@ def _tile(builder, height, vectors, a, a_row, a_step, b, b_step, c, c_row, depth
     with cgutils.for_range(builder, depth, intp=I64) as loop:
         at_a, at_b = builder.mul(loop.index, a_step), builder.add(b, builder.mul(loop.index, b_step))
         if UNIT.looks_ahead:
-            line = builder.add(ahead, builder.mul(loop.index, ahead_step))
+            wanted = builder.add(ahead, builder.mul(loop.index, ahead_step))
             for j in range(vectors):
-                _fetch(builder, builder.add(line, number(4 * LANES * j)))
+                _fetch(builder, builder.add(wanted, number(4 * LANES * j)))
         panel = [builder.load(pointer(builder, VECTOR, at_b, number(4 * LANES * j)), align=4) for j in range(vectors)]
         for i in range(height):
             x = _broadcast(builder, builder.load(pointer(builder, F32, rows[i], at_a), align=4))
@@ -80,6 +81,9 @@ def tile(typing, height, vectors, a, a_row, a_step, b, b_step, c, c_row, depth, 
     a_row, a_step, b_step, c_row
         Bytes from A[i, k] to A[i + 1, k], from A[i, k] to A[i, k + 1], from B[k, j] to B[k + 1, j], from C[i, j] to
         C[i + 1, j]; the columns of B and C lie side by side.
+    ahead, ahead_step
+        What will be wanted soon: a row of `vectors` vectors for each k, and bytes from one to the next. A unit that
+        looks ahead has it brought into the cache meanwhile; no address is wrong.
     """
 
     def codegen(context, builder, signature, args):
