@@ -28,8 +28,8 @@ class Parameters:
     def __init__(self, shapes: Mapping[str, Shape]):
         self._shapes, self._starts, total = dict(shapes), dict[str, int](), 0
         for name, shape in shapes.items():
-            self._starts[name] = total
-            total += -(-math.prod(shape) // LINE) * LINE
+            self._starts[name] = -(-total // LINE) * LINE
+            total = self._starts[name] + math.prod(shape)
         self.values, self.gradients = zeros(total), zeros(total)
         self._value_views = self.views(self.values)
         self._gradient_views = self.views(self.gradients)

@@ -100,11 +100,8 @@ def tiled_product(turned, a, whole, rows, b, b_row, columns, depth, out, room):
     aside = block + 4 * DEEP * TALL
     tall, deep = equal_piece(rows, TALL, TALLEST), equal_piece(depth, DEEP, 1)
     # columns of a lie rows apart, which is slow to read again for every panel that passes by
-    packs_a, packs_b, last = (
-        turned and (clashes(whole) or (columns > 2 * WIDTH and whole * depth > FEW)),
-        clashes(b_row),
-        columns % LANES,
-    )
+    packs_a = turned and (clashes(whole) or (columns > 2 * WIDTH and whole * depth > FEW))
+    packs_b, last = clashes(b_row), columns % LANES
     for i in range(0, rows, tall):
         height = min(tall, rows - i)
         for k in range(0, depth, deep):
