@@ -19,10 +19,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from fastvae.kernels.cpu import blas, team
-from fastvae.kernels.cpu.processor import BLAS, CHOSEN
+from fastvae.kernels.cpu.processor import BLAS, CHOSEN, UNIT
 
 SMALLEST_SHARE = 16  # rows; fewer make the products inefficient
-SMALL_PRODUCT = 2e5  # floating-point operations of a pass' largest product; below, a second thread brings nothing
+SMALL_PRODUCT = UNIT.small_product  # of a pass' largest one; below, a second thread brings nothing
 
 
 def shares_for(rows: int, operations: float) -> int:

@@ -305,6 +305,12 @@ def bfloat16_bits(x):
 
 
 @formula
+def bfloat16(x):
+    """x rounded to the nearest bfloat16, as float32."""
+    return np.uint32(bfloat16_bits(x) << HALF_BITS).view(np.float32)
+
+
+@formula
 def bfloat16_pair(low, high):
     """Two numbers as bfloat16 in one word, `low` in the lower half."""
     return np.uint32(np.uint32(bfloat16_bits(high) << HALF_BITS) | bfloat16_bits(low))

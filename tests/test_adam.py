@@ -81,6 +81,27 @@ def test_a_hundred_steps(kernels):
     assert np.abs(p64 - target).max() < 0.3 < np.abs(target).max()
 
 
+def test_moments_do_not_stay_denormal(kernels):
+    """Without gradients they decay to exactly 0: among denormal numbers they would stay, and slow every step."""
+    params, m, v = np.full(33, 0.5, np.float32), np.full(33, 1e-20, np.float32), np.full(33, 1e-36, np.float32)
+    smallest = np.finfo(np.float32).tiny
+    for step in range(1, 1001):
+        kernels.adam_inplace(params, np.zeros(33, np.float32), m, v, step, *DEFAULTS.values())
+        assert (m == 0).all() or (m >= smallest).all(), step
+        assert (v == 0).all() or (v >= smallest).all(), step
+    assert not m.any()
+    assert not v.any()
+    np.testing.assert_allclose(params, 0.5, rtol=1e-6)
+
+
+def test_small_moments_count(kernels):
+    """Only what cannot move a parameter is dropped."""
+    params, m, v = adam(kernels, [0, 0], [1e-15, 0], [0, 1e-20], [0, 1e-30], 5)
+    np.testing.assert_allclose(m, [1e-16, 9e-21], rtol=1e-6)
+    np.testing.assert_allclose(v, [1e-33, 0.999e-30], rtol=1e-6)
+    assert (params < 0).all()
+
+
 def test_nan_is_seen(kernels):
     arrays = np.ones((4, 9), np.float32)
     for i in range(4):

@@ -173,6 +173,16 @@ def test_the_dot_product_of_pairs_emulated(tmp_path):
     assert python(CHECK, tmp_path, FASTVAE_BFLOAT16="emulated") == "right"
 
 
+def test_rounded_operands_in_float32(tmp_path):
+    assert python(CHECK, tmp_path, FASTVAE_BFLOAT16="rounded") == "right"
+
+
+@pytest.mark.skipif("avx512bf16" not in processor.features(), reason="this processor has no AVX-512 BF16")
+def test_the_dot_product_of_pairs(tmp_path):
+    """Chosen or not."""
+    assert python(CHECK, tmp_path, FASTVAE_BFLOAT16="avx512") == "right"
+
+
 def test_the_matrix_unit_on_simulated_instructions(tmp_path):
     assert python(SIMULATION + CHECK, tmp_path, FASTVAE_BFLOAT16="amx") == "right"
 
@@ -213,9 +223,21 @@ except ValueError as error:
     assert python(script, tmp_path) == expected
 
 
+@pytest.mark.parametrize(("name", "chosen"), [("znver4", "avx512"), ("emeraldrapids", "rounded")])
+def test_a_slow_dot_product_is_not_chosen(tmp_path, name, chosen):
+    script = f"""
+from fastvae.kernels.cpu import processor
+processor.features, processor.model = lambda: {{"avx512f", "avx512bf16"}}, lambda: "{name}"
+print(processor.choose_bfloat16()[0])
+"""
+    assert python(script, tmp_path) == chosen
+
+
 def test_an_unknown_unit_is_refused(tmp_path):
     script = "from fastvae import VAE\nVAE().fit([[0.0, 1.0]] * 200)"
-    with pytest.raises(AssertionError, match="FASTVAE_BFLOAT16='tensor' is not known: valid: amx, avx512, emulated"):
+    with pytest.raises(
+        AssertionError, match="FASTVAE_BFLOAT16='tensor' is not known: valid: amx, avx512, rounded, emulated"
+    ):
         python(script, tmp_path, FASTVAE_BFLOAT16="tensor")
 
 

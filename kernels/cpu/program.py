@@ -5,7 +5,7 @@ from types import ModuleType
 
 import numpy as np
 
-from fastvae.kernels.cpu import blas, processor, products, products_bfloat16
+from fastvae.kernels.cpu import blas, processor, products, products_bfloat16, products_rounded
 from fastvae.kernels.cpu.ops import LONGEST, OPS, room_of, translated
 from fastvae.kernels.cpu.team import run
 from fastvae.kernels.memory import empty
@@ -24,7 +24,7 @@ def engine(precision: str) -> ModuleType:
     """The module that does the products: the one place where the processor's choice takes effect."""
     processor.check()
     if precision == "bfloat16":
-        return products_bfloat16
+        return products_rounded if processor.BFLOAT16 == processor.ROUNDED else products_bfloat16
     return blas if processor.CHOSEN == processor.BLAS and blas.announce() else products
 
 

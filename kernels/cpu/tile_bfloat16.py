@@ -24,7 +24,7 @@ SUMS, BITS = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
 BYTE, DATA = ir.IntType(8), ir.IntType(8).as_pointer()
 
 
-KIND = BFLOAT16 or "emulated"
+KIND = BFLOAT16 if BFLOAT16 in HEIGHTS else "emulated"
 
 
 # ---- vectors of pairs ---------------------------------------------------------------------------------------------
