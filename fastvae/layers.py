@@ -67,10 +67,9 @@ class Dense:
 
     def buffers(self, batch: int, backward: bool = True) -> Buffers:
         """Buffers for `batch` rows; without `backward`, the gradient has none of its own."""
-        out, saved, d_out = (
-            empty(batch, self.outputs) if own else None for own in (True, self._code == SILU, backward)
-        )
-        return Buffers(out, out if saved is None else saved, out if d_out is None else d_out)
+        out = empty(batch, self.outputs)
+        others = (empty(batch, self.outputs) if own else out for own in (self._code == SILU, backward))
+        return Buffers(out, *others)
 
     def forward(self, program: Program, x: np.ndarray, buffers: Buffers) -> np.ndarray:
         """Write down the forward pass; return `buffers.out`, where it leaves its result."""

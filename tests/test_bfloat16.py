@@ -235,9 +235,8 @@ print(processor.choose_bfloat16()[0])
 
 def test_an_unknown_unit_is_refused(tmp_path):
     script = "from fastvae import VAE\nVAE().fit([[0.0, 1.0]] * 200)"
-    with pytest.raises(
-        AssertionError, match="FASTVAE_BFLOAT16='tensor' is not known: valid: amx, avx512, rounded, emulated"
-    ):
+    message = "FASTVAE_BFLOAT16='tensor' is not known: valid: amx, avx512, rounded, emulated"
+    with pytest.raises(AssertionError, match=message):
         python(script, tmp_path, FASTVAE_BFLOAT16="tensor")
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import pathlib
+import re
 import shutil
 
 import numpy as np
@@ -12,7 +13,7 @@ from numba.core.dispatcher import Dispatcher
 import commands
 import fastvae
 import fastvae.kernels
-from fastvae.kernels.cpu import activations, adam, compiler, latent, likelihoods, ops, products, team
+from fastvae.kernels.cpu import activations, adam, compiler, latent, likelihoods, ops, processor, products, team
 
 PACKAGE, KERNELS = (pathlib.Path(m.__file__).parent for m in (fastvae, fastvae.kernels))
 
@@ -129,6 +130,22 @@ def test_nothing_assumes_that_numbers_are_finite():
     assert latent.divergence.targetoptions["fastmath"] == {"contract", "reassoc", "nsz"}
     assert products.multiply._fastmath == {"contract"}
     assert len(found) > 50
+
+
+@pytest.mark.skipif(processor.architecture() != "x86_64", reason="looks for instructions of x86-64")
+def test_loops_over_formulas_vectorise():
+    """A formula left as a call would take the loop's numbers one by one."""
+    rows = np.ones((32, 8), np.float32)
+    for function, operands in (
+        (latent.reparameterize, (rows,) * 3),
+        (latent.backward, (rows, rows, rows, 0.1, rows, rows)),
+        (likelihoods.bernoulli_forward_backward, (rows, rows, 0.1, rows[:, 0].copy(), rows)),
+        (adam.adam_inplace, (*[rows[0]] * 4, 1, *[0.1] * 6)),
+    ):
+        fresh = compiler.as_part(function)
+        fresh(*operands)
+        (text,) = fresh.inspect_asm().values()
+        assert len(re.findall(r"\bv?f?n?m(?:ul|add|sub)\w*ps\b", text)) > 5, function
 
 
 def test_division_by_zero_is_numpys():

@@ -43,9 +43,8 @@ class Unit:
 UNITS = {
     unit.name: unit
     for unit in (
-        Unit(
-            "avx512", 16, (14, 12, 10, 8, 6, 4, 2, 1), looks_ahead=True, small_product=8e5
-        ),  # 28 sums in 32 registers of 512 bits
+        # 28 sums in 32 registers of 512 bits
+        Unit("avx512", 16, (14, 12, 10, 8, 6, 4, 2, 1), looks_ahead=True, small_product=8e5),
         Unit("avx2", 8, (6, 4, 2, 1)),  # 12 sums in 16 registers of 256 bits
         Unit("neon", 4, (12, 8, 6, 4, 2, 1)),  # 24 sums in 32 registers of 128 bits
         Unit("plain", 4, (6, 4, 2, 1), fused=False),  # x86-64 without extensions
