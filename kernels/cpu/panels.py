@@ -38,7 +38,7 @@ def _first(builder, count):
     return builder.icmp_signed("<", ir.Constant(lanes, list(range(LANES))), counts)
 
 
-def _narrow_rows(source, source_row, target, target_row, rows, count, builder, whole):
+def _narrow_rows(builder, source, source_row, target, target_row, rows, count, *, whole):
     """Rows of `count` numbers, at most LANES, from `source` to `target`; there, zeros behind them where `whole`."""
     mask, align = _first(builder, count), ir.Constant(I32, 4)
     place, lanes = VECTOR.as_pointer(), ir.VectorType(ir.IntType(1), LANES)
@@ -63,7 +63,7 @@ def widen(typing, source, source_row, target, target_row, rows, count):
     row strides in bytes."""
 
     def codegen(context, builder, signature, args):
-        _narrow_rows(*args, builder, whole=True)
+        _narrow_rows(builder, *args, whole=True)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 6), codegen
@@ -74,7 +74,7 @@ def narrow(typing, source, source_row, target, target_row, rows, count):
     """Copy the first `count` numbers of `rows` rows; addresses, and row strides in bytes."""
 
     def codegen(context, builder, signature, args):
-        _narrow_rows(*args, builder, whole=False)
+        _narrow_rows(builder, *args, whole=False)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 6), codegen
