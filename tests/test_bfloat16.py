@@ -196,8 +196,8 @@ def test_the_unit_of_this_processor(tmp_path):
     ("kind", "cpu", "features", "precision", "instruction", "least"),
     [
         ("amx", "sapphirerapids", "+avx512f,+avx512bf16,+amx-tile,+amx-bf16", "bfloat16", r"\btdpbf16ps\b", 4),
-        ("avx512", "znver4", "+avx512f,+avx512bf16", "bfloat16", r"\bvdpbf16ps\b.*%zmm", 28),
-        ("emulated", "znver4", "+avx512f", "float32", r"\bvfmadd231ps\b.*%zmm", 28),
+        ("avx512", "cooperlake", "+avx512f,+avx512bf16", "bfloat16", r"\bvdpbf16ps\b.*%zmm", 28),
+        ("emulated", "cooperlake", "+avx512f", "float32", r"\bvfmadd231ps\b.*%zmm", 28),
     ],
 )
 @pytest.mark.skipif(processor.architecture() != "x86_64", reason="the compiler here is for another processor")
