@@ -48,8 +48,10 @@ def select_for_file(device: str, precision: str) -> Backend:
     where this one lacks it. The weights in a file are float32 in any case."""
     try:
         return select(device, precision)
-    except ValueError as error:
-        if precision not in PRECISIONS[1:] or device == "cuda":
+    except ValueError:
+        from fastvae.kernels.cpu.program import missing
+
+        if precision not in PRECISIONS[1:] or device == "cuda" or not (reason := missing(precision)):
             raise
-        warnings.warn(f"this model was trained with {error}; it computes in float32 here", stacklevel=2)
+        warnings.warn(f"this model was trained in {precision}, but {reason}; it computes in float32 here", stacklevel=2)
         return select(device)

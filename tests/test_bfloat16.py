@@ -68,7 +68,8 @@ import numpy as np
 from llvmlite import binding, ir
 from numba import carray, cfunc, float32, types, uint8, uint32
 from numba.core import cgutils
-from fastvae.kernels.cpu import tile_bfloat16 as t
+from fastvae.kernels.cpu import processor, tile_bfloat16 as t
+processor.FAULTS.clear()  # that the processor has none
 from fastvae.kernels.cpu.addresses import array_at, I64
 
 TILES, READY = np.zeros(8 * 1024, np.uint8), np.zeros(1, np.uint8)  # eight tiles of 16 rows by 64 bytes
@@ -221,6 +222,23 @@ except ValueError as error:
         "precision='bfloat16' cannot be had: the processor has neither AMX nor AVX-512 BF16; use precision='float32'"
     )
     assert python(script, tmp_path) == expected
+
+
+@pytest.mark.parametrize("kind", ["amx", "avx512"])
+def test_a_unit_that_is_not_there_is_refused(tmp_path, kind):
+    """LLVM would end the process."""
+    script = """
+from fastvae.kernels.cpu import processor
+processor.features = lambda: {"avx512f"}
+processor.choose_bfloat16()
+from fastvae import VAE
+try:
+    VAE(precision="bfloat16").fit([[0.0, 1.0]] * 200)
+except ValueError as error:
+    print(error)
+"""
+    found = python(script, tmp_path, FASTVAE_BFLOAT16=kind)
+    assert found.startswith(f"FASTVAE_BFLOAT16='{kind}': the processor has no ")
 
 
 @pytest.mark.parametrize(("name", "chosen"), [("znver4", "avx512"), ("emeraldrapids", "rounded")])

@@ -52,6 +52,10 @@ UNITS = {
 }
 BLAS = "blas"
 ROUNDED = "rounded"
+NEEDED = {
+    "amx": {"amx-bf16", "amx-tile"},
+    "avx512": {"avx512bf16"},
+}  # by units for bfloat16: else LLVM ends the process
 BFLOAT16_UNITS = ("amx", "avx512", ROUNDED, "emulated")  # see `tile_bfloat16`, and `products_rounded`
 
 
@@ -98,7 +102,7 @@ def _asked(variable: str, valid: tuple[str, ...]) -> str | None:
 
 
 def check() -> None:
-    """Raise `ValueError` where a variable asks for what is not known."""
+    """Raise `ValueError` where a variable asks for what is not known, or not there."""
     if FAULTS:
         raise ValueError(FAULTS[0])
 
@@ -129,11 +133,14 @@ def permitted_amx() -> bool:
 def choose_bfloat16() -> tuple[str | None, str]:
     """Return what runs products in bfloat16, one of `BFLOAT16_UNITS` or None, and why."""
     asked = _asked(BFLOAT16_VARIABLE, BFLOAT16_UNITS)
-    if asked:
-        if asked == "amx":
-            permitted_amx()
-        return asked, f"{BFLOAT16_VARIABLE} asks for it"
     has = features()
+    if asked:
+        lacking = NEEDED.get(asked, set()) - has
+        if lacking:
+            FAULTS.append(f"{BFLOAT16_VARIABLE}={asked!r}: the processor has no {', '.join(sorted(lacking))}")
+        elif asked == "amx" and not permitted_amx():
+            FAULTS.append(f"{BFLOAT16_VARIABLE}='amx': the system does not permit the use of AMX")
+        return asked, f"{BFLOAT16_VARIABLE} asks for it"
     if {"amx-bf16", "amx-tile"} <= has and permitted_amx():
         return "amx", "the processor has AMX"
     if "avx512bf16" in has:
