@@ -52,11 +52,8 @@ UNITS = {
 }
 BLAS = "blas"
 ROUNDED = "rounded"
-NEEDED = {
-    "amx": {"amx-bf16", "amx-tile"},
-    "avx512": {"avx512bf16"},
-}  # by units for bfloat16: else LLVM ends the process
 BFLOAT16_UNITS = ("amx", "avx512", ROUNDED, "emulated")  # see `tile_bfloat16`, and `products_rounded`
+NEEDED = {"amx": {"amx-bf16", "amx-tile"}, "avx512": {"avx512bf16"}}  # by them; without, LLVM ends the process
 
 
 def features() -> set[str]:
