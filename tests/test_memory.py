@@ -1,4 +1,7 @@
-"""Training from a memory-mapped file: the anonymous memory of the process stays small. 4 GB: `pytest -m slow -s`."""
+"""Where arrays begin; and training from a memory-mapped file: the anonymous memory of the process stays small.
+
+With 4 GB: `pytest -m slow -s`.
+"""
 
 import os
 import pathlib
@@ -7,6 +10,8 @@ import sys
 
 import numpy as np
 import pytest
+
+from fastvae.kernels.memory import empty, zeros
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WATCHED = """
@@ -63,3 +68,18 @@ def test_four_gigabytes_train_in_600_megabytes(tmp_path):
     peak = peak_megabytes(tmp_path, 4000, 784, *words)
     print(f"peak RssAnon {peak:.0f} MB for a file of 4,000 MB")
     assert peak < 600
+
+
+def test_arrays_begin_on_lines_of_the_cache():
+    kept = []
+    for shape in ((1,), (7, 33), (2, 1, 5), (300, 500)):
+        for make in (empty, zeros):
+            array = make(*shape)
+            kept.append(array)
+            assert array.shape == shape
+            assert array.dtype == np.float32
+            assert array.flags.c_contiguous
+            assert array.ctypes.data % 64 == 0
+            array[...] = 7  # the next zeros may get the same memory
+        assert not zeros(*shape).any()
+        kept.pop()

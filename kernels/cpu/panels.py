@@ -8,7 +8,7 @@ from numba import types
 from numba.core import cgutils
 
 from fastvae.kernels.cpu.addresses import I32, I64, intrinsic, number, pointer
-from fastvae.kernels.cpu.tile import LANES, VECTOR
+from fastvae.kernels.cpu.tile import LANES, VECTOR, broadcast
 
 
 @intrinsic
@@ -31,11 +31,8 @@ def copy(typing, source, source_row, target, target_row, rows, vectors):
 
 def _first(builder, count):
     """A mask of the first `count` lanes."""
-    lanes = ir.VectorType(I32, LANES)
-    nothing = ir.Constant(lanes, ir.Undefined)
-    one = builder.insert_element(nothing, builder.trunc(count, I32), ir.Constant(I32, 0))
-    counts = builder.shuffle_vector(one, nothing, ir.Constant(lanes, [0] * LANES))
-    return builder.icmp_signed("<", ir.Constant(lanes, list(range(LANES))), counts)
+    lanes = ir.Constant(ir.VectorType(I32, LANES), list(range(LANES)))
+    return builder.icmp_signed("<", lanes, broadcast(builder, builder.trunc(count, I32)))
 
 
 def _narrow_rows(builder, source, source_row, target, target_row, rows, count, *, whole):

@@ -138,9 +138,9 @@ def choose_bfloat16() -> tuple[str | None, str]:
         elif asked == "amx" and not permitted_amx():
             FAULTS.append(f"{BFLOAT16_VARIABLE}='amx': the system does not permit the use of AMX")
         return asked, f"{BFLOAT16_VARIABLE} asks for it"
-    if {"amx-bf16", "amx-tile"} <= has and permitted_amx():
+    if NEEDED["amx"] <= has and permitted_amx():
         return "amx", "the processor has AMX"
-    if "avx512bf16" in has:
+    if NEEDED["avx512"] <= has:
         if model().startswith("znver"):
             return "avx512", "the processor has AVX-512 BF16"
         return ROUNDED, "the processor's AVX-512 BF16 is slower than its float32 unit, which gets rounded operands"

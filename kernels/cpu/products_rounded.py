@@ -39,8 +39,6 @@ def multiply(kind, a, b, out, rows, depth, columns, first, whole, across, room):
         multiply_float32(kind, room, rounded_b, out, rows, depth, columns, 0, rows, columns, rest)
         return
     round_block(a, depth, rows, depth, room)
-    if kind == TRANSPOSED:
-        round_block(b, depth, columns, depth, rounded_b)
-    else:
-        round_block(b, columns, depth, columns, rounded_b)
+    tall, wide = (columns, depth) if kind == TRANSPOSED else (depth, columns)
+    round_block(b, wide, tall, wide, rounded_b)
     multiply_float32(kind, room, rounded_b, out, rows, depth, columns, first, whole, across, rest)

@@ -17,8 +17,9 @@ SHAPES = [(height, vectors) for height in HEIGHTS for vectors in (2, 1)]
 VECTOR = ir.VectorType(F32, LANES)
 
 
-def _broadcast(builder, scalar):
-    nothing = ir.Constant(VECTOR, ir.Undefined)
+def broadcast(builder, scalar):
+    """A vector of LANES times the same number."""
+    nothing = ir.Constant(ir.VectorType(scalar.type, LANES), ir.Undefined)
     one = builder.insert_element(nothing, scalar, ir.Constant(I32, 0))
     return builder.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
 
@@ -59,7 +60,7 @@ def _tile(builder, height, vectors, a, a_row, a_step, b, b_step, c, c_row, depth
                 _fetch(builder, builder.add(wanted, number(4 * LANES * j)))
         panel = [builder.load(pointer(builder, VECTOR, at_b, number(4 * LANES * j)), align=4) for j in range(vectors)]
         for i in range(height):
-            x = _broadcast(builder, builder.load(pointer(builder, F32, rows[i], at_a), align=4))
+            x = broadcast(builder, builder.load(pointer(builder, F32, rows[i], at_a), align=4))
             for j in range(vectors):
                 total = sums[i, j]
                 builder.store(_multiply_add(builder, x, panel[j], builder.load(total)), total)
