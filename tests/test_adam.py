@@ -120,3 +120,23 @@ def test_squared_norm(kernels):
     many[0] = 2.0**13
     assert kernels.squared_norm(many) == 2.0**26 + 2**16
     assert np.isnan(kernels.squared_norm(np.array([1, np.nan], np.float32)))
+
+
+@pytest.mark.parametrize("n", [1 << 14, (1 << 14) + 1, 20_000, (1 << 16) + 255])
+def test_long_arrays_move_like_their_pieces(kernels, n):
+    """They are moved in pieces, with what comes next asked for: nothing of that may show, nor beyond the end."""
+    g = np.random.default_rng(n)
+    arrays = [array.astype(np.float32) for array in (*g.standard_normal((3, n + 16)), g.random(n + 16))]
+    inside = [array[:n] for array in arrays]
+    expected = [
+        np.concatenate(moved)
+        for moved in zip(
+            *(adam(kernels, *(a[i : i + 1000] for a in inside), 7) for i in range(0, n, 1000)), strict=True
+        )
+    ]
+    guards = [array[n:].copy() for array in arrays]
+    kernels.adam_inplace(*inside, 7, *DEFAULTS.values())
+    for found, wanted in zip((inside[0], *inside[2:]), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    for array, guard in zip(arrays, guards, strict=True):
+        np.testing.assert_array_equal(array[n:], guard)

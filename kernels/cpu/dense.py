@@ -6,9 +6,11 @@ from fastvae.kernels.cpu.addresses import call, vector_at
 from fastvae.kernels.cpu.compiler import as_part, part
 from fastvae.kernels.cpu.products import OF_COLUMNS, PLAIN, TRANSPOSED
 
-BLOCK, WIDEST = 1 << 16, 512  # numbers and columns of a weight's gradient made at a time: they stay in the cache
+# Numbers and columns of a weight's gradient made at a time: they stay in the cache. Rows that are no wider are made
+# whole, and lie side by side with the next ones for Adam, which reads long lines fastest.
+BLOCK, WIDEST = 1 << 16, 1024
 
-adam_factors, adam_move = as_part(factors), as_part(move)
+adam_factors = as_part(factors)
 
 
 def gradient_block(columns):
@@ -89,7 +91,7 @@ def adam(x, d_a, first, last, weight, m_weight, v_weight, bias, m_bias, v_bias, 
                 begin, made = (start + line) * columns + left, line * length
                 end = begin + length
                 grads = gradient[made : made + length]
-                adam_move(params[begin:end], grads, m[begin:end], v[begin:end], f.ONE, chosen)
+                move(params[begin:end], grads, m[begin:end], v[begin:end], f.ONE, chosen)
     if first == 0:
         sum_of_rows(d_a, gradient)
-        adam_move(bias, gradient[:columns], m_bias, v_bias, f.ONE, chosen)
+        move(bias, gradient[:columns], m_bias, v_bias, f.ONE, chosen)

@@ -9,6 +9,7 @@ from numba import types
 from numba.core import cgutils
 
 from fastvae.kernels.cpu.addresses import F32, I32, I64, intrinsic, number, pointer
+from fastvae.kernels.cpu.prefetch import fetch
 from fastvae.kernels.cpu.processor import UNIT
 
 LANES, HEIGHTS = UNIT.lanes, UNIT.heights
@@ -31,15 +32,6 @@ def _multiply_add(builder, x, y, total):
     return builder.call(cgutils.get_or_insert_function(builder.module, fma, f"llvm.fma.v{LANES}f32"), [x, y, total])
 
 
-def _fetch(builder, address):
-    """Have a line of memory come into the first cache."""
-    data = ir.IntType(8).as_pointer()
-    kind = ir.FunctionType(ir.VoidType(), [data, I32, I32, I32])
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    to_read, first_cache, of_data = (ir.Constant(I32, n) for n in (0, 3, 1))
-    builder.call(function, [builder.inttoptr(address, data), to_read, first_cache, of_data])
-
-
 def _tile(builder, height, vectors, a, a_row, a_step, b, b_step, c, c_row, depth, more, ahead, ahead_step):
     """The code of a tile of one shape."""
     places = [(i, j) for i in range(height) for j in range(vectors)]
@@ -57,7 +49,7 @@ def _tile(builder, height, vectors, a, a_row, a_step, b, b_step, c, c_row, depth
         if UNIT.looks_ahead:
             wanted = builder.add(ahead, builder.mul(loop.index, ahead_step))
             for j in range(vectors):
-                _fetch(builder, builder.add(wanted, number(4 * LANES * j)))
+                fetch(builder, builder.add(wanted, number(4 * LANES * j)))
         panel = [builder.load(pointer(builder, VECTOR, at_b, number(4 * LANES * j)), align=4) for j in range(vectors)]
         for i in range(height):
             x = broadcast(builder, builder.load(pointer(builder, F32, rows[i], at_a), align=4))
