@@ -1,5 +1,6 @@
 """Which kernels run, and in which precision their products: chosen once, explicitly."""
 
+import importlib.util
 import warnings
 from dataclasses import dataclass
 from types import ModuleType
@@ -8,6 +9,8 @@ from typing import Any
 from fastvae.errors import check_name
 
 PRECISIONS = ("float32", "bfloat16")
+DEVICES = ("auto", "cpu", "cuda")
+CPU_PIECE, CUDA_PIECE = 512, 8192  # rows that a pass does at a time
 
 
 @dataclass(frozen=True)
@@ -22,17 +25,54 @@ class Backend:
         """A new program, see the contract, whose products have this precision."""
         return self.kernels.Program(scalars, self.precision)
 
+    def workers(self, rows: int = 0, operations: float = 0.0) -> Any:
+        """What runs the programs of a training on batches of `rows`, the largest product of which has so many
+        operations; without them, one after the other. A context manager."""
+        if not self.kernels.ON_HOST:
+            return _stream()
+        from fastvae.workers import Workers, shares_for
+
+        return Workers(shares_for(rows, operations))
+
+    def pieces(self, rows: int, operations: float) -> tuple[int, int]:
+        """For a pass over so many rows: how many programs to run at a time, and of how many rows each."""
+        if not self.kernels.ON_HOST:
+            return 1, min(rows, CUDA_PIECE)
+        from fastvae.workers import shares_for
+
+        count = shares_for(rows, operations)
+        return count, min(CPU_PIECE, -(-rows // count))
+
+    def passing(self, count: int) -> Any:
+        """What runs so many programs at a time. A context manager."""
+        if not self.kernels.ON_HOST:
+            return _stream()
+        from fastvae.workers import workers_for
+
+        return workers_for(count)
+
+
+def _stream() -> Any:
+    from fastvae.kernels.cuda.steps import Stream
+
+    return Stream()
+
 
 def select(device: str = "auto", precision: str = "float32") -> Backend:
-    """Return the backend for `device`: "auto" or "cpu", and `precision`: "float32" or "bfloat16".
+    """Return the backend for `device`: "auto", "cpu" or "cuda", and `precision`: "float32" or "bfloat16".
 
-    "cuda" is refused, never replaced: no model runs on a GPU in this version. So "auto" means the CPU. "bfloat16" is
-    refused on a processor without instructions for it: elsewhere it would be slower than float32, and less precise.
+    "auto" means the CPU: the GPU's kernels have been executed from their compiled code, but not yet on hardware. "cuda"
+    is refused where it cannot be had, never replaced. "bfloat16" is refused on a processor without instructions for it:
+    elsewhere it would be slower than float32, and less precise.
     """
-    check_name("device", device, ("auto", "cpu", "cuda"))
+    check_name("device", device, DEVICES)
     check_name("precision", precision, PRECISIONS)
     if device == "cuda":
-        raise ValueError("device='cuda' is not available: no model runs on a GPU in this version; use device='cpu'")
+        if reason := missing_cuda(precision):
+            raise ValueError(f"device='cuda' cannot be had: {reason}; or use device='cpu'")
+        from fastvae.kernels import cuda
+
+        return Backend("cuda", cuda, precision)
     from fastvae.kernels import cpu
     from fastvae.kernels.cpu import processor
     from fastvae.kernels.cpu.program import missing
@@ -43,15 +83,39 @@ def select(device: str = "auto", precision: str = "float32") -> Backend:
     return Backend("cpu", cpu, precision)
 
 
+def missing_cuda(precision: str = "float32") -> str | None:
+    """Why no model can run on a GPU here, and what to do; None where one can."""
+    if importlib.util.find_spec("numba_cuda") is None and not simulated():
+        return "numba-cuda is not installed. Install fastvae's extra 'cuda' (pip install 'fastvae-engine[cuda]')"
+    from fastvae.kernels.cuda.device import device
+
+    return device().missing(precision)
+
+
+def simulated() -> bool:
+    """Whether numba simulates the device (NUMBA_ENABLE_CUDASIM=1): slowly, for tests."""
+    from numba.core import config
+
+    return bool(config.ENABLE_CUDASIM)
+
+
 def select_for_file(device: str, precision: str) -> Backend:
-    """The backend for a model that was trained in `precision`, perhaps on another processor: with a warning, float32
-    where this one lacks it. The weights in a file are float32 in any case."""
+    """The backend for a model that was trained in `precision`, perhaps on another machine: with a warning, float32
+    where the processor lacks it, and the CPU where there is no GPU. The weights in a file are float32 in any case."""
+    if device == "cuda" and (reason := missing_cuda()):
+        warnings.warn(f"this model was trained on a GPU, but {reason}; it computes on the CPU here", stacklevel=2)
+        device = "cpu"
     try:
         return select(device, precision)
     except ValueError:
-        from fastvae.kernels.cpu.program import missing
-
-        if precision not in PRECISIONS[1:] or device == "cuda" or not (reason := missing(precision)):
+        reason = missing_cuda(precision) if device == "cuda" else _missing_on_cpu(precision)
+        if precision not in PRECISIONS[1:] or not reason:
             raise
         warnings.warn(f"this model was trained in {precision}, but {reason}; it computes in float32 here", stacklevel=2)
         return select(device)
+
+
+def _missing_on_cpu(precision: str) -> str | None:
+    from fastvae.kernels.cpu.program import missing
+
+    return missing(precision)

@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--array", help="which array of an .npz")
     p.add_argument("--labels", help="labels: an array of the .npz, or a column of the .csv")
     p.add_argument("--part", default="train", type=one_of(["train", "test"]), help="of data that come in two parts")
-    p.add_argument("--device", default="auto", help="auto or cpu")
+    p.add_argument("--device", default="auto", help="auto (the CPU), cpu, or cuda")
     arguments = p.parse_args(argv)
     return run("encode", lambda: _encode(arguments), arguments.traceback)
 

@@ -47,6 +47,8 @@ class Bernoulli:
 
     waits = False  # for the whole batch, before the backward pass
     fixed = True  # nothing is left to do once nll is known: see `conclude`
+    values: tuple[np.ndarray, ...] = ()  # its own parameters, and their gradients
+    gradients: tuple[np.ndarray, ...] = ()
     sigma = training_sigma = 1.0  # not used
 
     def forward(self, program: Program, x: np.ndarray, logits: np.ndarray, nll: np.ndarray) -> None:
@@ -93,6 +95,8 @@ class Gaussian:
             raise ValueError(f"sigma={sigma!r} must be a positive number (a deviation), 'learned' or 'optimal'")
         self._sigma = sigma
         self.waits, self.fixed = sigma == "optimal", not isinstance(sigma, str)
+        self.values: tuple[np.ndarray, ...] = ()
+        self.gradients: tuple[np.ndarray, ...] = ()
 
     def shapes(self) -> dict[str, Shape]:
         """One parameter unless sigma is fixed."""
@@ -102,6 +106,7 @@ class Gaussian:
         """Take the views."""
         if isinstance(self._sigma, str):
             self._parameter, self._gradient = parameters.value(self.NAME), parameters.gradient(self.NAME)
+            self.values, self.gradients = (self._parameter,), (self._gradient,)
 
     def initialise(self, spread: float) -> None:
         """Start from sigma = `spread`, the root mean square deviation of the data from their mean, in model units."""

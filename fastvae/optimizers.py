@@ -3,11 +3,14 @@
 import math
 from types import ModuleType
 
+import numpy as np
+
 from fastvae.kernels.memory import zeros
 from fastvae.kernels.scalars import (
     ADAM_STEP,
     BETA1,
     BETA2,
+    CLIP_NORM,
     EPSILON,
     GRAD_SCALE,
     LEARNING_RATE,
@@ -48,14 +51,26 @@ class Adam:
         self._parameters, self._kernels = parameters, kernels
         self.learning_rate, self.clip_norm, self.weight_decay = learning_rate, clip_norm, weight_decay
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
-        self.first_moment, self.second_moment = (zeros(parameters.values.size) for _ in range(2))
+        self._first_moment, self._second_moment = (zeros(parameters.values.size) for _ in range(2))
         self.step_count = 0
+
+    @property
+    def first_moment(self) -> np.ndarray:
+        """m."""
+        self._parameters.bring_back()
+        return self._first_moment
+
+    @property
+    def second_moment(self) -> np.ndarray:
+        """v."""
+        self._parameters.bring_back()
+        return self._second_moment
 
     def begin_step(self, scalars: Scalars) -> None:
         """Count a step and set what its kernels read. With `clip_norm`, the gradients lie in the flat buffer already;
         without, nothing looks at them here, and `dense_adam_inplace` can make and use them at once."""
         scale = 1.0
-        if self.clip_norm is not None:
+        if self.clip_norm is not None and self._kernels.ON_HOST:
             norm = math.sqrt(self._kernels.squared_norm(self._parameters.gradients))
             scale = self.clip_norm / norm if norm > self.clip_norm else 1.0
         self.step_count += 1
@@ -63,6 +78,7 @@ class Adam:
         reals = scalars.reals
         reals[LEARNING_RATE], reals[BETA1], reals[BETA2] = self.learning_rate, self.beta1, self.beta2
         reals[EPSILON], reals[WEIGHT_DECAY], reals[GRAD_SCALE] = self.epsilon, self.weight_decay, scale
+        reals[CLIP_NORM] = self.clip_norm or 0.0
 
     def step(self) -> None:
         """Change the parameters by one step along the gradients that lie in the flat buffer."""
@@ -75,4 +91,6 @@ class Adam:
     def record(self, program, start: int, stop: int) -> None:
         """Write down the step of the parameters start ... stop - 1 of the flat buffer, from their gradients there."""
         flat = (self._parameters.values, self._parameters.gradients, self.first_moment, self.second_moment)
+        if self.clip_norm is not None and not self._kernels.ON_HOST:
+            program.add("gradient_norm", self._parameters.gradients)
         program.add("adam_inplace", *(array[start:stop] for array in flat))

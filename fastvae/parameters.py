@@ -1,7 +1,7 @@
 """One flat buffer for all parameters of a model, one for their gradients, and named views into both."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -23,6 +23,8 @@ class Parameters:
     ----------
     values, gradients : (P,) float32
         The flat buffers: what the optimizer walks over and a checkpoint stores.
+    bring_back
+        Called before anybody looks at the values: to be set by whoever changes them elsewhere.
     """
 
     def __init__(self, shapes: Mapping[str, Shape]):
@@ -30,8 +32,9 @@ class Parameters:
         for name, shape in shapes.items():
             self._starts[name] = -(-total // LINE) * LINE
             total = self._starts[name] + math.prod(shape)
-        self.values, self.gradients = zeros(total), zeros(total)
-        self._value_views = self.views(self.values)
+        self._values, self.gradients = zeros(total), zeros(total)
+        self.bring_back: Callable[[], None] = lambda: None
+        self._value_views = self.views(self._values)
         self._gradient_views = self.views(self.gradients)
 
     def views(self, flat: np.ndarray) -> dict[str, np.ndarray]:
@@ -42,12 +45,19 @@ class Parameters:
             views[name] = flat[start : start + math.prod(shape)].reshape(shape)
         return views
 
+    @property
+    def values(self) -> np.ndarray:
+        """The flat buffer of the values."""
+        self.bring_back()
+        return self._values
+
     def start(self, names: Iterable[str]) -> int:
         """Where the first of these parameters begins in a flat buffer; its end, where there is none."""
-        return min((self._starts[name] for name in names), default=self.values.size)
+        return min((self._starts[name] for name in names), default=self._values.size)
 
     def named_values(self) -> dict[str, np.ndarray]:
         """Name to view of its values: writing into the view changes the model."""
+        self.bring_back()
         return dict(self._value_views)
 
     def named_gradients(self) -> dict[str, np.ndarray]:

@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--out", default="samples.png", help=".png for a picture, .npy for the numbers")
     p.add_argument("--noise", action="store_true", help="draw x from p(x|z) too, instead of taking its mean")
     p.add_argument("--seed", type=int, default=0, help="of the draws")
-    p.add_argument("--device", default="auto", help="auto or cpu")
+    p.add_argument("--device", default="auto", help="auto (the CPU), cpu, or cuda")
     arguments = p.parse_args(argv)
     return run("sample", lambda: _sample(arguments), arguments.traceback)
 

@@ -70,7 +70,7 @@ def parser() -> Parser:
     add(
         "--precision", default="float32", help="of the matrix products: float32, or bfloat16 where the processor has it"
     )
-    add("--device", default="auto", help="auto or cpu")
+    add("--device", default="auto", help="auto (the CPU), cpu, or cuda")
     add("--out", help="the run's folder; default: runs/NAME of the data, numbered where it is taken")
     add("--resume", action="store_true", help="continue the run in --out; starts it if there is none")
     add("--checkpoint-seconds", type=_at_least(0, float), default=5.0, help="time between checkpoints")

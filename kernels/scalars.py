@@ -5,6 +5,7 @@ import numpy as np
 # Places in `Scalars.integers` and `Scalars.reals`.
 SEED, NOISE_STEP, FIRST_ROW, ADAM_STEP, SOURCE, SOURCE_ROW, SOURCE_COLUMN, OUTSIDE = range(8)
 EXAMPLE_WEIGHT, KL_WEIGHT, SIGMA, FACTOR, LEARNING_RATE, BETA1, BETA2, EPSILON, WEIGHT_DECAY, GRAD_SCALE = range(10)
+CLIP_NORM = 10  # 0 for no limit; read by programs that are not ON_HOST alone
 
 
 class Scalars:
@@ -15,6 +16,6 @@ class Scalars:
     """
 
     def __init__(self, seed: np.uint64 | int = 0):
-        self.integers, self.reals = np.zeros(8, np.int64), np.zeros(10)
+        self.integers, self.reals = np.zeros(8, np.int64), np.zeros(11)
         self.integers.view(np.uint64)[SEED] = seed
         self.reals[GRAD_SCALE] = 1.0

@@ -15,5 +15,5 @@ def test_the_cpu(device):
 
 
 def test_cuda_is_refused_and_never_replaced():
-    with pytest.raises(ValueError, match="device='cuda' is not available: .*use device='cpu'"):
+    with pytest.raises(ValueError, match="device='cuda' cannot be had: .*use device='cpu'"):
         VAE(device="cuda").fit(np.zeros((200, 3)))

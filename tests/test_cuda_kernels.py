@@ -4,55 +4,27 @@ import re
 
 import numpy as np
 import pytest
-from ptx import PtxError, launch, mutants
-from ptx.compiling import compiled, pretend_device, why_not
+from ptx import PtxError, mutants
+from ptx.compiling import why_not
 
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
+from ptx_device import PTXDevice, code_of
 from test_contract import CHECKS, FIRST_ROW, SEED, SHAPES, STEP, normal
 
 from fastvae import reference
 from fastvae.kernels import cpu, philox
 from fastvae.kernels.cuda import calls, dense, minibatch
-from fastvae.kernels.cuda.device import KERNELS, Device, Kernel, using
+from fastvae.kernels.cuda.device import KERNELS, using
 from fastvae.kernels.formulas import IDENTITY, RELU, SILU, TANH
-from fastvae.kernels.scalars import ADAM_STEP, BETA1, BETA2, EPSILON, LEARNING_RATE, WEIGHT_DECAY, Scalars
+from fastvae.kernels.scalars import ADAM_STEP, BETA1, BETA2, CLIP_NORM, EPSILON, LEARNING_RATE, WEIGHT_DECAY, Scalars
 from tolerances import check
 
 ARCHITECTURES = [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)]
 OPS = [op for op in CHECKS if hasattr(calls, op)]
 for types in (("uint8", "float32"), ("int16", "float32"), ("float32", "float32"), ("float64", "float64")):
     minibatch.gathering(*map(np.dtype, types))  # so that it is among KERNELS
-
-
-def code_of(kernel: Kernel, capability, monkeypatch) -> str:
-    """The PTX of a kernel."""
-    pretend_device(monkeypatch, capability)
-    return compiled(kernel.py_func, kernel.types, capability)
-
-
-class PTXDevice(Device):
-    """Executes the PTX of kernels over arrays of the host."""
-
-    def __init__(self, capability, seed, monkeypatch):
-        self.capability, self.seed, self._monkeypatch = capability, seed, monkeypatch
-        self.counters, self.changed = [], {}  # of launches; kernels whose code is another than the compiler's
-        self.reached = {}  # lines of each kernel's code
-
-    def upload(self, array):
-        return array.copy()
-
-    def download(self, there, array):
-        array[...] = there
-
-    def launch(self, chosen, grid, block, arguments):
-        code = self.changed.get(chosen.__name__) or code_of(chosen, self.capability, self._monkeypatch)
-        how = {"order": "warp", "seed": self.seed, "races": True, "count": True}
-        if self.changed:
-            how["limit"] = 100_000  # a fault may be a loop without end
-        self.counters.append(launch(code, grid, block, arguments, **how))
-        self.reached.setdefault(chosen.__name__, set()).update(self.counters[-1].lines)
 
 
 @pytest.fixture(params=[(8, 0), (9, 0)], ids=["sm_80", "sm_90"])
@@ -162,10 +134,11 @@ def check_adam(clip_norm):
     rng, scalars = np.random.default_rng(0), Scalars()
     scalars.integers[ADAM_STEP] = 3
     scalars.reals[[LEARNING_RATE, BETA1, BETA2, EPSILON, WEIGHT_DECAY]] = settings = 0.01, 0.9, 0.99, 1e-8, 0.1
+    scalars.reals[CLIP_NORM] = clip_norm
     found = rng.normal(size=(4, 131_075)).astype(np.float32)  # all parts of the norm have a share, and some two
     found[3] **= 2
     expected = found.copy()
-    calls.adam_with_clipping(*found, scalars, clip_norm)
+    calls.adam_with_clipping(*found, scalars)
     norm = np.linalg.norm(expected[1].astype(float))
     scale = clip_norm / norm if clip_norm and norm > clip_norm else 1.0
     cpu.adam_inplace(*expected, 3, *settings, scale)

@@ -59,7 +59,7 @@ def test_codes(model):
         (sample, ["MODEL", "--out", "s.gif"], "the ending '.gif' is not known"),
         (sample, ["MODEL", "--out", "nowhere/s.npy"], "nowhere"),
         (sample, ["MODEL", "--seed", "-1"], "random_state=-1"),
-        (sample, ["MODEL", "--device", "cuda"], "device='cuda' is not available"),
+        (sample, ["MODEL", "--device", "cuda"], "device='cuda' cannot be had"),
         (sample, ["text.npz"], "text.npz"),
         (encode, ["MODEL", "digit"], "did you mean 'digits'"),
         (encode, ["MODEL", "x.npy"], "X has 5 features (shape (30, 5)); the model was fitted on 64"),

@@ -152,7 +152,7 @@ WRONG = [
     (["--binarize", "dynamic", "--likelihood", "gaussian"], "--binarize dynamic goes with --likelihood bernoulli"),
     (["--scale", "standart"], "did you mean 'standard'"),
     (["--scale", "none"], "likelihood='bernoulli' needs values in [0, 1]"),
-    (["--device", "cuda"], "device='cuda' is not available"),
+    (["--device", "cuda"], "device='cuda' cannot be had"),
     (["--data", "mnits"], "did you mean 'mnist'"),
     (["--data", "missing.npy"], "missing.npy"),
     (["--data", "."], "folder"),

@@ -80,12 +80,12 @@ def test_scaling_before_is_the_same_as_scaling_inside():
 
 
 def test_elbo_does_not_depend_on_how_many_rows_are_computed_at_a_time(monkeypatch):
-    from fastvae.models import vae as module
+    from fastvae import backend
 
     X = np.tile(PIXELS, (20, 1))
     vae = small().fit(PIXELS)
     whole = vae.elbo(X)
-    monkeypatch.setattr(module, "BATCH", 7)
+    monkeypatch.setattr(backend, "CPU_PIECE", 7)
     check_same(vae.elbo(X), whole)
     check_same(vae.transform(X[:1]), vae.transform(X)[:1])
 
@@ -388,12 +388,12 @@ def test_sigma_starts_from_the_spread_in_model_units():
 
 
 def test_binarised_rows_have_noise_of_their_own_in_every_piece(monkeypatch):
-    from fastvae.models import vae as module
+    from fastvae import backend
 
     grey = np.full((40, 12), 0.5, np.float32)
     vae = small().fit(PIXELS)
     whole = vae.elbo_examples(vae.examples(grey, binarize="dynamic"))
-    monkeypatch.setattr(module, "BATCH", 8)
+    monkeypatch.setattr(backend, "CPU_PIECE", 8)
     check_same(vae.elbo_examples(vae.examples(grey, binarize="dynamic")), whole)
     codes = vae.encode_examples(vae.examples(grey, binarize="dynamic"))[0]
     assert len(np.unique(codes[:, 0])) > 35

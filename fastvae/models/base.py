@@ -18,7 +18,7 @@ from fastvae.errors import DivergenceError, NotFittedError, check_name
 from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.optimizers import Adam
 from fastvae.training import Observer, Schedule, State, train
-from fastvae.workers import Workers, processors, shares_for
+from fastvae.workers import processors
 
 HISTORY = ("epoch", "loss", "nll", "kl", "heldout_elbo", "images_per_second", "seconds")
 
@@ -264,11 +264,12 @@ class Estimator:
         schedule = Schedule(epochs, batch_size, patience)
         network, indices = self.network_, np.empty(batch_size, np.int64)
         try:
-            with Workers(shares_for(batch_size, network.largest_product(batch_size))) as network.workers:
+            product = network.largest_product(batch_size)
+            with network.backend.workers(batch_size, product) as network.workers:
                 network.allocate(batch_size, self._optimizer, examples, indices)
                 train(network, examples, self._optimizer, schedule, self._state, observer, elbo, indices)
         finally:
-            network.workers = Workers(1)
+            network.workers = network.backend.workers()
             network.allocate(0)
 
     def keep_best(self) -> None:

@@ -17,9 +17,7 @@ from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.models.vae_network import Architecture, VAENetwork
 from fastvae.models.workspace import EVALUATION, Workspace
 from fastvae.training import Batch
-from fastvae.workers import Workers, shares_for, workers_for
-
-BATCH = 512  # rows of a piece
+from fastvae.workers import Workers
 
 
 class VAE(SavedEstimator):
@@ -57,7 +55,7 @@ class VAE(SavedEstimator):
         Of the matrix products' operands: "float32", or "bfloat16" on a processor with AMX or AVX-512 BF16. Sums,
         weights and everything else are float32 in both.
     device
-        "auto" or "cpu".
+        "cpu", "cuda" (a GPU of compute capability 7.5 or later, with the extra "cuda"), or "auto", the CPU.
     random_state
         None, an integer in 0 ... 2**64 - 1, or a NumPy generator. The same seed, versions and machine give
         bit-identical parameters, whatever the number of threads (FASTVAE_THREADS; default: all cores).
@@ -185,9 +183,9 @@ class VAE(SavedEstimator):
         range: it finds which, and says it.
         """
         network, count = self.network_, len(X)
-        threads = shares_for(count, network.largest_product(count))
-        size = min(BATCH, -(-count // threads))
-        with workers_for(threads) as workers:
+        threads, size = network.backend.pieces(count, network.largest_product(count))
+        network.prepare_passes()
+        with network.backend.passing(threads) as workers:
             for first in range(0, count, threads * size):
                 starts = range(first, min(first + threads * size, count), size)
                 pieces = [(start, network.borrow(min(size, count - start))) for start in starts]

@@ -30,7 +30,6 @@ from fastvae.models.workspace import EVALUATION, Workspace
 from fastvae.optimizers import Adam
 from fastvae.parameters import Parameters, Shape
 from fastvae.training import Batch
-from fastvae.workers import Workers
 
 NOTHING = np.empty((1, 0), np.int64)  # no rows to be chosen
 KEPT_SIZES = 4  # of workspaces that wait for the next call
@@ -49,7 +48,7 @@ class Architecture:
     sigma: float | str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shares:
     """What each thread does in a step on a batch of so many rows, a program each; and where the batch's data go."""
 
@@ -94,7 +93,8 @@ class VAENetwork:
         for layer in self._layers():
             layer.bind(self.parameters, self.kernels)
         self.likelihood.bind(self.parameters)
-        self.workers, self.seed = Workers(1), np.uint64(0)
+        self.workers, self.seed = chosen.workers(), np.uint64(0)
+        self._away = self._newer = False  # the parameters, while they are trained elsewhere; see `_send`
         self._largest_weight = max(layer.inputs * layer.outputs for layer in self._layers())
         self._latent_units = Units(np.zeros(architecture.latent_dim), np.ones(architecture.latent_dim))
         self._idle: dict[int, list[Workspace]] = {}
@@ -163,6 +163,7 @@ class VAENetwork:
         write_binarization(program, to, binarize, self.seed, 0)
         if name == "decode":
             self.likelihood.mean_inplace(program, self.decoder.forward(program, w.z, w.decoder))
+            program.returns(w.decoder[-1].out)
             return
         h = self.encoder.forward(program, w.x, w.encoder)
         self.mu.forward(program, h, w.mu)
@@ -171,6 +172,13 @@ class VAENetwork:
         if name == "elbo":
             program.add("latent_forward", w.mu.out, w.logvar.out, None, 0, w.z, w.kl)
             self.likelihood.forward(program, w.x, self.decoder.forward(program, w.z, w.decoder), w.nll)
+        results = {"mean": [w.mu.out], "encode": [w.mu.out, w.logvar.out], "elbo": [w.nll, w.kl]}
+        program.returns(*results[name])
+
+    def prepare_passes(self) -> None:
+        """Before programs of passes are run: where they work elsewhere, the parameters go there."""
+        if not self._away:
+            self.kernels.upload(self.parameters.values)
 
     def borrow(self, rows: int) -> Workspace:
         """Buffers for `rows` rows and passes over them, nobody else's until they are given back."""
@@ -198,11 +206,26 @@ class VAENetwork:
     ) -> None:
         """Have the buffers for training on batches of up to `batch` rows, cut into shares for `workers`; `step` then
         trains with `optimizer`, on the rows of `examples` that stand in `indices` (batch,)."""
+        self.parameters.bring_back()
         self._largest, self._workspace = batch, Workspace(self, batch, self.seed)
         self._optimizer, self._cuts = optimizer, dict[int, Shares]()
-        simple = optimizer is not None and optimizer.clip_norm is None and self.likelihood.fixed
-        self._at_once = simple and Workers.CAN_STEP
+        clips = optimizer is not None and optimizer.clip_norm is not None and self.kernels.ON_HOST
+        self._at_once = optimizer is not None and not clips and self.likelihood.fixed and self.workers.CAN_STEP
         self._source = None if examples is None or indices is None or not examples.direct else (examples, indices)
+        self._away = self._newer = False
+        self.parameters.bring_back = self._bring_back
+        if optimizer is not None and not self.kernels.ON_HOST:
+            self.kernels.upload(self.parameters.gradients, *self._trained(optimizer))
+            self._away = True
+
+    def _trained(self, optimizer: Adam) -> list[np.ndarray]:
+        return [self.parameters.values, optimizer.first_moment, optimizer.second_moment]
+
+    def _bring_back(self) -> None:
+        """Have the newest parameters and moments here."""
+        if self._newer and self._optimizer is not None:
+            self._newer = False
+            self.kernels.download(*self._trained(self._optimizer))
 
     def _cut(self, rows: int, noise: np.ndarray | None = None) -> Shares:
         """The shares of a batch of so many rows; written down once for every number of rows."""
@@ -277,7 +300,7 @@ class VAENetwork:
         """Part of a step of Adam: from the layers' inputs and gradients at once, or from the flat gradient where its
         norm must be known first."""
         size = self.parameters.values.size
-        if optimizer.clip_norm is not None:
+        if optimizer.clip_norm is not None or not self.kernels.ON_HOST:
             optimizer.record(program, size * part // parts, size * (part + 1) // parts)
             return
         for layer, x, buffers in self._inputs(whole):
@@ -295,8 +318,12 @@ class VAENetwork:
             shares = self._cut(batch.rows, noise)
         else:
             shares = self._write_shares(Workspace(self, batch.rows, self.seed), noise)
+        if noise is not None:
+            self.kernels.upload(noise)
+        self.prepare_passes()
         parts = self._forward_and_backward(shares, batch)
         self.workers.run_programs(shares.gradients)
+        self.kernels.download(self.parameters.gradients)
         return parts
 
     def step(self, batch: Batch, noise: np.ndarray | None = None) -> dict[str, float]:
@@ -306,14 +333,18 @@ class VAENetwork:
         """
         assert self._optimizer is not None
         shares = self._cut(batch.rows, noise)
+        if noise is not None:
+            self.kernels.upload(noise)
         if self._at_once:
             return self._steps_at_once(shares, batch, NOTHING, [batch.progress])[0]
         parts = self._forward_and_backward(shares, batch)
         if math.isfinite(parts["loss"]):
-            if self._optimizer.clip_norm is not None:
+            if self._optimizer.clip_norm is not None or not self.kernels.ON_HOST:
                 self.workers.run_programs(shares.gradients)
             self._optimizer.begin_step(shares.scalars)
             self.workers.run_programs(shares.adam)
+            self.kernels.download(*self.likelihood.values)
+            self._newer = self._away
         return parts
 
     @property
@@ -340,6 +371,7 @@ class VAENetwork:
         indices = NOTHING[0] if self._source is None else self._source[1][: batch.rows]
         sums = np.empty((len(progress), 2))
         begun, done = self.workers.run_steps(shares, np.array(kl_weights), order, indices, sums)
+        self._newer = self._away
         self._optimizer.step_count += done - 1
         return [
             self._losses(nll, kl, batch.rows, kl_weight)
@@ -358,14 +390,17 @@ class VAENetwork:
         reals[SIGMA] = self.likelihood.training_sigma
         if shares.filled:
             batch.fill(0, batch.rows, shares.x)
+            self.kernels.upload(shares.x)
         return kl_weight
 
     def _forward_and_backward(self, shares: Shares, batch: Batch) -> dict[str, float]:
         kl_weight = self._prepare_step(shares, batch)
         self.workers.run_programs(shares.forward)
+        self.kernels.download(shares.nll, shares.kl)
         kl, part = self.kernels.total(shares.kl), batch.rows / max(self._largest, batch.rows)
         step = batch.step if math.isfinite(kl) else EVALUATION  # then an optimal sigma must not move either
         shares.scalars.reals[FACTOR] = self.likelihood.conclude(shares.nll, self.architecture.inputs, step, part)
+        self.kernels.upload(*self.likelihood.values, *self.likelihood.gradients)
         if shares.backward:
             self.workers.run_programs(shares.backward)
         return self._losses(self.kernels.total(shares.nll), kl, batch.rows, kl_weight)
@@ -376,6 +411,7 @@ class VAENetwork:
             if not np.isfinite(values).all():
                 return f"layer {name.rsplit('.', 1)[0]!r} has a {name.rsplit('.', 1)[-1]} that is not finite"
         for layer, _, buffers in self._inputs(self._workspace.rows(0, batch.rows)):
+            self.kernels.download(buffers.out)
             if not np.isfinite(buffers.out).all():
                 return f"the output of layer {layer.name!r} is not finite"
         return f"layer {self.decoder.layers[-1].name!r} gives outputs whose loss overflows"

@@ -7,7 +7,7 @@ import numpy as np
 from fastvae.data.minibatches import direct
 from fastvae.data.scaling import arithmetic
 from fastvae.kernels.memory import empty
-from fastvae.kernels.scalars import FIRST_ROW, OUTSIDE, SIGMA, SOURCE, SOURCE_COLUMN, SOURCE_ROW, Scalars
+from fastvae.kernels.scalars import FIRST_ROW, OUTSIDE, SIGMA, Scalars
 from fastvae.layers import Buffers, Program
 
 if TYPE_CHECKING:
@@ -66,9 +66,8 @@ class Workspace:
             self.network.write(name, program, self, rows.dtype, binarize)
         integers = self.scalars.integers
         integers[FIRST_ROW], integers[OUTSIDE] = first_row, 0
-        integers[SOURCE], (integers[SOURCE_ROW], integers[SOURCE_COLUMN]) = rows.ctypes.data, rows.strides
+        program.read(rows)
         self.scalars.reals[SIGMA] = self.network.likelihood.sigma
-        self._rows = rows
         return program
 
     @property

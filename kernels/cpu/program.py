@@ -9,7 +9,7 @@ from fastvae.kernels.cpu import blas, processor, products, products_bfloat16, pr
 from fastvae.kernels.cpu.ops import LONGEST, OPS, room_of, translated
 from fastvae.kernels.cpu.team import run
 from fastvae.kernels.memory import empty
-from fastvae.kernels.scalars import Scalars
+from fastvae.kernels.scalars import SOURCE, SOURCE_COLUMN, SOURCE_ROW, Scalars
 
 
 def missing(precision: str) -> str | None:
@@ -58,6 +58,15 @@ class Program:
         self._rows.append(row + [0] * (LONGEST - len(row)))
         self._room = max(self._room, room_of(op, operands, self._engine))
         self._table = None
+
+    def returns(self, *arrays: np.ndarray) -> None:
+        """Nothing to do: the arrays are those that the kernels write."""
+
+    def read(self, rows: np.ndarray) -> None:
+        """Have `read_rows` read these rows (B, D) from now on; they are kept alive."""
+        integers = self.scalars.integers
+        integers[SOURCE], (integers[SOURCE_ROW], integers[SOURCE_COLUMN]) = rows.ctypes.data, rows.strides
+        self._source = rows
 
     @property
     def job(self) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 from fastvae.kernels.cuda.device import (
     COUNT,
     FLOATS,
-    REAL,
+    INTEGERS,
     VECTOR,
     WARP,
     cuda,
@@ -17,10 +17,10 @@ from fastvae.kernels.cuda.device import (
     store4,
     sum_of_warp,
 )
-from fastvae.kernels.cuda.settings import CORRECTION, DECAY, KEEP2, NEW1, NEW2, RATE
+from fastvae.kernels.cuda.settings import CORRECTION, DECAY, KEEP2, NEW1, NEW2, RATE, STOPPED
 from fastvae.kernels.cuda.sums import PARTS
-from fastvae.kernels.formulas import ONE, ZERO, adam_moved
-from fastvae.kernels.scalars import EPSILON
+from fastvae.kernels.formulas import ZERO, adam_moved
+from fastvae.kernels.scalars import CLIP_NORM, EPSILON, GRAD_SCALE
 
 WARPS = 8  # of a block of (WARP, WARPS) threads
 u32, u64 = np.uint32, np.uint64
@@ -39,19 +39,22 @@ def sum_of_block(value, shared):
     return total
 
 
-@kernel(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, REAL, COUNT, block=(WARP, WARPS))
-def adam_inplace(params, grads, m, v, reals, parts, clip_norm, size):
-    """`adam_inplace` of the contract, with the numbers of `settings`; where `clip_norm` is above 0, the gradient is
-    scaled down to that norm, by what PARTS blocks of `sums.square_parts` have left in `parts`."""
+@kernel(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, INTEGERS, COUNT, block=(WARP, WARPS))
+def adam_inplace(params, grads, m, v, reals, parts, state, size):
+    """`adam_inplace` of the contract, with the numbers of `settings`; where CLIP_NORM is above 0, the gradient is
+    scaled down to that norm, by what PARTS blocks of `sums.square_parts` have left in `parts`. Nothing happens once the
+    loss has stopped being finite: see `steps`."""
     shared = cuda.shared.array(WARPS, np.float32)
     thread = (u32(cuda.blockIdx.x) * u32(WARPS) + u32(cuda.threadIdx.y)) * u32(WARP) + u32(cuda.threadIdx.x)
     threads = u32(cuda.gridDim.x) * u32(WARPS * WARP)
-    scale = ONE
+    scale, clip_norm = reals[GRAD_SCALE], reals[CLIP_NORM]
+    if state[STOPPED]:
+        size = u32(0)
     if clip_norm > ZERO:
         place = u32(cuda.threadIdx.y) * u32(WARP) + u32(cuda.threadIdx.x)
-        norm = math.sqrt(sum_of_block(parts[place * u32(2)] if place < u32(PARTS) else ZERO, shared))
+        norm = scale * math.sqrt(sum_of_block(parts[place * u32(2)] if place < u32(PARTS) else ZERO, shared))
         if norm > clip_norm:
-            scale = clip_norm / norm
+            scale = scale * (clip_norm / norm)
     chosen = reals[RATE], reals[CORRECTION], reals[NEW1], reals[KEEP2], reals[NEW2], reals[DECAY], reals[EPSILON]
     whole = size - size % VECTOR
     k = u32(thread * VECTOR)

@@ -15,8 +15,11 @@ from fastvae.kernels.scalars import (
     ADAM_STEP,
     BETA1,
     BETA2,
+    CLIP_NORM,
     EPSILON,
     EXAMPLE_WEIGHT,
+    FACTOR,
+    GRAD_SCALE,
     KL_WEIGHT,
     LEARNING_RATE,
     NOISE_STEP,
@@ -163,8 +166,9 @@ def sigmoid_inplace(logits):
 
 def scale_inplace(x, factor):
     """See the contract in `fastvae.kernels`."""
-    grid = (min(MOST_BLOCKS, blocks(x.size, 4 * likelihoods.FLAT)),)
-    _launch(likelihoods.scale_inplace, grid, (likelihoods.FLAT,), [x, np.float32(factor), x.size], [x])
+    grid, scalars = (min(MOST_BLOCKS, blocks(x.size, 4 * likelihoods.FLAT)),), Scalars()
+    scalars.reals[FACTOR] = factor
+    _launch(likelihoods.scale_inplace, grid, (likelihoods.FLAT,), [x, _settings(scalars), FACTOR, x.size], [x])
 
 
 def adam_inplace(params, grads, m, v, step, learning_rate, beta1, beta2, epsilon, weight_decay, grad_scale):
@@ -173,16 +177,17 @@ def adam_inplace(params, grads, m, v, step, learning_rate, beta1, beta2, epsilon
     scalars.integers[ADAM_STEP] = step
     numbers = learning_rate, beta1, beta2, epsilon, weight_decay
     scalars.reals[[LEARNING_RATE, BETA1, BETA2, EPSILON, WEIGHT_DECAY]] = numbers
-    adam_with_clipping(params, grads * np.float32(grad_scale), m, v, scalars, 0.0)
+    scalars.reals[GRAD_SCALE] = grad_scale
+    adam_with_clipping(params, grads, m, v, scalars)
 
 
-def adam_with_clipping(params, grads, m, v, scalars, clip_norm):
-    """A step of Adam with the numbers in `scalars`, the gradient scaled down to `clip_norm` where that is above 0."""
+def adam_with_clipping(params, grads, m, v, scalars):
+    """A step of Adam with the numbers in `scalars`, the gradient scaled down to CLIP_NORM where that is above 0."""
     block, parts = (WARP, adam.WARPS), np.zeros(2 * sums.PARTS, np.float32)
-    if clip_norm > 0:
+    if scalars.reals[CLIP_NORM] > 0:
         _launch(sums.square_parts, (sums.PARTS,), (sums.FLAT,), [grads, parts, grads.size], [parts])
     grid = (min(MOST_BLOCKS, blocks(params.size, 4 * WARP * adam.WARPS)),)
-    arguments = [params, grads, m, v, _settings(scalars), parts, np.float32(clip_norm), params.size]
+    arguments = [params, grads, m, v, _settings(scalars), parts, np.zeros(2, np.int64), params.size]
     _launch(adam.adam_inplace, grid, block, arguments, [params, m, v])
 
 

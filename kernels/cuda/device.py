@@ -15,6 +15,9 @@ from numba import cuda as numba_cuda
 from numba import float32, int64, uint32
 from numba.core import config
 
+from fastvae.kernels.cuda.memory import Memory
+from fastvae.kernels.formulas import bfloat16_pair
+
 cuda: Any = numba_cuda
 SIMULATED = bool(config.ENABLE_CUDASIM)
 
@@ -24,13 +27,17 @@ FLOATS, INTEGERS, COUNT, REAL = float32[::1], int64[::1], uint32, float32
 WARP = 32  # threads that go in step
 ALL = np.uint32(0xFFFFFFFF)  # of them
 VECTOR = np.uint32(4)  # numbers of float32 in 128 bits
+LEAST = {"float32": (7, 5), "bfloat16": (8, 0)}  # compute capability
 
 
 class Kernel:
-    """A function that runs on the device, with the types of its arguments and the threads of its blocks."""
+    """A function that runs on the device, with the types of its arguments, the threads of its blocks, and the least
+    compute capability that has its instructions."""
 
-    def __init__(self, function: Callable, types: tuple, block: tuple[int, ...] | None = None):
-        self.py_func, self.types, self.block = function, types, block
+    def __init__(
+        self, function: Callable, types: tuple, block: tuple[int, ...] | None = None, least: tuple[int, int] = (7, 5)
+    ):
+        self.py_func, self.types, self.block, self.least = function, types, block, least
         self.__doc__, self.__name__ = function.__doc__, function.__name__
 
     @functools.cached_property
@@ -47,12 +54,14 @@ class Kernel:
 KERNELS: list[Kernel] = []
 
 
-def kernel(*types: Any, block: tuple[int, ...] | None = None) -> Callable[[Callable], Kernel]:
+def kernel(
+    *types: Any, block: tuple[int, ...] | None = None, least: tuple[int, int] = (7, 5)
+) -> Callable[[Callable], Kernel]:
     """Compile a function for the device, as a kernel with arguments of these types; `block` is the threads it is
-    launched with, by which tests work out how much of a device it fills."""
+    launched with, by which tests work out how much of a device it fills; see `Kernel` for `least`."""
 
     def decorate(function: Callable) -> Kernel:
-        KERNELS.append(Kernel(function, types, block))
+        KERNELS.append(Kernel(function, types, block, least))
         return KERNELS[-1]
 
     return decorate
@@ -98,6 +107,30 @@ if SIMULATED:
         """The tile `sums`, row after row, with every product of a number of `a` and one of `b` added."""
         wide = len(b)
         return tuple(np.float32(s + a[i // wide] * b[i % wide]) for i, s in enumerate(sums))
+
+    @part
+    def bfloat16_word(low, high):
+        """Two numbers rounded to bfloat16, as the bits of one float32, `low` in the lower half."""
+        return np.uint32(bfloat16_pair(low, high)).view(np.float32)
+
+    @part
+    def mma(sums, a, b):
+        """A warp's product of matrices in bfloat16: `sums` + A B, (16, 8) with 16 steps of the sum, whose fragments the
+        threads hold as PTX's m16n8k16 has them: 4, 4 and 2 words each. All threads of the block call it."""
+        shared, thread = cuda.shared.array((1024, 6), np.float32), cuda.threadIdx.x
+        shared[thread] = *a, *b
+        cuda.syncthreads()
+        first = thread - thread % WARP
+        halves = np.array(shared[first : first + WARP]).view(np.uint16).reshape(WARP, 6, 2)
+        cuda.syncthreads()
+        numbers = (halves.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+        row, column = thread % WARP // 4, thread % 4 * 2  # four lanes hold a row of A, and four a column of B
+
+        def one(i):
+            left, right = 4 * row, 4 * (column + i % 2)
+            return (numbers[left : left + 4, i // 2 : 4 : 2] * numbers[right : right + 4, 4:]).sum()
+
+        return tuple(np.float32(s + one(i)) for i, s in enumerate(sums))
 
     def shared_floats(size: int) -> Callable:
         """What gives a kernel so many numbers in the shared memory of its block, to be read by fours."""
@@ -177,6 +210,38 @@ else:
 
         return sums(sums, a, b), codegen
 
+    @intrinsic
+    def bfloat16_word(typing, low, high):
+        """Two numbers rounded to bfloat16, as the bits of one float32, `low` in the lower half."""
+
+        def codegen(context, builder, signature, args):
+            kind = ir.FunctionType(ir.IntType(32), [ir.FloatType()] * 2)
+            code = ir.InlineAsm(kind, "cvt.rn.bf16x2.f32 $0, $1, $2;", "=r,f,f")
+            return builder.bitcast(builder.call(code, [args[1], args[0]]), ir.FloatType())
+
+        return types.float32(types.float32, types.float32), codegen
+
+    @intrinsic
+    def mma(typing, sums, a, b):
+        """A warp's product of matrices in bfloat16: `sums` + A B, (16, 8) with 16 steps of the sum, whose fragments the
+        threads hold as PTX's m16n8k16 has them: 4, 4 and 2 words each. All threads of the warp call it."""
+
+        def codegen(context, builder, signature, args):
+            real, word = ir.FloatType(), ir.IntType(32)
+            tile, left, right = (cgutils.unpack_tuple(builder, arg) for arg in args)
+            words = [builder.bitcast(x, word) for x in left + right]
+            kind = ir.FunctionType(ir.LiteralStructType([real] * 4), [word] * 6 + [real] * 4)
+            code = ir.InlineAsm(
+                kind,
+                "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+                "{$0, $1, $2, $3}, {$4, $5, $6, $7}, {$8, $9}, {$10, $11, $12, $13};",
+                "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f",
+            )
+            found = builder.call(code, words + tile, attrs=["convergent"])
+            return context.make_tuple(builder, signature.return_type, cgutils.unpack_tuple(builder, found, 4))
+
+        return sums(sums, a, b), codegen
+
     @part
     def sum_of_warp(value):
         """The sum over the warp, for each of its threads; pairwise, so in one order."""
@@ -193,6 +258,31 @@ def blocks(count: int, each: int) -> int:
 class Device:
     """A GPU: where arrays go, and what launches kernels. Tests have others."""
 
+    def __init__(self) -> None:
+        self.memory = Memory(self)
+
+    def fault(self) -> str | None:
+        """What keeps numba.cuda from working here, and what to do; None where nothing does."""
+        if SIMULATED or cuda.is_available():
+            return None
+        found = cuda.cuda_error()
+        said = f" ({str(found).strip().splitlines()[-1]})" if found else ""
+        return f"no NVIDIA driver, or no GPU, is found{said}. Install the driver of the GPU, and the extra 'cuda'"
+
+    def capability(self) -> tuple[int, int]:
+        """The compute capability."""
+        return (8, 0) if SIMULATED else cuda.get_current_device().compute_capability
+
+    def missing(self, precision: str) -> str | None:
+        """Why models cannot run here in a precision; None where they can."""
+        if fault := self.fault():
+            return fault
+        capability, least = self.capability(), LEAST[precision]
+        if capability < least:
+            found, needed = (".".join(map(str, numbers)) for numbers in (capability, least))
+            return f"the GPU has compute capability {found}; precision={precision!r} needs {needed} or later"
+        return None
+
     def upload(self, array: np.ndarray) -> Any:
         """A copy on the device."""
         return cuda.to_device(array)
@@ -200,6 +290,37 @@ class Device:
     def download(self, there: Any, array: np.ndarray) -> None:
         """Copy it back into `array`."""
         there.copy_to_host(array)
+
+    def empty(self, size: int, dtype: np.dtype) -> Any:
+        """A flat array on the device, not initialised. A part of one is `array[start:stop]`.
+
+        Raises
+        ------
+        MemoryError
+            The device has too little: the message says how much is wanted.
+        """
+        with self._explained(size * np.dtype(dtype).itemsize):
+            return cuda.device_array(size, dtype)
+
+    def write(self, there: Any, array: np.ndarray) -> None:
+        """Copy a flat array to the device."""
+        there.copy_to_device(np.ascontiguousarray(array))
+
+    def read(self, there: Any, array: np.ndarray) -> None:
+        """Copy from the device into a flat, contiguous array: after everything that was launched before."""
+        there.copy_to_host(array)
+
+    @contextlib.contextmanager
+    def _explained(self, wanted: int) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if "OUT_OF_MEMORY" in str(error) or isinstance(error, MemoryError):
+                raise MemoryError(
+                    f"the GPU has too little free memory: {wanted / 1e6:.0f} MB are wanted at once. Use a smaller "
+                    "batch_size, end what else runs there, or use device='cpu'"
+                ) from None
+            raise
 
     def launch(self, chosen: Kernel, grid: tuple, block: tuple, arguments: list) -> None:
         """Run a kernel over a grid of blocks."""

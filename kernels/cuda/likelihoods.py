@@ -7,7 +7,6 @@ import numpy as np
 from fastvae.kernels.cuda.device import (
     COUNT,
     FLOATS,
-    REAL,
     VECTOR,
     WARP,
     cuda,
@@ -113,9 +112,10 @@ def sigmoid_inplace(logits, size):
         k = u32(k + threads)
 
 
-@kernel(FLOATS, REAL, COUNT, block=(FLAT,))
-def scale_inplace(x, factor, size):
-    """`scale_inplace` of the contract over `size` numbers."""
+@kernel(FLOATS, FLOATS, COUNT, COUNT, block=(FLAT,))
+def scale_inplace(x, reals, place, size):
+    """`scale_inplace` of the contract over `size` numbers; the factor stands at that place of `reals`."""
+    factor = reals[place]
     thread, threads = u32(cuda.grid(1)), u32(cuda.gridsize(1))
     whole = size - size % VECTOR
     k = u32(thread * VECTOR)

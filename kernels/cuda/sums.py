@@ -11,7 +11,7 @@ from fastvae.kernels.formulas import TWO, ZERO
 
 FLAT, PARTS = 256, 128  # threads of a block; most blocks, each of which leaves one pair
 UPPER_BITS = np.uint32(0xFFFFF000)  # sign, exponent and 12 bits of the significand
-u32, u64 = np.uint32, np.uint64
+u32, u64, i64 = np.uint32, np.uint64, np.int64
 
 
 @part
@@ -35,8 +35,8 @@ def plus_square(high, low, value):
 
 
 @part
-def leave(parts, high, low, highs, lows):
-    """Add the pairs of the block's threads, in one order, and write them to `parts`."""
+def leave_sum(parts, place, high, low, highs, lows):
+    """Add the pairs of the block's threads, in one order, and write the sum to two places of `parts`."""
     thread, half = u32(cuda.threadIdx.x), u32(FLAT // 2)
     highs[thread], lows[thread] = high, low
     cuda.syncthreads()
@@ -47,8 +47,7 @@ def leave(parts, high, low, highs, lows):
         cuda.syncthreads()
         half = u32(half >> u32(1))
     if thread == u32(0):
-        place = u32(u32(cuda.blockIdx.x) * u32(2))
-        parts[place], parts[place + u32(1)] = high, low
+        parts[place], parts[place + i64(1)] = high, low
 
 
 @kernel(FLOATS, FLOATS, COUNT, block=(FLAT,))
@@ -68,7 +67,7 @@ def total_parts(values, parts, size):
         k = u32(k + threads * VECTOR)
     if thread < size - whole:
         high, low = plus(high, low, values[whole + thread])
-    leave(parts, high, low, highs, lows)
+    leave_sum(parts, i64(cuda.blockIdx.x) * i64(2), high, low, highs, lows)
 
 
 @kernel(FLOATS, FLOATS, COUNT, block=(FLAT,))
@@ -88,7 +87,7 @@ def square_parts(values, parts, size):
         k = u32(k + threads * VECTOR)
     if thread < size - whole:
         high, low = plus_square(high, low, values[whole + thread])
-    leave(parts, high, low, highs, lows)
+    leave_sum(parts, i64(cuda.blockIdx.x) * i64(2), high, low, highs, lows)
 
 
 def sum_of(parts: np.ndarray) -> float:

@@ -1,0 +1,146 @@
+"""Steps of training on the device, many of them without the host.
+
+A table has the numbers of each step, and the rows of the data that it uses. It is copied once; the first launch of a
+step takes its line of it. The losses stay on the device until the last step is launched. When one is not finite, a flag
+is set at which Adam does nothing any more.
+"""
+
+import weakref
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from fastvae.kernels.cuda.device import COUNT, FLOATS, INTEGERS, cuda, device, kernel
+from fastvae.kernels.cuda.program import Launch, Program
+from fastvae.kernels.cuda.settings import PLACE, SIZE, STOPPED, Settings, reals_of
+from fastvae.kernels.cuda.sums import FLAT, leave_sum, plus
+from fastvae.kernels.formulas import ZERO
+from fastvae.kernels.scalars import ADAM_STEP, EXAMPLE_WEIGHT, KL_WEIGHT, NOISE_STEP, Scalars
+
+INTEGER_COUNT = len(Scalars().integers)
+MOST = 128  # steps of a call
+SUMS = 4  # numbers that a step leaves: the sum of nll as a pair, that of kl as a pair
+u32, i64 = np.uint32, np.int64
+
+
+@kernel(INTEGERS, FLOATS, INTEGERS, INTEGERS, INTEGERS, FLOATS, INTEGERS, COUNT, block=(FLAT,))
+def next_step(table, table_reals, order, state, integers, reals, indices, batch):
+    """One block takes the line `state[PLACE]` of the tables, and counts it."""
+    thread, place = u32(cuda.threadIdx.x), state[PLACE]
+    cuda.syncthreads()
+    if thread < u32(INTEGER_COUNT):
+        integers[thread] = table[place * i64(INTEGER_COUNT) + i64(thread)]
+    if thread < u32(SIZE):
+        reals[thread] = table_reals[place * i64(SIZE) + i64(thread)]
+    k = thread
+    while k < batch:
+        indices[k] = order[place * i64(batch) + i64(k)]
+        k = u32(k + u32(FLAT))
+    if thread == u32(0):
+        state[PLACE] = place + i64(1)
+
+
+@kernel(FLOATS, FLOATS, FLOATS, INTEGERS, FLOATS, COUNT, block=(FLAT,))
+def losses(nll, kl, reals, state, sums, rows):
+    """One block adds up the nll and kl of a step, writes both to its line of `sums`, and sets the flag where the loss
+    is not finite."""
+    highs = cuda.shared.array(FLAT, np.float32)
+    lows = cuda.shared.array(FLAT, np.float32)  # in a line of its own: the simulator tells arrays apart by that
+    thread = u32(cuda.threadIdx.x)
+    k, high, low, other_high, other_low = thread, ZERO, ZERO, ZERO, ZERO
+    while k < rows:
+        high, low = plus(high, low, nll[k])
+        other_high, other_low = plus(other_high, other_low, kl[k])
+        k = u32(k + u32(FLAT))
+    place = (state[PLACE] - i64(1)) * i64(SUMS)
+    leave_sum(sums, place, high, low, highs, lows)
+    cuda.syncthreads()
+    leave_sum(sums, place + i64(2), other_high, other_low, highs, lows)
+    if thread == u32(0):
+        loss = reals[EXAMPLE_WEIGHT] * sums[place] + reals[KL_WEIGHT] * sums[place + i64(2)]
+        if loss - loss != ZERO:  # infinity, NaN
+            state[STOPPED] = i64(1)
+
+
+class Steps:
+    """The launches of a step, and the tables that they read; for as many steps at a time as there is room."""
+
+    def __init__(self, shares: Any, indices: np.ndarray, most: int):
+        on, scalars = device(), shares.scalars
+        self._on, self.most, self._scalars = on, most, scalars
+        programs = [*shares.forward, *shares.gradients, *shares.adam]
+        steps = [launch for program in programs for launch in program.launches]
+        self._settings = settings = Settings.of(scalars)
+        batch = indices.size
+        self._table = settings.keep(np.zeros((most, INTEGER_COUNT), np.int64).reshape(-1))
+        self._reals = settings.keep(np.zeros(most * SIZE, np.float32))
+        self._order = settings.keep(np.zeros(max(1, most * batch), np.int64))
+        self._sums = settings.keep(np.zeros(most * SUMS, np.float32))
+        on.memory.hold([indices, shares.nll, shares.kl])
+        chosen = on.memory.view(indices) if batch else settings.no_indices
+        tables = [self._table, self._reals, self._order, settings.state]
+        first = Launch(next_step, (1,), [*tables, settings.integers, settings.reals, chosen, batch])
+        results = [on.memory.view(shares.nll), on.memory.view(shares.kl), settings.reals, settings.state, self._sums]
+        last = Launch(losses, (1,), [*results, len(shares.nll)])
+        before_adam = len(steps) - sum(len(program.launches) for program in shares.adam)
+        self.launches = [first, *steps[:before_adam], last, *steps[before_adam:]]
+
+    def run(self, kl_weights: np.ndarray, order: np.ndarray) -> np.ndarray:
+        """Do a step for each of the weights; return the sums (n, 2) of nll and kl."""
+        count, scalars, on = len(kl_weights), self._scalars, self._on
+        table, reals = np.empty((count, INTEGER_COUNT), np.int64), np.empty((count, SIZE), np.float32)
+        for i in range(count):
+            if i:
+                scalars.integers[[NOISE_STEP, ADAM_STEP]] += 1
+                scalars.reals[KL_WEIGHT] = kl_weights[i] * scalars.reals[EXAMPLE_WEIGHT]
+            table[i] = scalars.integers
+            reals_of(scalars, reals[i])
+        on.write(self._settings.state, np.zeros(2, np.int64))
+        on.write(self._table[: table.size], table.reshape(-1))
+        on.write(self._reals[: reals.size], reals.reshape(-1))
+        if order.size:  # else the host has written the rows of the data themselves
+            on.write(self._order[: order.size], order.reshape(-1))
+        for _ in range(count):
+            for launch in self.launches:
+                launch.do(on)
+        self._settings.changed()
+        pairs = np.empty(count * SUMS, np.float32)
+        on.read(self._sums[: pairs.size], pairs)
+        highs, lows = pairs.astype(np.float64).reshape(-1, 2, 2).transpose(2, 0, 1)
+        return np.where(np.isfinite(lows), highs + lows, highs)
+
+
+class Stream:
+    """What runs programs on the device: in order, from one thread; the place of `fastvae.workers.Workers`."""
+
+    CAN_STEP: ClassVar[bool] = True
+    count = 1
+
+    def __init__(self) -> None:
+        self._steps: weakref.WeakKeyDictionary[Any, Steps] = weakref.WeakKeyDictionary()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    @staticmethod
+    def run_programs(programs: list[Program]) -> None:
+        """Run them."""
+        for program in programs:
+            program.run()
+
+    def run_steps(
+        self, shares: Any, kl_weights: np.ndarray, order: np.ndarray, indices: np.ndarray, sums: np.ndarray
+    ) -> tuple[int, int]:
+        """Steps of training, one for each of `kl_weights`; return how many were begun, and how many done: it ends with
+        a loss that is not finite. `sums` (n, 2) gets those of nll and kl."""
+        with device().memory.lock:
+            steps = self._steps.get(shares)
+            if steps is None or steps.most < len(kl_weights) or steps._on is not device():
+                steps = self._steps[shares] = Steps(shares, indices, max(MOST, len(kl_weights)))
+            sums[...] = steps.run(kl_weights, order if order.size else indices)
+        with np.errstate(all="ignore"):
+            wrong = np.flatnonzero(~np.isfinite(sums[:, 0] + kl_weights * sums[:, 1]))
+        return (int(wrong[0]) + 1, int(wrong[0])) if len(wrong) else (len(kl_weights), len(kl_weights))

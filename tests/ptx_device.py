@@ -1,0 +1,75 @@
+"""A device made of the interpreter: kernels compiled for a GPU run on arrays of the host, so whole models can."""
+
+import contextlib
+
+import numpy as np
+from ptx import launch
+from ptx.compiling import compiled, pretend_device
+
+from fastvae.kernels.cuda.device import Device, Kernel
+
+
+def code_of(kernel: Kernel, capability, monkeypatch) -> str:
+    """The PTX of a kernel."""
+    pretend_device(monkeypatch, capability)
+    return compiled(kernel.py_func, kernel.types, capability)
+
+
+class PTXDevice(Device):
+    """Executes the PTX of kernels over arrays of its own: nothing comes or goes but by copying."""
+
+    def __init__(self, capability, seed, monkeypatch, races=True, count=True):
+        super().__init__()
+        self.seed, self._capability, self._monkeypatch = seed, capability, monkeypatch
+        self._how = {"order": "warp", "races": races, "count": count}
+        self.counters, self.changed = [], {}  # of launches; kernels whose code is another than the compiler's
+        self.reached = {}  # lines of each kernel's code
+        self.launched = []  # kernels
+        self.copies = 0  # between host and device
+        self.room = np.inf  # bytes that are left
+
+    def fault(self):
+        return None
+
+    def capability(self):
+        return self._capability
+
+    def upload(self, array):
+        return array.copy()
+
+    def download(self, there, array):
+        array[...] = there
+
+    def empty(self, size, dtype):
+        with self._explained(size * np.dtype(dtype).itemsize):
+            self.room -= size * np.dtype(dtype).itemsize
+            if self.room < 0:
+                raise RuntimeError("[2] Call to cuMemAlloc results in CUDA_ERROR_OUT_OF_MEMORY")
+            made = np.empty(size, dtype)
+            made[...] = np.nan if made.dtype.kind == "f" else 99
+            return made
+
+    def write(self, there, array):
+        self.copies += 1
+        there[...] = array
+
+    def read(self, there, array):
+        self.copies += 1
+        array[...] = there
+
+    def launch(self, chosen, grid, block, arguments):
+        code = self.changed.get(chosen.__name__) or code_of(chosen, self._capability, self._monkeypatch)
+        how = self._how | {"seed": self.seed}
+        if self.changed:
+            how["limit"] = 100_000  # a fault may be a loop without end
+        self.launched.append(chosen.__name__)
+        self.counters.append(launch(code, grid, block, arguments, **how))
+        self.reached.setdefault(chosen.__name__, set()).update(self.counters[-1].lines)
+
+
+@contextlib.contextmanager
+def copies_refused(device):
+    """Within the block, nothing may be copied: for code that should not wait for the host."""
+    before = device.copies
+    yield
+    assert device.copies == before
