@@ -216,7 +216,7 @@ class Estimator:
         observer = self._default_observer(self.verbose)
         try:
             self.fit_examples(examples, self.epochs, self.batch_size, held, patience, observer)
-        except DivergenceError:
+        except (DivergenceError, MemoryError):
             vars(self).clear()
             vars(self).update(before)
             raise

@@ -395,6 +395,8 @@ class VAENetwork:
 
     def _forward_and_backward(self, shares: Shares, batch: Batch) -> dict[str, float]:
         kl_weight = self._prepare_step(shares, batch)
+        if not shares.filled and self._source is not None:
+            self.kernels.upload(self._source[1])
         self.workers.run_programs(shares.forward)
         self.kernels.download(shares.nll, shares.kl)
         kl, part = self.kernels.total(shares.kl), batch.rows / max(self._largest, batch.rows)

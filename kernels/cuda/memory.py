@@ -35,6 +35,14 @@ class Place:
     start: int
 
 
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A data set's copy, flat, in the type of `stored`, and the data set itself."""
+
+    buffer: Any
+    array: np.ndarray
+
+
 def owner(array: np.ndarray) -> np.ndarray:
     """The array that owns the memory of a view."""
     while isinstance(array.base, np.ndarray):
@@ -48,7 +56,7 @@ class Memory:
     def __init__(self, device: Any):
         self._device = device
         self._places: dict[int, tuple[Place, weakref.ref]] = {}
-        self._data: dict[int, tuple[Any, weakref.ref]] = {}
+        self._data: weakref.WeakValueDictionary[int, Data] = weakref.WeakValueDictionary()
         self.lock = threading.RLock()  # one program at a time; programs of many threads may want the device
 
     def hold(self, arrays: Iterable[np.ndarray]) -> None:
@@ -66,13 +74,13 @@ class Memory:
             end = starts[-1] + root.size
         buffer = self._device.empty(max(1, end), dtype)
         for root, start in zip(roots, starts, strict=True):
-            self._places[id(root)] = Place(buffer, start), weakref.ref(root, self._forgetting(id(root), self._places))
+            self._places[id(root)] = Place(buffer, start), weakref.ref(root, self._forgetting(id(root)))
             if root.size:
                 self._device.write(buffer[start : start + root.size], root.ravel(order="K"))
 
-    @staticmethod
-    def _forgetting(key: int, among: dict) -> Any:
-        return lambda _: among.pop(key, None)
+    def _forgetting(self, key: int) -> Any:
+        places = self._places
+        return lambda _: places.pop(key, None)
 
     def place(self, array: np.ndarray) -> Place:
         """Where the counterpart of a C-contiguous array begins; `hold` it first."""
@@ -89,9 +97,9 @@ class Memory:
         """An array of the device without a counterpart."""
         return self._device.empty(max(1, size), dtype)
 
-    def data(self, array: np.ndarray) -> Any:
-        """The counterpart of a data set (N, D) of any type and layout, flat, in the type of `minibatch.stored`: copied
-        once, in pieces, as a memory map is read."""
+    def data(self, array: np.ndarray) -> "Data":
+        """A copy of a data set (N, D) of any type and layout, made in pieces, as a memory map is read; the same one as
+        long as somebody holds it."""
         found = self._data.get(id(array))
         if found is None:
             there = self.room(array.size, stored(array.dtype))
@@ -99,8 +107,8 @@ class Memory:
             for start in range(0, len(array), rows):
                 piece = as_stored(array[start : start + rows])
                 self._device.write(there[start * array.shape[1] :][: piece.size], piece)
-            found = self._data[id(array)] = there, weakref.ref(array, self._forgetting(id(array), self._data))
-        return found[0]
+            found = self._data[id(array)] = Data(there, array)
+        return found
 
     def upload(self, *arrays: np.ndarray) -> None:
         """Copy arrays to their counterparts; those without get one."""

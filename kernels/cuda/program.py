@@ -90,7 +90,7 @@ class Plan:
         self.launches: list[Launch] = []
         self._memory, self._settings, self._precision = memory, settings, precision
         self._waiting: list[Product] = []  # products that may share a launch
-        self.kept: list[np.ndarray] = []  # names of room that nobody else knows
+        self.kept: list[Any] = []  # what nobody else holds
         self.source: Any = None  # where the data of `read_rows` go
 
     def add(self, op: str, operands: tuple) -> None:
@@ -269,8 +269,9 @@ class Plan:
         self._over(minibatch.threshold_inplace, x.size, minibatch.FLAT, arguments)
 
     def _gather(self, data, indices, offset, scale, out) -> None:
-        values = self._memory.data(data)
-        self._gathered(values, data.dtype, self._view(indices), 1, offset, scale, out)
+        copy = self._memory.data(data)
+        self.kept.append(copy)
+        self._gathered(copy.buffer, data.dtype, self._view(indices), 1, offset, scale, out)
 
     def _gathered(self, values, dtype, indices, chosen, offset, scale, out) -> None:
         kernel = minibatch.gathering(stored(dtype), offset.dtype)

@@ -1,0 +1,282 @@
+"""Whole models on the device: every kernel of a training, of encoding and of sampling executed from its PTX."""
+
+import gc
+import inspect
+import pickle
+
+import numpy as np
+import pytest
+from ptx.compiling import why_not
+
+if reason := why_not():
+    pytest.skip(reason, allow_module_level=True)
+
+from ptx_device import PTXDevice
+
+from fastvae import VAE, backend
+from fastvae.errors import DivergenceError
+from fastvae.kernels import cpu, cuda
+from fastvae.kernels.cuda.device import Device, using
+from fastvae.training import Batch, Observer
+
+X = np.random.default_rng(0).random((36, 16)).astype(np.float32)
+MOST_LAUNCHES = 16
+
+
+def model(**settings):
+    return VAE(**{"latent_dim": 4, "hidden": (24,), "batch_size": 8, "epochs": 1, "random_state": 0} | settings)
+
+
+@pytest.fixture
+def device(monkeypatch):
+    with using(PTXDevice((8, 0), 0, monkeypatch)) as made:
+        yield made
+
+
+def check_same(found, expected, tolerance=1e-4):
+    """The greatest difference by the greatest number, each array by itself."""
+    for name, values in expected.items():
+        assert np.isfinite(found[name]).all()
+        assert np.abs(found[name] - values).max() <= tolerance * np.abs(values).max(), name
+
+
+def check_uses(found, expected):
+    """Everything that can be asked of a model."""
+    for use in (
+        lambda vae: vae.transform(X),
+        lambda vae: vae.encode(X)[1],
+        lambda vae: vae.reconstruct(X),
+        lambda vae: vae.sample(5, random_state=1),
+        lambda vae: vae.elbo(X),
+        lambda vae: vae.score_samples(X[:1]),
+    ):
+        np.testing.assert_allclose(use(found), use(expected), rtol=1e-3, atol=1e-4)
+
+
+# ---- training -----------------------------------------------------------------------------------------------------
+
+
+def train_on_both(**settings):
+    """Twenty steps, the last one of each epoch on a short batch."""
+    settings = {"epochs": 4, "clip_norm": 20.0, "kl_warmup_epochs": 2.5} | settings
+    return model(device="cuda", **settings).fit(X), model(**settings).fit(X)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_training(device, likelihood):
+    found, expected = train_on_both(likelihood=likelihood)
+    assert found._state.step == expected._state.step == 20
+    check_same(found.parameters(), expected.parameters())
+    check_same(found.history_, {name: expected.history_[name] for name in ("loss", "nll", "kl")}, 1e-5)
+    check_uses(found, expected)
+    without = model(epochs=4, kl_warmup_epochs=2.5, likelihood=likelihood).fit(X)
+    assert not np.array_equal(without.network_.parameters.values, expected.network_.parameters.values)  # it did clip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("capability", [(7, 5), (8, 0), (9, 0)])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_training_in_three_orders(likelihood, capability, seed, monkeypatch):
+    with using(PTXDevice(capability, seed, monkeypatch)):
+        found, expected = train_on_both(likelihood=likelihood)
+        check_same(found.parameters(), expected.parameters())
+        check_uses(found, expected)
+
+
+@pytest.mark.parametrize("settings", [
+    {"likelihood": "gaussian", "sigma": "learned", "clip_norm": None},
+    {"likelihood": "gaussian", "sigma": "learned", "clip_norm": 2.0},
+    {"likelihood": "gaussian", "sigma": "optimal", "scale": "standard"},
+    {"activation": "silu", "hidden": (9, 7), "decoder_hidden": (5,)},
+    {"activation": "tanh", "hidden": ()},
+], ids=str)  # fmt: skip
+def test_other_models(device, settings):
+    found, expected = train_on_both(epochs=1, **settings)
+    check_same(found.parameters(), expected.parameters())
+    assert found.sigma_ == pytest.approx(expected.sigma_, rel=1e-5)
+    check_uses(found, expected)
+
+
+@pytest.mark.parametrize("code", ["u1", "?", "f8", "<i2", ">f4"])
+def test_data_of_other_types(device, code):
+    """Bytes, numbers that are read in float64, and those that the host has to turn round; columns apart in memory."""
+    data = np.ascontiguousarray((X * 255 if code == "u1" else X > 0.5 if code in "?<i2" else X).astype(code).T).T
+    found, expected = (model(device=on, scale="minmax").fit(data) for on in ("cuda", "cpu"))
+    check_same(found.parameters(), expected.parameters())
+    np.testing.assert_allclose(found.elbo(data), expected.elbo(data), rtol=1e-4)
+
+
+@pytest.mark.parametrize("binarize", ["dynamic", 0.5])
+def test_binarised(device, binarize):
+    found, expected = (model(device=on) for on in ("cuda", "cpu"))
+    for vae in (found, expected):
+        vae.fit_examples(vae.initialize(X, binarize=binarize), 1, 8, None, None, Observer())
+    check_same(found.parameters(), expected.parameters())
+
+
+def test_heldout_data_and_early_stopping(device):
+    """Passes between the steps use the newest parameters, and the best ones come back."""
+    settings = {"epochs": 3, "learning_rate": 0.5}
+    found, expected = (model(device=on, **settings).fit(X, heldout=X[:9], patience=1) for on in ("cuda", "cpu"))
+    np.testing.assert_allclose(found.history_["heldout_elbo"], expected.history_["heldout_elbo"], rtol=1e-3)
+    check_same(found.parameters(), expected.parameters(), 1e-3)
+
+
+def test_steps_go_on_from_call_to_call(device):
+    """Also where somebody has written into the parameters between them."""
+    found, expected = (model(device=on).partial_fit(X) for on in ("cuda", "cpu"))
+    for vae in (found, expected):
+        vae.parameters()["mu.bias"][:] = 0.25
+        vae.partial_fit(X[:20])
+        vae.parameters()["decoder.1.bias"][:] = -1.0
+    check_same(found.parameters(), expected.parameters())
+    check_uses(found, expected)
+
+
+@pytest.mark.parametrize(("first", "second"), [("cpu", "cuda"), ("cuda", "cpu")])
+def test_a_run_moves_between_devices(device, first, second, tmp_path):
+    whole = model(epochs=3).fit(X)
+    begun = model(epochs=1, device=first).fit(X)
+    begun.save_checkpoint(tmp_path / "checkpoint.npz")
+    moved = VAE.load_checkpoint(tmp_path / "checkpoint.npz", device=second)
+    moved.fit_examples(moved.examples(X), 3, 8, None, None, moved._default_observer(0))
+    assert moved.network_.backend.name == second
+    check_same(moved.parameters(), whole.parameters())
+
+
+def test_gradients(device):
+    noise = np.random.default_rng(1).normal(size=(7, 4)).astype(np.float32)
+    found, expected = (model(device=on).fit(X) for on in ("cuda", "cpu"))
+    for given in (None, noise, -noise):
+        loss, parts, gradients = found.loss_and_gradients(X[:7], given)
+        other_loss, other_parts, other_gradients = expected.loss_and_gradients(X[:7], given)
+        assert loss == pytest.approx(other_loss, rel=1e-5)
+        assert parts == pytest.approx(other_parts, rel=1e-5)
+        check_same(gradients, other_gradients)
+
+
+# ---- what a step costs --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", [{}, {"clip_norm": 1.0}, {"likelihood": "gaussian"}], ids=str)
+def test_launches_and_copies_of_a_step(device, settings):
+    """Few launches, and nothing is copied or allocated however many steps are done in a call."""
+    vae = model(device="cuda", **settings)
+    examples, indices = vae.initialize(X, binarize="dynamic"), np.empty(8, np.int64)
+    vae._optimizer = vae._make_optimizer()
+    network = vae.network_
+    network.allocate(8, vae._optimizer, examples, indices)
+    order = np.arange(32, dtype=np.int64).reshape(4, 8)
+    batch = Batch(8, None, 1, 0.0)
+    network.steps(batch, order[:1], [0.0])  # allocates
+    costs = []
+    for count in (1, 4):
+        launches, copies, room = len(device.launched), device.copies, device.room
+        network.steps(batch, order[:count], [0.0] * count)
+        costs.append((len(device.launched) - launches, device.copies - copies))
+        assert device.room == room
+    assert costs[0][0] <= MOST_LAUNCHES + 1  # drawing the pixels is one more
+    assert costs[1] == (4 * costs[0][0], costs[0][1])
+
+
+# ---- what can go wrong --------------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite_ends_it(device):
+    """Steps that were launched after it change nothing."""
+    errors, values = [], []
+    for on in ("cuda", "cpu"):
+        vae = model(device=on, likelihood="gaussian", epochs=9, learning_rate=1e25)
+        examples = vae.initialize(X)
+        with pytest.raises(DivergenceError) as info:
+            vae.fit_examples(examples, 9, 8, None, None, vae._default_observer(0))
+        errors.append(str(info.value))
+        values.append(vae.network_.parameters.values)
+    assert errors[0].split(":")[0] == errors[1].split(":")[0]
+    np.testing.assert_allclose(values[0], values[1], rtol=1e-4)
+
+
+def test_what_was_learned_survives_a_divergence(device):
+    vae = model(device="cuda").fit(X)
+    before = vae.network_.parameters.values.copy()
+    vae.set_params(learning_rate=1e30, epochs=20)
+    with pytest.raises(DivergenceError):
+        vae.fit(X)
+    np.testing.assert_array_equal(vae.network_.parameters.values, before)
+    check_uses(vae, vae)
+
+
+class Broken(Device):
+    """Without a driver."""
+
+    def fault(self):
+        return "no NVIDIA driver, or no GPU, is found"
+
+
+def test_no_driver():
+    with using(Broken()), pytest.raises(ValueError, match="device='cuda' cannot be had: no NVIDIA driver.*'cpu'"):
+        model(device="cuda").fit(X)
+
+
+def test_no_numba_cuda(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="numba-cuda is not installed.*pip install 'fastvae-engine.cuda.'.*'cpu'"):
+        backend.select("cuda")
+
+
+@pytest.mark.parametrize(("capability", "precision", "message"), [
+    ((6, 1), "float32", "compute capability 6.1; precision='float32' needs 7.5"),
+    ((7, 5), "bfloat16", "compute capability 7.5; precision='bfloat16' needs 8.0"),
+])  # fmt: skip
+def test_a_device_that_is_too_old(capability, precision, message, monkeypatch):
+    with using(PTXDevice(capability, 0, monkeypatch)), pytest.raises(ValueError, match=message):
+        model(device="cuda", precision=precision).fit(X)
+
+
+@pytest.mark.parametrize("room", [0, 20_000, 60_000])
+def test_too_little_memory(device, room):
+    """One message; the model that was there is kept, and goes on when there is room."""
+    vae = model(device="cuda").fit(X)
+    before, after = vae.network_.parameters.values.copy(), np.inf
+    device.room = room
+    with pytest.raises(MemoryError, match="the GPU has too little free memory.*batch_size.*device='cpu'"):
+        vae.set_params(hidden=(300, 200)).fit(X)
+    np.testing.assert_array_equal(vae.network_.parameters.values, before)
+    device.room = after
+    vae.set_params(hidden=(24,))
+    check_uses(vae, vae)
+    vae.partial_fit(X)
+    assert not np.array_equal(vae.network_.parameters.values, before)
+
+
+def test_a_model_of_a_gpu_where_there_is_none(device, tmp_path):
+    vae = model(device="cuda").fit(X)
+    vae.save(tmp_path / "model.npz")
+    packed = pickle.dumps(vae)
+    with using(Broken()):
+        loaded = VAE.load(tmp_path / "model.npz")  # asks for no GPU
+        with pytest.warns(UserWarning, match="trained on a GPU, but no NVIDIA driver.*it computes on the CPU here"):
+            unpacked = pickle.loads(packed)
+        for other in (loaded, unpacked):
+            np.testing.assert_array_equal(other.network_.parameters.values, vae.network_.parameters.values)
+        with pytest.raises(ValueError, match="cannot be had"):
+            VAE.load(tmp_path / "model.npz", device="cuda")
+    check_uses(VAE.load(tmp_path / "model.npz", device="cuda"), loaded)
+
+
+def test_memory_is_given_up(device):
+    """With the training the data's copy, which must not outlive a change of the data; with the model the rest."""
+    vae = model(device="cuda").fit(X)
+    assert not device.memory._data
+    assert device.memory._places
+    del vae
+    gc.collect()
+    assert not device.memory._places
+
+
+def test_the_contract_has_the_same_names():
+    assert cuda.__all__ == cpu.__all__
+    for name in cpu.__all__:
+        functions = [getattr(getattr(kernels, name), "py_func", getattr(kernels, name)) for kernels in (cpu, cuda)]
+        assert len({str(inspect.signature(function)) for function in functions}) == 1, name
