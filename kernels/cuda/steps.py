@@ -13,7 +13,7 @@ import numpy as np
 from fastvae.kernels.cuda.device import COUNT, FLOATS, INTEGERS, cuda, device, kernel
 from fastvae.kernels.cuda.program import Launch, Program
 from fastvae.kernels.cuda.settings import PLACE, SIZE, STOPPED, Settings, reals_of
-from fastvae.kernels.cuda.sums import FLAT, leave_sum, plus
+from fastvae.kernels.cuda.sums import FLAT, leave_sum, plus, square_parts, sum_of_squares
 from fastvae.kernels.formulas import ZERO
 from fastvae.kernels.scalars import ADAM_STEP, EXAMPLE_WEIGHT, KL_WEIGHT, NOISE_STEP, Scalars
 
@@ -40,14 +40,18 @@ def next_step(table, table_reals, order, state, integers, reals, indices, batch)
         state[PLACE] = place + i64(1)
 
 
-@kernel(FLOATS, FLOATS, FLOATS, INTEGERS, FLOATS, COUNT, block=(FLAT,))
-def losses(nll, kl, reals, state, sums, rows):
-    """One block adds up the nll and kl of a step, writes both to its line of `sums`, and sets the flag where the loss
-    is not finite."""
+@kernel(FLOATS, FLOATS, FLOATS, INTEGERS, FLOATS, COUNT, FLOATS, FLOATS, COUNT, block=(FLAT,))
+def losses(nll, kl, reals, state, sums, rows, grads, parts, size):
+    """The last block adds up the nll and kl of a step, writes both to its line of `sums`, and sets the flag where the
+    loss is not finite. The blocks before it, where there are any, leave `sums.square_parts` of the gradient."""
     highs = cuda.shared.array(FLAT, np.float32)
     lows = cuda.shared.array(FLAT, np.float32)  # in a line of its own: the simulator tells arrays apart by that
-    thread = u32(cuda.threadIdx.x)
+    thread, block, last = u32(cuda.threadIdx.x), u32(cuda.blockIdx.x), u32(cuda.gridDim.x) - u32(1)
     k, high, low, other_high, other_low = thread, ZERO, ZERO, ZERO, ZERO
+    if block < last:
+        high, low = sum_of_squares(grads, u32(cuda.grid(1)), u32(last * u32(FLAT)), size)
+        leave_sum(parts, i64(block) * i64(2), high, low, highs, lows)
+        return
     while k < rows:
         high, low = plus(high, low, nll[k])
         other_high, other_low = plus(other_high, other_low, kl[k])
@@ -68,8 +72,9 @@ class Steps:
     def __init__(self, shares: Any, indices: np.ndarray, most: int):
         on, scalars = device(), shares.scalars
         self._on, self.most, self._scalars = on, most, scalars
-        programs = [*shares.forward, *shares.gradients, *shares.adam]
-        steps = [launch for program in programs for launch in program.launches]
+        backward = [launch for program in [*shares.forward, *shares.gradients] for launch in program.launches]
+        adam = [launch for program in shares.adam for launch in program.launches]
+        norm = [launch for launch in adam if launch.kernel is square_parts]  # done in one launch with the losses
         self._settings = settings = Settings.of(scalars)
         batch = indices.size
         self._table = settings.keep(np.zeros((most, INTEGER_COUNT), np.int64).reshape(-1))
@@ -80,10 +85,11 @@ class Steps:
         chosen = on.memory.view(indices) if batch else settings.no_indices
         tables = [self._table, self._reals, self._order, settings.state]
         first = Launch(next_step, (1,), [*tables, settings.integers, settings.reals, chosen, batch])
+        grads, parts, size = norm[0].arguments if norm else (settings.nothing, settings.parts, 0)
+        grid = norm[0].grid[0] + 1 if norm else 1
         results = [on.memory.view(shares.nll), on.memory.view(shares.kl), settings.reals, settings.state, self._sums]
-        last = Launch(losses, (1,), [*results, len(shares.nll)])
-        before_adam = len(steps) - sum(len(program.launches) for program in shares.adam)
-        self.launches = [first, *steps[:before_adam], last, *steps[before_adam:]]
+        summed = Launch(losses, (grid,), [*results, len(shares.nll), grads, parts, size])
+        self.launches = [first, *backward, summed, *(launch for launch in adam if launch.kernel is not square_parts)]
 
     def run(self, kl_weights: np.ndarray, order: np.ndarray) -> np.ndarray:
         """Do a step for each of the weights; return the sums (n, 2) of nll and kl."""

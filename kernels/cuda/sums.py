@@ -70,12 +70,9 @@ def total_parts(values, parts, size):
     leave_sum(parts, i64(cuda.blockIdx.x) * i64(2), high, low, highs, lows)
 
 
-@kernel(FLOATS, FLOATS, COUNT, block=(FLAT,))
-def square_parts(values, parts, size):
-    """The sum of the numbers' squares, as a pair of each block (2 blocks,)."""
-    highs = cuda.shared.array(FLAT, np.float32)
-    lows = cuda.shared.array(FLAT, np.float32)  # in a line of its own: the simulator tells arrays apart by that
-    thread, threads = u32(cuda.grid(1)), u32(cuda.gridsize(1))
+@part
+def sum_of_squares(values, thread, threads, size):
+    """A thread's share of the sum of the numbers' squares, as a pair."""
     whole, high, low = size - size % VECTOR, ZERO, ZERO
     k = u32(thread * VECTOR)
     while k < whole:
@@ -87,6 +84,15 @@ def square_parts(values, parts, size):
         k = u32(k + threads * VECTOR)
     if thread < size - whole:
         high, low = plus_square(high, low, values[whole + thread])
+    return high, low
+
+
+@kernel(FLOATS, FLOATS, COUNT, block=(FLAT,))
+def square_parts(values, parts, size):
+    """The sum of the numbers' squares, as a pair of each block (2 blocks,)."""
+    highs = cuda.shared.array(FLAT, np.float32)
+    lows = cuda.shared.array(FLAT, np.float32)  # in a line of its own: the simulator tells arrays apart by that
+    high, low = sum_of_squares(values, u32(cuda.grid(1)), u32(cuda.gridsize(1)), size)
     leave_sum(parts, i64(cuda.blockIdx.x) * i64(2), high, low, highs, lows)
 
 
