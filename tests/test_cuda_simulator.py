@@ -28,12 +28,37 @@ def run_all():
     print(len(ops), "ops")
 
 
-@pytest.mark.slow
-def test_the_contract_in_the_simulator():
+def train():
+    """Two epochs of a small model, the last batch short."""
+    import numpy as np
+
+    from fastvae import VAE
+
+    X = np.random.default_rng(0).random((10, 16)).astype(np.float32)
+    settings = {"batch_size": 8, "epochs": 2, "clip_norm": 10.0, "random_state": 0}
+    found, expected = (VAE(4, (24,), device=device, **settings).fit(X) for device in ("cuda", "cpu"))
+    for name, values in expected.parameters().items():
+        np.testing.assert_allclose(found.parameters()[name], values, atol=1e-4 * np.abs(values).max())
+    np.testing.assert_allclose(found.elbo(X), expected.elbo(X), rtol=1e-4)
+    np.testing.assert_allclose(found.sample(3), expected.sample(3), rtol=1e-4)
+    print(found._state.step, "steps")
+
+
+def simulated(call):
+    """The first word of what a call prints, in a process of its own."""
     tests = Path(__file__).parent
     environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": f"{tests}{os.pathsep}{tests.parent}"}
-    code = "import test_cuda_simulator; test_cuda_simulator.run_all()"
-    command = [sys.executable, "-W", "error", "-c", code]
+    command = [sys.executable, "-W", "error", "-c", f"import test_cuda_simulator; test_cuda_simulator.{call}"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout.split()[-2]) >= 20
+    return int(done.stdout.split()[-2])
+
+
+@pytest.mark.slow
+def test_the_contract_in_the_simulator():
+    assert simulated("run_all()") >= 20
+
+
+@pytest.mark.slow
+def test_a_training_in_the_simulator():
+    assert simulated("train()") == 4
