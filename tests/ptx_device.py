@@ -1,7 +1,5 @@
 """A device made of the interpreter: kernels compiled for a GPU run on arrays of the host, so whole models can."""
 
-import contextlib
-
 import numpy as np
 from ptx import launch
 from ptx.compiling import compiled, pretend_device
@@ -57,6 +55,15 @@ class PTXDevice(Device):
         self.copies += 1
         array[...] = there
 
+    def graph(self, launches):
+        return lambda: [launch.do(self) for launch in launches]
+
+    def free_bytes(self):
+        return self.room
+
+    def feed(self, size, dtype):
+        return PTXFeed(self, size, dtype)
+
     def launch(self, chosen, grid, block, arguments):
         code = self.changed.get(chosen.__name__) or code_of(chosen, self._capability, self._monkeypatch)
         how = self._how | {"seed": self.seed}
@@ -67,9 +74,26 @@ class PTXDevice(Device):
         self.reached.setdefault(chosen.__name__, set()).update(self.counters[-1].lines)
 
 
-@contextlib.contextmanager
-def copies_refused(device):
-    """Within the block, nothing may be copied: for code that should not wait for the host."""
-    before = device.copies
-    yield
-    assert device.copies == before
+class PTXFeed:
+    """A feed whose copies happen as late as they may: a launch that does not wait for them finds what was there."""
+
+    def __init__(self, device, size, dtype):
+        self.buffers = [device.empty(size, dtype) for _ in range(2)]
+        self.staging = [np.zeros(size, dtype) for _ in range(2)]
+        self._sent, self.log = [False, False], []
+
+    def wait_for_staging(self, slot):
+        self.log.append("staging")
+        assert not self._sent[slot], "what is in the staging buffer has not been copied yet"
+
+    def send(self, slot):
+        self._sent[slot] = True
+
+    def wait(self, slot):
+        assert self._sent[slot], "nothing is on its way"
+        self.buffers[slot][...] = self.staging[slot]
+        self._sent[slot] = False
+        self.log.append("copied")
+
+    def release(self, slot):
+        self.buffers[slot][...] = np.nan if self.buffers[slot].dtype.kind == "f" else 77

@@ -180,6 +180,48 @@ def test_launches_and_copies_of_a_step(device, settings):
     assert costs[1] == (4 * costs[0][0], costs[0][1])
 
 
+@pytest.mark.parametrize("settings", [{"epochs": 2}, {"likelihood": "gaussian", "sigma": "learned"}], ids=str)
+@pytest.mark.parametrize("code", ["f4", "u1"])
+def test_data_that_do_not_fit(device, code, settings, tmp_path):
+    """They come step by step, also from a file; the same bits."""
+    np.save(tmp_path / "x.npy", (X * 255).astype(code))
+    data = np.load(tmp_path / "x.npy", mmap_mode="r")
+    expected = model(device="cuda", scale=(0, 255), **settings).fit(data)
+    device.free_bytes = lambda: 100
+    found = model(device="cuda", scale=(0, 255), **settings).fit(data)
+    np.testing.assert_array_equal(found.network_.parameters.values, expected.network_.parameters.values)
+
+
+class WrongGraph(PTXDevice):
+    """Whose graphs lack a launch."""
+
+    def graph(self, launches):
+        return super().graph([*launches[:5], *launches[6:]])
+
+
+class NoGraph(PTXDevice):
+    def graph(self, launches):
+        raise RuntimeError("operation not permitted while capturing")
+
+
+@pytest.mark.parametrize(("kind", "message"), [
+    (PTXDevice, None), (WrongGraph, "gives other numbers"), (NoGraph, "cannot be captured .operation not permitted"),
+])  # fmt: skip
+def test_graph(kind, message, monkeypatch):
+    """Used where it leaves the same bits; else one warning, and the plain step."""
+    with using(PTXDevice((8, 0), 0, monkeypatch)):
+        expected = model(device="cuda").fit(X[:16])
+    monkeypatch.setenv("FASTVAE_CUDA_GRAPH", "1")
+    with using(kind((8, 0), 0, monkeypatch)):
+        if message is None:
+            found = model(device="cuda").fit(X[:16])
+        else:
+            with pytest.warns(UserWarning, match=message) as caught:
+                found = model(device="cuda").fit(X[:16])
+            assert len(caught) == 1
+    np.testing.assert_array_equal(found.network_.parameters.values, expected.network_.parameters.values)
+
+
 # ---- what can go wrong --------------------------------------------------------------------------------------------
 
 

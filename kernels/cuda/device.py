@@ -7,7 +7,7 @@ Kernels are written with what is named here. `Kernel` knows how each is compiled
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -250,6 +250,21 @@ else:
         return value
 
 
+@contextlib.contextmanager
+def _no_word_of_small_grids() -> Iterator[None]:
+    """numba warns where a grid has fewer blocks than devices have multiprocessors; small models have such grids."""
+    if SIMULATED:
+        yield
+        return
+    from numba.cuda.core import config as settings
+
+    before, settings.CUDA_LOW_OCCUPANCY_WARNINGS = settings.CUDA_LOW_OCCUPANCY_WARNINGS, 0
+    try:
+        yield
+    finally:
+        settings.CUDA_LOW_OCCUPANCY_WARNINGS = before
+
+
 def blocks(count: int, each: int) -> int:
     """How many blocks it takes for `count`, where a block does `each` of them."""
     return max(1, math.ceil(count / each))
@@ -260,6 +275,13 @@ class Device:
 
     def __init__(self) -> None:
         self.memory = Memory(self)
+        self._configured: dict[tuple, Any] = {}
+
+    @functools.cached_property
+    def stream(self) -> Any:
+        """What all launches go to. Copies of other streams wait for it only where they are told to; those of `read`
+        and `write` always."""
+        return 0 if SIMULATED else cuda.stream()
 
     def fault(self) -> str | None:
         """What keeps numba.cuda from working here, and what to do; None where nothing does."""
@@ -327,7 +349,73 @@ class Device:
         if SIMULATED:  # there numbers keep the types that they come with
             pairs = zip(chosen.types, arguments, strict=True)
             arguments = [a if hasattr(kind, "ndim") else kind(a) for kind, a in pairs]
-        chosen.dispatcher[grid, block](*arguments)
+        key = chosen, grid, block
+        if key not in self._configured:
+            with _no_word_of_small_grids():
+                self._configured[key] = chosen.dispatcher[grid, block, self.stream]
+        self._configured[key](*arguments)
+
+    def graph(self, launches: Sequence[Any]) -> Callable[[], None]:
+        """A CUDA graph of launches, which `do(device)`; to be called as often as they are wanted."""
+        import cuda.core as core
+
+        device = core.Device()
+        device.set_current()
+        plain, builder = self.stream, device.create_graph_builder()
+        builder.begin_building()
+        self.stream, configured, self._configured = builder, self._configured, {}
+        try:
+            for launch in launches:
+                launch.do(self)
+        finally:
+            self.stream, self._configured = plain, configured
+            builder.end_building()
+        graph, stream = builder.complete(), core.Stream.from_handle(int(plain))
+
+        def run(_: Any = launches) -> None:  # whose arguments must stay where they are
+            graph.launch(stream)
+
+        return run
+
+    def free_bytes(self) -> float:
+        """Memory that is free on the device."""
+        return math.inf if SIMULATED else cuda.current_context().get_memory_info().free
+
+    def feed(self, size: int, dtype: np.dtype) -> "Feed":
+        """Two buffers of so many numbers for data that come from the host step by step."""
+        return Feed(self, size, dtype)
+
+
+class Feed:
+    """Two buffers on the device, one filled while the other is read: for rows of data that are too many for it.
+
+    The host writes into `staging[slot]`, which is pinned; `send` copies it on a stream of its own; a launch that reads
+    `buffers[slot]` comes after `wait`, and is followed by `release`.
+    """
+
+    def __init__(self, on: Device, size: int, dtype: np.dtype):
+        self.buffers = [on.empty(size, dtype) for _ in range(2)]
+        self.staging = [cuda.pinned_array(size, dtype) for _ in range(2)]
+        self._on, self._stream = on, 0 if SIMULATED else cuda.stream()
+        self._sent, self._read = ([cuda.event(timing=False) for _ in range(2)] for _ in range(2))
+
+    def wait_for_staging(self, slot: int) -> None:
+        """Until what stood there has left it."""
+        self._sent[slot].synchronize()
+
+    def send(self, slot: int) -> None:
+        """Copy it, once the launches that read the buffer are done."""
+        self._read[slot].wait(self._stream)
+        self.buffers[slot].copy_to_device(self.staging[slot], stream=self._stream)
+        self._sent[slot].record(self._stream)
+
+    def wait(self, slot: int) -> None:
+        """Have what is launched from now on come after the copy."""
+        self._sent[slot].wait(self._on.stream)
+
+    def release(self, slot: int) -> None:
+        """The launches that read the buffer have been made."""
+        self._read[slot].record(self._on.stream)
 
 
 _used: list[Device] = [Device()]

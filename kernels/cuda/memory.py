@@ -93,9 +93,17 @@ class Memory:
         place = self.place(array)
         return place.buffer[place.start : place.start + array.size]
 
+    def feed(self, size: int, dtype: np.dtype) -> Any:
+        """Buffers for data that come step by step: see `device.Feed`."""
+        return self._device.feed(max(1, size), dtype)
+
     def room(self, size: int, dtype: np.dtype) -> Any:
         """An array of the device without a counterpart."""
         return self._device.empty(max(1, size), dtype)
+
+    def fits(self, array: np.ndarray) -> bool:
+        """Whether a data set may lie on the device as a whole, a quarter of what is free left for the rest."""
+        return id(array) in self._data or array.nbytes <= 0.75 * self._device.free_bytes()
 
     def data(self, array: np.ndarray) -> "Data":
         """A copy of a data set (N, D) of any type and layout, made in pieces, as a memory map is read; the same one as

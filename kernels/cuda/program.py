@@ -77,6 +77,28 @@ class Product:
         return [self.pairs[0][1].buffer, self.pairs[0][3].buffer, memory.place(self.out).buffer, *others]
 
 
+@dataclass
+class Streamed:
+    """Rows of a data set that does not fit: fetched for each step, into one of two buffers."""
+
+    data: np.ndarray
+    indices: np.ndarray
+    feed: Any
+    launches: list[Launch]  # of `gather`, from each buffer
+
+    def send(self, slot: int, indices: np.ndarray) -> None:
+        """Fetch the rows and have them copied to the device."""
+        self.feed.wait_for_staging(slot)
+        self.feed.staging[slot][...] = as_stored(self.data[indices])
+        self.feed.send(slot)
+
+    def gather(self, slot: int, on: Device) -> None:
+        """Bring them into the model's units."""
+        self.feed.wait(slot)
+        self.launches[slot].do(on)
+        self.feed.release(slot)
+
+
 def overlap(one: np.ndarray, other: np.ndarray) -> bool:
     """Whether two C-contiguous arrays share memory."""
     begin, start = one.ctypes.data, other.ctypes.data
@@ -92,6 +114,7 @@ class Plan:
         self._waiting: list[Product] = []  # products that may share a launch
         self.kept: list[Any] = []  # what nobody else holds
         self.source: Any = None  # where the data of `read_rows` go
+        self.streamed: Streamed | None = None
 
     def add(self, op: str, operands: tuple) -> None:
         """The next call."""
@@ -269,9 +292,16 @@ class Plan:
         self._over(minibatch.threshold_inplace, x.size, minibatch.FLAT, arguments)
 
     def _gather(self, data, indices, offset, scale, out) -> None:
-        copy = self._memory.data(data)
-        self.kept.append(copy)
-        self._gathered(copy.buffer, data.dtype, self._view(indices), 1, offset, scale, out)
+        if self._memory.fits(data):
+            copy = self._memory.data(data)
+            self.kept.append(copy)
+            self._gathered(copy.buffer, data.dtype, self._view(indices), 1, offset, scale, out)
+            return
+        feed = self._memory.feed(out.size, stored(data.dtype))
+        for slot in range(2):  # a launch for each buffer, of which one is made
+            self._gathered(feed.buffers[slot], data.dtype, self._settings.no_indices, 0, offset, scale, out)
+        second = self.launches.pop()
+        self.streamed = Streamed(data, indices, feed, [self.launches[-1], second])
 
     def _gathered(self, values, dtype, indices, chosen, offset, scale, out) -> None:
         kernel = minibatch.gathering(stored(dtype), offset.dtype)
@@ -319,6 +349,11 @@ class Program:
         """What `run` launches; the device has the arrays from here on."""
         return self._planned().launches
 
+    @property
+    def streamed(self) -> Streamed | None:
+        """The data that have to be fetched for each run."""
+        return self._planned().streamed
+
     def _planned(self) -> Plan:
         memory = device().memory
         if self._plan is None or self._plan._memory is not memory:
@@ -340,8 +375,13 @@ class Program:
             if plan.source is not None:
                 assert self._rows is not None
                 on.write(plan.source, as_stored(self._rows))
+            if plan.streamed is not None:
+                plan.streamed.send(0, plan.streamed.indices)
             for launch in plan.launches:
-                launch.do(on)
+                if plan.streamed is not None and launch is plan.streamed.launches[0]:
+                    plan.streamed.gather(0, on)
+                else:
+                    launch.do(on)
             on.memory.download(*self._results)
             if plan.source is not None:
                 settings.download(self.scalars, OUTSIDE)

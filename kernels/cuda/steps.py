@@ -3,9 +3,15 @@
 A table has the numbers of each step, and the rows of the data that it uses. It is copied once; the first launch of a
 step takes its line of it. The losses stay on the device until the last step is launched. When one is not finite, a flag
 is set at which Adam does nothing any more.
+
+With FASTVAE_CUDA_GRAPH=1 the launches of a step become a CUDA graph: one launch. Nobody has seen that on hardware yet,
+so the first one is compared with the plain step, bit for bit, and dropped with a warning where it differs.
 """
 
+import os
+import warnings
 import weakref
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,6 +23,7 @@ from fastvae.kernels.cuda.sums import FLAT, leave_sum, plus, square_parts, sum_o
 from fastvae.kernels.formulas import ZERO
 from fastvae.kernels.scalars import ADAM_STEP, EXAMPLE_WEIGHT, KL_WEIGHT, NOISE_STEP, Scalars
 
+GRAPH_VARIABLE = "FASTVAE_CUDA_GRAPH"  # 1: do steps as a CUDA graph
 INTEGER_COUNT = len(Scalars().integers)
 MOST = 128  # steps of a call
 SUMS = 4  # numbers that a step leaves: the sum of nll as a pair, that of kl as a pair
@@ -89,7 +96,59 @@ class Steps:
         grid = norm[0].grid[0] + 1 if norm else 1
         results = [on.memory.view(shares.nll), on.memory.view(shares.kl), settings.reals, settings.state, self._sums]
         summed = Launch(losses, (grid,), [*results, len(shares.nll), grads, parts, size])
+        self._graph: Callable[[], None] | None = None
+        self._streamed = next((program.streamed for program in shares.forward if program.streamed), None)
         self.launches = [first, *backward, summed, *(launch for launch in adam if launch.kernel is not square_parts)]
+
+    def _chosen(self) -> Callable[[], None]:
+        """What does a step: its launches, or their graph where that is asked for and right."""
+        if self._graph is None:
+            self._graph = self._checked_graph() if os.environ.get(GRAPH_VARIABLE) == "1" else self._do
+        return self._graph
+
+    def _checked_graph(self) -> Callable[[], None]:
+        """The step as a graph, if that leaves every bit as the launches do; else these, with a warning."""
+        try:
+            graph = self._on.graph(self.launches)
+            expected, found = self._tried(self._do), self._tried(graph)
+        except Exception as error:
+            warnings.warn(f"{GRAPH_VARIABLE}=1: a step cannot be captured ({error}); it is launched", stacklevel=2)
+            return self._do
+        if expected != found:
+            warnings.warn(f"{GRAPH_VARIABLE}=1: a captured step gives other numbers; it is launched", stacklevel=2)
+            return self._do
+        return graph
+
+    def _tried(self, do: Callable[[], None]) -> list[bytes]:
+        """What a step leaves of parameters, moments and losses, which are afterwards as they were."""
+        params, _, m, v = self.launches[-1].arguments[:4]
+        places = [params, m, v, self._settings.state, self._sums]
+        before, after = ([np.empty(len(place), place.dtype) for place in places] for _ in range(2))
+        for place, array in zip(places, before, strict=True):
+            self._on.read(place, array)
+
+        def restore() -> None:
+            for place, array in zip(places, before, strict=True):
+                self._on.write(place, array)
+
+        try:
+            self._on.write(params, np.float32(-0.5) * before[0])
+            self._do()  # so that what is left of another step does not pass for this one's
+            restore()
+            do()
+            for place, array in zip(places, after, strict=True):
+                self._on.read(place, array)
+        finally:
+            restore()
+        return [array.tobytes() for array in after]
+
+    def _do(self, slot: int = 0) -> None:
+        """One step."""
+        for launch in self.launches:
+            if self._streamed is not None and launch is self._streamed.launches[0]:
+                self._streamed.gather(slot, self._on)
+            else:
+                launch.do(self._on)
 
     def run(self, kl_weights: np.ndarray, order: np.ndarray) -> np.ndarray:
         """Do a step for each of the weights; return the sums (n, 2) of nll and kl."""
@@ -106,9 +165,17 @@ class Steps:
         on.write(self._reals[: reals.size], reals.reshape(-1))
         if order.size:  # else the host has written the rows of the data themselves
             on.write(self._order[: order.size], order.reshape(-1))
-        for _ in range(count):
-            for launch in self.launches:
-                launch.do(on)
+        if self._streamed is None:
+            do = self._chosen()
+            for _ in range(count):
+                do()
+        else:
+            rows = order.reshape(count, -1)
+            self._streamed.send(0, rows[0])
+            for i in range(count):
+                if i + 1 < count:  # while this step runs
+                    self._streamed.send((i + 1) % 2, rows[i + 1])
+                self._do(i % 2)
         self._settings.changed()
         pairs = np.empty(count * SUMS, np.float32)
         on.read(self._sums[: pairs.size], pairs)
