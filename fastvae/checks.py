@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from fastvae import reference
+from fastvae import backend, reference
+from fastvae.backend import Backend
 from fastvae.kernels import philox
-from fastvae.kernels.cpu.program import Program
 from fastvae.kernels.formulas import ACTIVATIONS, SILU
 from fastvae.kernels.scalars import (
     ADAM_STEP,
@@ -33,6 +33,7 @@ USUAL = (128, 784, 400)
 ROUNDING = 2.0**-24  # of float32
 TOLERANCE = 16 * ROUNDING  # of the sum of the terms' absolute values
 SECONDS = 0.02  # that a kernel is timed for
+RUNS, REPEATS = 20, 3  # launches of a kernel on a device, one after the other, that are timed together; how often
 KEY, STEP, ROW = np.uint64(2**63 + 17), 12, 1000
 
 Compared = tuple[np.ndarray, np.ndarray, np.ndarray]  # found, expected, and the size that its rounding scales with
@@ -53,32 +54,50 @@ class Result:
         return self.error <= 1
 
 
-def check_all(precision: str = "float32") -> Iterator[Result]:
+def check_all(precision: str = "float32", device: str = "cpu") -> Iterator[Result]:
     """Check the kernels one by one; with "bfloat16" those with products alone."""
-    rows, depth, columns = USUAL
+    (rows, depth, columns), on = USUAL, backend.select(device, precision)
     for name, make in PRODUCTS.items():
-        yield _result(name, make, precision, 2 * rows * depth * columns, "GFLOP/s")
+        yield _result(name, make, on, 2 * rows * depth * columns, "GFLOP/s")
     if precision == "float32":
         for name in ACTIVATIONS:
-            yield _result(f"{name}, both ways", functools.partial(_activation, name), precision, 20 * rows * columns)
+            yield _result(f"{name}, both ways", functools.partial(_activation, name), on, 20 * rows * columns)
         for name, (make, numbers) in PASSES.items():
-            yield _result(name, make, precision, 4 * numbers * rows * columns)
+            yield _result(name, make, on, 4 * numbers * rows * columns)
 
 
-def _result(name: str, make: Callable, precision: str, work: int, unit: str = "GB/s") -> Result:
+def _result(name: str, make: Callable, on: Backend, work: int, unit: str = "GB/s") -> Result:
     worst = 0.0
     for shape in (*SHAPES, USUAL):
-        program, compare = make(np.random.default_rng(list(shape)), precision, *shape)
+        program, compare = make(np.random.default_rng(list(shape)), on, *shape)
         program.run()
+        if not on.kernels.ON_HOST:
+            on.kernels.download(*program.operands)
         for found, expected, size in compare():
             allowed = TOLERANCE * size + 1e-37
             worst = max(worst, float(np.max(np.abs(found.astype(np.float64) - expected) / allowed, initial=0.0)))
             if not np.isfinite(found).all():
                 worst = math.nan
-    return Result(name, worst, work / _seconds(program) / 1e9, unit)
+    seconds = _seconds(program) if on.kernels.ON_HOST else _seconds_of_launches(program)
+    return Result(name, worst, work / seconds / 1e9, unit)
 
 
-def _seconds(program: Program) -> float:
+def _seconds_of_launches(program: Any) -> float:
+    """Of one run on a device, without what is copied: of many, one after the other."""
+    from fastvae.kernels.cuda.device import device
+
+    on, best = device(), math.inf
+    for _ in range(REPEATS):
+        on.synchronize()
+        start = time.perf_counter()
+        for launch in program.launches * RUNS:
+            launch.do(on)
+        on.synchronize()
+        best = min(best, (time.perf_counter() - start) / RUNS)
+    return best
+
+
+def _seconds(program: Any) -> float:
     """Of one run: the fastest of several."""
     best, until = math.inf, time.perf_counter() + SECONDS
     while time.perf_counter() < until:
@@ -88,11 +107,11 @@ def _seconds(program: Program) -> float:
     return best
 
 
-def _program(precision: str) -> Program:
+def _program(on: Backend) -> Any:
     scalars = Scalars(KEY)
     scalars.integers[NOISE_STEP] = STEP
     scalars.reals[[EXAMPLE_WEIGHT, KL_WEIGHT, SIGMA]] = 0.37, 0.37, 0.3
-    return Program(scalars, precision)
+    return on.program(scalars)
 
 
 def _normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -114,44 +133,44 @@ def _operand(x: np.ndarray, precision: str) -> np.ndarray:
 # ---- products: what a check is: the program that does the work once, and what to compare afterwards ---------------
 
 
-def _forward(rng, precision, rows, depth, columns):
+def _forward(rng, on, rows, depth, columns):
     x, weight, bias, out = (
         _normal(rng, rows, depth),
         _normal(rng, depth, columns),
         _normal(rng, columns),
         _garbage(rows, columns),
     )
-    program = _program(precision)
+    program = _program(on)
     program.add("dense_forward", x, weight, bias, ACTIVATIONS["identity"], out, out)
-    a, b = _operand(x, precision), _operand(weight, precision)
+    a, b = _operand(x, on.precision), _operand(weight, on.precision)
     return program, lambda: [(out, a @ b + bias, np.abs(a) @ np.abs(b) + np.abs(bias))]
 
 
-def _backward_input(rng, precision, rows, depth, columns):
+def _backward_input(rng, on, rows, depth, columns):
     weight, d_out, d_x = _normal(rng, depth, columns), _normal(rng, rows, columns), _garbage(rows, depth)
-    program = _program(precision)
+    program = _program(on)
     program.add("dense_backward_input", d_out, weight, ACTIVATIONS["identity"], d_out, 0, d_x)
-    a, b = _operand(d_out, precision), _operand(weight, precision)
+    a, b = _operand(d_out, on.precision), _operand(weight, on.precision)
     return program, lambda: [(d_x, a @ b.T, np.abs(a) @ np.abs(b.T))]
 
 
-def _backward_weight(rng, precision, rows, depth, columns):
+def _backward_weight(rng, on, rows, depth, columns):
     x, d_a, d_weight, d_bias = (
         _normal(rng, rows, depth),
         _normal(rng, rows, columns),
         _garbage(depth, columns),
         _garbage(columns),
     )
-    program = _program(precision)
+    program = _program(on)
     program.add("dense_backward_weight", x, d_a, 0, depth, d_weight, d_bias)
-    a, b = _operand(x, precision), _operand(d_a, precision)
+    a, b = _operand(x, on.precision), _operand(d_a, on.precision)
     exact = d_a.astype(np.float64)
     return program, lambda: [
         (d_weight, a.T @ b, np.abs(a.T) @ np.abs(b)), (d_bias, exact.sum(0), np.abs(exact).sum(0))
     ]  # fmt: skip
 
 
-def _adam_fused(rng, precision, rows, depth, columns):
+def _adam_fused(rng, on, rows, depth, columns):
     x, d_a, settings = _normal(rng, rows, depth), _normal(rng, rows, columns), (3, 0.02, 0.85, 0.97, 1e-3, 0.1, 1.0)
     shapes = [(depth, columns)] * 3 + [(columns,)] * 3
     arrays = [_normal(rng, *shape) for shape in shapes]
@@ -159,9 +178,9 @@ def _adam_fused(rng, precision, rows, depth, columns):
         np.abs(v, out=v)
         v += np.float32(0.01)
     before = [a.astype(np.float64) for a in arrays]
-    a, b = _operand(x, precision), _operand(d_a, precision)
+    a, b = _operand(x, on.precision), _operand(d_a, on.precision)
     gradients, terms = (a.T @ b, d_a.astype(np.float64).sum(0)), (np.abs(a.T) @ np.abs(b), np.abs(d_a).sum(0))
-    program = _adam_program(settings, precision)
+    program = _adam_program(on, settings)
     program.add("dense_adam_inplace", x, d_a, 0, depth, *arrays)
 
     def compare() -> list[Compared]:
@@ -186,12 +205,12 @@ PRODUCTS = {
 # ---- everything else, over (rows, columns) ------------------------------------------------------------------------
 
 
-def _activation(name, rng, precision, rows, depth, columns):
+def _activation(name, rng, on, rows, depth, columns):
     code, bias = ACTIVATIONS[name], _normal(rng, columns)
     zeros, nothing = np.zeros((rows, 1), np.float32), np.zeros((1, columns), np.float32)
     out, d_out = _garbage(rows, columns), _normal(rng, rows, columns)
     saved, kept = (_garbage(rows, columns) if code == SILU else out), d_out.astype(np.float64)
-    program = _program("float32")
+    program = _program(on)
     program.add("dense_forward", zeros, nothing, bias, code, out, saved)
     program.add("dense_backward_input", saved, nothing, code, d_out, 0, None)
     value, derivative = reference.ACTIVATIONS[name]
@@ -201,10 +220,10 @@ def _activation(name, rng, precision, rows, depth, columns):
     ]  # fmt: skip
 
 
-def _latent(rng, precision, rows, depth, columns):
+def _latent(rng, on, rows, depth, columns):
     mu, logvar, d_z = _normal(rng, rows, columns), 3 * _normal(rng, rows, columns), _normal(rng, rows, columns)
     z, kl, d_mu, d_logvar = _garbage(rows, columns), _garbage(rows), _garbage(rows, columns), _garbage(rows, columns)
-    program = _program("float32")
+    program = _program(on)
     program.add("latent_forward", mu, logvar, None, ROW, z, kl)
     program.add("latent_backward", mu, logvar, d_z, None, ROW, d_mu, d_logvar)
     m, v, d = (a.astype(np.float64) for a in (mu, logvar, d_z))
@@ -224,10 +243,10 @@ def _latent(rng, precision, rows, depth, columns):
     return program, compare
 
 
-def _bernoulli(rng, precision, rows, depth, columns):
+def _bernoulli(rng, on, rows, depth, columns):
     x, logits = rng.random((rows, columns), np.float32), 4 * _normal(rng, rows, columns)
     nll, d_logits = _garbage(rows), _garbage(rows, columns)
-    program = _program("float32")
+    program = _program(on)
     program.add("bernoulli_forward_backward", x, logits, nll, d_logits)
 
     def compare() -> list[Compared]:
@@ -237,10 +256,10 @@ def _bernoulli(rng, precision, rows, depth, columns):
     return program, compare
 
 
-def _squared_error(rng, precision, rows, depth, columns):
+def _squared_error(rng, on, rows, depth, columns):
     x, xhat = _normal(rng, rows, columns), _normal(rng, rows, columns)
     nll, d_xhat = _garbage(rows), _garbage(rows, columns)
-    program = _program("float32")
+    program = _program(on)
     program.add("squared_error_forward_backward", x, xhat, nll, d_xhat)
 
     def compare() -> list[Compared]:
@@ -250,44 +269,44 @@ def _squared_error(rng, precision, rows, depth, columns):
     return program, compare
 
 
-def _sigmoid(rng, precision, rows, depth, columns):
+def _sigmoid(rng, on, rows, depth, columns):
     logits = 5 * _normal(rng, rows, columns)
-    expected, program = reference.sigmoid(logits.astype(np.float64)), _program("float32")
+    expected, program = reference.sigmoid(logits.astype(np.float64)), _program(on)
     program.add("sigmoid_inplace", logits)
     return program, lambda: [(logits, expected, expected)]
 
 
-def _binarize(rng, precision, rows, depth, columns):
+def _binarize(rng, on, rows, depth, columns):
     x = rng.random((rows, columns), np.float32)
     drawn = reference.words(KEY, philox.BINARIZATION, STEP, ROW, x.shape) // 256 / 2.0**24 < x
-    program = _program("float32")
+    program = _program(on)
     program.add("binarize_inplace", x, int(KEY), ROW)
     return program, lambda: [(x, drawn, np.zeros(x.shape))]
 
 
-def _adam(rng, precision, rows, depth, columns):
+def _adam(rng, on, rows, depth, columns):
     params, grads, m = (_normal(rng, rows * columns) for _ in range(3))
     v = np.abs(_normal(rng, rows * columns)) + np.float32(0.01)
     before = [a.astype(np.float64) for a in (params, grads, m, v)]
     settings: Any = (3, 0.02, 0.85, 0.97, 1e-3, 0.1, 0.4)
     expected: Any = reference.adam(*before, *settings)
-    program = _adam_program(settings)
+    program = _adam_program(on, settings)
     program.add("adam_inplace", params, grads, m, v)
     sizes = [np.abs(a) + np.abs(b) for a, b in zip(expected, (before[0], before[2], before[3]), strict=True)]
     return program, lambda: list(zip((params, m, v), expected, sizes, strict=True))
 
 
-def _adam_program(settings: tuple, precision: str = "float32") -> Program:
-    program = _program(precision)
+def _adam_program(on: Backend, settings: tuple) -> Any:
+    program = _program(on)
     program.scalars.integers[ADAM_STEP] = settings[0]
     program.scalars.reals[[LEARNING_RATE, BETA1, BETA2, EPSILON, WEIGHT_DECAY, GRAD_SCALE]] = settings[1:]
     return program
 
 
-def _gather(rng, precision, rows, depth, columns):
+def _gather(rng, on, rows, depth, columns):
     data, indices = rng.integers(0, 256, (2 * rows, columns), dtype=np.uint8), rng.integers(0, 2 * rows, rows)
     offset, scale, out = _normal(rng, columns), 1 + rng.random(columns, np.float32), _garbage(rows, columns)
-    program, exact = _program("float32"), [a.astype(np.float64) for a in (data[indices], offset, scale)]
+    program, exact = _program(on), [a.astype(np.float64) for a in (data[indices], offset, scale)]
     program.add("gather", data, indices, offset, scale, out)
     expected = (exact[0] - exact[1]) / exact[2]
     return program, lambda: [(out, expected, (exact[0] + np.abs(exact[1])) / exact[2])]

@@ -1,6 +1,7 @@
 """Check this installation on this machine: what was chosen, and every kernel against a float64 reference.
 
 python -m fastvae.selfcheck
+python -m fastvae.selfcheck --device cuda --json
 """
 
 import argparse
@@ -15,9 +16,12 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
+from fastvae.backend import missing_cuda
+from fastvae.checks import check_all
 from fastvae.command_line import FAILED, Parser, run
 from fastvae.version import VERSION
 
+GPU_PARTS = ("float32", "bfloat16", "models")
 EXTENSIONS = ("sse2", "avx2", "fma", "avx512f", "avx512bf16", "amx-tile", "amx-bf16", "neon", "sve")
 
 
@@ -27,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         "selfcheck", "Check every kernel against a float64 reference, and say what was chosen for this processor."
     )
     p.add_argument("--json", action="store_true", help="print everything as one line of JSON")
+    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU too, if there is one")
     p.add_argument("--chosen-only", action="store_true", help="leave out the variants that this processor can run too")
     arguments = p.parse_args(argv)
     return run("selfcheck", lambda: _selfcheck(arguments), arguments.traceback)
@@ -40,10 +45,44 @@ def _selfcheck(arguments: argparse.Namespace) -> int:
     if not arguments.chosen_only:
         for variant in variants(about["products"]):
             report["float32"][variant] = _in_a_process_of_its_own(variant)
-    right = all(r["right"] for part in ("float32", "bfloat16") for results in report[part].values() for r in results)
+    results = [r for part in ("float32", "bfloat16") for results in report[part].values() for r in results]
+    report["gpu"] = gpu = check_gpu(arguments.device)
+    right = all(r["right"] for r in results + [r for part in GPU_PARTS for r in gpu.get(part, [])])
     report["right"] = right
     print(json.dumps(report) if arguments.json else as_text(report))
     return 0 if right else FAILED
+
+
+def check_gpu(device: str) -> dict[str, Any]:
+    """What is missing for the GPU, or what it is and all that was checked there.
+
+    Raises
+    ------
+    ValueError
+        `device` is "cuda", and it cannot be had.
+    """
+    if device == "cpu":
+        return {"missing": "not asked for (--device cpu)"}
+    reason = missing_cuda()
+    if reason and device == "cuda":
+        raise ValueError(f"--device cuda cannot be had: {reason}")
+    if reason:
+        return {"missing": reason}
+    from fastvae import checks_cuda
+    from fastvae.kernels.cuda.device import device as device_in_use
+
+    def as_dict(result: Any) -> dict[str, Any]:
+        return asdict(result) | {"right": result.right}
+
+    without = missing_cuda("bfloat16")
+    return {
+        "about": device_in_use().describe() | {"bfloat16": without or "tensor cores"},
+        "float32": [as_dict(result) for result in check_all("float32", "cuda")],
+        "bfloat16": [] if without else [as_dict(result) for result in check_all("bfloat16", "cuda")],
+        "models": [as_dict(result) for result in (checks_cuda.noise(), *checks_cuda.training())],
+        "launch_us": checks_cuda.launch_microseconds(),
+        "step_us": checks_cuda.step_microseconds(),
+    }
 
 
 def describe() -> dict[str, Any]:
@@ -85,7 +124,6 @@ def variants(chosen: str) -> list[str]:
 
 
 def _check(precision: str) -> list[dict[str, Any]]:
-    from fastvae.checks import check_all
     from fastvae.workers import Workers
 
     with Workers(1):  # which also gives a BLAS one thread
@@ -96,7 +134,7 @@ def _in_a_process_of_its_own(variant: str) -> list[dict[str, Any]]:
     """The results of another variant: which one is chosen is decided when the kernels are imported."""
     from fastvae.kernels.cpu.processor import VARIABLE
 
-    command = [sys.executable, "-m", "fastvae.selfcheck", "--json", "--chosen-only"]
+    command = [sys.executable, "-m", "fastvae.selfcheck", "--json", "--chosen-only", "--device", "cpu"]
     path = os.pathsep.join([str(pathlib.Path(__file__).resolve().parents[1]), *sys.path])
     environment = os.environ | {VARIABLE: variant, "PYTHONPATH": path}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -105,6 +143,38 @@ def _in_a_process_of_its_own(variant: str) -> list[dict[str, Any]]:
     except (ValueError, KeyError):
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise ValueError(f"the check of {variant} did not end: {last}") from None
+
+
+def gpu_as_text(gpu: dict[str, Any]) -> str:
+    """The GPU in a line."""
+    if "missing" in gpu:
+        return f"none: {gpu['missing']}"
+    about = gpu["about"]
+    return about["name"] + "".join(f", {name} {value}" for name, value in about.items() if name != "name")
+
+
+def gpu_lines(gpu: dict[str, Any]) -> list[str]:
+    """What was found on the GPU."""
+    if "missing" in gpu:
+        return []
+    lines = ["", f"{'kernel on the GPU':<34}{'by':<10}{'error / allowed':>16}{'speed':>24}"]
+    for part, by in (("float32", "cuda"), ("bfloat16", "cuda bf16")):
+        lines += [_line(r, by) for r in gpu[part]]
+    for r in gpu["models"]:
+        lines.append(f"{r['name']:<44}{_error(r):>16}{'' if r['right'] else '   WRONG'}")
+    lines.append(f"a launch costs the host {gpu['launch_us']:.1f} us")
+    for size, times in gpu["step_us"].items():
+        lines.append(f"a step, {size}: " + ", ".join(f"{how} {value:.0f} us" for how, value in times.items()))
+    return lines
+
+
+def _error(r: dict[str, Any]) -> str:
+    return "wrong: NaN" if math.isnan(r["error"]) else f"{r['error']:.2f}"
+
+
+def _line(r: dict[str, Any], by: str) -> str:
+    wrong = "" if r["right"] else "   WRONG"
+    return f"{r['name']:<34}{by:<10}{_error(r):>16}{r['rate']:>16.1f} {r['unit']:<7}{wrong}"
 
 
 def as_text(report: dict[str, Any]) -> str:
@@ -116,7 +186,7 @@ def as_text(report: dict[str, Any]) -> str:
         f"{about['system']}",
         f"products in float32: {about['products']} ({about['products_why']})",
         f"products in bfloat16: {about['bfloat16'] or 'none'} ({about['bfloat16_why']})",
-        "GPU: no model runs on one in this version",
+        f"GPU: {gpu_as_text(report['gpu'])}",
         f"compiled code on the disk: {about['cache_bytes'] / 1e6:.1f} MB",
         "",
         f"{'kernel':<34}{'by':<10}{'error / allowed':>16}{'speed of one thread':>24}",
@@ -128,10 +198,10 @@ def as_text(report: dict[str, Any]) -> str:
                 if not is_product and variant != about["products"]:
                     continue  # the same code
                 by = (variant if part == "float32" else f"{variant} bf16") if is_product else "numba"
-                error = "wrong: NaN" if math.isnan(r["error"]) else f"{r['error']:.2f}"
-                wrong = "" if r["right"] else "   WRONG"
-                lines.append(f"{r['name']:<34}{by:<10}{error:>16}{r['rate']:>16.1f} {r['unit']:<7}{wrong}")
-    count = sum(not r["right"] for part in ("float32", "bfloat16") for v in report[part].values() for r in v)
+                lines.append(_line(r, by))
+    lines += gpu_lines(report["gpu"])
+    results = [r for part in ("float32", "bfloat16") for v in report[part].values() for r in v]
+    count = sum(not r["right"] for r in results + [r for part in GPU_PARTS for r in report["gpu"].get(part, [])])
     lines += ["", "all kernels agree with the reference" if report["right"] else f"WRONG: {count} kernels do not agree"]
     return "\n".join(lines)
 

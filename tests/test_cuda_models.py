@@ -2,6 +2,7 @@
 
 import gc
 import inspect
+import json
 import pickle
 
 import numpy as np
@@ -13,7 +14,7 @@ if reason := why_not():
 
 from ptx_device import PTXDevice
 
-from fastvae import VAE, backend
+from fastvae import VAE, backend, checks, checks_cuda, selfcheck
 from fastvae.errors import DivergenceError
 from fastvae.kernels import cpu, cuda
 from fastvae.kernels.cuda.device import Device, using
@@ -220,6 +221,56 @@ def test_graph(kind, message, monkeypatch):
                 found = model(device="cuda").fit(X[:16])
             assert len(caught) == 1
     np.testing.assert_array_equal(found.network_.parameters.values, expected.network_.parameters.values)
+
+
+# ---- the command that checks an installation ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """What `selfcheck` does on a device, at sizes that an interpreter can do."""
+    for module, name, value in (
+        (checks, "SHAPES", []), (checks, "USUAL", (5, 12, 7)), (checks, "RUNS", 1), (checks, "REPEATS", 1),
+        (checks_cuda, "STEPPED", {"small": ((16, 24, 4), 8)}), (checks_cuda, "STEPS", 2), (checks_cuda, "LAUNCHES", 2),
+        (checks_cuda, "EPOCHS", 1),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, value)
+
+
+def selfcheck_on(device, capsys, *words):
+    with using(device):
+        code = selfcheck.main(["--chosen-only", *words])
+    return code, capsys.readouterr().out
+
+
+def test_selfcheck(few, monkeypatch, capsys):
+    code, out = selfcheck_on(PTXDevice((8, 0), 0, monkeypatch), capsys, "--device", "cuda", "--json")
+    assert code == 0
+    gpu = json.loads(out)["gpu"]
+    for part in ("float32", "bfloat16", "models"):
+        assert gpu[part]
+        assert all(0 <= r["error"] <= 1 for r in gpu[part])
+    assert {r["name"] for r in gpu["float32"]} >= set(checks.PRODUCTS) | set(checks.PASSES)
+    assert set(gpu["step_us"]["small"]) == {"launched", "as a graph"}
+
+
+class WrongAdam(PTXDevice):
+    """Whose Adam forgets a tenth of a percent of its step."""
+
+    def launch(self, chosen, grid, block, arguments):
+        before = arguments[0].copy()
+        super().launch(chosen, grid, block, arguments)
+        if chosen.__name__ == "adam_inplace":
+            arguments[0][...] -= (arguments[0] - before) * np.float32(1e-3)
+
+
+def test_selfcheck_notices_a_wrong_kernel(few, monkeypatch, capsys):
+    code, out = selfcheck_on(WrongAdam((7, 5), 0, monkeypatch), capsys)
+    assert code == 1
+    assert "an interpreter of PTX, bfloat16 the GPU has compute capability 7.5" in out
+    wrong = [line.split()[0] for line in out.splitlines() if line.endswith("   WRONG")]
+    assert "adam_inplace" in wrong
+    assert out.splitlines()[-1] == f"WRONG: {len(wrong)} kernels do not agree"
 
 
 # ---- what can go wrong --------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ Kernels are written with what is named here. `Kernel` knows how each is compiled
 
 import contextlib
 import functools
+import importlib.metadata
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -250,6 +251,14 @@ else:
         return value
 
 
+def _or_unknown(ask: Callable[[], Any]) -> Any:
+    """What a question gives; a report is worth more than its parts."""
+    try:
+        return ask()
+    except Exception as error:
+        return f"unknown ({error})"
+
+
 @contextlib.contextmanager
 def _no_word_of_small_grids() -> Iterator[None]:
     """numba warns where a grid has fewer blocks than devices have multiprocessors; small models have such grids."""
@@ -354,6 +363,30 @@ class Device:
             with _no_word_of_small_grids():
                 self._configured[key] = chosen.dispatcher[grid, block, self.stream]
         self._configured[key](*arguments)
+
+    def synchronize(self) -> None:
+        """Wait for everything that was launched."""
+        if not SIMULATED:
+            self.stream.synchronize()
+
+    def describe(self) -> dict[str, Any]:
+        """What the device and its software are."""
+        if SIMULATED:
+            return {"name": "numba's simulator"}
+        from numba.cuda.cudadrv.driver import get_version
+
+        found = cuda.get_current_device()
+        asked = {
+            "name": lambda: found.name.decode() if isinstance(found.name, bytes) else str(found.name),
+            "compute_capability": lambda: ".".join(map(str, self.capability())),
+            "multiprocessors": lambda: int(found.MULTIPROCESSOR_COUNT),
+            "memory_bytes": lambda: int(cuda.current_context().get_memory_info().total),
+            "free_bytes": lambda: int(self.free_bytes()),
+            "driver": lambda: ".".join(map(str, get_version())),
+            "toolkit": lambda: ".".join(map(str, cuda.runtime.get_version())),
+            "numba-cuda": lambda: importlib.metadata.version("numba-cuda"),
+        }
+        return {name: _or_unknown(ask) for name, ask in asked.items()}
 
     def graph(self, launches: Sequence[Any]) -> Callable[[], None]:
         """A CUDA graph of launches, which `do(device)`; to be called as often as they are wanted."""

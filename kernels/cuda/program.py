@@ -350,6 +350,11 @@ class Program:
         return self._planned().launches
 
     @property
+    def operands(self) -> list[np.ndarray]:
+        """All arrays that its calls name."""
+        return [array for _, operands in self._calls for array in operands if isinstance(array, np.ndarray)]
+
+    @property
     def streamed(self) -> Streamed | None:
         """The data that have to be fetched for each run."""
         return self._planned().streamed
