@@ -12,7 +12,7 @@ from ptx.compiling import why_not
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
-from ptx_device import PTXDevice
+from ptx_device import OfAnotherLibrary, PTXDevice
 
 from fastvae import VAE, backend, checks, checks_cuda, selfcheck
 from fastvae.errors import DivergenceError
@@ -179,6 +179,33 @@ def test_launches_and_copies_of_a_step(device, settings):
         assert device.room == room
     assert costs[0][0] <= MOST_LAUNCHES
     assert costs[1] == (4 * costs[0][0], costs[0][1])
+
+
+@pytest.mark.parametrize("code", ["f4", "u1", "?"])
+def test_arrays_of_the_device_are_used_in_place(device, code):
+    data = (X > 0.5).astype(code) if code == "?" else (X * 255).astype(code)
+    there = OfAnotherLibrary(data)
+    used = []
+    device.read_by = lambda kernel, arguments: used.append(arguments[0]) if kernel.startswith("gather") else None
+    found, expected = (model(device="cuda", scale="minmax").fit(x) for x in (there, data))
+    np.testing.assert_array_equal(found.network_.parameters.values, expected.network_.parameters.values)
+    for use in ("transform", "elbo", "reconstruct"):
+        np.testing.assert_array_equal(getattr(found, use)(there), getattr(expected, use)(data))
+    assert any(np.shares_memory(array, data) for array in used)
+    np.testing.assert_array_equal(
+        model(scale="minmax").fit(there).elbo(there), model(scale="minmax").fit(data).elbo(data)
+    )
+
+
+def test_arrays_of_the_device_that_cannot_be_used_in_place(device):
+    turned, halves = OfAnotherLibrary(np.asfortranarray(X)), OfAnotherLibrary(X.astype(np.float16))
+    for there, data in ((turned, X), (halves, X.astype(np.float16))):
+        found, expected = (model(device="cuda").fit(x) for x in (there, data))
+        np.testing.assert_array_equal(found.network_.parameters.values, expected.network_.parameters.values)
+    with pytest.raises(ValueError, match="X has shape .36,., 1-D; expected 2-D"):
+        model(device="cuda").fit(OfAnotherLibrary(X[:, 0].copy()))
+    with using(Broken()), pytest.raises(ValueError, match="X is an array on a GPU, but no NVIDIA driver.*on the host"):
+        model().fit(turned)
 
 
 @pytest.mark.parametrize("settings", [{"epochs": 2}, {"likelihood": "gaussian", "sigma": "learned"}], ids=str)

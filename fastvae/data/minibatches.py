@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from fastvae.data.device_rows import DeviceRows
 from fastvae.data.scaling import arithmetic
 from fastvae.errors import check_name
 
@@ -47,7 +48,7 @@ class Examples:
 
     def __init__(
         self,
-        X: np.ndarray,
+        X: Any,
         offset: np.ndarray,
         scale: np.ndarray,
         seed: np.uint64,
@@ -56,7 +57,7 @@ class Examples:
     ):
         if isinstance(binarize, str):
             check_name("binarize", binarize, ("dynamic",))
-        self.X = np.asarray(X)
+        self.X = X if isinstance(X, DeviceRows) else np.asarray(X)
         self.direct = direct(self.X.dtype)  # else converted batch by batch
         dtype = arithmetic(self.X.dtype)
         self.offset, self.scale = offset.astype(dtype), scale.astype(dtype)

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from fastvae.data.device_rows import DeviceRows, adopt, is_on_device, on_host
 
 PIECE_BYTES = 1 << 23  # of float64 in one piece
 LARGEST = float(np.finfo(np.float32).max)
 
 
-def pieces(X: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+def pieces(X: Any) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (first row, float64 copy of some rows), in order."""
     rows = max(1, PIECE_BYTES // (8 * max(1, X.shape[1])))
     for start in range(0, len(X), rows):
@@ -26,8 +29,9 @@ class Statistics:
     deviation: np.ndarray
 
 
-def as_examples(X: object, name: str = "X", columns: int | None = None) -> np.ndarray:
-    """Return `X` as an array (N, D) of real numbers, N >= 1, without looking at its values.
+def as_examples(X: Any, name: str = "X", columns: int | None = None, in_place: bool = False) -> Any:
+    """Return `X` as an array (N, D) of real numbers, N >= 1, without looking at its values; one that lies on a GPU as
+    `DeviceRows` where `in_place`, else as a copy on the host.
 
     Raises
     ------
@@ -38,8 +42,12 @@ def as_examples(X: object, name: str = "X", columns: int | None = None) -> np.nd
     """
     if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
         raise ValueError(f"{name} has {int(np.ma.count_masked(X))} masked entries: fill or remove them")
+    if is_on_device(X):
+        X = adopt(X, name)
+    if not in_place:
+        X = on_host(X)
     try:
-        array = np.asarray(X)
+        array: Any = X if isinstance(X, DeviceRows) else np.asarray(X)
     except ValueError as error:
         raise ValueError(f"{name} is not an array: its rows differ in length ({error})") from None
     if array.dtype.kind not in "buif":
@@ -58,7 +66,7 @@ def as_examples(X: object, name: str = "X", columns: int | None = None) -> np.nd
     return array
 
 
-def check_values(X: np.ndarray, name: str = "X") -> tuple[np.ndarray, np.ndarray]:
+def check_values(X: Any, name: str = "X") -> tuple[np.ndarray, np.ndarray]:
     """Return the smallest and largest value of each column (D,) of `X` (N, D), whose values must be finite float32.
 
     Raises
@@ -66,6 +74,7 @@ def check_values(X: np.ndarray, name: str = "X") -> tuple[np.ndarray, np.ndarray
     ValueError
         With the number of entries that are not, and the position of the first.
     """
+    X = on_host(X)
     with np.errstate(invalid="ignore"):
         smallest, largest = X.min(axis=0), X.max(axis=0)
     if X.dtype.kind == "f" and not (float(smallest.min()) >= -LARGEST and float(largest.max()) <= LARGEST):
@@ -95,7 +104,7 @@ def _refuse_unusable(bad: list[tuple[int, int, int, float]], name: str) -> None:
         raise ValueError(f"{name} has {count} {what} at row {row}, column {column}): remove or replace them")
 
 
-def statistics(X: np.ndarray, name: str = "X") -> Statistics:
+def statistics(X: Any, name: str = "X") -> Statistics:
     """One pass over `X` (N, D); raises as `check_values` does.
 
     Means and squared deviations of the pieces are combined as by Chan, Golub and LeVeque 1979.

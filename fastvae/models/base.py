@@ -146,7 +146,7 @@ class Estimator:
             `X` in the model's units.
         """
         self._check_settings()
-        X = as_examples(X)
+        X = as_examples(X, in_place=self.device == "cuda")
         if len(X) < 2:
             raise ValueError(f"X has 1 example (shape {X.shape}); fitting needs at least 2")
         network = self._make_network(X.shape[1])
@@ -343,10 +343,10 @@ class Estimator:
             name = type(self).__name__
             raise NotFittedError(f"this {name} was loaded with decoder_only=True and can only generate: load it whole")
 
-    def check(self, X: Any, name: str = "X") -> np.ndarray:
+    def check(self, X: Any, name: str = "X") -> Any:
         """Return `X` as an array that this fitted model can use: features, finite values, range."""
         self._check_fitted()
-        X = as_examples(X, name, self.n_features_in_)
+        X = as_examples(X, name, self.n_features_in_, in_place=not self.network_.kernels.ON_HOST)
         smallest, largest = check_values(X, name)
         if self.network_.architecture.likelihood == "bernoulli":
             check_unit_range(smallest, largest, self.offset_, self.scale_, name)

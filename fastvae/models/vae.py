@@ -196,10 +196,10 @@ class VAE(SavedEstimator):
                     keep(start, start + len(w.x), w)
                     network.give_back(w)
 
-    def _data(self, X: Any) -> np.ndarray:
+    def _data(self, X: Any) -> Any:
         """`X` as an array for a pass that begins with the encoder, its values not looked at."""
         self._check_complete()
-        return as_examples(X, "X", self.n_features_in_)
+        return as_examples(X, "X", self.n_features_in_, in_place=not self.network_.kernels.ON_HOST)
 
     def encode(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return mu and logvar of q(z|x), each (N, Z) float32; logvar is limited to [-30, 20]."""
@@ -241,7 +241,7 @@ class VAE(SavedEstimator):
         float32; float64 where a column lies so far from 0 that float32 would not hold its differences.
         """
         self._check_fitted()
-        Z = as_examples(Z, "Z", self.network_.architecture.latent_dim)
+        Z = as_examples(Z, "Z", self.network_.architecture.latent_dim, in_place=not self.network_.kernels.ON_HOST)
         units = self.network_.units
         out = np.empty((len(Z), self.n_features_in_), units.dtype)
 

@@ -57,7 +57,7 @@ class Workspace:
     def prepare(self, name: str, rows: np.ndarray, first_row: int, binarize: str | float | None) -> Program:
         """The pass of that name (see `VAENetwork.write`) over rows of the data, those from `first_row` on: ready to be
         run once, while `rows` is held here."""
-        if not direct(rows.dtype):
+        if not direct(rows.dtype):  # never so on a device
             rows = rows.astype(arithmetic(rows.dtype))
         key = name, rows.dtype, binarize
         program = self._passes.get(key)

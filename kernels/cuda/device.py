@@ -364,6 +364,10 @@ class Device:
                 self._configured[key] = chosen.dispatcher[grid, block, self.stream]
         self._configured[key](*arguments)
 
+    def adopt(self, array: Any) -> Any:
+        """An array of another library that lies on this device (CUDA array interface), after what its stream does."""
+        return cuda.as_cuda_array(array)
+
     def synchronize(self) -> None:
         """Wait for everything that was launched."""
         if not SIMULATED:

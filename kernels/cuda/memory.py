@@ -27,6 +27,12 @@ def as_stored(rows: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(rows).reshape(-1).view(stored(rows.dtype))
 
 
+def flat(array: Any) -> Any:
+    """A C-contiguous array of the device as one line, in the type of `stored`."""
+    line = array.reshape(array.size)
+    return line.view(stored(np.dtype(array.dtype))) if array.dtype != stored(np.dtype(array.dtype)) else line
+
+
 @dataclass(frozen=True)
 class Place:
     """An array's counterpart: from number `start` on in a flat buffer of the device, shared with others."""
@@ -40,7 +46,7 @@ class Data:
     """A data set's copy, flat, in the type of `stored`, and the data set itself."""
 
     buffer: Any
-    array: np.ndarray
+    array: Any
 
 
 def owner(array: np.ndarray) -> np.ndarray:
@@ -101,13 +107,17 @@ class Memory:
         """An array of the device without a counterpart."""
         return self._device.empty(max(1, size), dtype)
 
-    def fits(self, array: np.ndarray) -> bool:
+    def fits(self, array: Any) -> bool:
         """Whether a data set may lie on the device as a whole, a quarter of what is free left for the rest."""
+        if not isinstance(array, np.ndarray):
+            return True  # it is there
         return id(array) in self._data or array.nbytes <= 0.75 * self._device.free_bytes()
 
-    def data(self, array: np.ndarray) -> "Data":
+    def data(self, array: Any) -> "Data":
         """A copy of a data set (N, D) of any type and layout, made in pieces, as a memory map is read; the same one as
-        long as somebody holds it."""
+        long as somebody holds it. What is on the device is used in place."""
+        if not isinstance(array, np.ndarray):
+            return Data(flat(array.array), array)
         found = self._data.get(id(array))
         if found is None:
             there = self.room(array.size, stored(array.dtype))

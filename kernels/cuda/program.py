@@ -13,7 +13,7 @@ import numpy as np
 from fastvae.kernels.cuda import adam, dense, likelihoods, minibatch, sums
 from fastvae.kernels.cuda.device import WARP, Device, Kernel, blocks, device
 from fastvae.kernels.cuda.latent import ROWS, latent_backward, latent_forward
-from fastvae.kernels.cuda.memory import Memory, Place, as_stored, stored
+from fastvae.kernels.cuda.memory import Memory, Place, as_stored, flat, stored
 from fastvae.kernels.cuda.noise import FLAT, NORMAL, binarize_inplace, draw
 from fastvae.kernels.cuda.settings import Settings
 from fastvae.kernels.formulas import IDENTITY, SILU
@@ -113,7 +113,8 @@ class Plan:
         self._memory, self._settings, self._precision = memory, settings, precision
         self._waiting: list[Product] = []  # products that may share a launch
         self.kept: list[Any] = []  # what nobody else holds
-        self.source: Any = None  # where the data of `read_rows` go
+        self.source: Launch | None = None  # what reads the data of `read_rows`, and room for them
+        self.room: Any = None
         self.streamed: Streamed | None = None
 
     def add(self, op: str, operands: tuple) -> None:
@@ -309,8 +310,9 @@ class Plan:
         self._launch(kernel, (blocks(len(out), minibatch.ROWS),), arguments)
 
     def _read_rows(self, dtype, offset, scale, lowest, highest, out) -> None:
-        self.source = self._memory.room(out.size, stored(dtype))
-        self._gathered(self.source, dtype, self._settings.no_indices, 0, offset, scale, out)
+        self.room = self._memory.room(out.size, stored(dtype))
+        self._gathered(self.room, dtype, self._settings.no_indices, 0, offset, scale, out)
+        self.source = self.launches[-1]
         limits = [np.float32(lowest), np.float32(highest)]
         arguments = [self._view(out), *limits, self._settings.integers, *out.shape]
         self._launch(minibatch.count_outside, (blocks(len(out), minibatch.ROWS),), arguments)
@@ -323,7 +325,7 @@ class Program:
         self.scalars, self._precision = scalars, precision
         self._calls: list[tuple[str, tuple]] = []
         self._results: tuple[np.ndarray, ...] = ()
-        self._rows: np.ndarray | None = None
+        self._rows: Any = None
         self._plan: Plan | None = None
 
     def add(self, op: str, *operands: Any) -> None:
@@ -340,7 +342,7 @@ class Program:
         """Have these arrays hold their results after each run."""
         self._results += arrays
 
-    def read(self, rows: np.ndarray) -> None:
+    def read(self, rows: Any) -> None:
         """The data that `read_rows` reads from now on."""
         self._rows = rows
 
@@ -371,6 +373,13 @@ class Program:
                 self._plan.finish()
         return self._plan
 
+    def _source(self, on: Device, plan: Plan) -> Any:
+        """The rows that are to be read, flat: where they lie, if that is on the device, or copied there."""
+        if not isinstance(self._rows, np.ndarray):
+            return flat(self._rows.array)
+        on.write(plan.room, as_stored(self._rows))
+        return plan.room
+
     def run(self) -> None:
         """Do all calls, and wait for those results that are to be returned."""
         on, plan = device(), self._planned()
@@ -378,8 +387,7 @@ class Program:
             settings = Settings.of(self.scalars)
             settings.upload(self.scalars)
             if plan.source is not None:
-                assert self._rows is not None
-                on.write(plan.source, as_stored(self._rows))
+                plan.source.arguments[0] = self._source(on, plan)
             if plan.streamed is not None:
                 plan.streamed.send(0, plan.streamed.indices)
             for launch in plan.launches:
