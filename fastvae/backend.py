@@ -1,6 +1,7 @@
 """Which kernels run, and in which precision their products: chosen once, explicitly."""
 
 import importlib.util
+import os
 import warnings
 from dataclasses import dataclass
 from types import ModuleType
@@ -94,9 +95,7 @@ def missing_cuda(precision: str = "float32") -> str | None:
 
 def simulated() -> bool:
     """Whether numba simulates the device (NUMBA_ENABLE_CUDASIM=1): slowly, for tests."""
-    from numba.core import config
-
-    return bool(config.ENABLE_CUDASIM)
+    return os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 
 
 def select_for_file(device: str, precision: str) -> Backend:

@@ -57,7 +57,7 @@ class Examples:
     ):
         if isinstance(binarize, str):
             check_name("binarize", binarize, ("dynamic",))
-        self.X = X if isinstance(X, DeviceRows) else np.asarray(X)
+        self.X: Any = X if isinstance(X, DeviceRows) else np.asarray(X)
         self.direct = direct(self.X.dtype)  # else converted batch by batch
         dtype = arithmetic(self.X.dtype)
         self.offset, self.scale = offset.astype(dtype), scale.astype(dtype)

@@ -173,15 +173,17 @@ def keep_sums(shared, rows, columns, s):
 
 
 @part
-def finish(shared, thread, row, column, table, at, c, before, after):
-    """Do what is to be done with a tile that begins at a row and a column of C, and write it."""
+def finish(shared, swap, thread, row, column, table, at, c, before, after):
+    """Do what is to be done with a tile that begins at a row and a column of C, and write it. The numbers of an odd row
+    lie in `shared` in groups of `swap` that are swapped; 0 for none."""
     rows, columns = u32(table[at + M]), u32(table[at + N])
     mode, code = u32(table[at + MODE]), u32(table[at + CODE])
     to, extra, bias = u64(table[at + C]), u64(table[at + EXTRA]), u64(table[at + BIAS])
     j = column + thread % u32(TILE)
     i = u32(thread // u32(TILE))
     while i < u32(TILE) and row + i < rows and j < columns:
-        value, k = shared[i * u32(TILE) + thread % u32(TILE)], u64(row + i) * u64(columns) + u64(j)
+        value = shared[i * u32(TILE) + (thread % u32(TILE) ^ u32(i % u32(2) * swap))]
+        k = u64(row + i) * u64(columns) + u64(j)
         if mode == u32(FORWARD):
             value += before[bias + u64(j)]
             if code == u32(f.SILU):
@@ -196,6 +198,35 @@ def finish(shared, thread, row, column, table, at, c, before, after):
         i = u32(i + u32(THREADS // TILE))
 
 
+@part
+def tile_of(table, products, tile):
+    """A block's tile: where its product's row of the table begins, and the tile's first row and column of C."""
+    at, left = u32(0), i32(products) - i32(1)
+    while left > i32(0) and tile >= table[at + WORDS + FIRST_TILE]:
+        at, left = u32(at + WORDS), i32(left - i32(1))
+    own = u32(tile - table[at + FIRST_TILE])
+    across = (u32(table[at + N]) + u32(TILE - 1)) // u32(TILE)
+    return at, own // across * u32(TILE), own % across * u32(TILE)
+
+
+@part
+def steps_of(table, at, deep):
+    """How many times `deep` steps of the sum there are, over both pairs of operands."""
+    steps = (u32(table[at + K]) + deep - u32(1)) // deep
+    return u32(steps + (u32(table[at + SECOND + K]) + deep - u32(1)) // deep)
+
+
+@part
+def pair_at(table, at, step, deep):
+    """The pair of operands that a step of the sum belongs to: where in the table it is, as if it were the first, the
+    step's place in it, and its depth. Each pair takes whole times `deep` steps."""
+    depth = u32(table[at + K])
+    whole = u32((depth + deep - u32(1)) // deep * deep)
+    if step < whole:
+        return at, step, depth
+    return u32(at + SECOND), u32(step - whole), u32(table[at + SECOND + K])
+
+
 @functools.cache
 def product(a_along: bool, b_along: bool) -> Kernel:
     """The kernel for operands that lie so: along the sum (a row of A, a column of B), or across it."""
@@ -205,11 +236,8 @@ def product(a_along: bool, b_along: bool) -> Kernel:
     @part
     def fetch(a, b, table, at, row, column, deep, thread):
         """A thread's share of the next tiles of both operands, in four times four numbers."""
-        m, n, depth = u32(table[at + M]), u32(table[at + N]), u32(table[at + K])
-        whole = u32((depth + u32(DEEP - 1)) // u32(DEEP) * u32(DEEP))
-        if deep >= whole:  # the second pair
-            deep, at = u32(deep - whole), i64(at + SECOND)
-            depth = u32(table[at + K])
+        m, n = u32(table[at + M]), u32(table[at + N])
+        at, deep, depth = pair_at(table, at, deep, u32(DEEP))
         a_start, a_step, a_fours = u64(table[at + A]), u64(table[at + A_STEP]), table[at + A_FOURS]
         b_start, b_step, b_fours = u64(table[at + B]), u64(table[at + B_STEP]), table[at + B_FOURS]
         other = u32(thread + u32(THREADS))
@@ -232,14 +260,8 @@ def product(a_along: bool, b_along: bool) -> Kernel:
     def dense(a, b, c, before, after, table, products):
         """Products of matrices by the rows of a table, a tile of one of them each block."""
         shared, thread, tile = tiles(), u32(cuda.threadIdx.x), i64(cuda.blockIdx.x)
-        at, left = i64(0), i32(products) - i32(1)
-        while left > i32(0) and tile >= table[at + WORDS + FIRST_TILE]:
-            at, left = i64(at + WORDS), i32(left - i32(1))
-        own = u32(tile - table[at + FIRST_TILE])
-        across = (u32(table[at + N]) + u32(TILE - 1)) // u32(TILE)
-        row, column = own // across * u32(TILE), own % across * u32(TILE)
-        steps = (u32(table[at + K]) + u32(DEEP - 1)) // u32(DEEP)
-        steps += (u32(table[at + SECOND + K]) + u32(DEEP - 1)) // u32(DEEP)
+        at, row, column = tile_of(table, products, tile)
+        steps = steps_of(table, at, u32(DEEP))
         rows, columns = thread // u32(TILE // WIDE) * u32(TALL), thread % u32(TILE // WIDE) * u32(WIDE)
         summing = table[at + MODE] == GRADIENT and table[at + EXTRA] != 0 and row == u32(0) and thread < u32(TILE)
         sums, total, buffer, step = EMPTY, ZERO, u32(0), u32(1)
@@ -262,7 +284,7 @@ def product(a_along: bool, b_along: bool) -> Kernel:
         cuda.syncthreads()
         keep_sums(shared, rows, columns, sums)
         cuda.syncthreads()
-        finish(shared, thread, row, column, table, at, c, before, after)
+        finish(shared, u32(0), thread, row, column, table, at, c, before, after)
 
     dense.__name__ = f"dense_{'along' if a_along else 'across'}_{'along' if b_along else 'across'}"
     dense.__qualname__ = dense.__name__

@@ -365,8 +365,8 @@ class Program:
         memory = device().memory
         if self._plan is None or self._plan._memory is not memory:
             with memory.lock:
-                operands = [operand for op, operands in self._calls for operand in operands[op == "gather" :]]
-                memory.hold([operand for operand in operands if isinstance(operand, np.ndarray)])
+                named = [operand for op, operands in self._calls for operand in operands[op == "gather" :]]
+                memory.hold([operand for operand in named if isinstance(operand, np.ndarray)])
                 self._plan = Plan(memory, Settings.of(self.scalars), self._precision)
                 for op, operands in self._calls:
                     self._plan.add(op, operands)
