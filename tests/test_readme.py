@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from fastvae.backend import missing_cuda
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
@@ -37,6 +39,8 @@ def test_commands_in_order(tmp_path):
     for command in COMMANDS:
         if "mnist" in command or "NAME" in command or "table.csv" in command:
             continue  # needs data that is not in the package
+        if "cuda" in command and missing_cuda():
+            continue
         words = [sys.executable if w == "python" else w for w in shlex.split(command)]
         result = subprocess.run(
             words, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
