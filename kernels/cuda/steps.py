@@ -27,24 +27,24 @@ GRAPH_VARIABLE = "FASTVAE_CUDA_GRAPH"  # 1: do steps as a CUDA graph
 INTEGER_COUNT = len(Scalars().integers)
 MOST = 128  # steps of a call
 SUMS = 4  # numbers that a step leaves: the sum of nll as a pair, that of kl as a pair
-u32, i64 = np.uint32, np.int64
+u32, u64, i64 = np.uint32, np.uint64, np.int64
 
 
 @kernel(INTEGERS, FLOATS, INTEGERS, INTEGERS, INTEGERS, FLOATS, INTEGERS, COUNT, block=(FLAT,))
 def next_step(table, table_reals, order, state, integers, reals, indices, batch):
     """One block takes the line `state[PLACE]` of the tables, and counts it."""
-    thread, place = u32(cuda.threadIdx.x), state[PLACE]
+    thread, place = u32(cuda.threadIdx.x), u64(state[PLACE])
     cuda.syncthreads()
     if thread < u32(INTEGER_COUNT):
-        integers[thread] = table[place * i64(INTEGER_COUNT) + i64(thread)]
+        integers[thread] = table[place * u64(INTEGER_COUNT) + u64(thread)]
     if thread < u32(SIZE):
-        reals[thread] = table_reals[place * i64(SIZE) + i64(thread)]
+        reals[thread] = table_reals[place * u64(SIZE) + u64(thread)]
     k = thread
     while k < batch:
-        indices[k] = order[place * i64(batch) + i64(k)]
+        indices[k] = order[place * u64(batch) + u64(k)]
         k = u32(k + u32(FLAT))
     if thread == u32(0):
-        state[PLACE] = place + i64(1)
+        state[PLACE] = i64(place) + i64(1)
 
 
 @kernel(FLOATS, FLOATS, FLOATS, INTEGERS, FLOATS, COUNT, FLOATS, FLOATS, COUNT, block=(FLAT,))
@@ -65,7 +65,6 @@ def losses(nll, kl, reals, state, sums, rows, grads, parts, size):
         k = u32(k + u32(FLAT))
     place = (state[PLACE] - i64(1)) * i64(SUMS)
     leave_sum(sums, place, high, low, highs, lows)
-    cuda.syncthreads()
     leave_sum(sums, place + i64(2), other_high, other_low, highs, lows)
     if thread == u32(0):
         loss = reals[EXAMPLE_WEIGHT] * sums[place] + reals[KL_WEIGHT] * sums[place + i64(2)]
