@@ -2,8 +2,9 @@
 
 import numpy as np
 from cases import Case, Op
+from devices import ours
 
-from fastvae.kernels import cpu
+from fastvae.kernels import scalars
 
 RATE, BETA1, BETA2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
 
@@ -13,16 +14,14 @@ def inputs(s):
     return s.normals(s.parameters), s.normals(s.parameters, seed=4)
 
 
-def adam_fastvae(s):
+def adam_fastvae(on, s):
+    """The first step of a training, again and again: its work is that of any other."""
     params, grads = inputs(s)
-    m, v, count = np.zeros_like(params), np.zeros_like(params), 0
-
-    def step():
-        nonlocal count
-        count += 1
-        cpu.adam_inplace(params, grads, m, v, count, RATE, BETA1, BETA2, EPSILON, 0.0, 1.0)
-
-    return Case(step, lambda: [params])
+    m, v, chosen = np.zeros_like(params), np.zeros_like(params), scalars.Scalars()
+    chosen.integers[scalars.ADAM_STEP] = 1
+    places = [scalars.LEARNING_RATE, scalars.BETA1, scalars.BETA2, scalars.EPSILON]
+    chosen.reals[places] = RATE, BETA1, BETA2, EPSILON
+    return on.case(on.program("adam_inplace", params, grads, m, v, scalars=chosen), lambda: [params])
 
 
 def adam_numpy(s):
@@ -59,7 +58,7 @@ OPS = {
     "adam_inplace": Op(
         "byte",
         lambda s: 4 * 7 * s.parameters,
-        {"fastvae": adam_fastvae, "numpy": adam_numpy, "torch": adam_torch},
+        {**ours(adam_fastvae), "numpy": adam_numpy, "torch": adam_torch},
     )
 }
 

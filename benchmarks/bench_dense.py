@@ -1,7 +1,8 @@
 """A dense layer D -> H with ReLU: product, bias and activation; and its backward with all three gradients."""
 
 import numpy as np
-from cases import Case, Op, program
+from cases import Case, Op
+from devices import ours
 
 from fastvae.kernels.formulas import RELU
 
@@ -12,11 +13,10 @@ def inputs(s):
     return s.data(), weights["encoder.0.weight"], weights["encoder.0.bias"], s.normals(s.B, s.H)
 
 
-def forward_fastvae(s):
+def forward_fastvae(on, s):
     x, weight, bias, _ = inputs(s)
     out = np.empty((s.B, s.H), np.float32)
-    forward = program("dense_forward", x, weight, bias, RELU, out, out)
-    return Case(forward.run, lambda: [out])
+    return on.case(on.program("dense_forward", x, weight, bias, RELU, out, out), lambda: [out])
 
 
 def forward_numpy(s):
@@ -44,13 +44,13 @@ def forward_torch(s):
     return Case(step, lambda: [step().numpy()])
 
 
-def backward_fastvae(s):
+def backward_fastvae(on, s):
     x, weight, bias, d_out = inputs(s)
     out, d_x, d_weight, d_bias = np.empty_like(d_out), np.empty_like(x), np.empty_like(weight), np.empty_like(bias)
-    program("dense_forward", x, weight, bias, RELU, out, out).run()
-    backward = program("dense_backward_input", out, weight, RELU, d_out, 0, d_x)
+    on.program("dense_forward", x, weight, bias, RELU, out, out).run()
+    backward = on.program("dense_backward_input", out, weight, RELU, d_out, 0, d_x)
     backward.add("dense_backward_weight", x, d_out, 0, s.D, d_weight, d_bias)
-    return Case(backward.run, lambda: [d_x, d_weight, d_bias])
+    return on.case(backward, lambda: [d_x, d_weight, d_bias])
 
 
 def backward_numpy(s):
@@ -89,12 +89,12 @@ OPS = {
     "dense_forward": Op(
         "flop",
         lambda s: 2 * s.B * s.D * s.H,
-        {"fastvae": forward_fastvae, "numpy": forward_numpy, "torch": forward_torch},
+        {**ours(forward_fastvae), "numpy": forward_numpy, "torch": forward_torch},
     ),
     "dense_backward": Op(
         "flop",
         lambda s: 4 * s.B * s.D * s.H,
-        {"fastvae": backward_fastvae, "numpy": backward_numpy, "torch": backward_torch},
+        {**ours(backward_fastvae), "numpy": backward_numpy, "torch": backward_torch},
     ),
 }
 

@@ -6,7 +6,7 @@ import numpy as np
 from cases import Case, Op, model
 
 ROWS = (1, 128, 4096)
-IMPLEMENTATIONS = ("fastvae", "numpy", "torch", "jax")
+IMPLEMENTATIONS = ("fastvae", "numpy", "torch", "jax", "fastvae_cuda")
 
 
 def case(method, rows, implementation, s):

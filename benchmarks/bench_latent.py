@@ -5,11 +5,10 @@ must agree.
 """
 
 import numpy as np
-from cases import Case, Op, program
+from cases import Case, Op
+from devices import ours
 
-from fastvae.kernels import cpu
-
-SEED = np.uint64(7)
+from fastvae.kernels.scalars import KL_WEIGHT, Scalars
 
 
 def inputs(s):
@@ -18,15 +17,23 @@ def inputs(s):
     return mu, logvar - 1, d_z, eps
 
 
-def forward_fastvae(s):
+def checked(given, *outputs):
+    """What fastvae is compared by: the outputs of a program with the given eps."""
+    given.returns(*outputs)
+
+    def result():
+        given.run()
+        return list(outputs)
+
+    return result
+
+
+def forward_fastvae(on, s):
     mu, logvar, _, eps = inputs(s)
     z, kl = np.empty_like(mu), np.empty(s.B, np.float32)
 
-    def result():
-        cpu.latent_forward(mu, logvar, eps, SEED, 1, 0, z, kl)
-        return [z, kl]
-
-    return Case(program("latent_forward", mu, logvar, None, 0, z, kl).run, result)
+    drawn, given = (on.program("latent_forward", mu, logvar, noise, 0, z, kl) for noise in (None, eps))
+    return on.case(drawn, checked(given, z, kl))
 
 
 def forward_numpy(s):
@@ -55,15 +62,15 @@ def forward_torch(s):
     return Case(lambda: layer(torch.randn_like(mu)), lambda: [a.numpy() for a in layer(eps)])
 
 
-def backward_fastvae(s):
+def backward_fastvae(on, s):
     mu, logvar, d_z, eps = inputs(s)
-    d_mu, d_logvar = np.empty_like(mu), np.empty_like(mu)
-
-    def result():
-        cpu.latent_backward(mu, logvar, d_z, eps, SEED, 1, 0, 1.0, d_mu, d_logvar)
-        return [d_mu, d_logvar]
-
-    return Case(program("latent_backward", mu, logvar, d_z, None, 0, d_mu, d_logvar).run, result)
+    d_mu, d_logvar, scalars = np.empty_like(mu), np.empty_like(mu), Scalars(7)
+    scalars.reals[KL_WEIGHT] = 1.0
+    drawn, given = (
+        on.program("latent_backward", mu, logvar, d_z, noise, 0, d_mu, d_logvar, scalars=scalars)
+        for noise in (None, eps)
+    )
+    return on.case(drawn, checked(given, d_mu, d_logvar))
 
 
 def backward_numpy(s):
@@ -99,12 +106,12 @@ OPS = {
     "latent_forward": Op(
         "byte",
         lambda s: 4 * (3 * s.B * s.Z + s.B),
-        {"fastvae": forward_fastvae, "numpy": forward_numpy, "torch": forward_torch},
+        {**ours(forward_fastvae), "numpy": forward_numpy, "torch": forward_torch},
     ),
     "latent_backward": Op(
         "byte",
         lambda s: 4 * 5 * s.B * s.Z,
-        {"fastvae": backward_fastvae, "numpy": backward_numpy, "torch": backward_torch},
+        {**ours(backward_fastvae), "numpy": backward_numpy, "torch": backward_torch},
     ),
 }
 

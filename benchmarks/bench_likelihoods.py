@@ -1,9 +1,12 @@
 """Both likelihoods with their gradient, and the sigmoid that turns logits into means."""
 
+import functools
+
 import numpy as np
 from cases import Case, Op
+from devices import ours
 
-from fastvae.kernels import cpu
+from fastvae.kernels.scalars import EXAMPLE_WEIGHT, SIGMA, Scalars
 
 
 def inputs(s):
@@ -11,13 +14,13 @@ def inputs(s):
     return s.data(), s.normals(s.B, s.D)
 
 
-def bernoulli_fastvae(s):
-    x, logits = inputs(s)
-    nll, d_logits = np.empty(s.B, np.float32), np.empty_like(x)
-    return Case(
-        lambda: cpu.bernoulli_forward_backward(x, logits, 1 / s.B, nll, d_logits),
-        lambda: [nll.sum() / s.B, d_logits],
-    )
+def loss_fastvae(op, on, s):
+    """Either likelihood, as a mean over the batch; sigma is 1."""
+    x, outputs = inputs(s)
+    nll, gradient, scalars = np.empty(s.B, np.float32), np.empty_like(x), Scalars()
+    scalars.reals[[EXAMPLE_WEIGHT, SIGMA]] = 1 / s.B, 1.0
+    program = on.program(op, x, outputs, nll, gradient, scalars=scalars)
+    return on.case(program, lambda: [nll.sum() / s.B, gradient])
 
 
 def bernoulli_numpy(s):
@@ -50,15 +53,6 @@ def bernoulli_torch(s):
     return Case(step, lambda: list(step()))
 
 
-def squared_error_fastvae(s):
-    x, xhat = inputs(s)
-    nll, d_xhat = np.empty(s.B, np.float32), np.empty_like(x)
-    return Case(
-        lambda: cpu.squared_error_forward_backward(x, xhat, 1.0, 1 / s.B, nll, d_xhat),
-        lambda: [nll.sum() / s.B, d_xhat],
-    )
-
-
 def squared_error_numpy(s):
     x, xhat = inputs(s)
     nll, d_xhat = np.empty(s.B, np.float32), np.empty_like(x)
@@ -88,9 +82,9 @@ def squared_error_torch(s):
     return Case(step, lambda: list(step()))
 
 
-def sigmoid_fastvae(s):
+def sigmoid_fastvae(on, s):
     logits = s.normals(s.B, s.D)
-    return Case(lambda: cpu.sigmoid_inplace(logits), lambda: [logits])
+    return on.case(on.program("sigmoid_inplace", logits), lambda: [logits])
 
 
 def sigmoid_numpy(s):
@@ -116,17 +110,17 @@ OPS = {
     "bernoulli_forward_backward": Op(
         "byte",
         lambda s: 4 * (3 * s.B * s.D + s.B),
-        {"fastvae": bernoulli_fastvae, "numpy": bernoulli_numpy, "torch": bernoulli_torch},
+        {**ours(functools.partial(loss_fastvae, "bernoulli_forward_backward")), "numpy": bernoulli_numpy, "torch": bernoulli_torch},
     ),
     "squared_error_forward_backward": Op(
         "byte",
         lambda s: 4 * (3 * s.B * s.D + s.B),
-        {"fastvae": squared_error_fastvae, "numpy": squared_error_numpy, "torch": squared_error_torch},
+        {**ours(functools.partial(loss_fastvae, "squared_error_forward_backward")), "numpy": squared_error_numpy, "torch": squared_error_torch},
     ),
     "sigmoid_inplace": Op(
         "byte",
         lambda s: 4 * 2 * s.B * s.D,
-        {"fastvae": sigmoid_fastvae, "numpy": sigmoid_numpy, "torch": sigmoid_torch},
+        {**ours(sigmoid_fastvae), "numpy": sigmoid_numpy, "torch": sigmoid_torch},
     ),
 }
 

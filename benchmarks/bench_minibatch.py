@@ -1,9 +1,8 @@
 """Minibatches from 60,000 examples: B rows of bytes gathered and scaled, and the order of a whole epoch."""
 
 import numpy as np
-from cases import Case, Op, program
-
-from fastvae.kernels import cpu
+from cases import Case, Op
+from devices import ours
 
 EXAMPLES = 60_000
 SEED = np.uint64(7)
@@ -16,10 +15,10 @@ def inputs(s):
     return data, rng.integers(0, EXAMPLES, s.B), np.full(s.D, 8, np.float32), np.full(s.D, 255, np.float32)
 
 
-def gather_fastvae(s):
+def gather_fastvae(on, s):
     data, indices, offset, scale = inputs(s)
     out = np.empty((s.B, s.D), np.float32)
-    return Case(program("gather", data, indices, offset, scale, out).run, lambda: [out])
+    return on.case(on.program("gather", data, indices, offset, scale, out), lambda: [out])
 
 
 def gather_numpy(s):
@@ -41,13 +40,14 @@ def gather_torch(s):
     return Case(lambda: torch.sub(data[indices], offset, out=out).div_(scale), lambda: [out.numpy()])
 
 
-def shuffle_fastvae(s):
-    out, epoch = np.empty(EXAMPLES, np.int64), 0
+def shuffle_fastvae(on, s):
+    """A function, not a program: on a GPU it includes the copies to the device and back."""
+    out, epoch, functions = np.empty(EXAMPLES, np.int64), 0, on.functions
 
     def step():
         nonlocal epoch
         epoch += 1
-        cpu.shuffled_indices(SEED, epoch, EXAMPLES, 0, out)
+        functions.shuffled_indices(SEED, epoch, EXAMPLES, 0, out)
 
     return Case(step, lambda: [np.sort(out)])
 
@@ -67,12 +67,12 @@ OPS = {
     "gather": Op(
         "byte",
         lambda s: s.B * s.D * (1 + 4) + 8 * s.B + 8 * s.D,
-        {"fastvae": gather_fastvae, "numpy": gather_numpy, "torch": gather_torch},
+        {**ours(gather_fastvae), "numpy": gather_numpy, "torch": gather_torch},
     ),
     "shuffled_indices": Op(
         "byte",
         lambda s: 8 * EXAMPLES,
-        {"fastvae": shuffle_fastvae, "numpy": shuffle_numpy, "torch": shuffle_torch},
+        {**ours(shuffle_fastvae), "numpy": shuffle_numpy, "torch": shuffle_torch},
         tolerance=0.0,
     ),
 }

@@ -8,13 +8,13 @@ reading. Beside it, the products that a step consists of, alone.
 import functools
 
 import numpy as np
-from cases import IMPLEMENTATIONS, Case, Op, model
+from cases import IMPLEMENTATIONS, OURS, Case, Op, model
 from fastvae_vae import team
 
 from fastvae.kernels import cpu
 from fastvae.kernels.formulas import IDENTITY
 from fastvae.kernels.scalars import Scalars
-from fastvae.workers import shares_for
+from fastvae.workers import Workers, shares_for
 
 SIZES = ("XS", "S", "M", "L")  # where --size does not say
 CHECKED, CHECKED_LARGE, LARGE = 4, 1, 5e9  # steps, steps of a large size, and its operations
@@ -84,7 +84,7 @@ def products_fastvae(s):
     pairs = [(w[f"{n}.weight"], w[f"{n}.bias"]) for n in ("encoder.0", "mu", "logvar", "decoder.0", "decoder.1")]
     inputs = [s.data(), s.normals(s.B, s.H), s.normals(s.B, s.H), s.normals(s.B, s.Z), s.normals(s.B, s.H)]
     outputs = [s.normals(s.B, s.H), *(s.normals(s.B, s.Z) for _ in range(2)), s.normals(s.B, s.H), s.normals(s.B, s.D)]
-    threads = team(shares_for(s.B, 2 * s.B * s.D * s.H))
+    threads = team(Workers(shares_for(s.B, 2 * s.B * s.D * s.H)))
     scalars, parts = Scalars(), threads.count
     over_rows, over_weights = ([cpu.Program(scalars) for _ in range(parts)] for _ in range(2))
     gradients = [np.empty_like(weight) for weight, _ in pairs]
@@ -110,7 +110,7 @@ OPS = {
         "flop",
         lambda s: s.step_flops,
         {name: functools.partial(step, name) for name in IMPLEMENTATIONS}
-        | {name: functools.partial(step_fastvae, name) for name in ("fastvae", "fastvae_bf16")}
+        | {name: functools.partial(step_fastvae, name) for name, i in IMPLEMENTATIONS.items() if i.module == OURS}
         | {"jax_scan": step_jax_scan},
         tolerance=1e-4,
     ),

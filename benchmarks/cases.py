@@ -22,7 +22,7 @@ from sizes import Size
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # what is measured is this checkout, whatever else is installed
 
-OURS = "fastvae"
+OURS, OURS_ON_GPU = "fastvae", "fastvae_cuda"
 REFERENCE = "numpy"  # what the results of the others are compared with
 WITHOUT_OPS = ("bench_start",)
 INSTALL = "pip install 'fastvae-engine[bench]'"
@@ -38,6 +38,15 @@ def bfloat16_refused() -> str | None:
     except ValueError as error:
         return str(error)
     return None
+
+
+def cuda_missing(precision: str = "float32") -> str | None:
+    """Why fastvae does not run on a GPU here, in its own words."""
+    from fastvae import backend
+
+    if backend.simulated():
+        return "numba simulates the GPU (NUMBA_ENABLE_CUDASIM=1): its times mean nothing"
+    return backend.missing_cuda(precision)
 
 
 def bfloat16_emulated() -> str | None:
@@ -68,12 +77,15 @@ class Implementation:
         Of the products.
     obstacle
         Gives another reason why it cannot run here, or None.
+    device
+        "cpu" or "cuda".
     """
 
     module: str
     model: str
     dtype: str = "float32"
     obstacle: Callable[[], str | None] = lambda: None
+    device: str = "cpu"
 
 
 IMPLEMENTATIONS = {
@@ -85,6 +97,14 @@ IMPLEMENTATIONS = {
     "jax_scan": Implementation("jax", "jax_scan_vae:JaxScanVAE"),
     "fastvae_bf16": Implementation("fastvae", "fastvae_vae:FastVAEInBfloat16", "bfloat16", bfloat16_refused),
     "torch_bf16": Implementation("torch", "torch_bf16_vae:TorchVAEInBfloat16", "bfloat16", bfloat16_emulated),
+    "fastvae_cuda": Implementation("fastvae", "fastvae_vae:FastVAEOnCuda", obstacle=cuda_missing, device="cuda"),
+    "fastvae_cuda_bf16": Implementation(
+        "fastvae",
+        "fastvae_vae:FastVAEOnCudaInBfloat16",
+        "bfloat16",
+        functools.partial(cuda_missing, "bfloat16"),
+        "cuda",
+    ),
 }
 
 
@@ -93,12 +113,14 @@ class Case:
     """One implementation of one op, built and ready.
 
     `step` does the work `repeats` times. `result` gives arrays that must agree between the implementations; it is
-    called once, after one `step` and before anything is timed.
+    called once, after one `step` and before anything is timed. Where the work changes its own operands, so that to
+    repeat it would give something else, `once` does it once, and is called instead of that step.
     """
 
     step: Callable[[], object]
     result: Callable[[], list[np.ndarray | float]]
     repeats: int = 1
+    once: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True)
@@ -140,7 +162,7 @@ class Op:
         """Do one step of `case` and raise unless its result is that of the reference."""
         reference = self.build[REFERENCE](size)
         tolerance = self.bfloat16_tolerance if dtype == "bfloat16" else self.tolerance
-        case.step()
+        (case.once or case.step)()
         reference.step()
         for actual, expected in zip(case.result(), reference.result(), strict=True):
             actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
@@ -182,9 +204,10 @@ def missing(implementation: str) -> str | None:
 
 
 def rival(implementation: str) -> str:
-    """Whose rounds alternate with those of an implementation: fastvae, in the same precision where it has it."""
+    """Whose rounds alternate with those of an implementation: fastvae on the CPU, in the same precision where it has
+    that there."""
     for name, other in IMPLEMENTATIONS.items():
-        same = other.module == OURS and other.dtype == IMPLEMENTATIONS[implementation].dtype
+        same = (other.module, other.device, other.dtype) == (OURS, "cpu", IMPLEMENTATIONS[implementation].dtype)
         if same and name != implementation and not missing(name):
             return name
     return OURS
@@ -211,13 +234,3 @@ def homes() -> dict[str, str]:
 def all_ops() -> dict[str, Op]:
     """The same, the ops themselves."""
     return {name: ops_of(stem)[name] for name, stem in homes().items()}
-
-
-def program(op: str, *operands: Any, scalars: Any = None) -> Any:
-    """A program of fastvae's with one call in it: what a kernel costs within a step, without a call from Python."""
-    from fastvae.kernels import cpu
-    from fastvae.kernels.scalars import Scalars
-
-    written = cpu.Program(scalars or Scalars(7))
-    written.add(op, *operands)
-    return written

@@ -6,22 +6,21 @@ import numpy as np
 
 from fastvae import VAE
 from fastvae.training import AHEAD, Batch
-from fastvae.workers import Workers, shares_for
 
-FLOPS_AHEAD = 1e9  # of the steps that are done at a time: about what `fit` does
+FLOPS_AHEAD = {"cpu": 1e9, "cuda": 1e12}  # of the steps that are done at a time: about what `fit` does
 TEAMS = contextlib.ExitStack()  # of the case that is built: the process has no more threads than processors
 
 
-def team(shares):
-    """Workers for so many shares, until the next case is built."""
+def team(workers):
+    """These workers, until the next case is built."""
     TEAMS.close()
-    return TEAMS.enter_context(Workers(shares))
+    return TEAMS.enter_context(workers)
 
 
 class FastVAE:
     """A `VAE` with the given weights, over data (N, D) of bytes that it draws from, or over the same B rows."""
 
-    precision = "float32"
+    precision, device = "float32", "cpu"
 
     def __init__(self, size, weights, data=None):
         TEAMS.close()  # what this case is about may want the threads
@@ -33,6 +32,7 @@ class FastVAE:
             batch_size=size.B,
             scale=scale,
             precision=self.precision,
+            device=self.device,
             random_state=0,
         )
         self.examples = self.vae.initialize(size.data(max(2, size.B)) if data is None else data)
@@ -44,9 +44,9 @@ class FastVAE:
     def begin(self):
         """What `fit` does before the first step."""
         s, network = self.size, self.vae.network_
-        network.workers = team(shares_for(s.B, network.largest_product(s.B)))
+        network.workers = team(network.backend.workers(s.B, network.largest_product(s.B)))
         most = min(AHEAD, len(self.examples) // s.B) if self.draws else AHEAD
-        self.ahead = int(np.clip(FLOPS_AHEAD / s.step_flops, 1, most))
+        self.ahead = int(np.clip(FLOPS_AHEAD[self.device] / s.step_flops, 1, most))
         self.order = np.tile(np.arange(s.B, dtype=np.int64), (self.ahead, 1))
         self.indices, self.batch, self.position = self.order[0].copy(), Batch.of(np.empty((s.B, 0)), 0, 0.0), 0
         network.allocate(s.B, self.vae._make_optimizer(), self.examples, self.indices)
@@ -75,5 +75,17 @@ class FastVAE:
 
 class FastVAEInBfloat16(FastVAE):
     """The same with products of bfloat16."""
+
+    precision = "bfloat16"
+
+
+class FastVAEOnCuda(FastVAE):
+    """The same on a GPU."""
+
+    device = "cuda"
+
+
+class FastVAEOnCudaInBfloat16(FastVAEOnCuda):
+    """There with products of bfloat16."""
 
     precision = "bfloat16"

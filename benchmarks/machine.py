@@ -45,8 +45,8 @@ def processor_name() -> str:
     return processor.name()
 
 
-def describe_implementation(module: str) -> dict[str, object]:
-    """Versions and threads of one implementation, in the process that runs it."""
+def describe_implementation(module: str, device: str = "cpu") -> dict[str, object]:
+    """Versions and threads of one implementation, in the process that runs it; on a GPU, which one that is."""
     if module == "torch":
         import torch
 
@@ -60,7 +60,13 @@ def describe_implementation(module: str) -> dict[str, object]:
         from fastvae.version import VERSION
         from fastvae.workers import processors
 
-        backend.select()  # loads the kernels
+        backend.select(device)  # loads the kernels
+        if device == "cuda":
+            from fastvae.kernels.cuda.device import device as device_in_use
+
+            found = device_in_use().describe()
+            gpu = {"device": f"cuda: {found['name']}", "gpu": found, "threads": 1, "pool": "which launches"}
+            return {"versions": {"fastvae": VERSION} | versions("numpy", "numba", "numba-cuda")} | gpu
         return {
             "versions": {"fastvae": VERSION} | versions("numpy", "numba"),
             "threads": processors(),

@@ -29,7 +29,8 @@ class Session:
 
     def describe(self) -> dict[str, object]:
         """Versions and threads of this implementation, and the memory that the process holds from the start."""
-        about = machine.describe_implementation(IMPLEMENTATIONS[self.implementation].module)
+        chosen = IMPLEMENTATIONS[self.implementation]
+        about = machine.describe_implementation(chosen.module, chosen.device)
         machine.reset_peak_memory()
         return about | {"memory_at_start": machine.peak_memory()}
 

@@ -32,6 +32,7 @@ from fastvae.runs import RunFolder, RunObserver, fingerprint, finite_or_none, is
 from fastvae.version import VERSION
 from fastvae.workers import processors
 
+CHANGEABLE = {"epochs", "checkpoint_seconds", "device"}  # of a run that is continued
 EPOCHS = {"digits": 100, "mnist": 10}  # where --epochs is not given; other data: 50
 NOT_PART_OF_THE_RUN = ("out", "resume", "json", "quiet", "traceback")
 SCALES = ("auto", "none", "standard", "minmax")
@@ -205,7 +206,7 @@ def _folder(arguments: argparse.Namespace) -> RunFolder:
 
 
 def _options(arguments: argparse.Namespace, words: list[str], config: dict[str, Any] | None) -> argparse.Namespace:
-    """The options of this run; those of the run that it continues, where only the epochs may be changed."""
+    """The options of this run; those of the run that it continues, where only `CHANGEABLE` may be changed."""
     options = argparse.Namespace(**vars(arguments))
     options.scale = _scale(options.scale)
     if options.data not in datasets.NAMES and pathlib.Path(options.data).exists():
@@ -214,7 +215,7 @@ def _options(arguments: argparse.Namespace, words: list[str], config: dict[str, 
         return options
     given = {name for name, spellings in parser().spellings().items() if any(_is_one_of(w, spellings) for w in words)}
     stored = dict(config["options"])
-    for name in given - {*NOT_PART_OF_THE_RUN, "epochs", "checkpoint_seconds"}:
+    for name in given - {*NOT_PART_OF_THE_RUN, *CHANGEABLE}:
         value = plain(getattr(options, name))
         if value != stored.get(name):
             option = "--" + name.replace("_", "-")
@@ -222,7 +223,7 @@ def _options(arguments: argparse.Namespace, words: list[str], config: dict[str, 
                 f"{option} {value!r} is not what the run was started with ({stored.get(name)!r}): leave it out to "
                 "continue, or start anew in another folder"
             )
-    changed = {name: getattr(options, name) for name in given & {"epochs", "checkpoint_seconds"}}
+    changed = {name: getattr(options, name) for name in given & CHANGEABLE}
     return argparse.Namespace(**(vars(options) | stored | changed))
 
 

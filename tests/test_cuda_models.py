@@ -14,7 +14,7 @@ if reason := why_not():
 
 from ptx_device import OfAnotherLibrary, PTXDevice
 
-from fastvae import VAE, backend, checks, checks_cuda, selfcheck
+from fastvae import VAE, backend, checks, checks_cuda, encode, sample, selfcheck, train
 from fastvae.errors import DivergenceError
 from fastvae.kernels import cpu, cuda
 from fastvae.kernels.cuda.device import Device, using
@@ -248,6 +248,23 @@ def test_graph(kind, message, monkeypatch):
                 found = model(device="cuda").fit(X[:16])
             assert len(caught) == 1
     np.testing.assert_array_equal(found.network_.parameters.values, expected.network_.parameters.values)
+
+
+def test_commands(device, tmp_path, capsys):
+    """Train, continue on the other device, sample and encode: the files are the same for both."""
+    data, run = tmp_path / "x.npy", tmp_path / "run"
+    np.save(data, X[:18])
+    words = ["--data", str(data), "--hidden", "6", "--latent-dim", "2", "--batch-size", "8", "--quiet"]
+    assert train.main([*words, "--epochs", "1", "--device", "cuda", "--out", str(run)]) == 0
+    assert train.main(["--resume", "--out", str(run), "--epochs", "2", "--device", "cpu", "--quiet"]) == 0
+    codes = []
+    for on in ("cuda", "cpu"):
+        assert sample.main([str(run), "-n", "3", "--device", on, "--out", str(tmp_path / f"{on}.npy")]) == 0
+        assert encode.main([str(run), str(data), "--device", on, "--out", str(tmp_path / f"{on}-codes.npy")]) == 0
+        codes += [np.load(tmp_path / f"{on}.npy"), np.load(tmp_path / f"{on}-codes.npy")]
+    for found, expected in zip(codes[:2], codes[2:], strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert "dense_along_across" in device.launched
 
 
 # ---- the command that checks an installation ----------------------------------------------------------------------

@@ -108,8 +108,9 @@ class Steps:
     def _checked_graph(self) -> Callable[[], None]:
         """The step as a graph, if that leaves every bit as the launches do; else these, with a warning."""
         try:
+            expected = self._tried(self._do)  # which also loads all code: not allowed while capturing
             graph = self._on.graph(self.launches)
-            expected, found = self._tried(self._do), self._tried(graph)
+            found = self._tried(graph)
         except Exception as error:
             warnings.warn(f"{GRAPH_VARIABLE}=1: a step cannot be captured ({error}); it is launched", stacklevel=2)
             return self._do
