@@ -304,6 +304,8 @@ SINGLY = (
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.__name__)
 def test_code(kernel, capability, monkeypatch):
     """For every architecture: nothing in float64, nothing in local memory, 128 bits at a time where that can be."""
+    if capability < kernel.least:
+        pytest.skip(f"needs {kernel.least}")
     code = code_of(kernel, capability, monkeypatch)
     body = code[code.index(".entry") :]
     assert ".f64" not in body or "float64" in kernel.__name__

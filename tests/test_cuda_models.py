@@ -99,6 +99,15 @@ def test_other_models(device, settings):
     check_uses(found, expected)
 
 
+def test_bfloat16(device):
+    """As far from float32 as operands of 8 bits bring it, and with other bits."""
+    found, expected = (model(device="cuda", precision=p).fit(X[:16]) for p in ("bfloat16", "float32"))
+    assert "dense_bfloat16_along_across" in device.launched
+    check_same(found.parameters(), expected.parameters(), 0.05)
+    assert not np.array_equal(found.network_.parameters.values, expected.network_.parameters.values)
+    np.testing.assert_allclose(found.elbo(X), expected.elbo(X), rtol=0.02)
+
+
 @pytest.mark.parametrize("code", ["u1", "?", "f8", "<i2", ">f4"])
 def test_data_of_other_types(device, code):
     """Bytes, numbers that are read in float64, and those that the host has to turn round; columns apart in memory."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.kernels.cuda import adam, dense, likelihoods, minibatch, sums
+from fastvae.kernels.cuda import adam, dense, dense_bfloat16, likelihoods, minibatch, sums
 from fastvae.kernels.cuda.device import WARP, Device, Kernel, blocks, device
 from fastvae.kernels.cuda.latent import ROWS, latent_backward, latent_forward
 from fastvae.kernels.cuda.memory import Memory, Place, as_stored, flat, stored
@@ -161,7 +161,7 @@ class Plan:
         return True
 
     def _kernel(self, a_along: bool, b_along: bool) -> Kernel:
-        return dense.product(a_along, b_along)
+        return (dense_bfloat16 if self._precision == "bfloat16" else dense).product(a_along, b_along)
 
     def _dense_forward(self, x, weight, bias, code, out, saved) -> None:
         (rows, depth), columns = x.shape, weight.shape[1]
