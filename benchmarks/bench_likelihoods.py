@@ -23,6 +23,10 @@ def loss_fastvae(op, on, s):
     return on.case(program, lambda: [nll.sum() / s.B, gradient])
 
 
+bernoulli_fastvae = functools.partial(loss_fastvae, "bernoulli_forward_backward")
+squared_error_fastvae = functools.partial(loss_fastvae, "squared_error_forward_backward")
+
+
 def bernoulli_numpy(s):
     x, logits = inputs(s)
     nll, d_logits, e = np.empty(s.B, np.float32), np.empty_like(x), np.empty_like(x)
@@ -110,12 +114,12 @@ OPS = {
     "bernoulli_forward_backward": Op(
         "byte",
         lambda s: 4 * (3 * s.B * s.D + s.B),
-        {**ours(functools.partial(loss_fastvae, "bernoulli_forward_backward")), "numpy": bernoulli_numpy, "torch": bernoulli_torch},
+        {**ours(bernoulli_fastvae), "numpy": bernoulli_numpy, "torch": bernoulli_torch},
     ),
     "squared_error_forward_backward": Op(
         "byte",
         lambda s: 4 * (3 * s.B * s.D + s.B),
-        {**ours(functools.partial(loss_fastvae, "squared_error_forward_backward")), "numpy": squared_error_numpy, "torch": squared_error_torch},
+        {**ours(squared_error_fastvae), "numpy": squared_error_numpy, "torch": squared_error_torch},
     ),
     "sigmoid_inplace": Op(
         "byte",

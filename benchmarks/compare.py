@@ -8,7 +8,7 @@
 Each implementation runs alone in a process of its own; a round is some steps by each of them, one after the other.
 What counts is the ratio within a round, peer's time / ours (above 1: fastvae is faster): its median, the smallest and
 the largest of all rounds; and the ratio of each one's fastest round. `--what` takes the name of an op of `bench_*.py`,
-or the beginning of one, or all.
+or the beginning of one, or all. Where there is a GPU, fastvae on it is compared with fastvae on the CPU as peers are.
 """
 
 import argparse
@@ -20,8 +20,10 @@ from collections.abc import Iterator
 import machine
 from cases import IMPLEMENTATIONS, OURS, Op, all_ops, missing
 from sizes import DEFAULT_SIZE, SIZES, Size
-from tables import environment
+from tables import environment, times
 from workers import Workers, ratios
+
+WIDTHS = {"median": 8, "min": 8, "max": 8, "fastest": 10}  # of the columns of ratios
 
 
 def arguments(ops: dict[str, Op]) -> argparse.Namespace:
@@ -65,9 +67,9 @@ def rows(record: dict) -> Iterator[str]:
     for name, seconds in record["seconds"].items():
         median = statistics.median(seconds)
         ratio = record["ratio"].get(name)
-        compared = "{median:8.2f}{min:8.2f}{max:8.2f}{fastest:10.2f}".format(**ratio) if ratio else ""
+        compared = "".join(f"{times(ratio[key]):>{width}}" for key, width in WIDTHS.items()) if ratio else ""
         unit, rate = record["rate"][name]
-        yield f"{first}{name:<14}{1e6 * median:11.1f} us {rate:8.1f} {unit:<8}{compared}".rstrip()
+        yield f"{first}{name:<18}{1e6 * median:11.1f} us {rate:8.1f} {unit:<8}{compared}".rstrip()
         first = " " * len(first)
 
 
@@ -82,7 +84,7 @@ def main() -> None:
         described = {name: workers[name].description for name in present}
         print("\n".join(environment(described)))
         heads = f"{'a step':>14}{'':18}{'ratio':>8}{'min':>8}{'max':>8}{'fastest':>10}"
-        print(f"\n{'op':<32}{'size':<6}{'by':<14}{heads}")
+        print(f"\n{'op':<32}{'size':<6}{'by':<18}{heads}")
         for size in chosen.size:
             for op in chosen.what:
                 able = [name for name in present if name in ops[op].build]

@@ -8,7 +8,8 @@
 
 It ends with the tables of `tables.py`; `-v` adds those of pytest-benchmark. The seconds are those a step took by the
 clock of the process that ran it (see `worker.py`), never those of the pipe. A peer's rounds alternate with rounds of
-fastvae: `extra_info["ratio"]` is the peer's time divided by ours.
+fastvae: `extra_info["ratio"]` is the peer's time divided by ours. fastvae on a GPU is measured where there is one, its
+rounds in turn with those of fastvae on the CPU.
 """
 
 import contextlib

@@ -10,7 +10,7 @@ from cases import IMPLEMENTATIONS, OURS, Op, Point, missing
 from sizes import Size
 
 MB = 1e6
-RATIO = 22  # width of a column of ratios
+RATIO, NAME = 22, 19  # widths of a column of ratios, and of one of implementations
 GROWING = {"batch": "B", "width": "H", "examples": "N"}
 
 
@@ -73,16 +73,32 @@ def title(text: str) -> list[str]:
     return ["", text, "-" * len(text)]
 
 
+def times(ratio: float) -> str:
+    """A ratio with as many digits as mean something."""
+    return f"{ratio:.{3 if ratio < 0.1 else 2 if ratio < 100 else 0}f}"
+
+
 def spread(ratio: dict[str, float] | None) -> str:
     """Median, smallest and largest of the rounds."""
     if not ratio:
         return ""
-    median, least, most = (f"{ratio[key]:.{2 if ratio[key] < 100 else 0}f}" for key in ("median", "min", "max"))
+    median, least, most = (times(ratio[key]) for key in ("median", "min", "max"))
     return f"{median} ({least}..{most})"
 
 
 def microseconds(seconds: float) -> str:
     return f"{1e6 * seconds:,.1f}" if seconds < 0.1 else f"{1e6 * seconds:,.0f}"
+
+
+def on_gpu(implementation: str) -> bool:
+    """Whether it is beside the others for comparison of devices, and no peer."""
+    return IMPLEMENTATIONS[implementation].device != "cpu"
+
+
+def note_on_gpus(records: list[Record]) -> Iterator[str]:
+    """What the figures of a GPU are, where there are any."""
+    if names := dict.fromkeys(r.point.implementation for r in records if on_gpu(r.point.implementation)):
+        yield f"\n{', '.join(names)}: on a GPU, no peer. Its ratio is its time / that of fastvae on the CPU"
 
 
 # ---- a step -----------------------------------------------------------------------------------------------------
@@ -98,17 +114,19 @@ def step_tables(records: list[Record]) -> Iterator[str]:
         products = products_of(found)
         yield f"\n{size.name}: {size.D}-{size.H}-{size.Z}, batch {size.B}{share(found, products)}"
         heads = f"{'GFLOP/s':>10}{'/products':>10}{'peak MB':>9}{'grown':>8}"
-        yield f"{'':15}{'us a step':>12}{'ratio (min..max)':>{RATIO}}{heads}"
+        yield f"{'':{NAME}}{'us a step':>12}{'ratio (min..max)':>{RATIO}}{heads}"
         for r in found:
             if r.point.op == "step":
-                beside = f"{r.fastest / products.fastest:10.2f}" if products else " " * 10
+                comparable = products and not on_gpu(r.point.implementation)
+                beside = f"{r.fastest / products.fastest:10.2f}" if comparable else " " * 10
                 note = f"  / {r.against}" if r.against not in (None, OURS) else ""
                 yield (
-                    f"{r.point.implementation:<15}{microseconds(r.seconds):>12}{spread(r.ratio):>{RATIO}}"
+                    f"{r.point.implementation:<{NAME}}{microseconds(r.seconds):>12}{spread(r.ratio):>{RATIO}}"
                     f"{r.rate[1]:10.1f}{beside}{memory(r)}{note}"
                 )
     yield "\n/products: a step / its matrix products alone, by the fastest rounds of each, which other programs disturb"
     yield "least. peak: the most memory that the process holds while it trains; grown: since its imports were done"
+    yield from note_on_gpus(records)
 
 
 def products_of(records: list[Record]) -> Record | None:
@@ -151,6 +169,7 @@ def op_table(heading: str, records: list[Record]) -> Iterator[str]:
         figures = f"{microseconds(ours.seconds):>10}{rate:8.1f} {unit:<7}" if ours else " " * 26
         ratios = (spread(by[peer].ratio) if peer in by else "" for peer in peers)
         yield f"{f'{name:<3} {op}':<{width}}{figures}" + "".join(f"{ratio:>{RATIO}}" for ratio in ratios)
+    yield from note_on_gpus(records)
 
 
 # ---- growth -----------------------------------------------------------------------------------------------------
@@ -191,7 +210,7 @@ def growth_line(label: str, size: Size, by: dict[str, Record], peers: list[str])
         text += " " * 33
     ratios = {peer: by[peer].ratio["fastest"] for peer in peers if peer in by and by[peer].ratio}
     text += "".join(f"{ratios[peer]:9.2f}" if peer in ratios else " " * 9 for peer in peers)
-    best = min(ratios, key=ratios.__getitem__, default=None)
+    best = min((peer for peer in ratios if not on_gpu(peer)), key=ratios.__getitem__, default=None)
     return text + (f"   {best} {ratios[best]:.2f}" if best else "")
 
 
@@ -243,4 +262,5 @@ def environment(described: dict[str, dict]) -> Iterator[str]:
         elif name in described:
             one = described[name]
             versions = ", ".join(f"{k} {v}" for k, v in one["versions"].items())
-            yield f"{name}: {versions}; {one['threads']} threads, {one['pool']}"
+            where = one.get("device") or f"{one['threads']} threads, {one['pool']}"
+            yield f"{name}: {versions}; {where}"
