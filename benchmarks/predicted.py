@@ -46,6 +46,7 @@ What is assumed, and where it is from:
   804, for none to four of them. A number is assumed to cost a quarter of an array; what this project does in Python
   around it is not counted. A graph takes 2.5 ("Constant Time Launch for Straight-Line CUDA Graphs", NVIDIA, 2024), so
   that the device is always the slower.
+- What is said of Luo et al., Chips and Cheese and the two articles of NVIDIA was not looked up again for this.
 - How many blocks a multiprocessor has at a time follows from their registers and shared memory, once assembled.
 - What a warp waits for was read off the machine code and is added up here by hand: the least certain part. Waits of the
   products' inner loop came to within a fifth of its instructions in order, each with the time until its result.
@@ -135,9 +136,6 @@ class Inner:
         Clocks from the first of them that multiplies to the last, without waiting.
     waits
         For shared memory or the matrix units while multiplying.
-    behind
-        Loads from global memory that are waited for one after the other before anything is multiplied. The others come
-        while the tiles before are multiplied.
     fma, mma
         Multiply-adds of a thread, operations of the matrix units for the block.
     shared
@@ -153,31 +151,29 @@ class Inner:
     finish: int
     multiply: float
     waits: float
-    behind: int
     fma: int
     mma: int
     shared: int
 
     @property
     def pauses(self) -> float:
-        """Clocks of a step in which a warp issues nothing: for the table, the operands, the product, a barrier."""
+        """Clocks of a step in which a warp issues nothing: for the table, the product, a barrier, and for operands that
+        do not come while the tiles before are multiplied."""
         product = self.multiply + self.waits
-        return 2 * L1 + self.behind * L2 + max(0.0, L2 - product) + self.waits + SHARED + BARRIER
+        return 2 * L1 + max(0.0, L2 - product) + self.waits + SHARED + BARRIER
 
 
 TILE = 64  # rows and columns
 PLAIN = {"totals": 4096, "finish": 0, "multiply": 712, "waits": 16 * SHARED, "fma": 512, "mma": 0, "shared": 106_496}
 MATRICES = {"totals": 2048, "finish": 3, "multiply": 132, "waits": SHARED + 2 * MATRIX, "fma": 0, "mma": 262_144}
 MATRICES |= {"shared": 24_576}
-# `behind`: where rows of A lie along the sum and columns of B across it, machine code moves what each load of A brings to
-# other registers at once, so that the next load waits for it.
 INNER = {
-    "dense_along_across": Inner(16, 5, 194, 880, 0, behind=0, **PLAIN),
-    "dense_along_along": Inner(16, 5, 176, 884, 0, behind=0, **PLAIN),
-    "dense_across_across": Inner(16, 5, 177, 863, 23, behind=0, **PLAIN),
-    "dense_bfloat16_along_across": Inner(32, 4, 252, 209, 0, behind=8, **MATRICES),
-    "dense_bfloat16_along_along": Inner(32, 4, 241, 192, 0, behind=0, **MATRICES),
-    "dense_bfloat16_across_across": Inner(32, 4, 236, 219, 17, behind=0, **MATRICES),
+    "dense_along_across": Inner(16, 5, 194, 880, 0, **PLAIN),
+    "dense_along_along": Inner(16, 5, 176, 884, 0, **PLAIN),
+    "dense_across_across": Inner(16, 5, 177, 863, 23, **PLAIN),
+    "dense_bfloat16_along_across": Inner(32, 4, 252, 209, 0, **MATRICES),
+    "dense_bfloat16_along_along": Inner(32, 4, 241, 192, 0, **MATRICES),
+    "dense_bfloat16_across_across": Inner(32, 4, 236, 219, 17, **MATRICES),
 }
 # What is done with two rows of a product before they are written: instructions, and clocks until what is read is there.
 PLAINLY, ACTIVATED, TIMES_DERIVATIVE, ADDED = (25, SHARED), (32, L1), (42, L2), (2, L2)

@@ -208,9 +208,8 @@ def test_arrays_of_the_device_are_used_in_place(device, code):
 
 
 def test_arrays_of_the_device_that_cannot_be_used_in_place(device):
-    data = X[:9]
-    turned, halves = OfAnotherLibrary(np.asfortranarray(data)), OfAnotherLibrary(data.astype(np.float16))
-    for there, data in ((turned, data), (halves, data.astype(np.float16))):
+    turned, halves = OfAnotherLibrary(np.asfortranarray(X[:9])), OfAnotherLibrary(X[:9].astype(np.float16))
+    for there, data in ((turned, X[:9]), (halves, X[:9].astype(np.float16))):
         found, expected = (model(device="cuda").fit(x) for x in (there, data))
         np.testing.assert_array_equal(found.network_.parameters.values, expected.network_.parameters.values)
     with pytest.raises(ValueError, match="X has shape .36,., 1-D; expected 2-D"):
@@ -286,7 +285,8 @@ def test_commands(device, tmp_path, capsys):
 def few(monkeypatch):
     """What `selfcheck` does on a device, at sizes that an interpreter can do."""
     for module, name, value in (
-        (checks, "SHAPES", []), (checks, "ACTIVATIONS", {"identity": IDENTITY, "silu": SILU}), (checks, "USUAL", (5, 12, 7)), (checks, "RUNS", 1), (checks, "REPEATS", 1),
+        (checks, "SHAPES", []), (checks, "ACTIVATIONS", {"identity": IDENTITY, "silu": SILU}),
+        (checks, "USUAL", (5, 12, 7)), (checks, "RUNS", 1), (checks, "REPEATS", 1),
         (checks_cuda, "STEPPED", {"small": ((16, 24, 4), 8)}), (checks_cuda, "STEPS", 2), (checks_cuda, "LAUNCHES", 2),
         (checks_cuda, "EPOCHS", 1),
     ):  # fmt: skip

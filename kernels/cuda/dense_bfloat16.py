@@ -116,10 +116,28 @@ def fetch_across(array, start, step, fours, row, rows, column, columns):
     r = four(array, k + u64(2) * step, rows if columns > i32(FURTHER + 2) else i32(0), fours)
     s = four(array, k + u64(3) * step, rows if columns > i32(FURTHER + 3) else i32(0), fours)
     return (
-        (a[0], b[0], c[0], d[0], p[0], q[0], r[0], s[0]),
-        (a[1], b[1], c[1], d[1], p[1], q[1], r[1], s[1]),
-        (a[2], b[2], c[2], d[2], p[2], q[2], r[2], s[2]),
-        (a[3], b[3], c[3], d[3], p[3], q[3], r[3], s[3]),
+        (a[0], a[1], a[2], a[3], p[0], p[1], p[2], p[3]),
+        (b[0], b[1], b[2], b[3], q[0], q[1], q[2], q[3]),
+        (c[0], c[1], c[2], c[3], r[0], r[1], r[2], r[3]),
+        (d[0], d[1], d[2], d[3], s[0], s[1], s[2], s[3]),
+    )
+
+
+@part
+def as_fetched(x):
+    """Rows that lie along the sum."""
+    return x
+
+
+@part
+def turned(x):
+    """Rows that lie across it."""
+    a, b, c, d = x
+    return (
+        (a[0], b[0], c[0], d[0], a[4], b[4], c[4], d[4]),
+        (a[1], b[1], c[1], d[1], a[5], b[5], c[5], d[5]),
+        (a[2], b[2], c[2], d[2], a[6], b[6], c[6], d[6]),
+        (a[3], b[3], c[3], d[3], a[7], b[7], c[7], d[7]),
     )
 
 
@@ -216,6 +234,14 @@ def product(a_along: bool, b_along: bool) -> Kernel:
     """The kernel for operands that lie so: along the sum (a row of A, a column of B), or across it."""
     fetch_a, share_a, apart_a = (fetch_along, share_along, ALONG) if a_along else (fetch_across, share_across, 1)
     fetch_b, share_b, apart_b = (fetch_along, share_along, ALONG) if b_along else (fetch_across, share_across, 1)
+    turn_a, turn_b = (as_fetched if a_along else turned), (as_fetched if b_along else turned)
+
+    @part
+    def keep_turned(shared, k, operand, rows):
+        if operand == u32(A):
+            keep(shared, k, u32(apart_a), turn_a(rows))
+        else:
+            keep(shared, k, u32(apart_b), turn_b(rows))
 
     @part
     def fetch(a, b, table, at, operand, step, unit, row, rows):
@@ -243,16 +269,16 @@ def product(a_along: bool, b_along: bool) -> Kernel:
         sums, buffer, step = EMPTY, u32(0), u32(1)
         fetched = fetch(a, b, table, at, operand, u32(0), unit, first, left)
         if summing:
-            add_sums(shared, share_b(share), u32(apart_b), fetched, True)
-        keep(shared, place, apart, fetched)
+            add_sums(shared, share_b(share), u32(apart_b), turn_b(fetched), True)
+        keep_turned(shared, place, operand, fetched)
         cuda.syncthreads()
         while step < steps:
             fetched = fetch(a, b, table, at, operand, u32(step * u32(DEEP)), unit, first, left)
             sums = multiplied(shared, buffer, sums, thread)
             if summing:
-                add_sums(shared, share_b(share), u32(apart_b), fetched, False)
+                add_sums(shared, share_b(share), u32(apart_b), turn_b(fetched), False)
             buffer = u32(buffer ^ u32(2 * OPERAND))
-            keep(shared, u32(place ^ buffer), apart, fetched)
+            keep_turned(shared, u32(place ^ buffer), operand, fetched)
             cuda.syncthreads()
             step = u32(step + u32(1))
         sums = multiplied(shared, buffer, sums, thread)
