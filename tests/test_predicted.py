@@ -14,7 +14,8 @@ if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
 import predicted
-from predicted import CLOCK, INNER, PAGE, SecondCache, Work, recorded, terms, work
+from h100 import CLOCK, INNER, PAGE, SHARED, Work, work
+from predicted import SecondCache, recorded, terms
 from sizes import SIZES, Size
 
 CAPABILITY = (9, 0)
@@ -126,7 +127,7 @@ def test_rounds_of_the_inner_loop(executed):
             steps = {-(-int(row[5]) // 16) + -(-int(row[12]) // 16) for row in one.arguments[5].reshape(-1, 22)}
             loads = [a.lanes for a in counters.accesses if a.space == "shared" and a.kind == "load" and ".v4" in a.text]
             assert max(loads) == 8 * max(1, max(steps) - 1) * threads(one), one.name
-            assert INNER[one.name].waits == 8 * 2 * predicted.SHARED
+            assert INNER[one.name].waits == 8 * 2 * SHARED
 
 
 @pytest.mark.skipif(why_not_assembled() is not None, reason=str(why_not_assembled()))
