@@ -19,13 +19,15 @@ if reason := why_not():
 from numba import cuda, float32, int64, void
 
 import fastvae.kernels.cuda
-from fastvae.kernels.cuda import minibatch
+from fastvae.kernels.cuda import dense_bfloat16, minibatch
 from fastvae.kernels.cuda.device import KERNELS as REGISTERED
 
 for module in pkgutil.iter_modules(fastvae.kernels.cuda.__path__):  # so that all kernels are registered
     importlib.import_module(f"fastvae.kernels.cuda.{module.name}")
 for types in (("uint8", "float32"), ("int16", "float32"), ("float32", "float32"), ("float64", "float64")):
     minibatch.gathering(*map(np.dtype, types))
+for layout in ((False, False), (False, True), (True, False), (True, True)):
+    dense_bfloat16.product(*layout)
 KERNELS = list(REGISTERED)  # other tests may make more
 ARCHITECTURES = list(MULTIPROCESSORS)
 CASES = [(kernel, capability) for kernel in KERNELS for capability in ARCHITECTURES if capability >= kernel.least]
@@ -83,7 +85,7 @@ def test_kernel(kernel, capability, figures):
 
 def test_table(figures):
     """For each kernel and architecture: registers of a thread, bytes of shared memory, share of the warps."""
-    print(f"\n{'kernel':24}{'block':>7}", *(f"{'sm_{}{}'.format(*capability):>15}" for capability in ARCHITECTURES))
+    print(f"\n{'kernel':30}{'block':>7}", *(f"{'sm_{}{}'.format(*capability):>15}" for capability in ARCHITECTURES))
     for kernel in KERNELS:
         row, shared = [], set()
         for capability in ARCHITECTURES:
@@ -94,7 +96,7 @@ def test_table(figures):
             filled = occupancy(found, math.prod(kernel.block), capability)
             row.append(f"{found.registers:4}{found.shared:6}{filled.share:5.0%}")
             shared.add(found.shared)
-        print(f"{kernel.__name__:24}{'x'.join(map(str, kernel.block)):>7}", *row)
+        print(f"{kernel.__name__:30}{'x'.join(map(str, kernel.block)):>7}", *row)
         assert len(shared) == 1  # what the system takes in each block is not counted
 
 

@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ptx import PtxError, mutants
-from ptx.assembling import MULTIPROCESSORS, assembled, occupancy
-from ptx.assembling import why_not as why_not_assembled
+from ptx.assembling import MULTIPROCESSORS
 from ptx.compiling import why_not
 
 from fastvae import reference
@@ -231,7 +230,7 @@ def test_operands_are_read_once_in_whole_sectors(device, a_along, b_along):
 @pytest.mark.parametrize("capability", [capability for capability in MULTIPROCESSORS if capability >= (8, 0)], ids=str)
 @pytest.mark.parametrize(("a_along", "b_along"), LAYOUTS)
 def test_code(a_along, b_along, capability, monkeypatch):
-    """Matrix units; nothing in float64, nothing in local memory, four blocks of a multiprocessor at a time."""
+    """Matrix units; nothing in float64, nothing in local memory."""
     kernel = dense_bfloat16.product(a_along, b_along)
     code = code_of(kernel, capability, monkeypatch)
     body = code[code.index(".entry") :]
@@ -240,12 +239,6 @@ def test_code(a_along, b_along, capability, monkeypatch):
     assert "ld.global.v4.f32" in body
     for other in (".f64", ".local", "call", "ld.f32", "ld.v4"):  # the last two of an unknown memory
         assert other not in body
-    if why_not_assembled() is None:
-        found = assembled(code, capability)
-        assert not found.stack
-        assert not found.spills
-        assert found.registers <= 128
-        assert occupancy(found, dense.THREADS, capability).blocks >= 4
 
 
 @compiled
