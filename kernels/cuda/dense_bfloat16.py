@@ -261,9 +261,9 @@ def product(a_along: bool, b_along: bool) -> Kernel:
         steps, share = steps_of(table, at, u32(DEEP)), u32(thread % u32(HALF))
         summing = table[at + MODE] == GRADIENT and table[at + EXTRA] != 0 and row == u32(0) and thread >= u32(HALF)
         if thread < u32(HALF):
-            operand, apart, (unit, own), first, end = u32(A), u32(apart_a), share_a(share), row, u32(table[at + M])
+            operand, (unit, own), first, end = u32(A), share_a(share), row, u32(table[at + M])
         else:
-            operand, apart, (unit, own), first, end = u32(B), u32(apart_b), share_b(share), column, u32(table[at + N])
+            operand, (unit, own), first, end = u32(B), share_b(share), column, u32(table[at + N])
         first, place = u32(first + own), u32(word_at(own, unit) ^ u32(thread // u32(HALF) * u32(OPERAND)))
         left = i32(i32(end) - i32(first))
         sums, buffer, step = EMPTY, u32(0), u32(1)
