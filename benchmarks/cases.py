@@ -25,7 +25,7 @@ sys.path.insert(0, str(HERE.parent))  # what is measured is this checkout, whate
 OURS, OURS_ON_GPU = "fastvae", "fastvae_cuda"
 REFERENCE = "numpy"  # what the results of the others are compared with
 WITHOUT_OPS = ("bench_start",)
-INSTALL = "pip install 'fastvae-engine[bench]'"
+INSTALL = "pip install -e '.[bench]'"
 
 
 def bfloat16_refused() -> str | None:

@@ -250,8 +250,8 @@ def table(title: str, found: list[Predicted]) -> Iterator[str]:
     made = step_of(found)
     host, device, graph = (f"{1e6 * seconds:.0f}" for seconds in (made.host, made.device, made.graph))
     slower = "host" if made.host > made.device else "device"
-    yield f"{len(found)} launches from Python: host {host} us, device {device} us, so a step by the {slower}"
-    yield f"as a CUDA graph: {graph} us a step"
+    yield f"predicted: {len(found)} launches from Python: host {host} us, device {device} us, so a step by the {slower}"
+    yield f"predicted: as a CUDA graph: {graph} us a step"
 
 
 def main() -> None:
@@ -261,7 +261,7 @@ def main() -> None:
     parser.add_argument("--precision", nargs="+", default=list(PRECISIONS), choices=PRECISIONS, help="default: both")
     chosen = parser.parse_args()
     if importlib.util.find_spec("numba_cuda") is None:
-        sys.exit("numba-cuda is not installed: pip install 'fastvae-engine[cuda]'")
+        sys.exit("numba-cuda is not installed: pip install 'numba-cuda[cu13]'")
     for precision in chosen.precision:
         for size in (SIZES[name] for name in chosen.size):
             title = f"{size.name} {size.D}-{size.H}-{size.Z}, batch {size.B}, {precision}"

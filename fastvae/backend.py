@@ -9,9 +9,11 @@ from typing import Any
 
 from fastvae.errors import check_name
 
+INSTALL_CUDA = "pip install 'numba-cuda[cu13]'"  # with the compiler; the driver's version decides between cu12 and cu13
 PRECISIONS = ("float32", "bfloat16")
 DEVICES = ("auto", "cpu", "cuda")
 CPU_PIECE, CUDA_PIECE = 512, 8192  # rows that a pass does at a time
+CUDA_NUMBERS = 1 << 26  # in the widest array of such a piece on a GPU, at most
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,11 @@ class Backend:
 
         return Workers(shares_for(rows, operations))
 
-    def pieces(self, rows: int, operations: float) -> tuple[int, int]:
-        """For a pass over so many rows: how many programs to run at a time, and of how many rows each."""
+    def pieces(self, rows: int, operations: float, widest: int) -> tuple[int, int]:
+        """For a pass over so many rows, in arrays up to `widest` wide: how many programs to run at a time, and of how
+        many rows each."""
         if not self.kernels.ON_HOST:
-            return 1, min(rows, CUDA_PIECE)
+            return 1, min(rows, CUDA_PIECE, max(1, CUDA_NUMBERS // widest))
         from fastvae.workers import shares_for
 
         count = shares_for(rows, operations)
@@ -66,13 +69,17 @@ def select(device: str = "auto", precision: str = "float32") -> Backend:
     is refused where it cannot be had, never replaced. "bfloat16" is refused on a processor without instructions for it:
     elsewhere it would be slower than float32, and less precise.
     """
+    if isinstance(device, str) and device.lower().split(":")[0] in ("gpu", "nvidia", "cuda") and device != "cuda":
+        raise ValueError(f"device={device!r} is not known: did you mean 'cuda'?")
     check_name("device", device, DEVICES)
     check_name("precision", precision, PRECISIONS)
     if device == "cuda":
         if reason := missing_cuda(precision):
             raise ValueError(f"device='cuda' cannot be had: {reason}; or use device='cpu'")
         from fastvae.kernels import cuda
+        from fastvae.kernels.cuda.steps import graph_is_asked_for
 
+        graph_is_asked_for()  # a wrong variable is refused before anything is done
         return Backend("cuda", cuda, precision)
     from fastvae.kernels import cpu
     from fastvae.kernels.cpu import processor
@@ -87,10 +94,14 @@ def select(device: str = "auto", precision: str = "float32") -> Backend:
 def missing_cuda(precision: str = "float32") -> str | None:
     """Why no model can run on a GPU here, and what to do; None where one can."""
     if importlib.util.find_spec("numba_cuda") is None and not simulated():
-        return "numba-cuda is not installed. Install fastvae's extra 'cuda' (pip install 'fastvae-engine[cuda]')"
-    from fastvae.kernels.cuda.device import device
+        return f"numba-cuda is not installed: {INSTALL_CUDA}"
+    try:
+        from fastvae.kernels.cuda.device import device
 
-    return device().missing(precision)
+        return device().missing(precision)
+    except Exception as error:  # it loads libraries of CUDA, and says so in many ways where they are missing
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        return f"numba-cuda cannot work here ({lines[0].rstrip('.:')}): {INSTALL_CUDA}"
 
 
 def simulated() -> bool:
@@ -102,7 +113,7 @@ def select_for_file(device: str, precision: str) -> Backend:
     """The backend for a model that was trained in `precision`, perhaps on another machine: with a warning, float32
     where the processor lacks it, and the CPU where there is no GPU. The weights in a file are float32 in any case."""
     if device == "cuda" and (reason := missing_cuda()):
-        warnings.warn(f"this model was trained on a GPU, but {reason}; it computes on the CPU here", stacklevel=2)
+        warnings.warn(f"this model is set to device='cuda', but {reason}; it computes on the CPU here", stacklevel=2)
         device = "cpu"
     try:
         return select(device, precision)

@@ -9,9 +9,6 @@ from typing import Any
 import numpy as np
 
 from fastvae.kernels import cpu, philox
-from fastvae.kernels.cuda import calls
-from fastvae.kernels.cuda.device import device
-from fastvae.kernels.cuda.steps import GRAPH_VARIABLE
 from fastvae.models.vae import VAE
 from fastvae.training import Batch
 
@@ -37,6 +34,8 @@ class Outcome:
 
 def noise() -> Outcome:
     """Whether the device draws the words that the CPU draws: as uniform numbers, which keep all of their bits."""
+    from fastvae.kernels.cuda import calls
+
     wrong = 0
     for shape in NOISE:
         found, expected = (np.full(shape, np.nan, np.float32) for _ in range(2))
@@ -67,6 +66,7 @@ def training() -> list[Outcome]:
 def launch_microseconds() -> float:
     """What a launch costs the host: of many small ones, one after the other."""
     from fastvae.kernels.cuda import minibatch
+    from fastvae.kernels.cuda.device import device
 
     on = device()
     there = on.empty(1, np.dtype(np.float32))
@@ -83,6 +83,8 @@ def launch_microseconds() -> float:
 
 def step_microseconds() -> dict[str, dict[str, float]]:
     """A step of training at some sizes, launched and as a graph; losses read back once for all of them."""
+    from fastvae.kernels.cuda.steps import GRAPH_VARIABLE
+
     before, times = os.environ.get(GRAPH_VARIABLE), dict[str, dict[str, float]]()
     try:
         for name, (widths, batch) in STEPPED.items():

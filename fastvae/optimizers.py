@@ -85,8 +85,11 @@ class Adam:
         scalars = Scalars()
         self.begin_step(scalars)
         program = self._kernels.Program(scalars)
+        arrays = self._parameters.values, self.first_moment, self.second_moment
+        self._kernels.upload(self._parameters.gradients, *arrays)
         self.record(program, 0, self.first_moment.size)
         program.run()
+        self._kernels.download(*arrays)
 
     def record(self, program, start: int, stop: int) -> None:
         """Write down the step of the parameters start ... stop - 1 of the flat buffer, from their gradients there."""

@@ -48,7 +48,7 @@ def _sample(arguments: argparse.Namespace) -> int:
             from fastvae import report
         except ImportError:
             raise ValueError(
-                f"--out {arguments.out}: a picture needs matplotlib: pip install 'fastvae-engine[plot]'; "
+                f"--out {arguments.out}: a picture needs matplotlib: pip install matplotlib; "
                 "--out samples.npy works without"
             ) from None
         report.write_samples(out, model, samples)

@@ -38,6 +38,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _selfcheck(arguments: argparse.Namespace) -> int:
+    if arguments.device == "cuda" and (reason := missing_cuda()):
+        raise ValueError(f"device='cuda' cannot be had: {reason}; --device cpu checks the processor alone")
     about = describe()
     report: dict[str, Any] = {"about": about, "float32": {about["products"]: _check("float32")}, "bfloat16": {}}
     if about["bfloat16"]:
@@ -54,18 +56,10 @@ def _selfcheck(arguments: argparse.Namespace) -> int:
 
 
 def check_gpu(device: str) -> dict[str, Any]:
-    """What is missing for the GPU, or what it is and all that was checked there.
-
-    Raises
-    ------
-    ValueError
-        `device` is "cuda", and it cannot be had.
-    """
+    """What is missing for the GPU, or what it is and all that was checked there."""
     if device == "cpu":
         return {"missing": "not asked for (--device cpu)"}
     reason = missing_cuda()
-    if reason and device == "cuda":
-        raise ValueError(f"--device cuda cannot be had: {reason}")
     if reason:
         return {"missing": reason}
     from fastvae import checks_cuda

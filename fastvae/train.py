@@ -284,7 +284,12 @@ def _summary(model: VAE, data: DataSet, X: np.ndarray) -> str:
 
 
 def _continued(folder: RunFolder, options: argparse.Namespace, X: np.ndarray) -> tuple[VAE, Examples]:
-    backend.select(options.device, options.precision)  # a run does not change its precision on the way
+    try:
+        backend.select(options.device, options.precision)  # a run does not change its precision on the way
+    except ValueError as error:
+        raise ValueError(
+            f"the run in {folder.path} (--device {options.device}): {error}; --device changes it"
+        ) from None
     model = VAE.load_checkpoint(folder.checkpoint, options.device)
     if model.metadata_.get("fingerprint") != fingerprint(X):
         raise ValueError(f"--resume: the data are not those that the run in {folder.path} was started with")
@@ -357,7 +362,7 @@ def _pictures(folder: RunFolder, model: VAE, examples: Examples, labels: np.ndar
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        say("no pictures: they need matplotlib; install it with pip install 'fastvae-engine[plot]'")
+        say("no pictures: they need matplotlib; pip install matplotlib")
         return
     from fastvae import report
 

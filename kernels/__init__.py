@@ -87,6 +87,8 @@ Programs: calls of the kernels above that are written down once and then run wit
         and the op gradient_norm(grads) has that step scale them down to CLIP_NORM.
     upload(arrays ...), download(arrays ...)
         Copy arrays to where programs work on them, and back; `Program.returns` does the latter after each run.
+    forget(array)
+        The data set has changed: whoever `gather`s from it next reads it anew.
 """
 
 if __name__ != "fastvae.kernels":

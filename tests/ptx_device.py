@@ -40,7 +40,7 @@ class PTXDevice(Device):
         array[...] = there
 
     def empty(self, size, dtype):
-        with self._explained(size * np.dtype(dtype).itemsize):
+        with self.explained(size * np.dtype(dtype).itemsize):
             self.room -= size * np.dtype(dtype).itemsize
             if self.room < 0:
                 raise RuntimeError("[2] Call to cuMemAlloc results in CUDA_ERROR_OUT_OF_MEMORY")

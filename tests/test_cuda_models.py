@@ -1,9 +1,7 @@
 """Whole models on the device: every kernel of a training, of encoding and of sampling executed from its PTX."""
 
-import gc
 import inspect
 import json
-import pickle
 
 import numpy as np
 import pytest
@@ -14,8 +12,7 @@ if reason := why_not():
 
 from ptx_device import OfAnotherLibrary, PTXDevice
 
-from fastvae import VAE, backend, checks, checks_cuda, encode, sample, selfcheck, train
-from fastvae.errors import DivergenceError
+from fastvae import VAE, checks, checks_cuda, encode, sample, selfcheck, train
 from fastvae.kernels import cpu, cuda
 from fastvae.kernels.cuda.device import Device, using
 from fastvae.kernels.formulas import IDENTITY, SILU
@@ -33,6 +30,13 @@ def model(**settings):
 def device(monkeypatch):
     with using(PTXDevice((8, 0), 0, monkeypatch)) as made:
         yield made
+
+
+class Broken(Device):
+    """Without a driver."""
+
+    def fault(self):
+        return "no NVIDIA driver, or no GPU, is found"
 
 
 def check_same(found, expected, tolerance=1e-4):
@@ -327,101 +331,6 @@ def test_selfcheck_notices_a_wrong_kernel(few, monkeypatch, capsys):
     wrong = [line.split()[0] for line in out.splitlines() if line.endswith("   WRONG")]
     assert "adam_inplace" in wrong
     assert out.splitlines()[-1] == f"WRONG: {len(wrong)} kernels do not agree"
-
-
-# ---- what can go wrong --------------------------------------------------------------------------------------------
-
-
-def test_a_loss_that_is_not_finite_ends_it(device):
-    """Steps that were launched after it change nothing."""
-    errors, values = [], []
-    for on in ("cuda", "cpu"):
-        vae = model(device=on, likelihood="gaussian", epochs=9, learning_rate=1e25)
-        examples = vae.initialize(X)
-        with pytest.raises(DivergenceError) as info:
-            vae.fit_examples(examples, 9, 8, None, None, vae._default_observer(0))
-        errors.append(str(info.value))
-        values.append(vae.network_.parameters.values)
-    assert errors[0].split(":")[0] == errors[1].split(":")[0]
-    np.testing.assert_allclose(values[0], values[1], rtol=1e-4)
-
-
-def test_what_was_learned_survives_a_divergence(device):
-    vae = model(device="cuda").fit(X[:12])
-    before = vae.network_.parameters.values.copy()
-    vae.set_params(learning_rate=1e30, epochs=20)
-    with pytest.raises(DivergenceError):
-        vae.fit(X[:12])
-    np.testing.assert_array_equal(vae.network_.parameters.values, before)
-    check_uses(vae, vae)
-
-
-class Broken(Device):
-    """Without a driver."""
-
-    def fault(self):
-        return "no NVIDIA driver, or no GPU, is found"
-
-
-def test_no_driver():
-    with using(Broken()), pytest.raises(ValueError, match="device='cuda' cannot be had: no NVIDIA driver.*'cpu'"):
-        model(device="cuda").fit(X)
-
-
-def test_no_numba_cuda(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="numba-cuda is not installed.*pip install 'fastvae-engine.cuda.'.*'cpu'"):
-        backend.select("cuda")
-
-
-@pytest.mark.parametrize(("capability", "precision", "message"), [
-    ((6, 1), "float32", "compute capability 6.1; precision='float32' needs 7.5"),
-    ((7, 5), "bfloat16", "compute capability 7.5; precision='bfloat16' needs 8.0"),
-])  # fmt: skip
-def test_a_device_that_is_too_old(capability, precision, message, monkeypatch):
-    with using(PTXDevice(capability, 0, monkeypatch)), pytest.raises(ValueError, match=message):
-        model(device="cuda", precision=precision).fit(X)
-
-
-@pytest.mark.parametrize("room", [0, pytest.param(20_000, marks=pytest.mark.slow), 60_000])
-def test_too_little_memory(device, room):
-    """One message; the model that was there is kept, and goes on when there is room."""
-    vae = model(device="cuda").fit(X[:12])
-    before, after = vae.network_.parameters.values.copy(), np.inf
-    device.room = room
-    with pytest.raises(MemoryError, match="the GPU has too little free memory.*batch_size.*device='cpu'"):
-        vae.set_params(hidden=(300, 200)).fit(X[:12])
-    np.testing.assert_array_equal(vae.network_.parameters.values, before)
-    device.room = after
-    vae.set_params(hidden=(24,))
-    check_uses(vae, vae)
-    vae.partial_fit(X[:12])
-    assert not np.array_equal(vae.network_.parameters.values, before)
-
-
-def test_a_model_of_a_gpu_where_there_is_none(device, tmp_path):
-    vae = model(device="cuda").fit(X[:12])
-    vae.save(tmp_path / "model.npz")
-    packed = pickle.dumps(vae)
-    with using(Broken()):
-        loaded = VAE.load(tmp_path / "model.npz")  # asks for no GPU
-        with pytest.warns(UserWarning, match="trained on a GPU, but no NVIDIA driver.*it computes on the CPU here"):
-            unpacked = pickle.loads(packed)
-        for other in (loaded, unpacked):
-            np.testing.assert_array_equal(other.network_.parameters.values, vae.network_.parameters.values)
-        with pytest.raises(ValueError, match="cannot be had"):
-            VAE.load(tmp_path / "model.npz", device="cuda")
-    check_uses(VAE.load(tmp_path / "model.npz", device="cuda"), loaded)
-
-
-def test_memory_is_given_up(device):
-    """With the training the data's copy, which must not outlive a change of the data; with the model the rest."""
-    vae = model(device="cuda").fit(X[:12])
-    assert not device.memory._data
-    assert device.memory._places
-    del vae
-    gc.collect()
-    assert not device.memory._places
 
 
 def test_the_contract_has_the_same_names():

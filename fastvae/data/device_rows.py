@@ -68,7 +68,12 @@ def adopt(X: Any, name: str) -> Any:
         raise ValueError(f"{name} is an array on a GPU, but {reason}; or pass a copy on the host")
     from fastvae.kernels.cuda.device import device
 
-    array = device().adopt(X)
+    try:
+        array = device().adopt(X)
+    except Exception as error:
+        raise ValueError(
+            f"{name} says that it is an array on a GPU, but cannot be read as one ({error}); pass a copy on the host"
+        ) from None
     if array.ndim == 2 and array.size and direct(np.dtype(array.dtype)) and array.is_c_contiguous():
         return DeviceRows(array)
     return array.copy_to_host()

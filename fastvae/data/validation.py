@@ -74,7 +74,9 @@ def check_values(X: Any, name: str = "X") -> tuple[np.ndarray, np.ndarray]:
     ValueError
         With the number of entries that are not, and the position of the first.
     """
-    X = on_host(X)
+    if isinstance(X, DeviceRows):  # piece by piece: it may be larger than the host's memory
+        found = statistics(X, name)
+        return found.smallest, found.largest
     with np.errstate(invalid="ignore"):
         smallest, largest = X.min(axis=0), X.max(axis=0)
     if X.dtype.kind == "f" and not (float(smallest.min()) >= -LARGEST and float(largest.max()) <= LARGEST):

@@ -4,6 +4,7 @@ A model of its own brings `Architecture`, a network that is `Trainable`, and its
 scikit-learn; `__sklearn_tags__` is called by it alone.
 """
 
+import contextlib
 import copy
 import inspect
 from typing import Any, Self
@@ -14,7 +15,7 @@ from fastvae import backend
 from fastvae.data.minibatches import Examples
 from fastvae.data.scaling import Units, check_unit_range, scaling
 from fastvae.data.validation import as_examples, check_values, statistics
-from fastvae.errors import DivergenceError, NotFittedError, check_name
+from fastvae.errors import NotFittedError, check_name
 from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.optimizers import Adam
 from fastvae.training import Observer, Schedule, State, train
@@ -186,7 +187,8 @@ class Estimator:
         Parameters
         ----------
         X : (N, D)
-            Any real dtype; a memory map is read in pieces. Finite; in [0, 1] after scaling for "bernoulli".
+            Any real dtype; a memory map is read in pieces. Finite; in [0, 1] after scaling for "bernoulli". An array on
+            a GPU (CUDA array interface) is used in place by a model with device="cuda".
         y
             Ignored, as scikit-learn's interface wants it.
         heldout : (M, D), optional
@@ -199,7 +201,7 @@ class Estimator:
         ValueError, TypeError
             Wrong arguments or data: the message names which, and what was found.
         DivergenceError
-            The loss stopped being finite. What was learned before this call is kept.
+            The loss stopped being finite. As after every error, what was learned before this call is kept.
         """
         if patience is not None:
             check_integer("patience", patience, 1)
@@ -216,7 +218,7 @@ class Estimator:
         observer = self._default_observer(self.verbose)
         try:
             self.fit_examples(examples, self.epochs, self.batch_size, held, patience, observer)
-        except (DivergenceError, MemoryError):
+        except Exception:
             vars(self).clear()
             vars(self).update(before)
             raise
@@ -237,6 +239,7 @@ class Estimator:
         if not hasattr(self, "network_"):
             examples = self.initialize(X)
         else:
+            self._check_device()
             examples = self.examples(X)
         self._state.begin_epoch()  # whatever an interrupted or stopped fit has left
         observer = self._default_observer(self.verbose)
@@ -263,14 +266,26 @@ class Estimator:
         elbo = (lambda: float(self.elbo_examples(heldout).mean())) if heldout is not None else None
         schedule = Schedule(epochs, batch_size, patience)
         network, indices = self.network_, np.empty(batch_size, np.int64)
+        product, failed = network.largest_product(batch_size), True
         try:
-            product = network.largest_product(batch_size)
             with network.backend.workers(batch_size, product) as network.workers:
                 network.allocate(batch_size, self._optimizer, examples, indices)
                 train(network, examples, self._optimizer, schedule, self._state, observer, elbo, indices)
+            failed = False
         finally:
             network.workers = network.backend.workers()
-            network.allocate(0)
+            # a device that has failed fails here again: what counts is the first error
+            with contextlib.suppress(*[Exception] if failed else []):
+                network.allocate(0)
+
+    def _check_device(self) -> None:
+        """A fitted model stays where it is."""
+        found = self.network_.backend.name
+        if (self.device == "cuda") != (found == "cuda"):
+            raise ValueError(
+                f"device={self.device!r} was set after this model was fitted on device={found!r}: fit it again, or "
+                f"save it and load it with device={self.device!r}"
+            )
 
     def keep_best(self) -> None:
         """Return to the parameters of the best held-out ELBO, where early stopping has kept them."""
@@ -358,6 +373,7 @@ class Estimator:
         return Examples(self.check(X, name), self.offset_, self.scale_, self.seed_, self.network_.kernels, binarize)
 
     def parameters(self) -> dict[str, np.ndarray]:
-        """Name to array, in order of use. The arrays are views: writing into them changes the model."""
+        """Name to array, in order of use. The arrays are views: writing into them changes the model, but not while it
+        is being trained on a GPU."""
         self._check_fitted()
         return self.network_.parameters.named_values()

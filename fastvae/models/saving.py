@@ -58,6 +58,8 @@ class SavedEstimator(Estimator):
         ----------
         decoder_only
             Read what generation needs and nothing else: `decode` and `sample` work, the encoder stays on the disk.
+        device
+            Where the model is to compute, and to be trained further, wherever it was trained: "auto", "cpu", "cuda".
 
         Raises
         ------
@@ -95,6 +97,7 @@ class SavedEstimator(Estimator):
             if header["model"] != cls.NAME:
                 raise ValueError(f"it holds a {header['model']!r}")
             model = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in header["params"].items()})
+            model.device = device
             chosen = backend.select_for_file(device, model.precision)
             network = cls._network_from(header["architecture"], arrays, chosen, decoder_only)
             seed = seed_from(check_integer("seed", header["seed"], 0))

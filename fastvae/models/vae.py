@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 
 from fastvae import backend
+from fastvae.data.device_rows import on_host
 from fastvae.data.minibatches import Examples
 from fastvae.data.validation import as_examples, check_values
 from fastvae.errors import check_name
 from fastvae.kernels import philox
 from fastvae.kernels.formulas import ACTIVATIONS, LOGVAR_HIGHEST, LOGVAR_LOWEST
+from fastvae.kernels.memory import empty
 from fastvae.likelihoods import make_likelihood
 from fastvae.models.saving import SavedEstimator
 from fastvae.models.settings import check_integer, check_number, seed_from
@@ -52,8 +54,8 @@ class VAE(SavedEstimator):
     decoder_hidden
         Widths of the decoder's hidden layers; None mirrors the encoder.
     precision
-        Of the matrix products' operands: "float32", or "bfloat16" on a processor with AMX or AVX-512 BF16. Sums,
-        weights and everything else are float32 in both.
+        Of the matrix products' operands: "float32", or "bfloat16" on a processor with AMX or AVX-512 BF16, or a GPU of
+        compute capability 8.0 or later. Sums, weights and everything else are float32 in both.
     device
         "cpu", "cuda" (a GPU of compute capability 7.5 or later, with the extra "cuda"), or "auto", the CPU.
     random_state
@@ -183,7 +185,7 @@ class VAE(SavedEstimator):
         range: it finds which, and says it.
         """
         network, count = self.network_, len(X)
-        threads, size = network.backend.pieces(count, network.largest_product(count))
+        threads, size = network.backend.pieces(count, network.largest_product(count), network.widest)
         network.prepare_passes()
         with network.backend.passing(threads) as workers:
             for first in range(0, count, threads * size):
@@ -344,11 +346,13 @@ class VAE(SavedEstimator):
         gradients
             Name to array, the loss differentiated by each of `parameters()`; copies.
         """
-        examples = self.examples(X)
+        examples = self.examples(on_host(self._data(X)))
         x = np.empty(examples.X.shape, np.float32)
         examples.fill(np.arange(len(x), dtype=np.int64), x, EVALUATION, 0)
         if noise is not None:
-            noise = np.ascontiguousarray(as_examples(noise, "noise", self.network_.architecture.latent_dim), np.float32)
+            given = as_examples(noise, "noise", self.network_.architecture.latent_dim)
+            noise = empty(*given.shape)  # of our own, as kernels want it
+            noise[...] = given
             if len(noise) != len(x):
                 raise ValueError(f"noise has {len(noise)} rows (shape {noise.shape}); X has {len(x)}")
         with Workers(1):

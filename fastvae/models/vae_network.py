@@ -96,6 +96,7 @@ class VAENetwork:
         self.workers, self.seed = chosen.workers(), np.uint64(0)
         self._away = self._newer = False  # the parameters, while they are trained elsewhere; see `_send`
         self._largest_weight = max(layer.inputs * layer.outputs for layer in self._layers())
+        self.widest = max(max(layer.inputs, layer.outputs) for layer in self._layers())
         self._latent_units = Units(np.zeros(architecture.latent_dim), np.ones(architecture.latent_dim))
         self._idle: dict[int, list[Workspace]] = {}
         self.allocate(0)
@@ -206,15 +207,19 @@ class VAENetwork:
     ) -> None:
         """Have the buffers for training on batches of up to `batch` rows, cut into shares for `workers`; `step` then
         trains with `optimizer`, on the rows of `examples` that stand in `indices` (batch,)."""
-        self.parameters.bring_back()
+        try:
+            self.parameters.bring_back()
+        finally:
+            self._away = self._newer = False
         self._largest, self._workspace = batch, Workspace(self, batch, self.seed)
         self._optimizer, self._cuts = optimizer, dict[int, Shares]()
         clips = optimizer is not None and optimizer.clip_norm is not None and self.kernels.ON_HOST
         self._at_once = optimizer is not None and not clips and self.likelihood.fixed and self.workers.CAN_STEP
         self._source = None if examples is None or indices is None or not examples.direct else (examples, indices)
-        self._away = self._newer = False
         self.parameters.bring_back = self._bring_back
         if optimizer is not None and not self.kernels.ON_HOST:
+            if examples is not None:
+                self.kernels.forget(examples.X)  # it may have changed since an earlier training
             self.kernels.upload(self.parameters.gradients, *self._trained(optimizer))
             self._away = True
 

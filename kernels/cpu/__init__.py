@@ -39,6 +39,7 @@ __all__ = [
     "dense_backward_weight",
     "dense_forward",
     "download",
+    "forget",
     "gather",
     "latent_backward",
     "latent_forward",
@@ -58,6 +59,10 @@ __all__ = [
 
 
 def upload(*arrays):
+    """See the contract in `fastvae.kernels`: there is nothing to do."""
+
+
+def forget(array):
     """See the contract in `fastvae.kernels`: there is nothing to do."""
 
 

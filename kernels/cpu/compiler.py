@@ -132,4 +132,4 @@ def cache_bytes() -> int:
     """Size of this package's compiled code on the disk, of all versions that lie there."""
     folder = pathlib.Path(_DigestCache(cache_bytes).cache_path)
     places = {folder, folder.parent} if folder.name == "__pycache__" else {folder}
-    return sum(file.stat().st_size for place in places for file in place.rglob("*.nb[ci]"))
+    return sum(file.stat().st_size for file in {file for place in places for file in place.rglob("*.nb[ci]")})

@@ -46,6 +46,7 @@ __all__ = [
     "dense_backward_weight",
     "dense_forward",
     "download",
+    "forget",
     "gather",
     "latent_backward",
     "latent_forward",
@@ -67,6 +68,11 @@ __all__ = [
 def upload(*arrays):
     """See the contract in `fastvae.kernels`."""
     device().memory.upload(*arrays)
+
+
+def forget(array):
+    """See the contract in `fastvae.kernels`."""
+    device().memory.forget(array)
 
 
 def download(*arrays):

@@ -279,6 +279,10 @@ def blocks(count: int, each: int) -> int:
     return max(1, math.ceil(count / each))
 
 
+def _nothing() -> None:
+    """A kernel."""
+
+
 class Device:
     """A GPU: where arrays go, and what launches kernels. Tests have others."""
 
@@ -294,11 +298,24 @@ class Device:
 
     def fault(self) -> str | None:
         """What keeps numba.cuda from working here, and what to do; None where nothing does."""
-        if SIMULATED or cuda.is_available():
+        if SIMULATED:
             return None
-        found = cuda.cuda_error()
-        said = f" ({str(found).strip().splitlines()[-1]})" if found else ""
-        return f"no NVIDIA driver, or no GPU, is found{said}. Install the driver of the GPU, and the extra 'cuda'"
+        if found := cuda.cuda_error():
+            said = str(found).strip().splitlines()[0].rstrip(".:")
+            return f"no NVIDIA driver is found ({said}): install the driver of the GPU"
+        if not cuda.is_available():
+            return "the GPU, or a library of CUDA, is not found: install the driver, and pip install 'numba-cuda[cu13]'"
+        return self._compiler_fault
+
+    @functools.cached_property
+    def _compiler_fault(self) -> str | None:
+        """What keeps the compiler from working: asked once, by a kernel that does nothing."""
+        try:
+            cuda.compile_ptx(_nothing, (), cc=self.capability())
+        except Exception as error:
+            said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
+            return f"the compiler of CUDA is not complete ({said}): pip install 'numba-cuda[cu13]'"
+        return None
 
     def capability(self) -> tuple[int, int]:
         """The compute capability."""
@@ -330,7 +347,7 @@ class Device:
         MemoryError
             The device has too little: the message says how much is wanted.
         """
-        with self._explained(size * np.dtype(dtype).itemsize):
+        with self.explained(size * np.dtype(dtype).itemsize):
             return cuda.device_array(size, dtype)
 
     def write(self, there: Any, array: np.ndarray) -> None:
@@ -342,7 +359,8 @@ class Device:
         there.copy_to_host(array)
 
     @contextlib.contextmanager
-    def _explained(self, wanted: int) -> Iterator[None]:
+    def explained(self, wanted: int) -> Iterator[None]:
+        """Say what to do where so many bytes cannot be had."""
         try:
             yield
         except Exception as error:
@@ -366,7 +384,9 @@ class Device:
 
     def adopt(self, array: Any) -> Any:
         """An array of another library that lies on this device (CUDA array interface), after what its stream does."""
-        return cuda.as_cuda_array(array)
+        if SIMULATED:
+            raise TypeError("numba's simulator reads no array of a device")
+        return cuda.as_cuda_array(array).bind(0)  # to the stream whose copies wait; its own was waited for just now
 
     def synchronize(self) -> None:
         """Wait for everything that was launched."""
@@ -432,7 +452,8 @@ class Feed:
 
     def __init__(self, on: Device, size: int, dtype: np.dtype):
         self.buffers = [on.empty(size, dtype) for _ in range(2)]
-        self.staging = [cuda.pinned_array(size, dtype) for _ in range(2)]
+        with on.explained(2 * size * np.dtype(dtype).itemsize):
+            self.staging = [cuda.pinned_array(size, dtype) for _ in range(2)]
         self._on, self._stream = on, 0 if SIMULATED else cuda.stream()
         self._sent, self._read = ([cuda.event(timing=False) for _ in range(2)] for _ in range(2))
 

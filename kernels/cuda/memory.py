@@ -2,7 +2,7 @@
 
 An array of the host is the name of one on the device. It is copied there when a program first names it; from then on
 the two are apart, until somebody says which way to copy: `upload` or `download`. Views of one buffer stay views of one
-buffer there. What the caller no longer holds is given up there too.
+buffer there. What nobody holds any more is given up there too.
 """
 
 import threading
@@ -80,9 +80,9 @@ class Memory:
             end = starts[-1] + root.size
         buffer = self._device.empty(max(1, end), dtype)
         for root, start in zip(roots, starts, strict=True):
-            self._places[id(root)] = Place(buffer, start), weakref.ref(root, self._forgetting(id(root)))
             if root.size:
                 self._device.write(buffer[start : start + root.size], root.ravel(order="K"))
+            self._places[id(root)] = Place(buffer, start), weakref.ref(root, self._forgetting(id(root)))
 
     def _forgetting(self, key: int) -> Any:
         places = self._places
@@ -127,6 +127,11 @@ class Memory:
                 self._device.write(there[start * array.shape[1] :][: piece.size], piece)
             found = self._data[id(array)] = Data(there, array)
         return found
+
+    def forget(self, array: Any) -> None:
+        """Have no copy of a data set that a later program would use."""
+        with self.lock:
+            self._data.pop(id(array), None)
 
     def upload(self, *arrays: np.ndarray) -> None:
         """Copy arrays to their counterparts; those without get one."""

@@ -231,6 +231,8 @@ class Plan:
 
     def _over(self, kernel: Kernel, size: int, each: int, arguments: list) -> None:
         """Over so many numbers, `each` of which a block takes at a time."""
+        if size >= 1 << 32:  # kernels count them in 32 bits
+            raise ValueError(f"an array of {size:,} numbers is too large for a GPU: use a smaller batch_size")
         self._launch(kernel, (min(MOST_BLOCKS, blocks(size, each)),), arguments)
 
     def _latent_forward(self, mu, logvar, noise, first_row, z, kl) -> None:
@@ -367,10 +369,11 @@ class Program:
             with memory.lock:
                 named = [operand for op, operands in self._calls for operand in operands[op == "gather" :]]
                 memory.hold([operand for operand in named if isinstance(operand, np.ndarray)])
-                self._plan = Plan(memory, Settings.of(self.scalars), self._precision)
+                plan = Plan(memory, Settings.of(self.scalars), self._precision)
                 for op, operands in self._calls:
-                    self._plan.add(op, operands)
-                self._plan.finish()
+                    plan.add(op, operands)
+                plan.finish()
+                self._plan = plan
         return self._plan
 
     def _source(self, on: Device, plan: Plan) -> Any:
@@ -386,15 +389,19 @@ class Program:
         with on.memory.lock:
             settings = Settings.of(self.scalars)
             settings.upload(self.scalars)
-            if plan.source is not None:
-                plan.source.arguments[0] = self._source(on, plan)
             if plan.streamed is not None:
                 plan.streamed.send(0, plan.streamed.indices)
-            for launch in plan.launches:
-                if plan.streamed is not None and launch is plan.streamed.launches[0]:
-                    plan.streamed.gather(0, on)
-                else:
-                    launch.do(on)
+            try:
+                if plan.source is not None:
+                    plan.source.arguments[0] = self._source(on, plan)
+                for launch in plan.launches:
+                    if plan.streamed is not None and launch is plan.streamed.launches[0]:
+                        plan.streamed.gather(0, on)
+                    else:
+                        launch.do(on)
+            finally:
+                if plan.source is not None:  # the caller's rows are his
+                    plan.source.arguments[0], self._rows = plan.room, None
             on.memory.download(*self._results)
             if plan.source is not None:
                 settings.download(self.scalars, OUTSIDE)

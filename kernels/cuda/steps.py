@@ -25,7 +25,7 @@ from fastvae.kernels.scalars import ADAM_STEP, EXAMPLE_WEIGHT, KL_WEIGHT, NOISE_
 
 GRAPH_VARIABLE = "FASTVAE_CUDA_GRAPH"  # 1: do steps as a CUDA graph
 INTEGER_COUNT = len(Scalars().integers)
-MOST = 128  # steps of a call
+MOST, MOST_INDICES = 128, 1 << 20  # steps of a call, and rows of the data that they name together
 SUMS = 4  # numbers that a step leaves: the sum of nll as a pair, that of kl as a pair
 u32, u64, i64 = np.uint32, np.uint64, np.int64
 
@@ -72,6 +72,14 @@ def losses(nll, kl, reals, state, sums, rows, grads, parts, size):
             state[STOPPED] = i64(1)
 
 
+def graph_is_asked_for() -> bool:
+    """Whether the environment asks for steps as a CUDA graph."""
+    asked = os.environ.get(GRAPH_VARIABLE) or "0"
+    if asked not in ("0", "1"):
+        raise ValueError(f"{GRAPH_VARIABLE}={asked!r} must be 0 or 1")
+    return asked == "1"
+
+
 class Steps:
     """The launches of a step, and the tables that they read; for as many steps at a time as there is room."""
 
@@ -102,7 +110,7 @@ class Steps:
     def _chosen(self) -> Callable[[], None]:
         """What does a step: its launches, or their graph where that is asked for and right."""
         if self._graph is None:
-            self._graph = self._checked_graph() if os.environ.get(GRAPH_VARIABLE) == "1" else self._do
+            self._graph = self._checked_graph() if graph_is_asked_for() else self._do
         return self._graph
 
     def _checked_graph(self) -> Callable[[], None]:
@@ -212,7 +220,8 @@ class Stream:
         with device().memory.lock:
             steps = self._steps.get(shares)
             if steps is None or steps.most < len(kl_weights) or steps._on is not device():
-                steps = self._steps[shares] = Steps(shares, indices, max(MOST, len(kl_weights)))
+                most = max(len(kl_weights), min(MOST, MOST_INDICES // max(1, indices.size)))
+                steps = self._steps[shares] = Steps(shares, indices, most)
             sums[...] = steps.run(kl_weights, order if order.size else indices)
         with np.errstate(all="ignore"):
             wrong = np.flatnonzero(~np.isfinite(sums[:, 0] + kl_weights * sums[:, 1]))

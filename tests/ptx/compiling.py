@@ -14,7 +14,7 @@ def why_not():
     try:
         compiled(_nothing, "void()", (8, 0))
     except Exception as error:
-        if any(word in str(error).lower() for word in ("nvvm", "nvrtc", "nvjitlink", "toolkit", "driver")):
+        if any(word in str(error).lower() for word in ("nvvm", "nvrtc", "nvjitlink", "cudart", "toolkit", "driver")):
             return f"the CUDA toolkit is not installed: {error}"
         raise
     return None
