@@ -11,7 +11,6 @@ depends on the number of threads, not even the order in which a sum is added up.
 """
 
 import contextlib
-import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,9 +22,10 @@ from fastvae.data.minibatches import Examples, write_binarization
 from fastvae.data.scaling import Units
 from fastvae.data.validation import LARGEST
 from fastvae.kernels.philox import LATENT
-from fastvae.kernels.scalars import EXAMPLE_WEIGHT, FACTOR, KL_WEIGHT, NOISE_STEP, SIGMA, Scalars
+from fastvae.kernels.scalars import EXAMPLE_WEIGHT, FACTOR, KL_WEIGHT, NOISE_STEP, SIGMA
 from fastvae.layers import MLP, Buffers, Dense, Program
 from fastvae.likelihoods import make_likelihood
+from fastvae.models.shares import Shares
 from fastvae.models.workspace import EVALUATION, Workspace
 from fastvae.optimizers import Adam
 from fastvae.parameters import Parameters, Shape
@@ -46,31 +46,6 @@ class Architecture:
     activation: str
     likelihood: str
     sigma: float | str
-
-
-@dataclass(frozen=True, eq=False)
-class Shares:
-    """What each thread does in a step on a batch of so many rows, a program each; and where the batch's data go."""
-
-    scalars: Scalars
-    x: np.ndarray
-    nll: np.ndarray
-    kl: np.ndarray
-    filled: bool  # by the batch; else the programs read the rows themselves
-    forward: list[Program]  # its rows of the batch
-    backward: list[Program]  # the same; none where `forward` goes all the way
-    gradients: list[Program]  # its rows of the weights
-    adam: list[Program]
-
-    @functools.cached_property
-    def forward_jobs(self) -> np.ndarray:
-        """The jobs of `forward`."""
-        return np.array([program.job for program in self.forward], np.int64)
-
-    @functools.cached_property
-    def adam_jobs(self) -> np.ndarray:
-        """The jobs of `adam`."""
-        return np.array([program.job for program in self.adam], np.int64)
 
 
 class VAENetwork:

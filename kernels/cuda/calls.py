@@ -9,6 +9,7 @@ from fastvae.kernels.cuda.latent import latent_backward as latent_backward_kerne
 from fastvae.kernels.cuda.latent import latent_forward as latent_forward_kernel
 from fastvae.kernels.cuda.noise import FLAT, NORMAL, UNIFORM, draw
 from fastvae.kernels.cuda.noise import binarize_inplace as binarize_kernel
+from fastvae.kernels.cuda.program import MOST_BLOCKS, MOST_ROWS
 from fastvae.kernels.cuda.settings import SIZE, reals_of
 from fastvae.kernels.formulas import IDENTITY, SILU
 from fastvae.kernels.scalars import (
@@ -28,9 +29,6 @@ from fastvae.kernels.scalars import (
     WEIGHT_DECAY,
     Scalars,
 )
-
-MOST_BLOCKS = 1024  # of a kernel that goes over a flat buffer
-MOST_ROWS = 65_535  # blocks along the second axis of a grid: more there cannot be
 
 
 def _launch(kernel: Kernel, grid: tuple, block: tuple, inputs: list, outputs: list) -> None:
