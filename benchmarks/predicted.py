@@ -7,7 +7,7 @@ Nothing here has run on a GPU. The launches are those of the program itself: a m
 them. What each reads, writes and computes follows from its arguments by the formulas of `h100.py`, which
 `tests/test_predicted.py` compares with the compiled kernels, executed by an interpreter. What that costs is taken from
 what others have published of the device. Bernoulli likelihood, no clipping, rows of bytes gathered from a data set on
-the device. numba-cuda must be installed; neither a GPU nor the CUDA toolkit is needed.
+the device. numba-cuda must be installed with its libraries; no GPU is needed.
 
 A launch takes as long as launches do, and then the longest of these, which is the column "bound":
 
@@ -260,8 +260,13 @@ def main() -> None:
     parser.add_argument("--size", nargs="+", default=list(SIZES), choices=SIZES, help="default: all")
     parser.add_argument("--precision", nargs="+", default=list(PRECISIONS), choices=PRECISIONS, help="default: both")
     chosen = parser.parse_args()
+    install = "pip install 'numba-cuda[cu13]'"
     if importlib.util.find_spec("numba_cuda") is None:
-        sys.exit("numba-cuda is not installed: pip install 'numba-cuda[cu13]'")
+        sys.exit(f"numba-cuda is not installed: {install}")
+    try:
+        importlib.import_module("fastvae.kernels.cuda.device")
+    except Exception as error:  # of a library that is missing
+        sys.exit(f"numba-cuda cannot work here ({str(error).split(': ')[0]}): {install}")
     for precision in chosen.precision:
         for size in (SIZES[name] for name in chosen.size):
             title = f"{size.name} {size.D}-{size.H}-{size.Z}, batch {size.B}, {precision}"

@@ -101,7 +101,7 @@ def missing_cuda(precision: str = "float32") -> str | None:
         return device().missing(precision)
     except Exception as error:  # it loads libraries of CUDA, and says so in many ways where they are missing
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        return f"numba-cuda cannot work here ({lines[0].rstrip('.:')}): {INSTALL_CUDA}"
+        return f"numba-cuda cannot work here ({lines[0].split(': ')[0].rstrip('.:')}): {INSTALL_CUDA}"
 
 
 def simulated() -> bool:
