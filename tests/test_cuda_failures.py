@@ -60,6 +60,28 @@ def test_no_numba_cuda(monkeypatch):
         backend.select("cuda")
 
 
+class WithDriver(Device):
+    """Whose driver is there; the compiler is this machine's."""
+
+    def capability(self):
+        return 8, 0
+
+
+def test_the_compiler_is_tried(monkeypatch):
+    """A driver without the compiler's libraries: said before anything is done."""
+    assert WithDriver()._compiler_fault is None
+
+    def failing(*args, **kwargs):
+        raise RuntimeError('Failure finding "libnvrtc.so.13"')
+
+    monkeypatch.setattr("fastvae.kernels.cuda.device.cuda.compile_ptx", failing)
+    found = WithDriver()._compiler_fault
+    assert (
+        found
+        == "the compiler of CUDA is not complete (Failure finding \"libnvrtc.so.13\"): pip install 'numba-cuda[cu13]'"
+    )
+
+
 class Incomplete(Device):
     """Whose libraries are not all there."""
 

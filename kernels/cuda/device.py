@@ -313,7 +313,7 @@ class Device:
         try:
             cuda.compile_ptx(_nothing, (), cc=self.capability())
         except Exception as error:
-            said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
+            said = (str(error).strip() or type(error).__name__).splitlines()[0].split(": ")[0].rstrip(".:")
             return f"the compiler of CUDA is not complete ({said}): pip install 'numba-cuda[cu13]'"
         return None
 
