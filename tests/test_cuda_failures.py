@@ -15,7 +15,7 @@ from test_cuda_models import Broken, X, check_same, check_uses, model
 
 from fastvae import VAE, backend
 from fastvae.errors import DivergenceError
-from fastvae.kernels.cuda.device import Device, using
+from fastvae.kernels.cuda.device import Device, cuda, using
 from fastvae.kernels.cuda.settings import Settings
 
 
@@ -74,12 +74,10 @@ def test_the_compiler_is_tried(monkeypatch):
     def failing(*args, **kwargs):
         raise RuntimeError('Failure finding "libnvrtc.so.13"')
 
-    monkeypatch.setattr("fastvae.kernels.cuda.device.cuda.compile_ptx", failing)
+    monkeypatch.setattr(cuda, "compile_ptx", failing)
     found = WithDriver()._compiler_fault
-    assert (
-        found
-        == "the compiler of CUDA is not complete (Failure finding \"libnvrtc.so.13\"): pip install 'numba-cuda[cu13]'"
-    )
+    assert found is not None
+    assert found.startswith('the compiler of CUDA is not complete (Failure finding "libnvrtc.so.13"): pip install')
 
 
 class Incomplete(Device):
