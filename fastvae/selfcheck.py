@@ -13,6 +13,7 @@ import pathlib
 import platform
 import subprocess
 import sys
+import traceback
 from dataclasses import asdict
 from typing import Any
 
@@ -50,13 +51,14 @@ def _selfcheck(arguments: argparse.Namespace) -> int:
     results = [r for part in ("float32", "bfloat16") for results in report[part].values() for r in results]
     report["gpu"] = gpu = check_gpu(arguments.device)
     right = all(r["right"] for r in results + [r for part in GPU_PARTS for r in gpu.get(part, [])])
-    report["right"] = right
+    report["right"] = right = right and not gpu.get("failed")
     print(json.dumps(report) if arguments.json else as_text(report))
     return 0 if right else FAILED
 
 
 def check_gpu(device: str) -> dict[str, Any]:
-    """What is missing for the GPU, or what it is and all that was checked there."""
+    """What is missing for the GPU, or what it is and all that was checked there, up to the first error: a report of
+    half of the kernels is worth more than none."""
     if device == "cpu":
         return {"missing": "not asked for (--device cpu)"}
     reason = missing_cuda()
@@ -69,14 +71,19 @@ def check_gpu(device: str) -> dict[str, Any]:
         return asdict(result) | {"right": result.right}
 
     without = missing_cuda("bfloat16")
-    return {
-        "about": device_in_use().describe() | {"bfloat16": without or "tensor cores"},
-        "float32": [as_dict(result) for result in check_all("float32", "cuda")],
-        "bfloat16": [] if without else [as_dict(result) for result in check_all("bfloat16", "cuda")],
-        "models": [as_dict(result) for result in (checks_cuda.noise(), *checks_cuda.training())],
-        "launch_us": checks_cuda.launch_microseconds(),
-        "step_us": checks_cuda.step_microseconds(),
-    }
+    found: dict[str, Any] = {"about": device_in_use().describe() | {"bfloat16": without or "tensor cores"}}
+    found |= {part: [] for part in GPU_PARTS} | {"launch_us": math.nan, "step_us": {}, "failed": None}
+    try:
+        for precision in ("float32",) if without else ("float32", "bfloat16"):
+            for result in check_all(precision, "cuda"):
+                found[precision].append(as_dict(result))
+        for outcome in (checks_cuda.noise(), *checks_cuda.training()):
+            found["models"].append(as_dict(outcome))
+        found["launch_us"], found["step_us"] = checks_cuda.launch_microseconds(), checks_cuda.step_microseconds()
+    except Exception as error:
+        traceback.print_exc()
+        found["failed"] = f"{type(error).__name__}: {error}"
+    return found
 
 
 def describe() -> dict[str, Any]:
@@ -156,6 +163,8 @@ def gpu_lines(gpu: dict[str, Any]) -> list[str]:
         lines += [_line(r, by) for r in gpu[part]]
     for r in gpu["models"]:
         lines.append(f"{r['name']:<44}{_error(r):>16}{'' if r['right'] else '   WRONG'}")
+    if gpu["failed"]:
+        return [*lines, f"the GPU's check ended here: {gpu['failed']}"]
     lines.append(f"a launch costs the host {gpu['launch_us']:.1f} us")
     for size, times in gpu["step_us"].items():
         lines.append(f"a step, {size}: " + ", ".join(f"{how} {value:.0f} us" for how, value in times.items()))
@@ -196,7 +205,8 @@ def as_text(report: dict[str, Any]) -> str:
     lines += gpu_lines(report["gpu"])
     results = [r for part in ("float32", "bfloat16") for v in report[part].values() for r in v]
     count = sum(not r["right"] for r in results + [r for part in GPU_PARTS for r in report["gpu"].get(part, [])])
-    lines += ["", "all kernels agree with the reference" if report["right"] else f"WRONG: {count} kernels do not agree"]
+    wrong = f"WRONG: {count} kernels do not agree" + (", and the GPU failed" if report["gpu"].get("failed") else "")
+    lines += ["", "all kernels agree with the reference" if report["right"] else wrong]
     return "\n".join(lines)
 
 

@@ -314,6 +314,24 @@ def test_selfcheck(few, monkeypatch, capsys):
     assert set(gpu["step_us"]["small"]) == {"launched", "as a graph"}
 
 
+class FailingLate(PTXDevice):
+    """At the first launch of a kernel that comes late."""
+
+    def launch(self, chosen, grid, block, arguments):
+        if chosen.__name__ == "draw" or chosen.__name__ == "next_step":
+            raise RuntimeError("CUDA_ERROR_LAUNCH_FAILED")
+        super().launch(chosen, grid, block, arguments)
+
+
+def test_selfcheck_reports_what_came_before_a_failure(few, monkeypatch, capsys):
+    code, out = selfcheck_on(FailingLate((7, 5), 0, monkeypatch), capsys)
+    assert code == 1
+    lines = out.splitlines()
+    assert any(line.startswith("dense_forward") and " cuda " in line for line in lines)
+    assert "the GPU's check ended here: RuntimeError: CUDA_ERROR_LAUNCH_FAILED" in lines
+    assert lines[-1] == "WRONG: 0 kernels do not agree, and the GPU failed"
+
+
 class WrongAdam(PTXDevice):
     """Whose Adam forgets a tenth of a percent of its step."""
 
