@@ -9,14 +9,11 @@ import math
 import numpy as np
 
 from fastvae.errors import check_name
+from fastvae.kernels.scalars import HALF_LOG_TWO_PI, LOG_SIGMA_LOWEST, MEMORY, PLAIN_SIGMA
 from fastvae.layers import Program
 from fastvae.parameters import Parameters, Shape
 
-LOG_SIGMA_LOWEST = -6.0  # limit of a learned or optimal log sigma; Rybkin et al. 2021 use the same
 LOG_SIGMA_HIGHEST = 700.0  # beyond which a learned one has diverged: a float64 does not hold e^710
-MEMORY = 0.9  # of the running mean behind an optimal sigma, a step: about the last ten batches count
-HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
-PLAIN_SIGMA = (2 * math.pi) ** -0.5  # for which nll has no constant: it is pi ||x - xhat||^2
 
 
 class Bernoulli:
@@ -47,6 +44,7 @@ class Bernoulli:
 
     waits = False  # for the whole batch, before the backward pass
     fixed = True  # nothing is left to do once nll is known: see `conclude`
+    mode = 0  # fixed, learned or optimal: a number of `fastvae.kernels.cuda.sigma`
     values: tuple[np.ndarray, ...] = ()  # its own parameters, and their gradients
     gradients: tuple[np.ndarray, ...] = ()
     sigma = training_sigma = 1.0  # not used
@@ -95,6 +93,7 @@ class Gaussian:
             raise ValueError(f"sigma={sigma!r} must be a positive number (a deviation), 'learned' or 'optimal'")
         self._sigma = sigma
         self.waits, self.fixed = sigma == "optimal", not isinstance(sigma, str)
+        self.mode = 0 if self.fixed else 1 + self.CHOICES.index(sigma)
         self.values: tuple[np.ndarray, ...] = ()
         self.gradients: tuple[np.ndarray, ...] = ()
 

@@ -1,11 +1,19 @@
 """The numbers that change from step to step, where a program of any backend reads them."""
 
+import math
+
 import numpy as np
 
 # Places in `Scalars.integers` and `Scalars.reals`.
 SEED, NOISE_STEP, FIRST_ROW, ADAM_STEP, SOURCE, SOURCE_ROW, SOURCE_COLUMN, OUTSIDE = range(8)
 EXAMPLE_WEIGHT, KL_WEIGHT, SIGMA, FACTOR, LEARNING_RATE, BETA1, BETA2, EPSILON, WEIGHT_DECAY, GRAD_SCALE = range(10)
 CLIP_NORM = 10  # 0 for no limit; read by programs that are not ON_HOST alone
+
+# Of a Gaussian likelihood whose sigma is not fixed: see `fastvae.likelihoods`.
+LOG_SIGMA_LOWEST = -6.0  # limit of a learned or optimal log sigma; Rybkin et al. 2021 use the same
+MEMORY = 0.9  # of the running mean behind an optimal sigma, a step: about the last ten batches count
+PLAIN_SIGMA = (2 * math.pi) ** -0.5  # for which nll has no constant: it is pi ||x - xhat||^2
+HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
 class Scalars:

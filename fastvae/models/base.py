@@ -313,6 +313,7 @@ class Estimator:
     def sigma_(self) -> float:
         """Standard deviation of p(x|z) in the model's units, for a Gaussian likelihood."""
         self._check_fitted()
+        self.network_.parameters.bring_back()
         return self.network_.likelihood.sigma
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:

@@ -153,7 +153,9 @@ class VAENetwork:
 
     def prepare_passes(self) -> None:
         """Before programs of passes are run: where they work elsewhere, the parameters go there."""
-        if not self._away:
+        if self._away:
+            self.kernels.download(*self.likelihood.values)
+        else:
             self.kernels.upload(self.parameters.values)
 
     def borrow(self, rows: int) -> Workspace:
@@ -189,7 +191,8 @@ class VAENetwork:
         self._largest, self._workspace = batch, Workspace(self, batch, self.seed)
         self._optimizer, self._cuts = optimizer, dict[int, Shares]()
         clips = optimizer is not None and optimizer.clip_norm is not None and self.kernels.ON_HOST
-        self._at_once = optimizer is not None and not clips and self.likelihood.fixed and self.workers.CAN_STEP
+        known = self.likelihood.fixed or not self.kernels.ON_HOST  # or made known there, between launches
+        self._at_once = optimizer is not None and not clips and known and self.workers.CAN_STEP
         self._source = None if examples is None or indices is None or not examples.direct else (examples, indices)
         self.parameters.bring_back = self._bring_back
         if optimizer is not None and not self.kernels.ON_HOST:
@@ -224,7 +227,11 @@ class VAENetwork:
         def program() -> Program:
             return self.backend.program(whole.scalars)
 
-        shares = Shares(whole.scalars, whole.x, whole.nll, whole.kl, source is None, [], [], [], [])
+        conclusion = None
+        if not self.likelihood.fixed:
+            own = (*self.likelihood.values, *self.likelihood.gradients)
+            conclusion = self.likelihood.mode, *own, whole.decoder[-1].d_out, rows / max(self._largest, rows)
+        shares = Shares(whole.scalars, whole.x, whole.nll, whole.kl, source is None, [], [], [], [], conclusion)
         for part in range(count):
             start, stop = rows * part // count, rows * (part + 1) // count
             w, given = whole.rows(start, stop), None if noise is None else noise[start:stop]

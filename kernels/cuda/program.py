@@ -355,8 +355,9 @@ class Program:
 
     @property
     def operands(self) -> list[np.ndarray]:
-        """All arrays that its calls name."""
-        return [array for _, operands in self._calls for array in operands if isinstance(array, np.ndarray)]
+        """All arrays that its calls name, but for data sets."""
+        named = [operand for op, operands in self._calls for operand in operands[op == "gather" :]]
+        return [operand for operand in named if isinstance(operand, np.ndarray)]
 
     @property
     def streamed(self) -> Streamed | None:
@@ -367,8 +368,7 @@ class Program:
         memory = device().memory
         if self._plan is None or self._plan._memory is not memory:
             with memory.lock:
-                named = [operand for op, operands in self._calls for operand in operands[op == "gather" :]]
-                memory.hold([operand for operand in named if isinstance(operand, np.ndarray)])
+                memory.hold(self.operands)
                 plan = Plan(memory, Settings.of(self.scalars), self._precision)
                 for op, operands in self._calls:
                     plan.add(op, operands)

@@ -17,8 +17,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from fastvae.kernels.cuda.device import COUNT, FLOATS, INTEGERS, cuda, device, kernel
+from fastvae.kernels.cuda.likelihoods import scale_inplace
 from fastvae.kernels.cuda.program import Launch, Program
 from fastvae.kernels.cuda.settings import PLACE, SIZE, STOPPED, Settings, reals_of
+from fastvae.kernels.cuda.sigma import FIXED, LEARNED, conclude, set_sigma
 from fastvae.kernels.cuda.sums import FLAT, leave_sum, plus, square_parts, sum_of_squares
 from fastvae.kernels.formulas import ZERO
 from fastvae.kernels.scalars import ADAM_STEP, EXAMPLE_WEIGHT, KL_WEIGHT, NOISE_STEP, Scalars
@@ -30,9 +32,10 @@ SUMS = 4  # numbers that a step leaves: the sum of nll as a pair, that of kl as 
 u32, u64, i64 = np.uint32, np.uint64, np.int64
 
 
-@kernel(INTEGERS, FLOATS, INTEGERS, INTEGERS, INTEGERS, FLOATS, INTEGERS, COUNT, block=(FLAT,))
-def next_step(table, table_reals, order, state, integers, reals, indices, batch):
-    """One block takes the line `state[PLACE]` of the tables, and counts it."""
+@kernel(INTEGERS, FLOATS, INTEGERS, INTEGERS, INTEGERS, FLOATS, INTEGERS, COUNT, FLOATS, COUNT, block=(FLAT,))
+def next_step(table, table_reals, order, state, integers, reals, indices, batch, parameter, learned):
+    """One block takes the line `state[PLACE]` of the tables, and counts it; where `learned` is 1, sigma is that of a
+    parameter."""
     thread, place = u32(cuda.threadIdx.x), u64(state[PLACE])
     cuda.syncthreads()
     if thread < u32(INTEGER_COUNT):
@@ -45,6 +48,9 @@ def next_step(table, table_reals, order, state, integers, reals, indices, batch)
         k = u32(k + u32(FLAT))
     if thread == u32(0):
         state[PLACE] = i64(place) + i64(1)
+    cuda.syncthreads()
+    if learned and thread == u32(0):
+        set_sigma(parameter[0], reals)
 
 
 @kernel(FLOATS, FLOATS, FLOATS, INTEGERS, FLOATS, COUNT, FLOATS, FLOATS, COUNT, block=(FLAT,))
@@ -86,7 +92,8 @@ class Steps:
     def __init__(self, shares: Any, indices: np.ndarray, most: int):
         on, scalars = device(), shares.scalars
         self._on, self.most, self._scalars = on, most, scalars
-        backward = [launch for program in [*shares.forward, *shares.gradients] for launch in program.launches]
+        programs = [*shares.forward, *shares.backward, *shares.gradients, *shares.adam]
+        on.memory.hold([array for program in programs for array in program.operands])  # at once, so in one buffer
         adam = [launch for program in shares.adam for launch in program.launches]
         norm = [launch for launch in adam if launch.kernel is square_parts]  # done in one launch with the losses
         self._settings = settings = Settings.of(scalars)
@@ -98,7 +105,22 @@ class Steps:
         on.memory.hold([indices, shares.nll, shares.kl])
         chosen = on.memory.view(indices) if batch else settings.no_indices
         tables = [self._table, self._reals, self._order, settings.state]
-        first = Launch(next_step, (1,), [*tables, settings.integers, settings.reals, chosen, batch])
+        mode, parameter, after = FIXED, settings.nothing, list[Launch]()
+        if shares.conclusion is not None:
+            mode, value, gradient, d_xhat, share = shares.conclusion
+            parameter = on.memory.view(value)
+            arrays = [on.memory.view(array) for array in (shares.nll, shares.kl, d_xhat)]
+            live = [settings.reals, settings.integers, settings.state, parameter, on.memory.view(gradient)]
+            after = [Launch(conclude, (1,), [mode, *arrays, *live, np.float32(share), *d_xhat.shape])]
+        forward = [launch for program in shares.forward for launch in program.launches]
+        rest = [launch for program in shares.backward for launch in program.launches]
+        rest = [launch for launch in rest if launch.kernel is not scale_inplace]  # `conclude` does that too
+        made = [launch for program in shares.gradients for launch in program.launches]
+        backward = [*forward, *after, *rest, *made] if shares.backward else [*forward, *made]
+        if mode == LEARNED:  # anywhere before the norm of the gradient
+            backward += after
+        numbers = [settings.integers, settings.reals, chosen, batch, parameter, int(mode == LEARNED)]
+        first = Launch(next_step, (1,), [*tables, *numbers])
         grads, parts, size = norm[0].arguments if norm else (settings.nothing, settings.parts, 0)
         grid = norm[0].grid[0] + 1 if norm else 1
         results = [on.memory.view(shares.nll), on.memory.view(shares.kl), settings.reals, settings.state, self._sums]
