@@ -40,18 +40,24 @@ Compared = tuple[np.ndarray, np.ndarray, np.ndarray]  # found, expected, and the
 
 
 @dataclass(frozen=True)
-class Result:
-    """What was found of one kernel: the largest error by what is allowed (at most 1 is right), and its speed."""
+class Outcome:
+    """What was found of one thing: the largest error by what is allowed; at most 1 is right."""
 
     name: str
     error: float
-    rate: float
-    unit: str  # "GFLOP/s" or "GB/s": each operand read once and each result written once
 
     @property
     def right(self) -> bool:
         """Whether all results were within the tolerance; NaN is not."""
         return self.error <= 1
+
+
+@dataclass(frozen=True)
+class Result(Outcome):
+    """The same of a kernel, and its speed."""
+
+    rate: float
+    unit: str  # "GFLOP/s" or "GB/s": each operand read once and each result written once
 
 
 def check_all(precision: str = "float32", device: str = "cpu") -> Iterator[Result]:

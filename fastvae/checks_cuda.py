@@ -3,11 +3,11 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from fastvae.checks import Outcome
 from fastvae.kernels import cpu, philox
 from fastvae.models.vae import VAE
 from fastvae.training import Batch
@@ -17,19 +17,6 @@ SMALL, SMALL_BATCH, EPOCHS = (16, 24, 4), 8, 4  # data, hidden and latent width 
 STEPPED = {"64-128-8, batch 32": ((64, 128, 8), 32), "784-400-20, batch 128": ((784, 400, 20), 128)}
 STEPS, LAUNCHES = 100, 1000  # that are timed
 SEED = np.uint64(2**63 + 17)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """An error by what is allowed; at most 1 is right."""
-
-    name: str
-    error: float
-
-    @property
-    def right(self) -> bool:
-        """Whether it is within the tolerance; NaN is not."""
-        return self.error <= 1
 
 
 def noise() -> Outcome:

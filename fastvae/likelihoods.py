@@ -9,7 +9,8 @@ import math
 import numpy as np
 
 from fastvae.errors import check_name
-from fastvae.kernels.scalars import HALF_LOG_TWO_PI, LOG_SIGMA_LOWEST, MEMORY, PLAIN_SIGMA
+from fastvae.kernels import formulas
+from fastvae.kernels.scalars import HALF_LOG_TWO_PI, LEAST_ABOVE, LOG_SIGMA_LOWEST, MEMORY, PLAIN_SIGMA
 from fastvae.layers import Program
 from fastvae.parameters import Parameters, Shape
 
@@ -44,7 +45,6 @@ class Bernoulli:
 
     waits = False  # for the whole batch, before the backward pass
     fixed = True  # nothing is left to do once nll is known: see `conclude`
-    mode = 0  # fixed, learned or optimal: a number of `fastvae.kernels.cuda.sigma`
     values: tuple[np.ndarray, ...] = ()  # its own parameters, and their gradients
     gradients: tuple[np.ndarray, ...] = ()
     sigma = training_sigma = 1.0  # not used
@@ -93,7 +93,6 @@ class Gaussian:
             raise ValueError(f"sigma={sigma!r} must be a positive number (a deviation), 'learned' or 'optimal'")
         self._sigma = sigma
         self.waits, self.fixed = sigma == "optimal", not isinstance(sigma, str)
-        self.mode = 0 if self.fixed else 1 + self.CHOICES.index(sigma)
         self.values: tuple[np.ndarray, ...] = ()
         self.gradients: tuple[np.ndarray, ...] = ()
 
@@ -113,14 +112,17 @@ class Gaussian:
             self._remember(max(spread, 1e-2))
 
     def _remember(self, sigma: float) -> None:
-        above = max(math.log(sigma) - LOG_SIGMA_LOWEST, 1e-3)
-        self._parameter[0] = above + math.log(-math.expm1(-above)) + LOG_SIGMA_LOWEST  # softplus undone
+        self._parameter[0] = formulas.soft_parameter.py_func(math.log(sigma), LOG_SIGMA_LOWEST, LEAST_ABOVE)
+
+    @property
+    def _log_sigma(self) -> float:
+        return float(formulas.soft_log_sigma.py_func(np.float64(self._parameter[0]), LOG_SIGMA_LOWEST))
 
     @property
     def sigma(self) -> float:
         """The standard deviation in use, in the model's units."""
         if isinstance(self._sigma, str):
-            log_sigma = LOG_SIGMA_LOWEST + float(np.logaddexp(0.0, self._parameter[0] - LOG_SIGMA_LOWEST))
+            log_sigma = self._log_sigma
             return math.exp(log_sigma) if log_sigma < LOG_SIGMA_HIGHEST else math.inf  # which the loss will show
         return float(self._sigma)
 
@@ -171,18 +173,19 @@ class Gaussian:
             return 1.0
         size, total = len(nll) * columns, float(np.add.reduce(nll, dtype=np.float64))
         if self._sigma == "learned":
-            constant = size * (math.log(self.sigma) + HALF_LOG_TWO_PI)
-            slope = math.exp(-np.logaddexp(0.0, LOG_SIGMA_LOWEST - float(self._parameter[0])))  # of the soft limit
-            self._gradient[0] = (size - 2.0 * (total - constant)) * slope / len(nll)
+            slope = formulas.soft_slope.py_func(np.float64(self._parameter[0]), LOG_SIGMA_LOWEST)
+            made = formulas.learned_sigma_gradient.py_func
+            self._gradient[0] = made(total, size, len(nll), self._log_sigma, slope, HALF_LOG_TWO_PI)
             return 1.0
-        variance = max(total / (math.pi * size), math.exp(2 * LOG_SIGMA_LOWEST))
+        variance = formulas.optimal_variance.py_func(total, size, math.pi, math.exp(2 * LOG_SIGMA_LOWEST))
         factor = PLAIN_SIGMA**2 / variance
         nll *= np.float32(factor)
-        nll += np.float32(columns * (0.5 * math.log(variance) + HALF_LOG_TWO_PI))
+        nll += np.float32(formulas.optimal_constant.py_func(np.float64(variance), columns, HALF_LOG_TWO_PI))
         self._gradient[0] = 0.0
         if step > 0 and math.isfinite(variance):
-            new = 1.0 if step == 1 else part * max(1.0 - MEMORY, 1.0 / step)
-            self._remember(math.sqrt((1.0 - new) * self.sigma**2 + new * variance))
+            old, seen = np.float64(self.sigma**2), np.float64(variance)
+            new = formulas.remembered_variance.py_func(old, seen, np.float64(step), np.float64(part), 1.0 - MEMORY)
+            self._remember(math.sqrt(new))
         return factor
 
     def mean_inplace(self, program: Program, xhat: np.ndarray) -> None:

@@ -17,8 +17,6 @@ import traceback
 from dataclasses import asdict
 from typing import Any
 
-from fastvae.backend import missing_cuda
-from fastvae.checks import check_all
 from fastvae.command_line import FAILED, Parser, run
 from fastvae.version import VERSION
 
@@ -39,6 +37,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _selfcheck(arguments: argparse.Namespace) -> int:
+    from fastvae.backend import missing_cuda
+
     if arguments.device == "cuda" and (reason := missing_cuda()):
         raise ValueError(f"device='cuda' cannot be had: {reason}; --device cpu checks the processor alone")
     about = describe()
@@ -61,14 +61,13 @@ def check_gpu(device: str) -> dict[str, Any]:
     half of the kernels is worth more than none."""
     if device == "cpu":
         return {"missing": "not asked for (--device cpu)"}
-    reason = missing_cuda()
-    if reason:
+    from fastvae.backend import missing_cuda
+
+    if reason := missing_cuda():
         return {"missing": reason}
     from fastvae import checks_cuda
+    from fastvae.checks import check_all
     from fastvae.kernels.cuda.device import device as device_in_use
-
-    def as_dict(result: Any) -> dict[str, Any]:
-        return asdict(result) | {"right": result.right}
 
     without = missing_cuda("bfloat16")
     found: dict[str, Any] = {"about": device_in_use().describe() | {"bfloat16": without or "tensor cores"}}
@@ -76,9 +75,9 @@ def check_gpu(device: str) -> dict[str, Any]:
     try:
         for precision in ("float32",) if without else ("float32", "bfloat16"):
             for result in check_all(precision, "cuda"):
-                found[precision].append(as_dict(result))
+                found[precision].append(_as_dict(result))
         for outcome in (checks_cuda.noise(), *checks_cuda.training()):
-            found["models"].append(as_dict(outcome))
+            found["models"].append(_as_dict(outcome))
         found["launch_us"], found["step_us"] = checks_cuda.launch_microseconds(), checks_cuda.step_microseconds()
     except Exception as error:
         traceback.print_exc()
@@ -124,11 +123,16 @@ def variants(chosen: str) -> list[str]:
     return [name for name, can in able.items() if can and name != chosen]
 
 
+def _as_dict(result: Any) -> dict[str, Any]:
+    return asdict(result) | {"right": result.right}
+
+
 def _check(precision: str) -> list[dict[str, Any]]:
+    from fastvae.checks import check_all
     from fastvae.workers import Workers
 
     with Workers(1):  # which also gives a BLAS one thread
-        return [asdict(result) | {"right": result.right} for result in check_all(precision)]
+        return [_as_dict(result) for result in check_all(precision)]
 
 
 def _in_a_process_of_its_own(variant: str) -> list[dict[str, Any]]:

@@ -264,6 +264,62 @@ def adam_moved(param, grad, m, v, scale, chosen):
     return param - (rate * first / (math.sqrt(second) * correction + tiny) + decay * param), first, second
 
 
+# ---- a sigma that is not fixed: a few numbers a batch -----------------------------------------------------------
+# By the maths library, and of the type that comes in: the host calls them (`py_func`) with float64, for what is
+# published, a device with float32. Constants that float32 does not hold exactly are passed.
+
+
+@formula
+def soft_log_sigma(parameter, lowest):
+    """log sigma = lowest + softplus(parameter - lowest): it cannot fall below `lowest`."""
+    x = parameter - lowest
+    above = x if x > ZERO else x - x
+    return lowest + (above + math.log1p(math.exp(-abs(x))))
+
+
+@formula
+def soft_slope(parameter, lowest):
+    """d log sigma / d parameter."""
+    x = parameter - lowest
+    small = math.exp(-abs(x))
+    return (ONE if x > ZERO else small) / (ONE + small)
+
+
+@formula
+def soft_parameter(log_sigma, lowest, least):
+    """The parameter of a log sigma, which is taken to be at least `least` above the lowest."""
+    above = log_sigma - lowest
+    above = least if above < least else above
+    return above + math.log(-math.expm1(-above)) + lowest
+
+
+@formula
+def learned_sigma_gradient(total, size, rows, log_sigma, slope, half_log_two_pi):
+    """The mean loss differentiated by the parameter, from the sum of nll over `rows` rows and `size` numbers."""
+    return (size - TWO * (total - size * (log_sigma + half_log_two_pi))) * slope / rows
+
+
+@formula
+def optimal_variance(total, size, pi, least):
+    """The best sigma^2 of a batch, from the sum of the nll pi ||x - xhat||^2."""
+    variance = total / (pi * size)
+    return least if variance < least else variance
+
+
+@formula
+def optimal_constant(variance, columns, half_log_two_pi):
+    """What a row's nll has beside the squared error."""
+    return columns * (HALF * math.log(variance) + half_log_two_pi)
+
+
+@formula
+def remembered_variance(old, variance, step, share, new_share):
+    """The running mean of sigma^2 after a step, from 1, whose batch is `share` of a whole one."""
+    first = ONE / step
+    new = ONE if step == ONE else share * (new_share if first < new_share else first)
+    return (ONE - new) * old + new * variance
+
+
 # ---- likelihoods ------------------------------------------------------------------------------------------------
 
 

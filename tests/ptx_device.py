@@ -33,12 +33,6 @@ class PTXDevice(Device):
     def capability(self):
         return self._capability
 
-    def upload(self, array):
-        return array.copy()
-
-    def download(self, there, array):
-        array[...] = there
-
     def empty(self, size, dtype):
         with self.explained(size * np.dtype(dtype).itemsize):
             self.room -= size * np.dtype(dtype).itemsize

@@ -241,7 +241,7 @@ def check_conclude(device, mode, step, stopped=0, bad=None):
     integers, reals = np.zeros(8, np.int64), np.zeros(settings.SIZE, np.float32)
     integers[NOISE_STEP], state, found = step, np.array([3, stopped]), [nll.copy(), d_xhat.copy().reshape(-1)]
     arrays = [found[0], kl, found[1], reals, integers, state, parameter, gradient, np.float32(share), rows, columns]
-    device.launch(sigma.conclude, (1,), sigma.conclude.block, [likelihood.mode, *arrays])
+    device.launch(sigma.conclude, (1,), sigma.conclude.block, [int(mode == "learned"), *arrays])
     factor = likelihood.conclude(nll, columns, 0 if stopped or bad is not None else step, share)
     np.testing.assert_allclose(found[0], nll, rtol=2e-6, atol=2e-6)
     np.testing.assert_allclose(found[1].reshape(rows, columns), d_xhat * np.float32(factor), rtol=2e-6)

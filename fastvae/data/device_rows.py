@@ -24,11 +24,6 @@ class DeviceRows:
         """Numbers."""
         return self.shape[0] * self.shape[1]
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes."""
-        return self.size * self.dtype.itemsize
-
     def __len__(self) -> int:
         return self.shape[0]
 

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from fastvae import backend
-from fastvae.data.device_rows import on_host
 from fastvae.data.minibatches import Examples
 from fastvae.data.validation import as_examples, check_values
 from fastvae.errors import check_name
@@ -346,7 +345,7 @@ class VAE(SavedEstimator):
         gradients
             Name to array, the loss differentiated by each of `parameters()`; copies.
         """
-        examples = self.examples(on_host(self._data(X)))
+        examples = self.examples(as_examples(X))
         x = np.empty(examples.X.shape, np.float32)
         examples.fill(np.arange(len(x), dtype=np.int64), x, EVALUATION, 0)
         if noise is not None:

@@ -69,7 +69,7 @@ class VAENetwork:
             layer.bind(self.parameters, self.kernels)
         self.likelihood.bind(self.parameters)
         self.workers, self.seed = chosen.workers(), np.uint64(0)
-        self._away = self._newer = False  # the parameters, while they are trained elsewhere; see `_send`
+        self._away = self._newer = False  # the parameters, while they are trained elsewhere; see `allocate`
         self._largest_weight = max(layer.inputs * layer.outputs for layer in self._layers())
         self.widest = max(max(layer.inputs, layer.outputs) for layer in self._layers())
         self._latent_units = Units(np.zeros(architecture.latent_dim), np.ones(architecture.latent_dim))
@@ -222,6 +222,8 @@ class VAENetwork:
 
     def _write_shares(self, whole: Workspace, noise: np.ndarray | None) -> Shares:
         rows, count, waits = len(whole.x), self.workers.count, self.likelihood.waits
+        if noise is not None:
+            self.kernels.upload(noise)
         source = self._source if whole.scalars is self._workspace.scalars else None
 
         def program() -> Program:
@@ -230,7 +232,7 @@ class VAENetwork:
         conclusion = None
         if not self.likelihood.fixed:
             own = (*self.likelihood.values, *self.likelihood.gradients)
-            conclusion = self.likelihood.mode, *own, whole.decoder[-1].d_out, rows / max(self._largest, rows)
+            conclusion = *own, whole.decoder[-1].d_out, rows / max(self._largest, rows)
         shares = Shares(whole.scalars, whole.x, whole.nll, whole.kl, source is None, [], [], [], [], conclusion)
         for part in range(count):
             start, stop = rows * part // count, rows * (part + 1) // count
@@ -305,8 +307,6 @@ class VAENetwork:
             shares = self._cut(batch.rows, noise)
         else:
             shares = self._write_shares(Workspace(self, batch.rows, self.seed), noise)
-        if noise is not None:
-            self.kernels.upload(noise)
         self.prepare_passes()
         parts = self._forward_and_backward(shares, batch)
         self.workers.run_programs(shares.gradients)
@@ -320,18 +320,14 @@ class VAENetwork:
         """
         assert self._optimizer is not None
         shares = self._cut(batch.rows, noise)
-        if noise is not None:
-            self.kernels.upload(noise)
         if self._at_once:
             return self._steps_at_once(shares, batch, NOTHING, [batch.progress])[0]
         parts = self._forward_and_backward(shares, batch)
         if math.isfinite(parts["loss"]):
-            if self._optimizer.clip_norm is not None or not self.kernels.ON_HOST:
+            if self._optimizer.clip_norm is not None:
                 self.workers.run_programs(shares.gradients)
             self._optimizer.begin_step(shares.scalars)
             self.workers.run_programs(shares.adam)
-            self.kernels.download(*self.likelihood.values)
-            self._newer = self._away
         return parts
 
     @property
@@ -382,8 +378,6 @@ class VAENetwork:
 
     def _forward_and_backward(self, shares: Shares, batch: Batch) -> dict[str, float]:
         kl_weight = self._prepare_step(shares, batch)
-        if not shares.filled and self._source is not None:
-            self.kernels.upload(self._source[1])
         self.workers.run_programs(shares.forward)
         self.kernels.download(shares.nll, shares.kl)
         kl, part = self.kernels.total(shares.kl), batch.rows / max(self._largest, batch.rows)

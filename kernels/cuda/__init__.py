@@ -5,76 +5,31 @@ arrays of the host are the CPU's, which has them at hand; `calls` has those that
 comparisons.
 """
 
-from fastvae.kernels.cpu import (
-    adam_inplace,
-    bernoulli_forward,
-    bernoulli_forward_backward,
-    binarize_inplace,
-    dense_adam_inplace,
-    dense_backward_input,
-    dense_backward_weight,
-    dense_forward,
-    gather,
-    latent_backward,
-    latent_forward,
-    normal_noise,
-    read_rows,
-    scale_inplace,
-    shuffled_indices,
-    sigmoid_inplace,
-    squared_error_forward,
-    squared_error_forward_backward,
-    squared_norm,
-    threshold_inplace,
-    total,
-    uniform_noise,
-)
+from typing import Any
+
+import numpy as np
+
+from fastvae.kernels import cpu
+from fastvae.kernels.cpu import *  # noqa: F403
 from fastvae.kernels.cuda.device import device
-from fastvae.kernels.cuda.program import Program
+from fastvae.kernels.cuda.program import Program as Program
 
 KEEPS_NOISE = False  # it is drawn in registers, where it is used
 ON_HOST = False
 
-__all__ = [
-    "Program",
-    "adam_inplace",
-    "bernoulli_forward",
-    "bernoulli_forward_backward",
-    "binarize_inplace",
-    "dense_adam_inplace",
-    "dense_backward_input",
-    "dense_backward_weight",
-    "dense_forward",
-    "download",
-    "forget",
-    "gather",
-    "latent_backward",
-    "latent_forward",
-    "normal_noise",
-    "read_rows",
-    "scale_inplace",
-    "shuffled_indices",
-    "sigmoid_inplace",
-    "squared_error_forward",
-    "squared_error_forward_backward",
-    "squared_norm",
-    "threshold_inplace",
-    "total",
-    "uniform_noise",
-    "upload",
-]
+__all__ = cpu.__all__
 
 
-def upload(*arrays):
+def upload(*arrays: np.ndarray) -> None:
     """See the contract in `fastvae.kernels`."""
     device().memory.upload(*arrays)
 
 
-def forget(array):
+def forget(array: Any) -> None:
     """See the contract in `fastvae.kernels`."""
     device().memory.forget(array)
 
 
-def download(*arrays):
+def download(*arrays: np.ndarray) -> None:
     """See the contract in `fastvae.kernels`."""
     device().memory.download(*arrays)

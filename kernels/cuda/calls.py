@@ -37,7 +37,7 @@ def _launch(kernel: Kernel, grid: tuple, block: tuple, inputs: list, outputs: li
     arguments = [there[id(a)] if isinstance(a, np.ndarray) else a for a in inputs]
     device().launch(kernel, grid, block, arguments)
     for array in outputs:
-        device().download(there[id(array)], array.reshape(-1))
+        device().read(there[id(array)], array.reshape(-1))
 
 
 def _settings(scalars: Scalars) -> np.ndarray:

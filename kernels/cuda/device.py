@@ -43,13 +43,9 @@ class Kernel:
 
     @functools.cached_property
     def dispatcher(self) -> Any:
-        """What numba.cuda launches: the code of `ptx`, compiled when this is first asked for."""
+        """What numba.cuda launches: the code that tests execute, compiled when this is first asked for."""
         options = {} if SIMULATED else {"lto": False}
         return cuda.jit(self.types, **options)(self.py_func)
-
-    def ptx(self, capability: tuple[int, int]) -> str:
-        """The code for a compute capability; needs the compiler alone, no device."""
-        return cuda.compile_ptx(self.py_func, self.types, cc=capability)[0]
 
 
 KERNELS: list[Kernel] = []
@@ -332,12 +328,10 @@ class Device:
         return None
 
     def upload(self, array: np.ndarray) -> Any:
-        """A copy on the device."""
-        return cuda.to_device(array)
-
-    def download(self, there: Any, array: np.ndarray) -> None:
-        """Copy it back into `array`."""
-        there.copy_to_host(array)
+        """A copy of a flat array on the device."""
+        there = self.empty(array.size, array.dtype)
+        self.write(there, array)
+        return there
 
     def empty(self, size: int, dtype: np.dtype) -> Any:
         """A flat array on the device, not initialised. A part of one is `array[start:stop]`.

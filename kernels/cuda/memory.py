@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from fastvae.kernels.scalars import Scalars
+
 PIECE = 1 << 26  # bytes of a data set that are copied at a time
 ALIGNED = 64  # bytes; a counterpart lies on its line as the array itself does
 
@@ -29,8 +31,7 @@ def as_stored(rows: np.ndarray) -> np.ndarray:
 
 def flat(array: Any) -> Any:
     """A C-contiguous array of the device as one line, in the type of `stored`."""
-    line = array.reshape(array.size)
-    return line.view(stored(np.dtype(array.dtype))) if array.dtype != stored(np.dtype(array.dtype)) else line
+    return array.reshape(array.size).view(stored(np.dtype(array.dtype)))
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Memory:
         self._device = device
         self._places: dict[int, tuple[Place, weakref.ref]] = {}
         self._data: weakref.WeakValueDictionary[int, Data] = weakref.WeakValueDictionary()
+        self.settings: weakref.WeakKeyDictionary[Scalars, Any] = weakref.WeakKeyDictionary()  # see `settings`
         self.lock = threading.RLock()  # one program at a time; programs of many threads may want the device
 
     def hold(self, arrays: Iterable[np.ndarray]) -> None:

@@ -137,7 +137,7 @@ class Plan:
             own = product.buffers(self._memory)
             buffers = [one if other is None else other for one, other in zip(buffers, own, strict=True)]
         table, tiles = dense.table_of([product.row(self._memory) for product in group])
-        arguments = [*buffers, self._settings.keep(table), len(group)]
+        arguments = [*buffers, device().upload(table), len(group)]
         self.launches.append(Launch(group[0].kernel, (tiles,), arguments))
 
     def _wait(self, product: Product) -> None:

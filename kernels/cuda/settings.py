@@ -5,7 +5,6 @@ kernel would else have to work out in float64, which devices do slowly.
 """
 
 import math
-import weakref
 from typing import Any
 
 import numpy as np
@@ -61,26 +60,20 @@ class Settings:
 
     def __init__(self, on: Device):
         self._on, self._last = on, b""
-        self.integers, self.reals = self.keep(np.zeros(len(Scalars().integers), np.int64)), self._floats(SIZE)
-        self.state, self.no_indices = (self.keep(np.zeros(2, np.int64)) for _ in range(2))
+        self.integers, self.reals = self._on.upload(np.zeros(len(Scalars().integers), np.int64)), self._floats(SIZE)
+        self.state, self.no_indices = (self._on.upload(np.zeros(2, np.int64)) for _ in range(2))
         self.parts, self.nothing = self._floats(2 * PARTS), self._floats(4)
 
     @staticmethod
     def of(scalars: Scalars) -> "Settings":
         """Those of `scalars` on the device in use."""
-        made = _made.setdefault(device(), weakref.WeakKeyDictionary())
+        made = device().memory.settings
         if scalars not in made:
             made[scalars] = Settings(device())
         return made[scalars]
 
-    def keep(self, array: np.ndarray) -> Any:
-        """A copy on the device."""
-        there = self._on.empty(array.size, array.dtype)
-        self._on.write(there, array)
-        return there
-
     def _floats(self, size: int) -> Any:
-        return self.keep(np.zeros(size, np.float32))
+        return self._on.upload(np.zeros(size, np.float32))
 
     def upload(self, scalars: Scalars) -> None:
         """Write what stands in `scalars` now, where that is not there already."""
@@ -103,6 +96,3 @@ class Settings:
         if integers[place] != scalars.integers[place]:
             scalars.integers[place] = integers[place]
             self.changed()
-
-
-_made: weakref.WeakKeyDictionary[Device, Any] = weakref.WeakKeyDictionary()

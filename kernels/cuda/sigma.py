@@ -7,36 +7,50 @@ import numpy as np
 from fastvae.kernels.cuda.device import COUNT, FLOATS, INTEGERS, REAL, cuda, kernel, part
 from fastvae.kernels.cuda.settings import INVERSE_SIGMA, LOG_SIGMA, SLOPE, STOPPED
 from fastvae.kernels.cuda.sums import FLAT, leave_sum, plus
-from fastvae.kernels.formulas import HALF, ONE, TWO, ZERO, f32, sigmoid, softplus
-from fastvae.kernels.scalars import EXAMPLE_WEIGHT, HALF_LOG_TWO_PI, LOG_SIGMA_LOWEST, MEMORY, NOISE_STEP, PLAIN_SIGMA
+from fastvae.kernels.formulas import (
+    HALF,
+    TWO,
+    ZERO,
+    f32,
+    learned_sigma_gradient,
+    optimal_constant,
+    optimal_variance,
+    remembered_variance,
+    soft_log_sigma,
+    soft_parameter,
+    soft_slope,
+)
+from fastvae.kernels.scalars import (
+    EXAMPLE_WEIGHT,
+    HALF_LOG_TWO_PI,
+    LEAST_ABOVE,
+    LOG_SIGMA_LOWEST,
+    MEMORY,
+    NOISE_STEP,
+    PLAIN_SIGMA,
+)
 
-FIXED, LEARNED, OPTIMAL = range(3)
-LOWEST, CONSTANT, KEPT = np.float32(LOG_SIGMA_LOWEST), np.float32(HALF_LOG_TWO_PI), np.float32(1.0 - MEMORY)
-PI, PLAIN_VARIANCE = np.float32(math.pi), np.float32(PLAIN_SIGMA**2)
-LEAST_VARIANCE, CLOSEST = np.float32(math.exp(2 * LOG_SIGMA_LOWEST)), np.float32(1e-3)
+LOWEST, CONSTANT, NEW = f32(LOG_SIGMA_LOWEST), f32(HALF_LOG_TWO_PI), f32(1.0 - MEMORY)
+PI, PLAIN_VARIANCE = f32(math.pi), f32(PLAIN_SIGMA**2)
+LEAST_VARIANCE, LEAST = f32(math.exp(2 * LOG_SIGMA_LOWEST)), f32(LEAST_ABOVE)
 u32 = np.uint32
-
-
-@part
-def log_sigma_of(parameter):
-    """log sigma = -6 + softplus(parameter + 6)."""
-    return LOWEST + softplus(parameter - LOWEST)
 
 
 @part
 def set_sigma(parameter, reals):
     """Have the likelihood use a learned sigma."""
-    log_sigma = log_sigma_of(parameter)
+    log_sigma = soft_log_sigma(parameter, LOWEST)
     inverse = math.exp(-log_sigma)
     reals[INVERSE_SIGMA], reals[SLOPE], reals[LOG_SIGMA] = inverse, reals[EXAMPLE_WEIGHT] * inverse, log_sigma
 
 
 @kernel(COUNT, FLOATS, FLOATS, FLOATS, FLOATS, INTEGERS, INTEGERS, FLOATS, FLOATS, REAL, COUNT, COUNT, block=(FLAT,))
-def conclude(mode, nll, kl, d_xhat, reals, integers, state, parameter, gradient, share, rows, columns):
+def conclude(learned, nll, kl, d_xhat, reals, integers, state, parameter, gradient, share, rows, columns):
     """One block does what `Gaussian.conclude` does, from the nll of all rows.
 
-    LEARNED: the gradient of the parameter. OPTIMAL: the best sigma of the batch; nll and d_xhat, which were made with
-    PLAIN_SIGMA, become those under it, and the parameter remembers it, a short batch by its `share` of a whole one.
+    Where `learned` is 1, the gradient of the parameter. Else the best sigma of the batch: nll and d_xhat, which were
+    made with PLAIN_SIGMA, become those under it, and the parameter remembers it, a short batch by its `share` of a
+    whole one.
     """
     highs = cuda.shared.array(FLAT, np.float32)
     lows = cuda.shared.array(FLAT, np.float32)  # in a line of its own: the simulator tells arrays apart by that
@@ -51,16 +65,14 @@ def conclude(mode, nll, kl, d_xhat, reals, integers, state, parameter, gradient,
     leave_sum(found, 2, other, ZERO, highs, lows)
     cuda.syncthreads()
     size, total = f32(rows) * f32(columns), found[0] + found[1]
-    if mode == u32(LEARNED):
+    log_sigma = soft_log_sigma(parameter[0], LOWEST)
+    if learned:
         if thread == u32(0):
-            constant = size * (log_sigma_of(parameter[0]) + CONSTANT)
-            slope = sigmoid(parameter[0] - LOWEST)
-            gradient[0] = (size - TWO * (total - constant)) * slope / f32(rows)
+            slope = soft_slope(parameter[0], LOWEST)
+            gradient[0] = learned_sigma_gradient(total, size, f32(rows), log_sigma, slope, CONSTANT)
         return
-    variance = total / (PI * size)
-    if variance < LEAST_VARIANCE:
-        variance = LEAST_VARIANCE
-    factor, constant = PLAIN_VARIANCE / variance, f32(columns) * (HALF * math.log(variance) + CONSTANT)
+    variance = optimal_variance(total, size, PI, LEAST_VARIANCE)
+    factor, constant = PLAIN_VARIANCE / variance, optimal_constant(variance, f32(columns), CONSTANT)
     k = thread
     while k < rows:
         nll[k] = nll[k] * factor + constant
@@ -71,13 +83,7 @@ def conclude(mode, nll, kl, d_xhat, reals, integers, state, parameter, gradient,
         k = u32(k + u32(FLAT))
     if thread == u32(0):
         gradient[0] = ZERO
-        moves = variance - variance + found[2] == ZERO and not state[STOPPED]
-        if moves:
-            new = ONE
-            if integers[NOISE_STEP] != 1:
-                least = ONE / f32(integers[NOISE_STEP])
-                new = share * (KEPT if least < KEPT else least)
-            sigma = math.exp(log_sigma_of(parameter[0]))
-            above = HALF * math.log((ONE - new) * sigma * sigma + new * variance) - LOWEST
-            above = above if above > CLOSEST else CLOSEST
-            parameter[0] = above + math.log(-math.expm1(-above)) + LOWEST  # softplus undone
+        if variance - variance + found[2] == ZERO and not state[STOPPED]:
+            old = math.exp(TWO * log_sigma)
+            new = remembered_variance(old, variance, f32(integers[NOISE_STEP]), share, NEW)
+            parameter[0] = soft_parameter(HALF * math.log(new), LOWEST, LEAST)

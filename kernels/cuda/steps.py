@@ -20,7 +20,7 @@ from fastvae.kernels.cuda.device import COUNT, FLOATS, INTEGERS, cuda, device, k
 from fastvae.kernels.cuda.likelihoods import scale_inplace
 from fastvae.kernels.cuda.program import Launch, Program
 from fastvae.kernels.cuda.settings import PLACE, SIZE, STOPPED, Settings, reals_of
-from fastvae.kernels.cuda.sigma import FIXED, LEARNED, conclude, set_sigma
+from fastvae.kernels.cuda.sigma import conclude, set_sigma
 from fastvae.kernels.cuda.sums import FLAT, leave_sum, plus, square_parts, sum_of_squares
 from fastvae.kernels.formulas import ZERO
 from fastvae.kernels.scalars import ADAM_STEP, EXAMPLE_WEIGHT, KL_WEIGHT, NOISE_STEP, Scalars
@@ -98,36 +98,36 @@ class Steps:
         norm = [launch for launch in adam if launch.kernel is square_parts]  # done in one launch with the losses
         self._settings = settings = Settings.of(scalars)
         batch = indices.size
-        self._table = settings.keep(np.zeros((most, INTEGER_COUNT), np.int64).reshape(-1))
-        self._reals = settings.keep(np.zeros(most * SIZE, np.float32))
-        self._order = settings.keep(np.zeros(max(1, most * batch), np.int64))
-        self._sums = settings.keep(np.zeros(most * SUMS, np.float32))
-        on.memory.hold([indices, shares.nll, shares.kl])
+        self._table = on.upload(np.zeros((most, INTEGER_COUNT), np.int64).reshape(-1))
+        self._reals = on.upload(np.zeros(most * SIZE, np.float32))
+        self._order = on.upload(np.zeros(max(1, most * batch), np.int64))
+        self._sums = on.upload(np.zeros(most * SUMS, np.float32))
+        on.memory.hold([indices])
         chosen = on.memory.view(indices) if batch else settings.no_indices
         tables = [self._table, self._reals, self._order, settings.state]
-        mode, parameter, after = FIXED, settings.nothing, list[Launch]()
+        sums = [on.memory.view(shares.nll), on.memory.view(shares.kl)]
+        forward, backward, gradients = (
+            [launch for program in programs for launch in program.launches]
+            for programs in (shares.forward, shares.backward, shares.gradients)
+        )
+        backward = [launch for launch in backward if launch.kernel is not scale_inplace]  # `conclude` does that too
+        parameter, learned, concluded = settings.nothing, False, list[Launch]()
         if shares.conclusion is not None:
-            mode, value, gradient, d_xhat, share = shares.conclusion
-            parameter = on.memory.view(value)
-            arrays = [on.memory.view(array) for array in (shares.nll, shares.kl, d_xhat)]
+            value, gradient, d_xhat, share = shares.conclusion
+            parameter, learned = on.memory.view(value), not shares.backward
             live = [settings.reals, settings.integers, settings.state, parameter, on.memory.view(gradient)]
-            after = [Launch(conclude, (1,), [mode, *arrays, *live, np.float32(share), *d_xhat.shape])]
-        forward = [launch for program in shares.forward for launch in program.launches]
-        rest = [launch for program in shares.backward for launch in program.launches]
-        rest = [launch for launch in rest if launch.kernel is not scale_inplace]  # `conclude` does that too
-        made = [launch for program in shares.gradients for launch in program.launches]
-        backward = [*forward, *after, *rest, *made] if shares.backward else [*forward, *made]
-        if mode == LEARNED:  # anywhere before the norm of the gradient
-            backward += after
-        numbers = [settings.integers, settings.reals, chosen, batch, parameter, int(mode == LEARNED)]
+            arguments = [int(learned), *sums, on.memory.view(d_xhat), *live, np.float32(share), *d_xhat.shape]
+            concluded = [Launch(conclude, (1,), arguments)]
+        numbers = [settings.integers, settings.reals, chosen, batch, parameter, int(learned)]
         first = Launch(next_step, (1,), [*tables, *numbers])
         grads, parts, size = norm[0].arguments if norm else (settings.nothing, settings.parts, 0)
         grid = norm[0].grid[0] + 1 if norm else 1
-        results = [on.memory.view(shares.nll), on.memory.view(shares.kl), settings.reals, settings.state, self._sums]
-        summed = Launch(losses, (grid,), [*results, len(shares.nll), grads, parts, size])
+        arguments = [*sums, settings.reals, settings.state, self._sums, len(shares.nll), grads, parts, size]
+        summed = Launch(losses, (grid,), arguments)
         self._graph: Callable[[], None] | None = None
         self._streamed = next((program.streamed for program in shares.forward if program.streamed), None)
-        self.launches = [first, *backward, summed, *(launch for launch in adam if launch.kernel is not square_parts)]
+        adam = [launch for launch in adam if launch.kernel is not square_parts]
+        self.launches = [first, *forward, *concluded, *backward, *gradients, summed, *adam]
 
     def _chosen(self) -> Callable[[], None]:
         """What does a step: its launches, or their graph where that is asked for and right."""
