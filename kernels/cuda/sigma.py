@@ -65,9 +65,9 @@ def conclude(learned, nll, kl, d_xhat, reals, integers, state, parameter, gradie
     leave_sum(found, 2, other, ZERO, highs, lows)
     cuda.syncthreads()
     size, total = f32(rows) * f32(columns), found[0] + found[1]
-    log_sigma = soft_log_sigma(parameter[0], LOWEST)
     if learned:
         if thread == u32(0):
+            log_sigma = soft_log_sigma(parameter[0], LOWEST)
             slope = soft_slope(parameter[0], LOWEST)
             gradient[0] = learned_sigma_gradient(total, size, f32(rows), log_sigma, slope, CONSTANT)
         return
@@ -84,6 +84,6 @@ def conclude(learned, nll, kl, d_xhat, reals, integers, state, parameter, gradie
     if thread == u32(0):
         gradient[0] = ZERO
         if variance - variance + found[2] == ZERO and not state[STOPPED]:
-            old = math.exp(TWO * log_sigma)
+            old = math.exp(TWO * soft_log_sigma(parameter[0], LOWEST))
             new = remembered_variance(old, variance, f32(integers[NOISE_STEP]), share, NEW)
             parameter[0] = soft_parameter(HALF * math.log(new), LOWEST, LEAST)
