@@ -13,10 +13,13 @@ Dense layer (`activation` a number of `fastvae.kernels.formulas.ACTIVATIONS`)
     dense_forward(x (B, D), weight (D, H), bias (H,), activation, out (B, H), saved (B, H))
         out = activation(x @ weight + bias). `saved` is what the backward needs: `out` itself, except for silu, whose
         derivative cannot be told from its value: there a second array, which gets x @ weight + bias.
+    dense_accumulate(x (B, D), weight (D, H), out (B, H))
+        out += x @ weight: a linear path beside other layers.
     dense_backward_input(saved (B, H), weight, activation, d_out (B, H), more, d_x (B, D) or None)
         d_a = d_out * activation'(saved), written over d_out; d_x = d_a weight', added to d_x where `more` is 1.
     dense_backward_weight(x, d_a (B, H), first, last, d_weight (D, H), d_bias (H,))
         Rows first ... last - 1 of d_weight = x' d_a; with row 0 also d_bias = sum_B d_a. So threads can share a layer.
+        A layer without bias has None in its place, here and below.
     dense_adam_inplace(x, d_a, first, last, weight, m_weight (D, H), v_weight (D, H), bias, m_bias (H,), v_bias (H,),
                        step, learning_rate, beta1, beta2, epsilon, weight_decay)
         The same gradients, and Adam's step with them (see adam_inplace); they are never written to memory as a whole.
@@ -33,6 +36,20 @@ Likelihoods
     squared_error_forward(x (B, D), xhat (B, D), sigma, nll (B,))
     squared_error_forward_backward(x, xhat, sigma, weight, nll, d_xhat (B, D))
         nll = ||x - xhat||^2 / (2 sigma^2) + D log sigma + D/2 log(2 pi);  d_xhat = weight (xhat - x) / sigma^2.
+    gaussian_forward(x (B, D), xhat (B, D), log_sigma (D,), inverse (D,), nll (B,))
+    gaussian_forward_backward(x, xhat, log_sigma, inverse, weight, nll, d_xhat (B, D))
+        The same with a sigma for each column, as its logarithm and its inverse.
+    sigma_forward(parameter (S,), lowest (S,), log_sigma (D,), inverse (D,))
+        log_sigma = lowest + softplus(10 parameter - lowest), and inverse = 1 / sigma: one for all columns, S = 1, or
+        one a column, S = D. The factor has it learn ten times as fast as the weights.
+    sigma_backward(d_xhat (B, D), inverse (D,), parameter (S,), lowest (S,), weight, d_parameter (S,))
+        The gradient of `weight` times the sum of nll by the parameter, from the d_xhat of all rows.
+    sigma_optimal(x (B, D), xhat (B, D), lowest (S,), log_sigma (D,), inverse (D,))
+        sigma^2 = mean of (x - xhat)^2, over the batch and over all columns (S = 1) or of each (S = D); not below
+        `lowest`. Rybkin et al. 2021.
+    sigma_remember(log_sigma (D,), share, lowest (S,), step, parameter (S,))
+        The parameter moves to a running mean of sigma^2 over about ten batches, this one `share` of a whole one; step
+        1 sets it.
     bernoulli_forward(x in [0, 1] (B, D), logits (B, D), nll (B,))
     bernoulli_forward_backward(x, logits, weight, nll, d_logits (B, D))
         nll = sum_D softplus(a) - x a;  d_logits = weight (sigmoid(a) - x).

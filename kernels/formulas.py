@@ -264,9 +264,9 @@ def adam_moved(param, grad, m, v, scale, chosen):
     return param - (rate * first / (math.sqrt(second) * correction + tiny) + decay * param), first, second
 
 
-# ---- a sigma that is not fixed: a few numbers a batch -----------------------------------------------------------
-# By the maths library, and of the type that comes in: the host calls them (`py_func`) with float64, for what is
-# published, a device with float32. Constants that float32 does not hold exactly are passed.
+# ---- a sigma that is not fixed: few numbers a batch -------------------------------------------------------------
+# By the maths library, and of the type that comes in: the host calls them (`py_func`) with float64, kernels with
+# float32. Constants that float32 does not hold exactly are passed.
 
 
 @formula
@@ -294,30 +294,18 @@ def soft_parameter(log_sigma, lowest, least):
 
 
 @formula
-def learned_sigma_gradient(total, size, rows, log_sigma, slope, half_log_two_pi):
-    """The mean loss differentiated by the parameter, from the sum of nll over `rows` rows and `size` numbers."""
-    return (size - TWO * (total - size * (log_sigma + half_log_two_pi))) * slope / rows
+def log_sigma_of_squares(total, count, lowest):
+    """log of the root mean square of `count` numbers, from the sum of their squares; at least `lowest`."""
+    log_sigma = HALF * math.log(total / count) if total > ZERO else lowest
+    return lowest if log_sigma < lowest else log_sigma
 
 
 @formula
-def optimal_variance(total, size, pi, least):
-    """The best sigma^2 of a batch, from the sum of the nll pi ||x - xhat||^2."""
-    variance = total / (pi * size)
-    return least if variance < least else variance
-
-
-@formula
-def optimal_constant(variance, columns, half_log_two_pi):
-    """What a row's nll has beside the squared error."""
-    return columns * (HALF * math.log(variance) + half_log_two_pi)
-
-
-@formula
-def remembered_variance(old, variance, step, share, new_share):
-    """The running mean of sigma^2 after a step, from 1, whose batch is `share` of a whole one."""
+def remembered_log_sigma(old, seen, step, share, new_share):
+    """log sigma after a step, from 1: sigma^2 is a running mean over batches, each `share` of a whole one."""
     first = ONE / step
     new = ONE if step == ONE else share * (new_share if first < new_share else first)
-    return (ONE - new) * old + new * variance
+    return HALF * math.log((ONE - new) * math.exp(TWO * old) + new * math.exp(TWO * seen))
 
 
 # ---- likelihoods ------------------------------------------------------------------------------------------------

@@ -10,10 +10,9 @@ EXAMPLE_WEIGHT, KL_WEIGHT, SIGMA, FACTOR, LEARNING_RATE, BETA1, BETA2, EPSILON, 
 CLIP_NORM = 10  # 0 for no limit; read by programs that are not ON_HOST alone
 
 # Of a Gaussian likelihood whose sigma is not fixed: see `fastvae.likelihoods`.
-LOG_SIGMA_LOWEST = -6.0  # limit of a learned or optimal log sigma; Rybkin et al. 2021 use the same
-LEAST_ABOVE = 1e-3  # by which one that is set lies above that limit
+LEAST_ABOVE = 1e-3  # by which a log sigma that is set lies above its lowest
+SIGMA_RATE = 10.0  # a learned log sigma moves by so many learning rates a step
 MEMORY = 0.9  # of the running mean behind an optimal sigma, a step: about the last ten batches count
-PLAIN_SIGMA = (2 * math.pi) ** -0.5  # for which nll has no constant: it is pi ||x - xhat||^2
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 

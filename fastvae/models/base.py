@@ -14,7 +14,7 @@ import numpy as np
 from fastvae import backend
 from fastvae.data.minibatches import Examples
 from fastvae.data.scaling import Units, check_unit_range, scaling
-from fastvae.data.validation import as_examples, check_values, statistics
+from fastvae.data.validation import Statistics, as_examples, check_values, statistics
 from fastvae.errors import NotFittedError, check_name
 from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.optimizers import Adam
@@ -152,14 +152,23 @@ class Estimator:
             raise ValueError(f"X has 1 example (shape {X.shape}); fitting needs at least 2")
         network = self._make_network(X.shape[1])
         facts = statistics(X)
-        offset, scale = scaling(self.scale, facts)
+        offset, scale = scaling(self._scale(), facts)
         if self.likelihood == "bernoulli":
             check_unit_range(facts.smallest, facts.largest, offset, scale)
         self._adopt(network, offset, scale, seed_from(self.random_state))
-        spread = float(np.sqrt(np.mean((facts.deviation / scale) ** 2)))
-        network.initialise(self.seed_, (facts.mean - offset) / scale, spread)
+        self._initialise(X, facts)
         self._state = State()
         return Examples(X, offset, scale, self.seed_, network.kernels, binarize)
+
+    def _initialise(self, X: Any, facts: Statistics) -> None:
+        """Set the first parameters, from the data and what is known of their columns."""
+        raise NotImplementedError
+
+    def _scale(self) -> Any:
+        """The scaling that "auto" stands for."""
+        if not (isinstance(self.scale, str) and self.scale == "auto"):
+            return self.scale
+        return "standard" if self.likelihood == "gaussian" else None
 
     def _adopt(self, network: Any, offset: np.ndarray, scale: np.ndarray, seed: np.uint64) -> None:
         """Set the learned attributes around a network."""

@@ -22,7 +22,6 @@ class Shares:
     backward: list[Program]  # the same; none where `forward` goes all the way
     gradients: list[Program]  # its rows of the weights
     adam: list[Program]
-    conclusion: tuple | None = None  # of a sigma that is not fixed: what `kernels.cuda.steps` needs for it
 
     @functools.cached_property
     def forward_jobs(self) -> np.ndarray:

@@ -7,12 +7,13 @@ import numpy as np
 
 from fastvae import backend
 from fastvae.data.minibatches import Examples
-from fastvae.data.validation import as_examples, check_values
+from fastvae.data.validation import Statistics, as_examples, check_values
 from fastvae.errors import check_name
 from fastvae.kernels import philox
 from fastvae.kernels.formulas import ACTIVATIONS, LOGVAR_HIGHEST, LOGVAR_LOWEST
 from fastvae.kernels.memory import empty
 from fastvae.likelihoods import make_likelihood
+from fastvae.models.linear_start import probabilistic_pca
 from fastvae.models.saving import SavedEstimator
 from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.models.vae_network import Architecture, VAENetwork
@@ -86,14 +87,17 @@ class VAE(SavedEstimator):
         hidden: tuple[int, ...] = (400,),
         activation: str = "relu",
         likelihood: str = "bernoulli",
-        sigma: float | str = 1.0,
+        sigma: float | str = "learned",
+        sigma_per_column: bool = True,
+        linear: bool | str = "auto",
+        init: str = "small",
         beta: float = 1.0,
         kl_warmup_epochs: float = 0,
         epochs: int = 20,
         batch_size: int = 128,
         learning_rate: float = 1e-3,
         clip_norm: float | None = None,
-        scale: Any = None,
+        scale: Any = "auto",
         decoder_hidden: tuple[int, ...] | None = None,
         precision: str = "float32",
         device: str = "auto",
@@ -105,6 +109,9 @@ class VAE(SavedEstimator):
         self.activation = activation
         self.likelihood = likelihood
         self.sigma = sigma
+        self.sigma_per_column = sigma_per_column
+        self.linear = linear
+        self.init = init
         self.beta = beta
         self.kl_warmup_epochs = kl_warmup_epochs
         self.epochs = epochs
@@ -127,9 +134,23 @@ class VAE(SavedEstimator):
         decoder_hidden = hidden[::-1] if self.decoder_hidden is None else _widths("decoder_hidden", self.decoder_hidden)
         make_likelihood(self.likelihood, self.sigma)  # names and values are checked there
         sigma = self.sigma if isinstance(self.sigma, str) else float(self.sigma)
-        return Architecture(
-            columns, hidden, int(self.latent_dim), decoder_hidden, self.activation, self.likelihood, sigma
-        )
+        gaussian = self.likelihood == "gaussian"
+        linear = gaussian if self.linear == "auto" else bool(self.linear)
+        per_column = gaussian and isinstance(sigma, str) and bool(self.sigma_per_column)
+        latent_dim, names = int(self.latent_dim), (self.activation, self.likelihood)
+        return Architecture(columns, hidden, latent_dim, decoder_hidden, *names, sigma, per_column, linear)
+
+    def _initialise(self, X: Any, facts: Statistics) -> None:
+        network, deviation = self.network_, facts.deviation / self.scale_
+        mean = (facts.mean - self.offset_) / self.scale_
+        network.initialise(self.seed_, mean, deviation, self.init)
+        a = network.architecture
+        if a.linear:
+            unit = network.likelihood.spread if a.sigma_per_column else np.ones(a.inputs)
+            sigma = None if isinstance(a.sigma, str) else a.sigma
+            network.start_from(
+                probabilistic_pca(X, self.offset_, self.scale_, mean, unit, a.latent_dim, sigma, self.seed_)
+            )
 
     def _check_settings(self) -> None:
         super()._check_settings()
@@ -149,7 +170,7 @@ class VAE(SavedEstimator):
 
     @staticmethod
     def _generation_names() -> tuple[str, ...]:
-        return ("decoder.", "scaling.", "log_sigma")
+        return ("decoder.", "scaling.", "sigma.")
 
     @classmethod
     def _network_from(

@@ -22,17 +22,20 @@ from fastvae.data.minibatches import Examples, write_binarization
 from fastvae.data.scaling import Units
 from fastvae.data.validation import LARGEST
 from fastvae.kernels.philox import LATENT
-from fastvae.kernels.scalars import EXAMPLE_WEIGHT, FACTOR, KL_WEIGHT, NOISE_STEP, SIGMA
-from fastvae.layers import MLP, Buffers, Dense, Program
-from fastvae.likelihoods import make_likelihood
+from fastvae.kernels.scalars import EXAMPLE_WEIGHT, KL_WEIGHT, NOISE_STEP, SIGMA
+from fastvae.layers import MLP, RECTIFIERS, Buffers, Dense, Linear, Program
+from fastvae.likelihoods import Gaussian, Scratch, make_likelihood
+from fastvae.models.linear_start import LinearStart
 from fastvae.models.shares import Shares
-from fastvae.models.workspace import EVALUATION, Workspace
+from fastvae.models.workspace import Workspace
 from fastvae.optimizers import Adam
 from fastvae.parameters import Parameters, Shape
 from fastvae.training import Batch
 
 NOTHING = np.empty((1, 0), np.int64)  # no rows to be chosen
 KEPT_SIZES = 4  # of workspaces that wait for the next call
+INITS = ("small", "he")  # of the weights: see `VAE`
+SMALL, SMALL_FIRST = 0.3, 0.4  # of what is drawn: for mu, logvar and the last layer; for the decoder's first layer
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Architecture:
     activation: str
     likelihood: str
     sigma: float | str
+    sigma_per_column: bool = False
+    linear: bool = False  # a linear path beside encoder and decoder
 
 
 class VAENetwork:
@@ -65,7 +70,7 @@ class VAENetwork:
         self._describe(architecture, decoder_only)
         self.backend, self.kernels = chosen, chosen.kernels
         self.parameters = Parameters(self.shapes())
-        for layer in self._layers():
+        for layer in [*self._layers(), *self._paths()]:
             layer.bind(self.parameters, self.kernels)
         self.likelihood.bind(self.parameters)
         self.workers, self.seed = chosen.workers(), np.uint64(0)
@@ -81,17 +86,24 @@ class VAENetwork:
         self.encoder = MLP("encoder", (a.inputs, *a.hidden), a.activation)
         self.mu = Dense("mu", self.encoder.outputs, a.latent_dim)
         self.logvar = Dense("logvar", self.encoder.outputs, a.latent_dim)
-        self.decoder = MLP("decoder", (a.latent_dim, *a.decoder_hidden, a.inputs), a.activation, "identity")
-        self.likelihood = make_likelihood(a.likelihood, a.sigma)
+        self.mu_linear = Linear("mu.linear", a.inputs, a.latent_dim) if a.linear and a.hidden else None
+        widths = a.latent_dim, *a.decoder_hidden, a.inputs
+        self.decoder = MLP("decoder", widths, a.activation, "identity", a.linear)
+        self.likelihood = make_likelihood(a.likelihood, a.sigma, a.inputs, a.sigma_per_column)
 
     def _layers(self) -> list[Dense]:
         head = [*self.encoder.layers, self.mu, self.logvar] if self.complete else []
         return head + self.decoder.layers
 
+    def _paths(self) -> list[Linear]:
+        """The linear paths."""
+        paths = [self.mu_linear if self.complete else None, self.decoder.linear]
+        return [path for path in paths if path is not None]
+
     def shapes(self) -> dict[str, Shape]:
         """Names and shapes of all parameters, in order of use."""
         shapes: dict[str, Shape] = {}
-        for layer in self._layers():
+        for layer in [*self._layers(), *self._paths()]:
             shapes |= layer.shapes()
         return shapes | self.likelihood.shapes()
 
@@ -102,13 +114,31 @@ class VAENetwork:
         network._describe(architecture, decoder_only)
         return network.shapes()
 
-    def initialise(self, seed: np.uint64, mean: np.ndarray, spread: float) -> None:
+    def initialise(self, seed: np.uint64, mean: np.ndarray, deviation: np.ndarray, init: str = "small") -> None:
         """Draw the weights; the output bias starts where the decoder gives the data's mean (D,), in model units, and a
-        sigma that is not fixed at `spread`, the root mean square deviation from it."""
+        sigma that is not fixed at their deviation (D,) from it. `init`: see `INITS`."""
+        small = init == "small" and self.architecture.activation in RECTIFIERS
+        self.likelihood.initialise(deviation)
+        last = self.decoder.layers[-1]
+        gains = {layer.name: SMALL if small else 1.0 for layer in (self.mu, self.logvar, last)}
+        if small and last is not self.decoder.layers[0]:
+            gains[self.decoder.layers[0].name] = SMALL_FIRST
         for position, layer in enumerate(self._layers()):
-            layer.initialise(seed, position)
-        self.likelihood.initialise(spread)
-        self.decoder.layers[-1].bias[:] = self.likelihood.output_bias(mean)
+            gain = gains.get(layer.name, 1.0)
+            layer.initialise(seed, position, gain * self.likelihood.output_gain() if layer is last else gain)
+        for path in self._paths():
+            path.weight[:] = 0
+        last.bias[:] = self.likelihood.output_bias(mean)
+
+    def start_from(self, start: LinearStart) -> None:
+        """Begin at a linear model: what goes beside it starts at 0."""
+        for layer in (self.mu, self.logvar, self.decoder.layers[-1]):
+            layer.weight[:] = 0
+        (self.mu if self.mu_linear is None else self.mu_linear).weight[:] = start.encoder
+        (self.decoder.linear or self.decoder.layers[-1]).weight[:] = start.decoder
+        self.mu.bias[:], self.logvar.bias[:] = -start.mean @ start.encoder, start.logvar
+        self.decoder.layers[-1].bias[:] = start.mean
+        self.likelihood.set_sigma(start.sigma[: self.likelihood.size])
 
     def prepare(self, seed: np.uint64, units: Units, beta: float = 1.0, kl_warmup_epochs: float = 0.0) -> None:
         """Set what the passes need: the noise's key, the user's units, and the weight of the KL."""
@@ -142,21 +172,20 @@ class VAENetwork:
             program.returns(w.decoder[-1].out)
             return
         h = self.encoder.forward(program, w.x, w.encoder)
-        self.mu.forward(program, h, w.mu)
+        self._write_mu(program, w, h)
         if name != "mean":
             self.logvar.forward(program, h, w.logvar)
         if name == "elbo":
             program.add("latent_forward", w.mu.out, w.logvar.out, None, 0, w.z, w.kl)
-            self.likelihood.forward(program, w.x, self.decoder.forward(program, w.z, w.decoder), w.nll)
+            self.likelihood.forward(program, w.x, self.decoder.forward(program, w.z, w.decoder), w.nll, w.scratch)
         results = {"mean": [w.mu.out], "encode": [w.mu.out, w.logvar.out], "elbo": [w.nll, w.kl]}
         program.returns(*results[name])
 
     def prepare_passes(self) -> None:
         """Before programs of passes are run: where they work elsewhere, the parameters go there."""
         if self._away:
-            self.kernels.download(*self.likelihood.values)
-        else:
-            self.kernels.upload(self.parameters.values)
+            return
+        self.kernels.upload(self.parameters.values, *self.likelihood.constants().values())
 
     def borrow(self, rows: int) -> Workspace:
         """Buffers for `rows` rows and passes over them, nobody else's until they are given back."""
@@ -191,14 +220,15 @@ class VAENetwork:
         self._largest, self._workspace = batch, Workspace(self, batch, self.seed)
         self._optimizer, self._cuts = optimizer, dict[int, Shares]()
         clips = optimizer is not None and optimizer.clip_norm is not None and self.kernels.ON_HOST
-        known = self.likelihood.fixed or not self.kernels.ON_HOST  # or made known there, between launches
+        known = not self.likelihood.waits or not self.kernels.ON_HOST  # there, all launches follow each other
         self._at_once = optimizer is not None and not clips and known and self.workers.CAN_STEP
         self._source = None if examples is None or indices is None or not examples.direct else (examples, indices)
         self.parameters.bring_back = self._bring_back
         if optimizer is not None and not self.kernels.ON_HOST:
             if examples is not None:
                 self.kernels.forget(examples.X)  # it may have changed since an earlier training
-            self.kernels.upload(self.parameters.gradients, *self._trained(optimizer))
+            constants = self.likelihood.constants().values()
+            self.kernels.upload(self.parameters.gradients, *constants, *self._trained(optimizer))
             self._away = True
 
     def _trained(self, optimizer: Adam) -> list[np.ndarray]:
@@ -229,11 +259,8 @@ class VAENetwork:
         def program() -> Program:
             return self.backend.program(whole.scalars)
 
-        conclusion = None
-        if not self.likelihood.fixed:
-            own = (*self.likelihood.values, *self.likelihood.gradients)
-            conclusion = *own, whole.decoder[-1].d_out, rows / max(self._largest, rows)
-        shares = Shares(whole.scalars, whole.x, whole.nll, whole.kl, source is None, [], [], [], [], conclusion)
+        shares = Shares(whole.scalars, whole.x, whole.nll, whole.kl, source is None, [], [], [], [])
+        scratch = None
         for part in range(count):
             start, stop = rows * part // count, rows * (part + 1) // count
             w, given = whole.rows(start, stop), None if noise is None else noise[start:stop]
@@ -247,36 +274,51 @@ class VAENetwork:
             self._write_forward(forward, w, start, given)
             if waits:
                 shares.backward.append(program())
-            self._write_backward(shares.backward[-1] if waits else forward, w, start, given)
+            self._write_backward(shares.backward[-1] if waits else forward, whole, w, start, given)
             for layer, x, buffers in self._inputs(whole):
                 layer.gradients(gradients, x, buffers, part, count)
+            if part == 0:
+                scratch = w.scratch  # every thread's is the same
+                self.likelihood.gradients(gradients, whole.decoder[-1].d_out, scratch)
             shares.gradients.append(gradients)
             if self._optimizer is not None:
-                self._write_adam(adam, whole, part, count, self._optimizer)
+                self._write_adam(adam, whole, part, count, self._optimizer, scratch)
+                if part == 0:
+                    self.likelihood.remember(adam, rows / max(self._largest, rows), scratch)
                 shares.adam.append(adam)
         return shares
 
-    def _inputs(self, w: Workspace) -> Iterator[tuple[Dense, np.ndarray, Buffers]]:
+    def _write_mu(self, program: Program, w: Workspace, h: np.ndarray) -> None:
+        self.mu.forward(program, h, w.mu)
+        if self.mu_linear is not None:
+            self.mu_linear.forward(program, w.x, w.mu)
+
+    def _inputs(self, w: Workspace) -> Iterator[tuple[Dense | Linear, np.ndarray, Buffers]]:
         """Each layer with its input and its buffers."""
         yield from self.encoder.with_inputs(w.x, w.encoder)
         h = w.encoder[-1].out if w.encoder else w.x
         yield self.mu, h, w.mu
+        if self.mu_linear is not None:
+            yield self.mu_linear, w.x, w.mu
         yield self.logvar, h, w.logvar
         yield from self.decoder.with_inputs(w.z, w.decoder)
 
     def _write_forward(self, program: Program, w: Workspace, first_row: int, noise: np.ndarray | None) -> None:
-        """Rows forward, to the loss of each and its gradient by the decoder's outputs."""
+        """Rows forward, to the decoder's outputs."""
         h = self.encoder.forward(program, w.x, w.encoder)
-        self.mu.forward(program, h, w.mu)
+        self._write_mu(program, w, h)
         self.logvar.forward(program, h, w.logvar)
         program.add("latent_forward", w.mu.out, w.logvar.out, noise, first_row, w.z, w.kl)
-        out = self.decoder.forward(program, w.z, w.decoder)
-        self.likelihood.forward_backward(program, w.x, out, w.nll, w.decoder[-1].d_out)
+        self.decoder.forward(program, w.z, w.decoder)
 
-    def _write_backward(self, program: Program, w: Workspace, first_row: int, noise: np.ndarray | None) -> None:
-        """The same rows backward, to the gradient before each layer's activation."""
-        if self.likelihood.waits:
-            program.add("scale_inplace", w.decoder[-1].d_out)
+    def _write_backward(
+        self, program: Program, whole: Workspace, w: Workspace, first_row: int, noise: np.ndarray | None
+    ) -> None:
+        """The same rows to the loss of each, and backward to the gradient before each layer's activation."""
+        if isinstance(self.likelihood, Gaussian) and self.likelihood.waits and w.scratch is not None:
+            self.likelihood.optimum(program, whole.x, whole.decoder[-1].out, w.scratch)
+        last = w.decoder[-1]
+        self.likelihood.forward_backward(program, w.x, last.out, w.nll, last.d_out, w.scratch)
         self.decoder.backward(program, w.decoder, w.d_z)
         operands = (w.mu.out, w.logvar.out, w.d_z, noise, first_row, w.mu.d_out, w.logvar.d_out)
         program.add("latent_backward", *operands)
@@ -285,7 +327,9 @@ class VAENetwork:
         self.logvar.backward(program, w.logvar, d_h, more=True)
         self.encoder.backward(program, w.encoder, None)
 
-    def _write_adam(self, program: Program, whole: Workspace, part: int, parts: int, optimizer: Adam) -> None:
+    def _write_adam(
+        self, program: Program, whole: Workspace, part: int, parts: int, optimizer: Adam, scratch: Scratch | None
+    ) -> None:
         """Part of a step of Adam: from the layers' inputs and gradients at once, or from the flat gradient where its
         norm must be known first."""
         size = self.parameters.values.size
@@ -296,6 +340,7 @@ class VAENetwork:
             layer.adam(program, x, buffers, part, parts, optimizer.first_moment, optimizer.second_moment)
         own = self.parameters.start(self.likelihood.shapes())
         if own < size and part == 0:
+            self.likelihood.gradients(program, whole.decoder[-1].d_out, scratch)
             optimizer.record(program, own, size)
 
     def loss_and_gradients(self, batch: Batch, noise: np.ndarray | None = None) -> dict[str, float]:
@@ -370,7 +415,7 @@ class VAENetwork:
         reals, weight, kl_weight = shares.scalars.reals, 1.0 / batch.rows, self.kl_weight(batch.progress)
         shares.scalars.integers[NOISE_STEP] = batch.step
         reals[EXAMPLE_WEIGHT], reals[KL_WEIGHT] = weight, kl_weight * weight
-        reals[SIGMA] = self.likelihood.training_sigma
+        reals[SIGMA] = self.likelihood.fixed_sigma
         if shares.filled:
             batch.fill(0, batch.rows, shares.x)
             self.kernels.upload(shares.x)
@@ -379,14 +424,10 @@ class VAENetwork:
     def _forward_and_backward(self, shares: Shares, batch: Batch) -> dict[str, float]:
         kl_weight = self._prepare_step(shares, batch)
         self.workers.run_programs(shares.forward)
-        self.kernels.download(shares.nll, shares.kl)
-        kl, part = self.kernels.total(shares.kl), batch.rows / max(self._largest, batch.rows)
-        step = batch.step if math.isfinite(kl) else EVALUATION  # then an optimal sigma must not move either
-        shares.scalars.reals[FACTOR] = self.likelihood.conclude(shares.nll, self.architecture.inputs, step, part)
-        self.kernels.upload(*self.likelihood.values, *self.likelihood.gradients)
         if shares.backward:
             self.workers.run_programs(shares.backward)
-        return self._losses(self.kernels.total(shares.nll), kl, batch.rows, kl_weight)
+        self.kernels.download(shares.nll, shares.kl)
+        return self._losses(self.kernels.total(shares.nll), self.kernels.total(shares.kl), batch.rows, kl_weight)
 
     def faults(self, batch: Batch) -> str:
         """Name the first layer with a parameter, or else with an output, that is not finite."""

@@ -39,6 +39,7 @@ class Workspace:
         self.d_z = empty(*self.z.shape) if backward else self.z
         self.noise = empty(*self.z.shape) if backward and network.kernels.KEEPS_NOISE else self.z
         self.kl, self.nll = empty(rows), empty(rows)
+        self.scratch = network.likelihood.scratch()
 
     def rows(self, start: int, stop: int) -> "Workspace":
         """Views of the rows start ... stop - 1; the scalars are the same."""
@@ -51,7 +52,7 @@ class Workspace:
             elif isinstance(value, np.ndarray):
                 value = value[start:stop]
             setattr(view, name, value)
-        view._passes = {}
+        view._passes, view.scratch = {}, self.network.likelihood.scratch()
         return view
 
     def prepare(self, name: str, rows: np.ndarray, first_row: int, binarize: str | float | None) -> Program:
@@ -67,7 +68,7 @@ class Workspace:
         integers = self.scalars.integers
         integers[FIRST_ROW], integers[OUTSIDE] = first_row, 0
         program.read(rows)
-        self.scalars.reals[SIGMA] = self.network.likelihood.sigma
+        self.scalars.reals[SIGMA] = self.network.likelihood.fixed_sigma
         return program
 
     @property

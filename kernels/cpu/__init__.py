@@ -2,6 +2,7 @@
 
 from fastvae.kernels.cpu.adam import adam_inplace, squared_norm
 from fastvae.kernels.cpu.calls import (
+    dense_accumulate,
     dense_adam_inplace,
     dense_backward_input,
     dense_backward_weight,
@@ -24,6 +25,14 @@ from fastvae.kernels.cpu.likelihoods import (
 from fastvae.kernels.cpu.minibatch import shuffled_indices, threshold_inplace
 from fastvae.kernels.cpu.noise import binarize_inplace, uniform_noise
 from fastvae.kernels.cpu.program import Program
+from fastvae.kernels.cpu.sigma import (
+    gaussian_forward,
+    gaussian_forward_backward,
+    sigma_backward,
+    sigma_forward,
+    sigma_optimal,
+    sigma_remember,
+)
 
 KEEPS_NOISE = True  # to draw a normal takes as long as to read a thousand bytes
 ON_HOST = True
@@ -34,6 +43,7 @@ __all__ = [
     "bernoulli_forward",
     "bernoulli_forward_backward",
     "binarize_inplace",
+    "dense_accumulate",
     "dense_adam_inplace",
     "dense_backward_input",
     "dense_backward_weight",
@@ -41,12 +51,18 @@ __all__ = [
     "download",
     "forget",
     "gather",
+    "gaussian_forward",
+    "gaussian_forward_backward",
     "latent_backward",
     "latent_forward",
     "normal_noise",
     "read_rows",
     "scale_inplace",
     "shuffled_indices",
+    "sigma_backward",
+    "sigma_forward",
+    "sigma_optimal",
+    "sigma_remember",
     "sigmoid_inplace",
     "squared_error_forward",
     "squared_error_forward_backward",

@@ -42,6 +42,11 @@ def dense_forward(x, weight, bias, activation, out, saved):
     _run("dense_forward", Scalars(), x, weight, bias, activation, out, saved)
 
 
+def dense_accumulate(x, weight, out):
+    """See the contract in `fastvae.kernels`."""
+    _run("dense_accumulate", Scalars(), x, weight, out)
+
+
 def dense_backward_input(saved, weight, activation, d_out, more, d_x):
     """See the contract in `fastvae.kernels`."""
     _run("dense_backward_input", Scalars(), saved, weight, activation, d_out, more, d_x)

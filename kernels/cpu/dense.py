@@ -51,6 +51,17 @@ def forward(x, weight, bias, activate, out, saved, room, multiply):
 
 
 @part
+def accumulate(x, weight, out, room, multiply):
+    """`dense_accumulate` of the contract."""
+    (rows, depth), columns = x.shape, weight.shape[1]
+    rest, product = room + 4 * rows * columns, vector_at(room, rows * columns)
+    call(multiply, (PLAIN, at(x), at(weight), room, rows, depth, columns, 0, 0, 0, rest))
+    flat = out.reshape(-1)
+    for k in range(rows * columns):
+        flat[k] += product[k]
+
+
+@part
 def backward_input(saved, weight, deactivate, d_out, more, d_x, room, multiply):
     """`dense_backward_input` of the contract; a `d_x` without rows is none."""
     rows, depth = d_out.shape
@@ -67,7 +78,7 @@ def backward_weight(x, d_a, first, last, d_weight, d_bias, room, multiply):
     (depth, whole), columns = x.shape, d_a.shape[1]
     to = at(d_weight) + 4 * first * columns
     call(multiply, (OF_COLUMNS, at(x), at(d_a), to, last - first, depth, columns, first, whole, columns, room))
-    if first == 0:
+    if first == 0 and d_bias.size:
         sum_of_rows(d_a, d_bias)
 
 
@@ -92,6 +103,6 @@ def adam(x, d_a, first, last, weight, m_weight, v_weight, bias, m_bias, v_bias, 
                 end = begin + length
                 grads = gradient[made : made + length]
                 move(params[begin:end], grads, m[begin:end], v[begin:end], f.ONE, chosen)
-    if first == 0:
+    if first == 0 and bias.size:
         sum_of_rows(d_a, gradient)
         move(bias, gradient[:columns], m_bias, v_bias, f.ONE, chosen)

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import numpy as np
 
-from fastvae.kernels.cpu import activations, adam, dense, latent, likelihoods, minibatch, noise
+from fastvae.kernels.cpu import activations, adam, dense, latent, likelihoods, minibatch, noise, sigma
 from fastvae.kernels.cpu.addresses import call, integers_at, matrix_at, reals_at, vector_at
 from fastvae.kernels.cpu.compiler import Native, as_part, native, part
 from fastvae.kernels.cpu.minibatch import count_outside, gathering
@@ -50,6 +50,10 @@ bernoulli_forward, squared_error_forward = (
 bernoulli_forward_backward = as_part(likelihoods.bernoulli_forward_backward)
 squared_error_forward_backward = as_part(likelihoods.squared_error_forward_backward)
 binarize_inplace, threshold_inplace = as_part(noise.binarize_inplace), as_part(minibatch.threshold_inplace)
+sigma_forward, sigma_backward = as_part(sigma.sigma_forward), as_part(sigma.sigma_backward)
+sigma_optimal, sigma_remember = as_part(sigma.sigma_optimal), as_part(sigma.sigma_remember)
+gaussian_forward = as_part(sigma.gaussian_forward)
+gaussian_forward_backward = as_part(sigma.gaussian_forward_backward)
 sigmoid_inplace, scale_inplace = as_part(likelihoods.sigmoid_inplace), as_part(likelihoods.scale_inplace)
 
 OPS: dict[str, Native] = {}
@@ -78,6 +82,12 @@ def _dense_forward(at_row, integers, reals, room, multiply):
     row = integers_at(at_row, LONGEST)
     x, weight, bias = matrix(row, 1), matrix(row, 4), vector(row, 7)
     dense.forward(x, weight, bias, row[10], matrix(row, 11), matrix(row, 14), room, multiply)
+
+
+@op
+def _dense_accumulate(at_row, integers, reals, room, multiply):
+    row = integers_at(at_row, LONGEST)
+    dense.accumulate(matrix(row, 1), matrix(row, 4), matrix(row, 7), room, multiply)
 
 
 @op
@@ -143,6 +153,45 @@ def _squared_error_forward_backward(at_row, integers, reals, room, multiply):
 
 
 @op
+def _sigma_forward(at_row, integers, reals, room, multiply):
+    row = integers_at(at_row, LONGEST)
+    sigma_forward(vector(row, 1), vector(row, 4), vector(row, 7), vector(row, 10))
+
+
+@op
+def _gaussian_forward(at_row, integers, reals, room, multiply):
+    row = integers_at(at_row, LONGEST)
+    gaussian_forward(matrix(row, 1), matrix(row, 4), vector(row, 7), vector(row, 10), vector(row, 13))
+
+
+@op
+def _gaussian_forward_backward(at_row, integers, reals, room, multiply):
+    row, r = integers_at(at_row, LONGEST), reals_at(reals, REALS)
+    x, xhat, log_sigma, inverse = matrix(row, 1), matrix(row, 4), vector(row, 7), vector(row, 10)
+    gaussian_forward_backward(x, xhat, log_sigma, inverse, r[EXAMPLE_WEIGHT], vector(row, 13), matrix(row, 16))
+
+
+@op
+def _sigma_backward(at_row, integers, reals, room, multiply):
+    row, r = integers_at(at_row, LONGEST), reals_at(reals, REALS)
+    d_xhat, inverse, parameter, lowest = matrix(row, 1), vector(row, 4), vector(row, 7), vector(row, 10)
+    sigma_backward(d_xhat, inverse, parameter, lowest, r[EXAMPLE_WEIGHT], vector(row, 13))
+
+
+@op
+def _sigma_optimal(at_row, integers, reals, room, multiply):
+    row = integers_at(at_row, LONGEST)
+    sigma_optimal(matrix(row, 1), matrix(row, 4), vector(row, 7), vector(row, 10), vector(row, 13))
+
+
+@op
+def _sigma_remember(at_row, integers, reals, room, multiply):
+    row, n = integers_at(at_row, LONGEST), integers_at(integers, INTEGERS)
+    share = reals_at(at_row + 8 * 4, 1)[0]
+    sigma_remember(vector(row, 1), share, vector(row, 5), n[NOISE_STEP], vector(row, 8))
+
+
+@op
 def _bernoulli_forward(at_row, integers, reals, room, multiply):
     row = integers_at(at_row, LONGEST)
     bernoulli_forward(matrix(row, 1), matrix(row, 4), vector(row, 7))
@@ -201,9 +250,10 @@ def _threshold_inplace(at_row, integers, reals, room, multiply):
 
 def room_of(name: str, operands: tuple, engine: ModuleType) -> int:
     """Numbers of 32 bits that the products of a call need, by the module that does them; 0 for an op without."""
-    if name == "dense_forward":
+    if name in ("dense_forward", "dense_accumulate"):
         x, weight = operands[:2]
-        return engine.room_for(len(x), *weight.shape)
+        product = len(x) * weight.shape[1] if name == "dense_accumulate" else 0
+        return engine.room_for(len(x), *weight.shape) + product
     if name == "dense_backward_input":
         columns, depth = operands[1].shape
         return engine.room_for(len(operands[3]), depth, columns)
@@ -251,6 +301,8 @@ def translated(name: str, operands: tuple) -> tuple:
         return code, *scaling, len(offset), bits(lowest), bits(highest), out
     if name == "binarize_inplace":
         return operands[0], int(np.uint64(operands[1]).view(np.int64)), operands[2]
+    if name == "sigma_remember":
+        return operands[0], bits(operands[1]), *operands[2:]
     if name == "threshold_inplace":
         return operands[0], bits(operands[1])
     return operands

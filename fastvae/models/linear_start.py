@@ -1,0 +1,153 @@
+"""Where a closed form is known, training starts there: probabilistic PCA, for the linear path of a Gaussian VAE.
+
+With the columns of the decoder along principal axes the true posterior has a diagonal covariance, so that q(z|x) can be
+the posterior itself: the ELBO is then log p(x) of probabilistic PCA. Tipping and Bishop 1999.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastvae.data.validation import pieces
+
+MOST_ROWS, MOST_COLUMNS = 4096, 2048  # of the data behind a covariance made as a whole, and of that
+FOLDS = 5
+SHRINKAGES = np.array([0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 0.7, 1.0])
+LEAST = 1e-6  # of the mean eigenvalue: smaller ones are rounding
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Eigenvalues (R,), falling, and eigenvectors (D, R) of a covariance; the other D - R eigenvalues are 0."""
+
+    values: np.ndarray
+    vectors: np.ndarray
+
+    def shrunk(self, shrinkage: float) -> tuple[np.ndarray, float]:
+        """The eigenvalues of (1 - shrinkage) S + shrinkage mean(eigenvalues) I, and that of all directions beside."""
+        rest = shrinkage * self.values.sum() / len(self.vectors)
+        return (1 - shrinkage) * self.values + rest, rest
+
+    def model(self, components: int, shrinkage: float, variance: float | None = None) -> tuple[np.ndarray, float]:
+        """Eigenvalues of the kept components (Q,), and sigma^2: the mean of those that are left out, or the one given;
+        maximum likelihood for both."""
+        values, rest = self.shrunk(shrinkage)
+        columns, kept = len(self.vectors), min(components, len(self.values), len(self.vectors) - 1)
+        if variance is None:
+            left_out = values[kept:].sum() + rest * (columns - len(values))
+            variance = max(left_out / (columns - kept), LEAST * values.sum() / columns, 1e-30)
+        return np.maximum(values[:kept], variance), float(variance)
+
+    def log_likelihood(self, x: np.ndarray, components: int, shrinkage: float) -> np.ndarray:
+        """log p of centred rows (B, D), less D/2 log(2 pi): (B,)."""
+        kept, variance = self.model(components, shrinkage)
+        squares = (x @ self.vectors[:, : len(kept)]) ** 2
+        rest = np.maximum((x**2).sum(axis=1) - squares.sum(axis=1), 0.0) / variance
+        log_det = np.log(kept).sum() + (x.shape[1] - len(kept)) * np.log(variance)
+        return -0.5 * ((squares / kept).sum(axis=1) + rest + log_det)
+
+
+def spectrum_of_rows(x: np.ndarray) -> Spectrum:
+    """Of centred rows (N, D), by whichever of N and D is smaller."""
+    if len(x) < x.shape[1]:
+        _, singular, vectors = np.linalg.svd(x, full_matrices=False)
+        return Spectrum(singular**2 / len(x), vectors.T)
+    return spectrum_of_covariance(x.T @ x / len(x))
+
+
+def spectrum_of_covariance(covariance: np.ndarray) -> Spectrum:
+    """Of a covariance (D, D)."""
+    values, vectors = np.linalg.eigh(covariance)
+    return Spectrum(np.maximum(values[::-1], 0.0), vectors[:, ::-1])
+
+
+def shrinkage_by_folds(x: np.ndarray, components: int) -> float:
+    """How far to shrink towards equal eigenvalues: the best of `SHRINKAGES` for rows that are left out, where it beats
+    none at all by more than two standard errors; 0 where it does not, or there are too few rows to tell."""
+    if len(x) < 4 * FOLDS:
+        return float(SHRINKAGES[4])
+    found = np.empty((len(SHRINKAGES), len(x)))
+    for fold in range(FOLDS):
+        rest = np.arange(len(x)) % FOLDS != fold
+        mean = x[rest].mean(axis=0)
+        spectrum = spectrum_of_rows(x[rest] - mean)
+        for i, shrinkage in enumerate(SHRINKAGES):
+            found[i, ~rest] = spectrum.log_likelihood(x[~rest] - mean, components, shrinkage)
+    gains = found - found[0]
+    best = int(np.argmax(gains.mean(axis=1)))
+    error = gains[best].std() / np.sqrt(len(x))
+    return float(SHRINKAGES[best]) if gains[best].mean() > 2 * error else 0.0
+
+
+@dataclass(frozen=True)
+class LinearStart:
+    """p(x|z) = N(W z + m, sigma^2) and its exact posterior N((x - m) A, exp(logvar)), in the units of the data.
+
+    Attributes
+    ----------
+    mean : (D,)
+        m.
+    decoder : (Z, D)
+        W'.
+    encoder : (D, Z)
+        A.
+    logvar : (Z,)
+    sigma : (D,)
+        The same for all columns, but for the `unit` of each.
+    """
+
+    mean: np.ndarray
+    decoder: np.ndarray
+    encoder: np.ndarray
+    logvar: np.ndarray
+    sigma: np.ndarray
+
+
+def probabilistic_pca(
+    X: Any, offset: np.ndarray, scale: np.ndarray, mean: np.ndarray, unit: np.ndarray, components: int,
+    sigma: float | None, seed: np.uint64,
+) -> LinearStart:  # fmt: skip
+    """Fit it to X (N, D), which is read in pieces.
+
+    Parameters
+    ----------
+    offset, scale : (D,)
+        The model sees u = (X - offset) / scale.
+    mean : (D,)
+        Of u.
+    unit : (D,)
+        Each column of u is taken in this unit: the principal axes are those of (u - mean) / unit.
+    components
+        Z. At most D - 1 of them are used; the others are 0.
+    sigma
+        The standard deviation, where it is given.
+    seed
+        Of the rows that are drawn where there are many.
+    """
+    rows, columns = X.shape
+    whole = columns <= MOST_COLUMNS and rows * columns**2 <= MOST_ROWS * MOST_COLUMNS**2
+
+    def centred(some: np.ndarray) -> np.ndarray:
+        return ((some.astype(np.float64) - offset) / scale - mean) / unit
+
+    count = min(rows, MOST_ROWS, max(256, (1 << 23) // columns))
+    drawn = np.arange(rows)
+    if count < rows:
+        drawn = np.sort(np.random.default_rng(int(seed)).choice(rows, count, replace=False))
+    some = centred(np.asarray(X[drawn]))
+    if whole:
+        covariance = np.zeros((columns, columns))
+        for _, piece in pieces(X):
+            x = centred(piece)
+            covariance += x.T @ x
+        spectrum = spectrum_of_covariance(covariance / rows)
+    else:
+        spectrum = spectrum_of_rows(some - some.mean(axis=0))
+    shrinkage = shrinkage_by_folds(some, components) if sigma is None and columns > 1 else 0.0
+    kept, variance = spectrum.model(components, shrinkage, None if sigma is None else sigma**2)
+    weights = np.zeros((components, columns))
+    weights[: len(kept)] = spectrum.vectors[:, : len(kept)].T * np.sqrt(kept - variance)[:, None]
+    diagonal = (weights**2).sum(axis=1) + variance  # of W'W + sigma^2 I
+    encoder = (weights / diagonal[:, None]).T / unit[:, None]
+    return LinearStart(mean, weights * unit, encoder, np.log(variance / diagonal), np.sqrt(variance) * unit)

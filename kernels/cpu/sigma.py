@@ -1,0 +1,115 @@
+"""A Gaussian's sigma that is not fixed: one for all columns, or one a column; and the likelihood that reads it."""
+
+import numpy as np
+
+from fastvae.kernels.cpu.compiler import kernel, reduction
+from fastvae.kernels.cpu.likelihoods import HALF_LOG_TWO_PI
+from fastvae.kernels.formulas import (
+    ONE,
+    ZERO,
+    exp,
+    f32,
+    log_sigma_of_squares,
+    remembered_log_sigma,
+    soft_log_sigma,
+    soft_parameter,
+    soft_slope,
+    squared_error_term,
+)
+from fastvae.kernels.scalars import LEAST_ABOVE, MEMORY, SIGMA_RATE
+
+RATE, LEAST, NEW = f32(SIGMA_RATE), f32(LEAST_ABOVE), f32(1.0 - MEMORY)
+
+
+@kernel
+def sigma_forward(parameter, lowest, log_sigma, inverse):
+    """See the contract in `fastvae.kernels`."""
+    each = parameter.size > 1
+    for j in range(log_sigma.size):
+        k = j if each else 0
+        log_sigma[j] = soft_log_sigma(RATE * parameter[k], lowest[k])
+        inverse[j] = exp(-log_sigma[j])
+
+
+@reduction
+def gaussian_forward(x, xhat, log_sigma, inverse, nll):
+    """See the contract in `fastvae.kernels`."""
+    rows, columns = x.shape
+    constant = columns * HALF_LOG_TWO_PI
+    for j in range(columns):
+        constant += np.float64(log_sigma[j])
+    for i in range(rows):
+        total = ZERO
+        for j in range(columns):
+            total += squared_error_term(x[i, j], xhat[i, j], inverse[j])[0]
+        nll[i] = f32(0.5 * total + constant)
+
+
+@reduction
+def gaussian_forward_backward(x, xhat, log_sigma, inverse, weight, nll, d_xhat):
+    """See the contract in `fastvae.kernels`."""
+    rows, columns = x.shape
+    constant, factor = columns * HALF_LOG_TWO_PI, f32(weight)
+    for j in range(columns):
+        constant += np.float64(log_sigma[j])
+    for i in range(rows):
+        total = ZERO
+        for j in range(columns):
+            term, r = squared_error_term(x[i, j], xhat[i, j], inverse[j])
+            total += term
+            d_xhat[i, j] = factor * (r * inverse[j])
+        nll[i] = f32(0.5 * total + constant)
+
+
+@reduction
+def sigma_backward(d_xhat, inverse, parameter, lowest, weight, d_parameter):
+    """See the contract in `fastvae.kernels`."""
+    rows, columns = d_xhat.shape
+    each, count = parameter.size > 1, columns if parameter.size == 1 else 1
+    d_parameter[:] = ZERO
+    for i in range(rows):
+        total = ZERO
+        for j in range(columns):
+            if each:
+                d_parameter[j] += d_xhat[i, j] * d_xhat[i, j]
+            else:
+                total += d_xhat[i, j] * d_xhat[i, j]
+        if not each:
+            d_parameter[0] += total
+    factor = f32(weight)
+    for k in range(parameter.size):
+        made = factor * inverse[k]  # d_xhat = made (xhat - x) / sigma
+        excess = factor * f32(rows * count) - d_parameter[k] / made / made * factor
+        d_parameter[k] = RATE * soft_slope(RATE * parameter[k], lowest[k]) * excess
+
+
+@reduction
+def sigma_optimal(x, xhat, lowest, log_sigma, inverse):
+    """See the contract in `fastvae.kernels`."""
+    rows, columns = x.shape
+    each, whole = lowest.size > 1, 0.0
+    log_sigma[:] = ZERO
+    for i in range(rows):
+        total = ZERO
+        for j in range(columns):
+            term = squared_error_term(x[i, j], xhat[i, j], ONE)[0]
+            if each:
+                log_sigma[j] += term
+            else:
+                total += term
+        whole += np.float64(total)
+    for j in range(columns):
+        if each:
+            log_sigma[j] = log_sigma_of_squares(log_sigma[j], f32(rows), lowest[j])
+        else:
+            log_sigma[j] = log_sigma_of_squares(f32(whole), f32(rows) * f32(columns), lowest[0])
+        inverse[j] = exp(-log_sigma[j])
+
+
+@kernel
+def sigma_remember(log_sigma, share, lowest, step, parameter):
+    """See the contract in `fastvae.kernels`."""
+    for k in range(parameter.size):
+        old = soft_log_sigma(RATE * parameter[k], lowest[k])
+        new = remembered_log_sigma(old, log_sigma[k], f32(step), f32(share), NEW)
+        parameter[k] = soft_parameter(new, lowest[k], LEAST) / RATE
