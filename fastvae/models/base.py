@@ -21,6 +21,7 @@ from fastvae.optimizers import Adam
 from fastvae.training import Observer, Schedule, State, train
 from fastvae.workers import processors
 
+HELDOUT_DRAWS, MOST_HELDOUT_DRAWS = 2048, 16  # of z in all behind a held-out ELBO, about; of an example
 HISTORY = ("epoch", "loss", "nll", "kl", "heldout_elbo", "images_per_second", "seconds")
 
 
@@ -272,7 +273,10 @@ class Estimator:
         """
         self._optimizer = self._optimizer or self._make_optimizer()
         self._optimizer.learning_rate, self._optimizer.clip_norm = self.learning_rate, self.clip_norm
-        elbo = (lambda: float(self.elbo_examples(heldout).mean())) if heldout is not None else None
+        elbo = None
+        if heldout is not None:
+            draws = min(HELDOUT_DRAWS // len(heldout) + 1, MOST_HELDOUT_DRAWS)
+            elbo = lambda: float(self.elbo_examples(heldout, draws).mean())  # noqa: E731
         schedule = Schedule(epochs, batch_size, patience)
         network, indices = self.network_, np.empty(batch_size, np.int64)
         product, failed = network.largest_product(batch_size), True
@@ -301,8 +305,8 @@ class Estimator:
         if self._state.best_values is not None:
             self.network_.parameters.values[:] = self._state.best_values
 
-    def elbo_examples(self, examples: Examples) -> np.ndarray:
-        """The ELBO of each of the examples, (N,) float64, in nats of the user's units."""
+    def elbo_examples(self, examples: Examples, n_samples: int = 1) -> np.ndarray:
+        """The ELBO of each of the examples, (N,) float64, in nats of the user's units, from so many draws each."""
         raise NotImplementedError
 
     @staticmethod

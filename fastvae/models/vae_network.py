@@ -21,6 +21,7 @@ from fastvae import backend
 from fastvae.data.minibatches import Examples, write_binarization
 from fastvae.data.scaling import Units
 from fastvae.data.validation import LARGEST
+from fastvae.kernels.memory import empty
 from fastvae.kernels.philox import LATENT
 from fastvae.kernels.scalars import EXAMPLE_WEIGHT, KL_WEIGHT, NOISE_STEP, SIGMA
 from fastvae.layers import MLP, RECTIFIERS, Buffers, Dense, Linear, Program
@@ -35,7 +36,29 @@ from fastvae.training import Batch
 NOTHING = np.empty((1, 0), np.int64)  # no rows to be chosen
 KEPT_SIZES = 4  # of workspaces that wait for the next call
 INITS = ("small", "he")  # of the weights: see `VAE`
+MOST_DRAWS, ROWS_APART = 16, 1 << 27  # draws of z in one pass, and how far apart the rows of their noise are
+PAIRS = 4  # of points for a score, at most
 SMALL, SMALL_FIRST = 0.3, 0.4  # of what is drawn: for mu, logvar and the last layer; for the decoder's first layer
+
+
+def symmetric_points(latent_dim: int) -> list[np.ndarray]:
+    """Points eps (Z,) of equal weight at which E[f(mu + sigma eps)] is taken instead of drawing eps from N(0, I).
+
+    They come in pairs +-b, the b with entries +-1 from columns of a Hadamard matrix: all odd terms of f cancel, squares
+    eps_k^2 have their mean 1 exactly, and products eps_k eps_l have their mean 0 unless k and l share a column, of
+    which there are `PAIRS`. So f may be any cubic polynomial where Z <= PAIRS; for larger Z the products of few of its
+    dimensions remain, with signs that alternate.
+    """
+    pairs = 1
+    while pairs < min(latent_dim, PAIRS):
+        pairs *= 2
+    k = np.arange(latent_dim)
+    flips = np.array([bin(i).count("1") for i in k // pairs])
+    points = []
+    for i in range(pairs):
+        signs = np.array([bin(i & j).count("1") for j in k % pairs]) + flips
+        points.append((1.0 - 2.0 * (signs % 2)).astype(np.float32))
+    return [sign * point for point in points for sign in (np.float32(1), np.float32(-1))]
 
 
 @dataclass(frozen=True)
@@ -161,9 +184,12 @@ class VAENetwork:
         """Between what the data of a pass lie, in the model's units, where nothing is wrong."""
         return (0.0, 1.0) if name != "decode" and self.architecture.likelihood == "bernoulli" else (-LARGEST, LARGEST)
 
-    def write(self, name: str, program: Program, w: Workspace, dtype: np.dtype, binarize: str | float | None) -> None:
+    def write(
+        self, name: str, program: Program, w: Workspace, dtype: np.dtype, binarize: str | float | None, draws: int
+    ) -> None:
         """Write a pass down: "mean" (data to mu), "encode" (data to mu and logvar, not limited), "decode" (z to the
-        mean of p(x|z)), "elbo" (data to nll and kl, from one sample of z each); `dtype` is that of the data or z."""
+        mean of p(x|z)), "elbo" (data to `nlls` and kl, from so many draws of z each), "score" (the same at the points
+        of `symmetric_points`); `dtype` is that of the data or z."""
         units, to = (self._latent_units, w.z) if name == "decode" else (self.units, w.x)
         program.add("read_rows", dtype, *units.pair(dtype), *self.limits(name), to)
         write_binarization(program, to, binarize, self.seed, 0)
@@ -175,11 +201,19 @@ class VAENetwork:
         self._write_mu(program, w, h)
         if name != "mean":
             self.logvar.forward(program, h, w.logvar)
-        if name == "elbo":
-            program.add("latent_forward", w.mu.out, w.logvar.out, None, 0, w.z, w.kl)
-            self.likelihood.forward(program, w.x, self.decoder.forward(program, w.z, w.decoder), w.nll, w.scratch)
-        results = {"mean": [w.mu.out], "encode": [w.mu.out, w.logvar.out], "elbo": [w.nll, w.kl]}
-        program.returns(*results[name])
+        if name in ("mean", "encode"):
+            program.returns(w.mu.out, *[w.logvar.out] * (name == "encode"))
+            return
+        points = symmetric_points(w.z.shape[1]) if name == "score" else [None] * draws
+        w.nlls += [empty(len(w.x)) for _ in range(len(points) - len(w.nlls))]
+        for i, (point, nll) in enumerate(zip(points, w.nlls, strict=False)):
+            noise = None
+            if point is not None:
+                noise = empty(*w.z.shape)
+                noise[:] = point
+            program.add("latent_forward", w.mu.out, w.logvar.out, noise, i * ROWS_APART, w.z, w.kl)
+            self.likelihood.forward(program, w.x, self.decoder.forward(program, w.z, w.decoder), nll, w.scratch)
+        program.returns(*w.nlls[: len(points)], w.kl)
 
     def prepare_passes(self) -> None:
         """Before programs of passes are run: where they work elsewhere, the parameters go there."""
