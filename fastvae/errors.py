@@ -28,6 +28,10 @@ class DivergenceError(ArithmeticError):
     """The loss stopped being a finite number during training."""
 
 
+class TrainingWarning(UserWarning):
+    """A training has ended, and something about its result should be known."""
+
+
 def closest(name: object, valid: Iterable[str]) -> str:
     """Say what is valid, and the nearest valid name first where one is near: for the end of an error message."""
     names = list(valid)

@@ -67,8 +67,22 @@ class Schedule:
     """What the user asked for: epochs in all, examples a step, and when to stop early."""
 
     epochs: int
-    batch_size: int
+    batch_size: int  # at most: an epoch's batches are as even as they can be
     patience: int | None = None  # epochs without a better held-out ELBO
+    warmup: float = 0.0  # epochs over which the loss changes, and which patience does not judge
+
+    def cut(self, count: int, position: int) -> tuple[int, int]:
+        """Rows of the batch that begins at that position of an epoch of `count` examples, and how many batches of as
+        many rows come one after the other from there.
+
+        Batches differ by one row at most, the longer ones come first: a short last one would weigh its rows more.
+        """
+        batches = -(-count // self.batch_size)
+        rows, longer = divmod(count, batches)
+        end = longer * (rows + 1)
+        if position < end:
+            return min(rows + 1, count - position), max(1, (end - position) // (rows + 1))
+        return min(rows, count - position), max(1, (count - position) // rows)
 
 
 @dataclass
@@ -135,7 +149,7 @@ def train(
 ) -> None:
     """Train from `state` to the end of the schedule, until it should stop early, or until the observer asks.
 
-    Each epoch goes once through a new permutation of the examples; the last, short batch counts by its examples.
+    Each epoch goes once through a new permutation of the examples, in batches that differ by one row at most.
     `indices` (batch_size,) int64 gets the rows of each batch, for a model that reads them itself.
 
     Raises
@@ -150,7 +164,7 @@ def train(
     def fill(start: int, stop: int, out: np.ndarray) -> None:
         examples.fill(indices[start:stop], out, batch.step, start)
 
-    batch, order = Batch(0, fill, 0, 0.0), np.empty((AHEAD, size), np.int64)
+    batch, ordered = Batch(0, fill, 0, 0.0), np.empty(AHEAD * size, np.int64)
     observer.started(state, schedule, count)
     try:
         with np.errstate(all="ignore"):  # a loss that is not finite gets one error, below
@@ -158,13 +172,13 @@ def train(
                 started, ahead = time.perf_counter() - state.seconds, 1
                 while state.position < count:
                     before, seconds = state.position, state.seconds
-                    rows = min(size, count - before)
+                    rows, alike = schedule.cut(count, before)
                     batch.rows, batch.step, batch.progress = rows, state.step + 1, state.epoch + before / count
-                    ahead = min(ahead, (count - before) // size)
+                    ahead = min(ahead, alike)
                     if ahead > 1 and model.steps_ahead:
-                        examples.order(state.epoch, before, order[:ahead].reshape(-1))
-                        progress = [state.epoch + (before + i * size) / count for i in range(ahead)]
-                        losses = model.steps(batch, order[:ahead], progress)
+                        examples.order(state.epoch, before, ordered[: ahead * rows])
+                        progress = [state.epoch + (before + i * rows) / count for i in range(ahead)]
+                        losses = model.steps(batch, ordered[: ahead * rows].reshape(ahead, rows), progress)
                     else:
                         examples.order(state.epoch, before, indices[:rows])
                         losses = [model.step(batch)]
@@ -178,7 +192,7 @@ def train(
                             state.sums[name] = state.sums.get(name, 0.0) + rows * value
                     state.seconds = time.perf_counter() - started
                     each = (state.seconds - seconds) / len(losses)
-                    ahead = min(len(order), int(observer.interval / each)) if each > 0 else 1
+                    ahead = min(AHEAD, int(observer.interval / each)) if each > 0 else 1
                     observer.stepped(state, state.position - before)
                     if observer.stop_requested():
                         return
@@ -207,12 +221,13 @@ def _finish_epoch(
     record |= {"images_per_second": count / state.seconds, "seconds": state.seconds}
     state.records.append(record)
     state.epoch, state.position, state.sums, state.seconds = state.epoch + 1, 0, {}, 0.0
-    if schedule.patience is not None and heldout_elbo:
+    if schedule.patience is not None and heldout_elbo and state.epoch > schedule.warmup:
         elbo = record["heldout_elbo"]
         if math.isfinite(elbo) and (state.best_elbo is None or elbo > state.best_elbo):
             state.best_elbo, state.best_epoch = elbo, state.epoch
             state.best_values = model.parameters.values.copy()
-        state.stopped_early = state.epoch - state.best_epoch >= schedule.patience
+        judged_from = max(state.best_epoch, math.floor(schedule.warmup))
+        state.stopped_early = state.epoch - judged_from >= schedule.patience
     observer.epoch_finished(state, record)
 
 

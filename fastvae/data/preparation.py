@@ -48,6 +48,18 @@ def split(data: DataSet, fraction: float | None, seed: np.uint64) -> Split:
     return Split(data.X[kept], None if data.labels is None else data.labels[kept], data.X[held], True)
 
 
+def held_out(X: Any, fraction: float, seed: np.uint64) -> tuple[Any, Any]:
+    """X (N, D) in two parts: a fraction of the rows, at least 10 or a quarter, comes second. The seed draws them; of
+    more than 256 MB, which are not copied, they are the last ones."""
+    rows = len(X)
+    count = min(max(round(rows * fraction), min(10, rows // 4), 1), rows - 2)
+    if not isinstance(X, np.ndarray) or X.nbytes > COPIED_BYTES:
+        return X[: rows - count], X[rows - count :]
+    order = np.empty(rows, np.int64)
+    cpu.shuffled_indices(seed, SPLIT_EPOCH, rows, 0, order)
+    return X[np.sort(order[count:])], X[np.sort(order[:count])]
+
+
 def check_whole(data: DataSet) -> tuple[np.ndarray, np.ndarray]:
     """Return the range of each column over all rows, held out or not; raise where a value is not a finite float32.
 

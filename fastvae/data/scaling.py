@@ -51,7 +51,7 @@ class Units:
             out += offset
 
 
-def scaling(scale: Scale, statistics: Statistics) -> tuple[np.ndarray, np.ndarray]:
+def scaling(scale: Scale, statistics: Statistics, keep_constant: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Return (offset, scale), each (D,) float64.
 
     Parameters
@@ -60,6 +60,8 @@ def scaling(scale: Scale, statistics: Statistics) -> tuple[np.ndarray, np.ndarra
         None: the model's units are the user's. "standard": mean 0 and standard deviation 1 in each column.
         "minmax": each column onto [0, 1]; a constant column onto 0. (low, high): this range onto [0, 1]; numbers, for
         all columns as for pixels, or one number a column.
+    keep_constant
+        Whether "standard" takes columns without a deviation: their scale is 1.
 
     Raises
     ------
@@ -77,13 +79,14 @@ def scaling(scale: Scale, statistics: Statistics) -> tuple[np.ndarray, np.ndarra
             # a spread that is rounding of the values themselves is none
             floor = 1e-12 * np.maximum(np.abs(statistics.largest), np.abs(statistics.smallest))
             constant = np.flatnonzero((width == 0) | (statistics.deviation <= floor))
-            if len(constant):
+            if len(constant) and not keep_constant:
                 first = int(constant[0])
                 raise ValueError(
                     f"scale='standard' cannot be used: {len(constant)} of {columns} columns are constant (first: "
                     f"column {first}, always {statistics.mean[first]:.6g}); drop them, or use scale=None or 'minmax'"
                 )
-            offset, factor = statistics.mean, statistics.deviation
+            offset, factor = statistics.mean, statistics.deviation.copy()
+            factor[constant] = 1.0
         else:
             offset, factor = statistics.smallest, np.where(width > 0, width, 1.0)
     else:

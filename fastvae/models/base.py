@@ -7,20 +7,28 @@ scikit-learn; `__sklearn_tags__` is called by it alone.
 import contextlib
 import copy
 import inspect
+import warnings
 from typing import Any, Self
 
 import numpy as np
 
 from fastvae import backend
 from fastvae.data.minibatches import Examples
+from fastvae.data.preparation import held_out
 from fastvae.data.scaling import Units, check_unit_range, scaling
 from fastvae.data.validation import Statistics, as_examples, check_values, statistics
-from fastvae.errors import NotFittedError, check_name
+from fastvae.errors import NotFittedError, TrainingWarning, check_name
 from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.optimizers import Adam
 from fastvae.training import Observer, Schedule, State, train
 from fastvae.workers import processors
 
+AUTO = "auto"
+MOST_BATCH, LEAST_BATCH = 128, 64
+STEPS, FEW_STEPS, LEAST_EPOCHS = 10_000, 1_000, 20
+PATIENT_STEPS, LEAST_PATIENCE = 1_000, 10
+LEAST_TO_SPLIT = 20  # rows; fewer are all trained on
+ENOUGH_TO_JUDGE = 20  # epochs
 HELDOUT_DRAWS, MOST_HELDOUT_DRAWS = 2048, 16  # of z in all behind a held-out ELBO, about; of an example
 HISTORY = ("epoch", "loss", "nll", "kl", "heldout_elbo", "images_per_second", "seconds")
 
@@ -30,8 +38,10 @@ class Estimator:
 
     _optimizer: Adam | None
     # set by the constructor of each estimator
-    epochs: int
-    batch_size: int
+    epochs: int | str
+    batch_size: int | str
+    early_stopping: bool | str
+    validation_fraction: float
     learning_rate: float
     clip_norm: float | None
     scale: Any
@@ -83,7 +93,9 @@ class Estimator:
         network, optimizer = state.pop("network_", None), state.pop("_optimizer", None)
         if network is not None:
             state["_state"] = copy.deepcopy(self._state)
-            state["_packed"] = (network.architecture, network.complete, network.parameters.values.copy())
+            constants = {name: array.copy() for name, array in network.likelihood.constants().items()}
+            values = network.parameters.values.copy()
+            state["_packed"] = (network.architecture, network.complete, values, constants)
         if optimizer is not None:
             moments = (optimizer.first_moment.copy(), optimizer.second_moment.copy())
             state["_packed_optimizer"] = (optimizer.step_count, *moments)
@@ -94,10 +106,12 @@ class Estimator:
         packed, packed_optimizer = state.pop("_packed", None), state.pop("_packed_optimizer", None)
         vars(self).update(state)
         if packed is not None:
-            architecture, complete, values = packed
+            architecture, complete, values, constants = packed
             chosen = backend.select_for_file(self.device, self.precision)
             self.network_ = self._build(architecture, chosen, not complete)
             self.network_.parameters.values[:] = values
+            for name, array in self.network_.likelihood.constants().items():
+                array[:] = constants[name]
             self._prepare()
             self._optimizer = None
         if packed_optimizer is not None:
@@ -121,8 +135,16 @@ class Estimator:
     # ---- fit ----------------------------------------------------------------------------------------------------
 
     def _check_settings(self) -> None:
-        check_integer("epochs", self.epochs, 1)
-        check_integer("batch_size", self.batch_size, 1)
+        for name, value in (("epochs", self.epochs), ("batch_size", self.batch_size)):
+            if isinstance(value, str):
+                check_name(name, value, (AUTO,))
+            else:
+                check_integer(name, value, 1)
+        if self.early_stopping != AUTO and not isinstance(self.early_stopping, bool | np.bool_):
+            raise ValueError(f"early_stopping={self.early_stopping!r} must be True, False or 'auto'")
+        check_number("validation_fraction", self.validation_fraction, 0, inclusive=False)
+        if self.validation_fraction >= 1:
+            raise ValueError(f"validation_fraction={self.validation_fraction!r} must be less than 1")
         check_number("learning_rate", self.learning_rate, 0, inclusive=False)
         if self.clip_norm is not None:
             check_number("clip_norm", self.clip_norm, 0, inclusive=False)
@@ -130,7 +152,29 @@ class Estimator:
         check_integer("verbose", self.verbose, 0)
         processors()  # a wrong FASTVAE_THREADS is refused before anything is done
 
-    def initialize(self, X: Any, binarize: str | float | None = None) -> Examples:
+    def plan(self, rows: int) -> tuple[int, int, int]:
+        """Epochs, batch size, and epochs of patience for so many rows, where they are "auto".
+
+        Batches of 128; where data are few, smaller ones, of which some fit into an epoch. At least 20 epochs and 10,000
+        steps; patience for 1,000 steps and 10 epochs. Without rows to validate on, where few steps already overfit a
+        small table, 1,000 steps.
+        """
+        batch_size = self.batch_size
+        if isinstance(batch_size, str):
+            batch_size = min(MOST_BATCH, rows) if rows > 4 * MOST_BATCH else max(1, min(LEAST_BATCH, rows))
+        steps = -(-rows // batch_size)
+        epochs = self.epochs
+        if isinstance(epochs, str):
+            wanted = STEPS if self._stops_early(rows) else FEW_STEPS
+            epochs = max(LEAST_EPOCHS, -(-wanted // steps))
+        return int(epochs), int(batch_size), max(LEAST_PATIENCE, -(-PATIENT_STEPS // steps))
+
+    def _stops_early(self, rows: int) -> bool:
+        if self.early_stopping == AUTO:
+            return self.epochs == AUTO and rows >= LEAST_TO_SPLIT
+        return bool(self.early_stopping)
+
+    def initialize(self, X: Any, binarize: str | float | None = None, seed: np.uint64 | None = None) -> Examples:
         """Everything of `fit` before the first step: checks, scaling, and the drawn initial weights.
 
         For training loops of one's own, and for comparisons: `parameters()` and `loss_and_gradients` work afterwards.
@@ -141,6 +185,8 @@ class Estimator:
             N >= 2; any real dtype, also a memory map, which is read in pieces.
         binarize
             See `fastvae.data.minibatches.Examples`.
+        seed
+            In place of `random_state`.
 
         Returns
         -------
@@ -153,10 +199,10 @@ class Estimator:
             raise ValueError(f"X has 1 example (shape {X.shape}); fitting needs at least 2")
         network = self._make_network(X.shape[1])
         facts = statistics(X)
-        offset, scale = scaling(self._scale(), facts)
+        offset, scale = scaling(self._scale(), facts, keep_constant=isinstance(self.scale, str) and self.scale == AUTO)
         if self.likelihood == "bernoulli":
             check_unit_range(facts.smallest, facts.largest, offset, scale)
-        self._adopt(network, offset, scale, seed_from(self.random_state))
+        self._adopt(network, offset, scale, seed_from(self.random_state) if seed is None else seed)
         self._initialise(X, facts)
         self._state = State()
         return Examples(X, offset, scale, self.seed_, network.kernels, binarize)
@@ -178,7 +224,7 @@ class Estimator:
         self.offset_, self.scale_, self.seed_ = offset, scale, seed
         self._prepare()
         self._optimizer = None
-        self._draws = 0
+        self._draws = self._gradients = 0
         self.metadata_: dict[str, Any] = {}
 
     def _prepare(self) -> None:
@@ -187,6 +233,28 @@ class Estimator:
     def _objective(self) -> dict[str, Any]:
         """What the loss needs to know beside the batch."""
         return {}
+
+    def _warmup(self) -> float:
+        """Epochs over which the loss changes."""
+        return 0.0
+
+    def remarks(self) -> list[str]:
+        """What should be known of the training that has ended: a line each."""
+        history, lines = self.history_, list[str]()
+        epochs = len(history["loss"])
+        if epochs < ENOUGH_TO_JUDGE or self.stopped_early_:
+            return lines
+        judged, name = -history["heldout_elbo"], "the held-out ELBO"
+        if not np.isfinite(judged).all():
+            judged, name = history["loss"], "the loss"
+        last = max(ENOUGH_TO_JUDGE // 4, epochs // 10)
+        gain = judged[-2 * last : -last].mean() - judged[-last:].mean()
+        if gain > max(0.05, 0.01 * (judged[0] - judged.min())):
+            lines.append(
+                f"{name} still improves: by {gain:.2f} nats from the last but one {last} epochs to the last. More "
+                f"epochs than {epochs}, or a larger learning_rate than {self.learning_rate:g}, would make it better"
+            )
+        return lines
 
     def _make_optimizer(self) -> Adam:
         return Adam(self.network_.parameters, self.network_.kernels, self.learning_rate, self.clip_norm)
@@ -202,9 +270,11 @@ class Estimator:
         y
             Ignored, as scikit-learn's interface wants it.
         heldout : (M, D), optional
-            Its mean ELBO goes into `history_` after each epoch.
+            Its mean ELBO goes into `history_` after each epoch. Without, and with early stopping, it is a part
+            `validation_fraction` of X, which is then not trained on.
         patience
-            Stop after that many epochs without a better held-out ELBO, and return to the best parameters.
+            Stop after that many epochs without a better held-out ELBO, and return to the best parameters. Default: with
+            early stopping, as many as make 1,000 steps, 10 at least; else no stop.
 
         Raises
         ------
@@ -215,25 +285,34 @@ class Estimator:
         """
         if patience is not None:
             check_integer("patience", patience, 1)
-            if heldout is None:
-                raise ValueError(f"patience={patience} needs held-out data: pass heldout=")
         fresh = type(self)(**self.get_params())  # what is refused must not cost the model that is here
-        examples = fresh.initialize(X)
-        if self.batch_size > len(examples):
+        fresh._check_settings()
+        seed = seed_from(self.random_state)
+        X = as_examples(X, in_place=self.device == "cuda")
+        stops = self._stops_early(len(X)) or patience is not None
+        if heldout is None and stops and len(X) >= 4:
+            check_values(X)  # so that a position in a message is one in the user's array
+            X, heldout = held_out(X, self.validation_fraction, seed)
+        examples = fresh.initialize(X, seed=seed)
+        if not isinstance(self.batch_size, str) and self.batch_size > len(examples):
             found = f"the data ({len(examples)} examples)"
             raise ValueError(f"batch_size={self.batch_size} is larger than {found}: use at most {len(examples)}")
+        epochs, batch_size, patient = self.plan(len(examples))
+        patience = patience if patience is not None or not stops or heldout is None else patient
         held = None if heldout is None else fresh.examples(heldout, "heldout")
         before = vars(self).copy()
         vars(self).update(vars(fresh))
         observer = self._default_observer(self.verbose)
         try:
-            self.fit_examples(examples, self.epochs, self.batch_size, held, patience, observer)
+            self.fit_examples(examples, epochs, batch_size, held, patience, observer)
         except Exception:
             vars(self).clear()
             vars(self).update(before)
             raise
         self.keep_best()
         self._raise_if_interrupted(observer)
+        for line in self.remarks():
+            warnings.warn(line, TrainingWarning, stacklevel=2)
         return self
 
     @staticmethod
@@ -254,7 +333,7 @@ class Estimator:
         self._state.begin_epoch()  # whatever an interrupted or stopped fit has left
         observer = self._default_observer(self.verbose)
         epochs = self._state.epoch + 1
-        self.fit_examples(examples, epochs, min(self.batch_size, len(examples)), None, None, observer)
+        self.fit_examples(examples, epochs, min(self.plan(len(examples))[1], len(examples)), None, None, observer)
         self._raise_if_interrupted(observer)
         return self
 
@@ -277,7 +356,7 @@ class Estimator:
         if heldout is not None:
             draws = min(HELDOUT_DRAWS // len(heldout) + 1, MOST_HELDOUT_DRAWS)
             elbo = lambda: float(self.elbo_examples(heldout, draws).mean())  # noqa: E731
-        schedule = Schedule(epochs, batch_size, patience)
+        schedule = Schedule(epochs, batch_size, patience, self._warmup())
         network, indices = self.network_, np.empty(batch_size, np.int64)
         product, failed = network.largest_product(batch_size), True
         try:
@@ -323,8 +402,9 @@ class Estimator:
         return {name: np.array([record[name] for record in records], np.float64) for name in HISTORY}
 
     @property
-    def sigma_(self) -> float:
-        """Standard deviation of p(x|z) in the model's units, for a Gaussian likelihood."""
+    def sigma_(self) -> Any:
+        """Standard deviation of p(x|z) in the model's units, for a Gaussian likelihood: a number, or (D,) where each
+        column has its own; times `scale_`, it is in the user's."""
         self._check_fitted()
         self.network_.parameters.bring_back()
         return self.network_.likelihood.sigma

@@ -35,6 +35,7 @@ class SavedEstimator(Estimator):
             "metadata": plain(self.metadata_),
         }
         arrays = {"scaling.offset": self.offset_, "scaling.scale": self.scale_, **self.parameters()}
+        arrays |= self.network_.likelihood.constants()
         arrays |= {f"history.{name}": values for name, values in self.history_.items()}
         return header, arrays
 
@@ -96,7 +97,8 @@ class SavedEstimator(Estimator):
         try:
             if header["model"] != cls.NAME:
                 raise ValueError(f"it holds a {header['model']!r}")
-            model = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in header["params"].items()})
+            params = cls._legacy(header["params"])
+            model = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in params.items()})
             model.device = device
             chosen = backend.select_for_file(device, model.precision)
             network = cls._network_from(header["architecture"], arrays, chosen, decoder_only)
@@ -109,6 +111,11 @@ class SavedEstimator(Estimator):
             reason = " ".join(str(error).split())
             raise ModelFileError(f"{path}: its header does not describe a {cls.__name__} ({reason})") from None
         return model, header, arrays
+
+    @staticmethod
+    def _legacy(params: dict[str, Any]) -> dict[str, Any]:
+        """The arguments in a file, with those that it does not know yet."""
+        return params
 
     @staticmethod
     def _generation_names() -> tuple[str, ...]:

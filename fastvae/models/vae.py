@@ -1,5 +1,6 @@
 """The variational autoencoder as an estimator."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,14 +13,21 @@ from fastvae.errors import check_name
 from fastvae.kernels import philox
 from fastvae.kernels.formulas import ACTIVATIONS, LOGVAR_HIGHEST, LOGVAR_LOWEST
 from fastvae.kernels.memory import empty
-from fastvae.likelihoods import make_likelihood
+from fastvae.kernels.scalars import SIGMA_RATE
+from fastvae.likelihoods import Gaussian, make_likelihood
+from fastvae.models.base import AUTO
 from fastvae.models.linear_start import probabilistic_pca
 from fastvae.models.saving import SavedEstimator
 from fastvae.models.settings import check_integer, check_number, seed_from
-from fastvae.models.vae_network import MOST_DRAWS, Architecture, VAENetwork, symmetric_points
+from fastvae.models.vae_network import INITS, MOST_DRAWS, Architecture, VAENetwork, symmetric_points
 from fastvae.models.workspace import EVALUATION, Workspace
 from fastvae.training import Batch
 from fastvae.workers import Workers
+
+COLLAPSED = 0.01  # nats of KL
+FIRST_GRADIENT = 2**31  # the step of the noise of the first gradient that is asked for: no training comes so far
+LEGACY = {"sigma_per_column": False, "linear": False, "init": "he"}  # of files that do not know these arguments
+LEGACY_SIGMA, LEGACY_LOWEST = "log_sigma", -6.0  # of a sigma that is not fixed, in such files
 
 
 class VAE(SavedEstimator):
@@ -93,14 +101,16 @@ class VAE(SavedEstimator):
         init: str = "small",
         beta: float = 1.0,
         kl_warmup_epochs: float = 0,
-        epochs: int = 20,
-        batch_size: int = 128,
+        epochs: int | str = "auto",
+        batch_size: int | str = "auto",
         learning_rate: float = 1e-3,
         clip_norm: float | None = None,
         scale: Any = "auto",
         decoder_hidden: tuple[int, ...] | None = None,
         precision: str = "float32",
         device: str = "auto",
+        early_stopping: bool | str = "auto",
+        validation_fraction: float = 0.1,
         random_state: Any = None,
         verbose: int = 0,
     ):
@@ -122,6 +132,8 @@ class VAE(SavedEstimator):
         self.decoder_hidden = decoder_hidden
         self.precision = precision
         self.device = device
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
         self.random_state = random_state
         self.verbose = verbose
 
@@ -133,9 +145,18 @@ class VAE(SavedEstimator):
         hidden = _widths("hidden", self.hidden)
         decoder_hidden = hidden[::-1] if self.decoder_hidden is None else _widths("decoder_hidden", self.decoder_hidden)
         make_likelihood(self.likelihood, self.sigma)  # names and values are checked there
+        check_name("init", self.init, INITS)
+        for name, value, valid in (
+            ("sigma_per_column", self.sigma_per_column, (True, False)),
+            ("linear", self.linear, (True, False, AUTO)),
+        ):
+            if not any(value is v or (isinstance(value, str | np.bool_) and value == v) for v in valid):
+                raise ValueError(f"{name}={value!r} must be {' or '.join(map(repr, valid))}")
+        if self.linear is True and self.likelihood != "gaussian":
+            raise ValueError(f"linear=True needs likelihood='gaussian', not {self.likelihood!r}: leave it at 'auto'")
         sigma = self.sigma if isinstance(self.sigma, str) else float(self.sigma)
         gaussian = self.likelihood == "gaussian"
-        linear = gaussian if self.linear == "auto" else bool(self.linear)
+        linear = gaussian if self.linear == AUTO else bool(self.linear)
         per_column = gaussian and isinstance(sigma, str) and bool(self.sigma_per_column)
         latent_dim, names = int(self.latent_dim), (self.activation, self.likelihood)
         return Architecture(columns, hidden, latent_dim, decoder_hidden, *names, sigma, per_column, linear)
@@ -168,9 +189,32 @@ class VAE(SavedEstimator):
     def _objective(self) -> dict[str, Any]:
         return {"beta": float(self.beta), "kl_warmup_epochs": float(self.kl_warmup_epochs)}
 
+    def _warmup(self) -> float:
+        return float(self.kl_warmup_epochs)
+
+    def remarks(self) -> list[str]:
+        """What should be known of the training that has ended: a line each."""
+        lines, history = super().remarks(), self.history_
+        if self.kl_warmup_epochs >= len(history["kl"]) > 0 and not self.stopped_early_:
+            lines.append(
+                f"kl_warmup_epochs={self.kl_warmup_epochs:g} is not shorter than the training ({len(history['kl'])} "
+                f"epochs): the weight of the KL never reached beta={self.beta:g}"
+            )
+        if len(history["kl"]) and history["kl"][-1] < COLLAPSED:
+            lines.append(
+                f"the posterior has collapsed: the KL is {history['kl'][-1]:.2g} nats, so that the codes say nothing of "
+                "the data and every reconstruction is their mean. Either no column depends on another, or the model "
+                "does not fit: try sigma='learned', scale='auto', init='small', kl_warmup_epochs, or another seed"
+            )
+        return lines
+
+    @staticmethod
+    def _legacy(params: dict[str, Any]) -> dict[str, Any]:
+        return LEGACY | params
+
     @staticmethod
     def _generation_names() -> tuple[str, ...]:
-        return ("decoder.", "scaling.", "sigma.")
+        return ("decoder.", "scaling.", "sigma.", LEGACY_SIGMA)
 
     @classmethod
     def _network_from(
@@ -178,15 +222,21 @@ class VAE(SavedEstimator):
     ) -> VAENetwork:
         widths = {k: tuple(architecture[k]) for k in ("hidden", "decoder_hidden")}
         built = Architecture(**{**architecture, **widths})
+        if LEGACY_SIGMA in arrays:
+            arrays |= {Gaussian.NAME: arrays[LEGACY_SIGMA] / np.float32(SIGMA_RATE)}
+            arrays |= {Gaussian.LOWEST: np.array([LEGACY_LOWEST], np.float32)}
         expected = VAENetwork.expected_shapes(built, decoder_only)
+        constants = make_likelihood(built.likelihood, built.sigma, built.inputs, built.sigma_per_column).constants()
+        expected |= {name: array.shape for name, array in constants.items()}
         expected_scaling = {"scaling.offset": (built.inputs,), "scaling.scale": (built.inputs,)}
         for name, shape in {**expected, **expected_scaling}.items():
             found = arrays[name].shape if name in arrays else "nothing"
             if found != shape:
                 raise ValueError(f"array {name!r} should have shape {shape}; the file has {found}")
         network = VAENetwork(built, chosen, decoder_only)
+        own = network.likelihood.constants()
         for name in expected:
-            network.parameters.value(name)[...] = arrays[name]
+            (own[name] if name in own else network.parameters.value(name))[...] = arrays[name]
         return network
 
     # ---- use ----------------------------------------------------------------------------------------------------
@@ -213,7 +263,9 @@ class VAE(SavedEstimator):
             for first in range(0, count, threads * size):
                 starts = range(first, min(first + threads * size, count), size)
                 pieces = [(start, network.borrow(min(size, count - start))) for start in starts]
-                workers.run_programs([w.prepare(name, X[i : i + len(w.x)], i, binarize, draws, step) for i, w in pieces])
+                workers.run_programs(
+                    [w.prepare(name, X[i : i + len(w.x)], i, binarize, draws, step) for i, w in pieces]
+                )
                 for start, w in pieces:
                     if check is not None and not w.in_range:
                         check()
@@ -242,7 +294,7 @@ class VAE(SavedEstimator):
             np.minimum(np.maximum(w.logvar.out, LOGVAR_LOWEST), LOGVAR_HIGHEST, out=logvar[start:stop])
 
         self._over(X, "encode", keep, **how)
-        return mu, logvar
+        return self._finite(mu, X), self._finite(logvar, X)
 
     def transform(self, X: Any) -> np.ndarray:
         """Return mu, the mean of q(z|x): (N, Z) float32."""
@@ -253,7 +305,7 @@ class VAE(SavedEstimator):
             mu[start:stop] = w.mu.out
 
         self._over(X, "mean", keep, lambda: self.check(X))
-        return mu
+        return self._finite(mu, X)
 
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
         """`fit`, then `transform` of the same `X`."""
@@ -273,7 +325,7 @@ class VAE(SavedEstimator):
             units.to_user(w.decoder[-1].out, out[start:stop])
 
         self._over(Z, "decode", keep, lambda: check_values(Z, "Z"))
-        return out
+        return self._finite(out, Z)
 
     inverse_transform = decode
 
@@ -351,8 +403,10 @@ class VAE(SavedEstimator):
     @staticmethod
     def _finite(found: np.ndarray, X: Any) -> np.ndarray:
         """What was found of each row, unless a row lies so far out that float32 does not hold it."""
-        wrong = np.flatnonzero(~np.isfinite(found if found.ndim == 1 else found.sum(axis=1)))
-        if len(wrong):
+        if not math.isfinite(float(found.sum())):  # a quick look: the sum of finite numbers may still overflow
+            wrong = np.flatnonzero(~np.isfinite(found.reshape(len(found), -1)).all(axis=1))
+            if not len(wrong):
+                return found
             first = int(wrong[0])
             raise ValueError(
                 f"{len(wrong)} of {len(found)} rows lie so far from the data of the training that float32 overflows "
@@ -384,7 +438,7 @@ class VAE(SavedEstimator):
         X : (B, D)
             In the user's units.
         noise : (B, Z), optional
-            eps of z = mu + exp(logvar / 2) eps; drawn from the model's seed if None.
+            eps of z = mu + exp(logvar / 2) eps. None: drawn from the model's seed, anew in each call.
 
         Returns
         -------
@@ -405,7 +459,8 @@ class VAE(SavedEstimator):
             if len(noise) != len(x):
                 raise ValueError(f"noise has {len(noise)} rows (shape {noise.shape}); X has {len(x)}")
         with Workers(1):
-            parts = self.network_.loss_and_gradients(Batch.of(x, EVALUATION, float("inf")), noise)
+            step, self._gradients = FIRST_GRADIENT + self._gradients, self._gradients + 1
+            parts = self.network_.loss_and_gradients(Batch.of(x, step, float("inf")), noise)
         gradients = {name: g.copy() for name, g in self.network_.parameters.named_gradients().items()}
         return parts.pop("loss"), parts, gradients
 
