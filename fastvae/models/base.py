@@ -28,7 +28,7 @@ MOST_BATCH, LEAST_BATCH = 128, 64
 STEPS, FEW_STEPS, LEAST_EPOCHS = 10_000, 1_000, 20
 PATIENT_STEPS, LEAST_PATIENCE = 1_000, 10
 LEAST_TO_SPLIT = 20  # rows; fewer are all trained on
-ENOUGH_TO_JUDGE = 20  # epochs
+ENOUGH_TO_JUDGE, STEPS_TO_JUDGE = 20, 200  # epochs and steps behind a remark that a training still improves
 HELDOUT_DRAWS, MOST_HELDOUT_DRAWS = 2048, 16  # of z in all behind a held-out ELBO, about; of an example
 HISTORY = ("epoch", "loss", "nll", "kl", "heldout_elbo", "images_per_second", "seconds")
 
@@ -242,7 +242,7 @@ class Estimator:
         """What should be known of the training that has ended: a line each."""
         history, lines = self.history_, list[str]()
         epochs = len(history["loss"])
-        if epochs < ENOUGH_TO_JUDGE or self.stopped_early_:
+        if epochs < ENOUGH_TO_JUDGE or self.n_steps_ < STEPS_TO_JUDGE or self.stopped_early_:
             return lines
         judged, name = -history["heldout_elbo"], "the held-out ELBO"
         if not np.isfinite(judged).all():

@@ -24,7 +24,7 @@ from fastvae.models.workspace import EVALUATION, Workspace
 from fastvae.training import Batch
 from fastvae.workers import Workers
 
-COLLAPSED = 0.01  # nats of KL
+COLLAPSED, COLLAPSED_STEPS = 0.01, 500  # nats of KL, after so many steps
 FIRST_GRADIENT = 2**31  # the step of the noise of the first gradient that is asked for: no training comes so far
 LEGACY = {"sigma_per_column": False, "linear": False, "init": "he"}  # of files that do not know these arguments
 LEGACY_SIGMA, LEGACY_LOWEST = "log_sigma", -6.0  # of a sigma that is not fixed, in such files
@@ -200,10 +200,10 @@ class VAE(SavedEstimator):
                 f"kl_warmup_epochs={self.kl_warmup_epochs:g} is not shorter than the training ({len(history['kl'])} "
                 f"epochs): the weight of the KL never reached beta={self.beta:g}"
             )
-        if len(history["kl"]) and history["kl"][-1] < COLLAPSED:
+        if self.n_steps_ >= COLLAPSED_STEPS and len(history["kl"]) and history["kl"][-1] < COLLAPSED:
             lines.append(
-                f"the posterior has collapsed: the KL is {history['kl'][-1]:.2g} nats, so that the codes say nothing of "
-                "the data and every reconstruction is their mean. Either no column depends on another, or the model "
+                f"the posterior has collapsed: the KL is {history['kl'][-1]:.2g} nats, so that the codes say nothing "
+                "of the data and every reconstruction is their mean. Either no column depends on another, or the model "
                 "does not fit: try sigma='learned', scale='auto', init='small', kl_warmup_epochs, or another seed"
             )
         return lines
@@ -379,10 +379,10 @@ class VAE(SavedEstimator):
         """
         X = self._data(X)
         check_integer("n_samples", n_samples, 1)
-        return self._elbo(X, n_samples, check=lambda: self.check(X))
+        return self._finite(self._elbo(X, n_samples, check=lambda: self.check(X)), X)
 
     def elbo_examples(self, examples: Examples, n_samples: int = 1) -> np.ndarray:
-        """`elbo` of examples, which somebody has checked."""
+        """`elbo` of examples, which somebody has checked; -inf or NaN where float32 overflows."""
         return self._elbo(examples.X, n_samples, binarize=examples.binarize)
 
     def _elbo(self, X: np.ndarray, n_samples: int, name: str = "elbo", **how: Any) -> np.ndarray:
@@ -398,7 +398,7 @@ class VAE(SavedEstimator):
             draws = min(n_samples - done, n_samples if name == "score" else MOST_DRAWS)
             self._over(X, name, keep, draws=draws, step=done, **how)
             done += draws
-        return self._finite(-total / n_samples - self.network_.log_jacobian, X)
+        return -total / n_samples - self.network_.log_jacobian
 
     @staticmethod
     def _finite(found: np.ndarray, X: Any) -> np.ndarray:
@@ -424,7 +424,7 @@ class VAE(SavedEstimator):
         """
         X = self._data(X)
         points = len(symmetric_points(self.network_.architecture.latent_dim))
-        return self._elbo(X, points, "score", check=lambda: self.check(X))
+        return self._finite(self._elbo(X, points, "score", check=lambda: self.check(X)), X)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean of `score_samples`: larger is better."""
