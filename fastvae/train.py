@@ -26,8 +26,11 @@ from fastvae.data.preparation import check_whole, split, suitable_scale
 from fastvae.errors import DivergenceError, check_name, closest
 from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.likelihoods import Gaussian
+from fastvae.models.base import AUTO
+from fastvae.models.linear_start import gaussian_log_density
 from fastvae.models.settings import check_integer, plain, seed_from
 from fastvae.models.vae import VAE
+from fastvae.models.vae_network import INITS
 from fastvae.runs import RunFolder, RunObserver, fingerprint, finite_or_none, is_ink
 from fastvae.version import VERSION
 from fastvae.workers import processors
@@ -35,6 +38,7 @@ from fastvae.workers import processors
 CHANGEABLE = {"epochs", "checkpoint_seconds", "device"}  # of a run that is continued
 EPOCHS = {"digits": 100, "mnist": 10}  # where --epochs is not given; other data: 50
 NOT_PART_OF_THE_RUN = ("out", "resume", "json", "quiet", "traceback")
+NEVER = "none"
 SCALES = ("auto", "none", "standard", "minmax")
 
 
@@ -49,15 +53,23 @@ def parser() -> Parser:
         help="labels for the pictures: an array of the .npz; a column of the .csv, its name or number from 1",
     )
     add("--likelihood", type=one_of(["bernoulli", "gaussian"]), help="bernoulli (default for images) or gaussian")
-    add("--sigma", type=_sigma, help="gaussian: a number in model units, learned, or optimal (the default)")
+    add("--sigma", type=_sigma, help="gaussian: a number in model units, learned (the default), or optimal")
+    switch = {"default": "auto", "type": one_of(["auto", "yes", "no"])}
+    add("--sigma-per-column", **switch, help="gaussian: whether each column has its own; auto: of a table")
+    add(
+        "--linear", **switch, help="gaussian: a linear path beside the network, started at probabilistic PCA; auto: yes"
+    )
     add("--latent-dim", type=int, default=20, help="dimension of the latent code")
     add("--hidden", type=int, nargs="*", default=[400], help="widths of the encoder's hidden layers")
     add("--decoder-hidden", type=int, nargs="*", help="widths of the decoder's; default: mirrored")
-    add("--activation", type=one_of(ACTIVATIONS), default="relu", help=f"one of {', '.join(ACTIVATIONS)}")
+    add("--activation", type=one_of(ACTIVATIONS), help=f"one of {', '.join(ACTIVATIONS)}; default: silu for a "
+        "gaussian table, else relu")  # fmt: skip
+    add("--init", type=one_of(INITS), default=INITS[0], help=f"of the weights: {' or '.join(INITS)}")
     add("--beta", type=float, default=1.0, help="weight of the KL in the loss")
     add("--kl-warmup-epochs", type=float, default=0, help="epochs over which that weight grows from 0")
-    add("--epochs", type=int, help="default: 100 for digits, 10 for mnist, else 50")
-    add("--batch-size", type=int, help="default: 128, or all the data where they are fewer")
+    add("--epochs", type=int, help="default: 100 for digits, 10 for mnist, 50 for other images; for tables as many as "
+        "make 10,000 steps, 20 at least")  # fmt: skip
+    add("--batch-size", type=int, help="default: 128, of few data 64, or all of them")
     add("--learning-rate", type=float, default=1e-3, help="of Adam")
     add("--clip-norm", type=float, help="largest norm of the gradient")
     scales = f"of the data: {', '.join(SCALES)}, or two numbers LOW HIGH that become 0 and 1"
@@ -65,8 +77,8 @@ def parser() -> Parser:
     add("--binarize", default="none", type=_binarize, help="none, dynamic, or a threshold for data scaled to [0, 1]")
     add("--heldout", type=_fraction, help="fraction to keep for the held-out ELBO; default: the data's own test part, "
         "else 0.1")  # fmt: skip
-    add("--early-stopping", type=_at_least(1, int), metavar="EPOCHS", help="stop after so many without a better "
-        "held-out ELBO, and keep the best")  # fmt: skip
+    add("--early-stopping", type=_patience, metavar="EPOCHS", help="stop after so many without a better held-out ELBO, "
+        "and keep the best; none: never. Default: for tables as many as make 1,000 steps, at least 10")  # fmt: skip
     add("--seed", type=int, default=0, help="of all that is random")
     add(
         "--precision", default="float32", help="of the matrix products: float32, or bfloat16 where the processor has it"
@@ -109,6 +121,10 @@ def _binarize(text: str) -> str | float | None:
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"{text} must lie in [0, 1): data are scaled to [0, 1] before; try 0.5")
     return value
+
+
+def _patience(text: str) -> int | str:
+    return text if text == NEVER else _at_least(1, int)(text)
 
 
 def _fraction(text: str) -> float:
@@ -159,7 +175,7 @@ def _train(arguments: argparse.Namespace, words: list[str]) -> int:
     data = datasets.load(options.data, options.array, options.labels)
     smallest, largest = check_whole(data)
     rows = split(data, options.heldout, seed_from(options.seed))
-    if options.early_stopping is not None and rows.held_out is None:
+    if isinstance(options.early_stopping, int) and rows.held_out is None:
         raise ValueError("--early-stopping needs held-out data: give --heldout")
     if config and folder.checkpoint.exists():
         model, examples = _continued(folder, options, rows.X)
@@ -235,9 +251,10 @@ def _started(
     options: argparse.Namespace, data: DataSet, X: np.ndarray, likelihood: str, scale: Any
 ) -> tuple[VAE, Examples]:
     """A model with drawn weights."""
-    batch_size = options.batch_size if options.batch_size is not None else min(128, len(X))
-    if batch_size > len(X):
-        raise ValueError(f"--batch-size {batch_size} is larger than the data ({len(X)} examples): use at most {len(X)}")
+    if options.batch_size is not None and options.batch_size > len(X):
+        found = f"the data ({len(X)} examples)"
+        raise ValueError(f"--batch-size {options.batch_size} is larger than {found}: use at most {len(X)}")
+    table = likelihood == "gaussian" and not data.image_shape
     if likelihood == "bernoulli" and options.sigma is not None:
         raise ValueError(f"--sigma {options.sigma} goes with --likelihood gaussian; this run is bernoulli")
     if likelihood == "gaussian" and options.binarize is not None:
@@ -246,13 +263,16 @@ def _started(
         latent_dim=options.latent_dim,
         hidden=tuple(options.hidden),
         decoder_hidden=None if options.decoder_hidden is None else tuple(options.decoder_hidden),
-        activation=options.activation,
+        activation=options.activation or ("silu" if table else "relu"),
         likelihood=likelihood,
-        sigma="optimal" if options.sigma is None else options.sigma,
+        sigma="learned" if options.sigma is None else options.sigma,
+        sigma_per_column={"auto": table, "yes": True, "no": False}[options.sigma_per_column],
+        linear={"auto": "auto", "yes": True, "no": False}[options.linear],
+        init=options.init,
         beta=options.beta,
         kl_warmup_epochs=options.kl_warmup_epochs,
-        epochs=options.epochs if options.epochs is not None else EPOCHS.get(data.name, 50),
-        batch_size=batch_size,
+        epochs=options.epochs or AUTO if table else options.epochs or EPOCHS.get(data.name, 50),
+        batch_size=options.batch_size or AUTO,
         learning_rate=options.learning_rate,
         clip_norm=options.clip_norm,
         scale=scale,
@@ -261,6 +281,9 @@ def _started(
         random_state=options.seed,
     )
     examples = model.initialize(X, options.binarize)
+    model.epochs, model.batch_size, patience = model.plan(len(X))
+    if options.early_stopping is None:
+        options.early_stopping = patience if table and options.epochs is None and options.heldout != 0 else NEVER
     model.metadata_ = {
         "data": data.name,
         "image_shape": data.image_shape,
@@ -278,7 +301,8 @@ def _summary(model: VAE, data: DataSet, X: np.ndarray) -> str:
     if isinstance(scale, tuple):
         scaled = "each column to [0, 1]" if isinstance(scale[0], list) else f"{scale[0]:g} ... {scale[1]:g} to [0, 1]"
     else:
-        scaled = {None: "as they are", "standard": "each column to mean 0, deviation 1"}[scale]
+        standard = "each column to mean 0, deviation 1"
+        scaled = {None: "as they are", "standard": standard, "auto": standard}[scale]
     sizes = f"{len(X):,} examples of {X.shape[1]} values"
     return f"{data.name}: {sizes}; scaling: {scaled}; likelihood: {model.likelihood}; seed {model.random_state}"
 
@@ -319,7 +343,8 @@ def _run(
     observer = RunObserver(folder, model, options.checkpoint_seconds)
     observer.quiet = options.quiet
     try:
-        model.fit_examples(examples, model.epochs, model.batch_size, held, options.early_stopping, observer)
+        patience = None if options.early_stopping == NEVER or held is None else options.early_stopping
+        model.fit_examples(examples, model.epochs, model.batch_size, held, patience, observer)
     except DivergenceError as error:
         raise DivergenceError(f"{error}. The last good state is in {folder.checkpoint}") from None
     observer.save()
@@ -333,13 +358,17 @@ def _run(
         return INTERRUPTED if observer.interrupted == 2 else 128 + int(observer.interrupted or 0)
     if model.stopped_early_:
         say(f"stopped early after epoch {model.n_epochs_}; epoch {model.best_epoch_} was the best, and is kept")
-    _report(folder, options, model)
+    for line in model.remarks():
+        say(line)
+    _report(folder, options, model, examples, held)
     _pictures(folder, model, examples, labels, held if held is not None else examples)
     say(f"{folder.path}: {', '.join(sorted(p.name for p in folder.path.iterdir()))}")
     return 0
 
 
-def _report(folder: RunFolder, options: argparse.Namespace, model: VAE) -> None:
+def _report(
+    folder: RunFolder, options: argparse.Namespace, model: VAE, examples: Examples, held: Examples | None
+) -> None:
     """Say the final figures, and print them as JSON if asked."""
     history = model.history_
     last = model.best_epoch_ - 1 if model.best_epoch_ else -1
@@ -350,10 +379,14 @@ def _report(folder: RunFolder, options: argparse.Namespace, model: VAE) -> None:
         "images_per_second": float(np.median(history["images_per_second"])),
     }
     if model.likelihood == "gaussian":
-        figures["sigma"] = model.sigma_
+        figures["sigma"] = float(np.sqrt(np.mean(np.square(model.sigma_))))
     shown = ("loss", "nll", "kl", "heldout_elbo", "sigma")
     numbers = (f"{name} {figures[name]:.3f}" for name in shown if math.isfinite(figures.get(name, math.nan)))
     say(f"epoch {figures['epoch']}: {', '.join(numbers)} (nats an example)")
+    if model.likelihood == "gaussian" and held is not None and not model.metadata_.get("image_shape"):
+        full, apart = gaussian_log_density(examples.X, held.X)
+        figures |= {"heldout_gaussian": full, "heldout_independent": apart}
+        say(f"held out, log p(x) of one Gaussian with all covariances: {full:.3f}; of independent columns: {apart:.3f}")
     if options.json:
         print(json.dumps(finite_or_none(figures) | {"out": str(folder.path)}, allow_nan=False), flush=True)
 

@@ -34,7 +34,7 @@ def split(data: DataSet, fraction: float | None, seed: np.uint64) -> Split:
     if fraction is None and data.X_heldout is not None:
         return Split(data.X, data.labels, data.X_heldout, True)
     rows = len(data.X)
-    count = round(rows * (0.1 if fraction is None else fraction))
+    count = round(rows * fraction) if fraction is not None else held_out_rows(rows, 0.1)
     if count and rows - count < 2:
         raise ValueError(f"--heldout {fraction} leaves {rows - count} of {rows} examples to train on: keep fewer back")
     if count == 0:
@@ -48,11 +48,16 @@ def split(data: DataSet, fraction: float | None, seed: np.uint64) -> Split:
     return Split(data.X[kept], None if data.labels is None else data.labels[kept], data.X[held], True)
 
 
+def held_out_rows(rows: int, fraction: float) -> int:
+    """How many of so many rows to hold out: a fraction, but of few at least 10 or a quarter."""
+    return max(0, min(max(round(rows * fraction), min(10, rows // 4), 1), rows - 2))
+
+
 def held_out(X: Any, fraction: float, seed: np.uint64) -> tuple[Any, Any]:
     """X (N, D) in two parts: a fraction of the rows, at least 10 or a quarter, comes second. The seed draws them; of
     more than 256 MB, which are not copied, they are the last ones."""
     rows = len(X)
-    count = min(max(round(rows * fraction), min(10, rows // 4), 1), rows - 2)
+    count = held_out_rows(rows, fraction)
     if not isinstance(X, np.ndarray) or X.nbytes > COPIED_BYTES:
         return X[: rows - count], X[rows - count :]
     order = np.empty(rows, np.int64)
@@ -86,7 +91,7 @@ def suitable_scale(asked: Any, likelihood: str, data: DataSet, smallest: np.ndar
         if data.value_range is not None:
             return None if data.value_range == (0.0, 1.0) else data.value_range
         if not data.image_shape and likelihood == "gaussian":
-            return "standard"
+            return "auto"
         if likelihood == "bernoulli" and whole[0] >= 0 and whole[1] <= 1:
             return None
         if data.image_shape and whole[0] < whole[1]:

@@ -151,3 +151,19 @@ def probabilistic_pca(
     diagonal = (weights**2).sum(axis=1) + variance  # of W'W + sigma^2 I
     encoder = (weights / diagonal[:, None]).T / unit[:, None]
     return LinearStart(mean, weights * unit, encoder, np.log(variance / diagonal), np.sqrt(variance) * unit)
+
+
+def gaussian_log_density(X: Any, heldout: Any) -> tuple[float, float]:
+    """Mean log density, in nats, of held-out rows (M, D) under the dumbest models of X (N, D): one Gaussian with all
+    covariances, shrunk as far as helps rows that are left out, and independent Gaussian columns. Columns without a
+    deviation count with 1."""
+    x, held = (np.asarray(some[: 1 << 16], np.float64) for some in (X, heldout))
+    mean, deviation = x.mean(axis=0), x.std(axis=0)
+    unit = np.where(deviation > 0, deviation, 1.0)
+    x, held = (x - mean) / unit, (held - mean) / unit
+    constant = x.shape[1] / 2 * np.log(2 * np.pi) + np.log(unit).sum()
+    columns = x.shape[1] - 1
+    few = x[np.linspace(0, len(x) - 1, min(len(x), MOST_ROWS)).astype(int)]
+    shrinkage = shrinkage_by_folds(few, columns) if columns else 0.0
+    full = spectrum_of_rows(x).log_likelihood(held, columns, shrinkage)
+    return float(full.mean() - constant), float(-0.5 * (held**2).sum(axis=1).mean() - constant)
