@@ -47,18 +47,21 @@ class VAE(SavedEstimator):
         "bernoulli", for data in [0, 1], or "gaussian".
     sigma
         Gaussian only: the standard deviation of p(x|z) in the model's units (after `scale`); "learned", as a parameter;
-        or "optimal", the best one of each batch in closed form (Rybkin et al. 2021).
+        or "optimal", the best one of each batch in closed form (Rybkin et al. 2021). The latter two begin at that of
+        the data, or of the linear start, and stay above e^-9 of the data's.
     beta
         Weight of the KL in the loss (Higgins et al. 2017). The ELBO always has weight 1.
     kl_warmup_epochs
         Epochs over which the weight grows from 0 to beta.
     epochs, batch_size, learning_rate
-        Of Adam; batches are drawn without replacement.
+        Of Adam; batches are drawn without replacement, and differ by one row at most. "auto": batches of 128, or 64
+        where data are few; at least 20 epochs and 10,000 steps, most of which early stopping saves.
     clip_norm
         Largest norm of the gradient; None for no limit.
     scale
         None, "standard" (each column to mean 0, deviation 1), "minmax" (each column to [0, 1]) or (low, high) (one
-        range to [0, 1]). Stored with the model, undone by `decode`; densities stay those of the user's units.
+        range to [0, 1]). "auto": standard for "gaussian", where constant columns are only centred; None for
+        "bernoulli". Stored with the model, undone by `decode`; densities stay those of the user's units.
     decoder_hidden
         Widths of the decoder's hidden layers; None mirrors the encoder.
     precision
@@ -71,10 +74,25 @@ class VAE(SavedEstimator):
         bit-identical parameters, whatever the number of threads (FASTVAE_THREADS; default: all cores).
     verbose
         0: silent; 1: progress on standard error.
+    sigma_per_column
+        Whether each column has a sigma of its own, where that is learned or optimal. False suits images.
+    linear
+        Gaussian only: whether encoder and decoder have a linear path beside the network, which begins at probabilistic
+        PCA while the network's last layers begin at 0: the ELBO before the first step is the log-likelihood of
+        probabilistic PCA (Tipping and Bishop 1999), where the posterior is exact. "auto": True for "gaussian".
+    init
+        Of the weights. "he": normal, with variance 2 / inputs before a rectifier and 2 / (inputs + outputs) elsewhere
+        (He et al. 2015; Glorot and Bengio 2010). "small": with a rectifier, 0.3 times that in mu, logvar and the
+        decoder's last layer, 0.4 times in its first, whose input is not rectified.
+    early_stopping
+        Whether `fit` keeps a `validation_fraction` of the rows back and ends where their ELBO does, at its best
+        parameters. "auto": where epochs is "auto" and there are at least 20 rows.
 
     Attributes
     ----------
     history_ : dict of arrays, one entry an epoch
+    sigma_
+        The standard deviation in use, a number or (D,), in the model's units.
     n_features_in_, offset_, scale_, seed_
         What `fit` learned beside the parameters.
 
@@ -96,9 +114,6 @@ class VAE(SavedEstimator):
         activation: str = "relu",
         likelihood: str = "bernoulli",
         sigma: float | str = "learned",
-        sigma_per_column: bool = True,
-        linear: bool | str = "auto",
-        init: str = "small",
         beta: float = 1.0,
         kl_warmup_epochs: float = 0,
         epochs: int | str = "auto",
@@ -109,19 +124,19 @@ class VAE(SavedEstimator):
         decoder_hidden: tuple[int, ...] | None = None,
         precision: str = "float32",
         device: str = "auto",
-        early_stopping: bool | str = "auto",
-        validation_fraction: float = 0.1,
         random_state: Any = None,
         verbose: int = 0,
+        sigma_per_column: bool = True,
+        linear: bool | str = "auto",
+        init: str = "small",
+        early_stopping: bool | str = "auto",
+        validation_fraction: float = 0.1,
     ):
         self.latent_dim = latent_dim
         self.hidden = hidden
         self.activation = activation
         self.likelihood = likelihood
         self.sigma = sigma
-        self.sigma_per_column = sigma_per_column
-        self.linear = linear
-        self.init = init
         self.beta = beta
         self.kl_warmup_epochs = kl_warmup_epochs
         self.epochs = epochs
@@ -132,10 +147,13 @@ class VAE(SavedEstimator):
         self.decoder_hidden = decoder_hidden
         self.precision = precision
         self.device = device
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
         self.random_state = random_state
         self.verbose = verbose
+        self.sigma_per_column = sigma_per_column
+        self.linear = linear
+        self.init = init
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
 
     # ---- what the base asks for ---------------------------------------------------------------------------------
 
