@@ -15,6 +15,7 @@ import numpy as np
 
 from fastvae.data.minibatches import Examples
 from fastvae.errors import DivergenceError
+from fastvae.exclusion import Exclusion
 from fastvae.optimizers import Adam
 from fastvae.parameters import Parameters
 
@@ -48,6 +49,7 @@ class Trainable(Protocol):
     """What the loop asks of a model."""
 
     parameters: Parameters
+    exclusion: Exclusion
     steps_ahead: bool  # whether it has `steps` too
 
     def steps(self, batch: Batch, order: np.ndarray, progress: list[float]) -> list[dict[str, float]]:
@@ -136,7 +138,8 @@ def train(
     """Train from `state` to the end of the schedule, until it should stop early, or until the observer asks.
 
     Each epoch goes once through a new permutation of the examples; the last, short batch counts by its examples.
-    `indices` (batch_size,) int64 gets the rows of each batch, for a model that reads them itself.
+    `indices` (batch_size,) int64 gets the rows of each batch, for a model that reads them itself. Whoever wants model,
+    optimizer and `state` as they are between two steps gets that by `model.exclusion`.
 
     Raises
     ------
@@ -148,7 +151,7 @@ def train(
         indices = np.empty(size, np.int64)
 
     def fill(start: int, stop: int, out: np.ndarray) -> None:
-        examples.fill(indices[start:stop], out, batch.step, start)
+        examples.fill(indices[start:stop], out, state.step + 1, start)
 
     batch, order = Batch(0, fill, 0, 0.0), np.empty((AHEAD, size), np.int64)
     observer.started(state, schedule, count)
@@ -161,21 +164,24 @@ def train(
                     rows = min(size, count - before)
                     batch.rows, batch.step, batch.progress = rows, state.step + 1, state.epoch + before / count
                     ahead = min(ahead, (count - before) // size)
-                    if ahead > 1 and model.steps_ahead:
-                        examples.order(state.epoch, before, order[:ahead].reshape(-1))
-                        progress = [state.epoch + (before + i * size) / count for i in range(ahead)]
-                        losses = model.steps(batch, order[:ahead], progress)
-                    else:
-                        examples.order(state.epoch, before, indices[:rows])
-                        losses = [model.step(batch)]
-                    for parts in losses:
-                        if not math.isfinite(parts["loss"]):
-                            batch.step, batch.progress = state.step + 1, state.epoch + state.position / count
-                            raise DivergenceError(_divergence(model, batch, parts, state))
-                        state.step += 1
-                        state.position += rows
-                        for name, value in parts.items():
-                            state.sums[name] = state.sums.get(name, 0.0) + rows * value
+                    examples.check()
+                    model.exclusion.let_others()
+                    with model.exclusion.lock:
+                        if ahead > 1 and model.steps_ahead:
+                            examples.order(state.epoch, before, order[:ahead].reshape(-1))
+                            progress = [state.epoch + (before + i * size) / count for i in range(ahead)]
+                            losses = model.steps(batch, order[:ahead], progress)
+                        else:
+                            examples.order(state.epoch, before, indices[:rows])
+                            losses = [model.step(batch)]
+                        for parts in losses:
+                            if not math.isfinite(parts["loss"]):
+                                batch.step, batch.progress = state.step + 1, state.epoch + state.position / count
+                                raise DivergenceError(_divergence(model, batch, parts, state))
+                            state.step += 1
+                            state.position += rows
+                            for name, value in parts.items():
+                                state.sums[name] = state.sums.get(name, 0.0) + rows * value
                     state.seconds = time.perf_counter() - started
                     each = (state.seconds - seconds) / len(losses)
                     ahead = min(len(order), int(observer.interval / each)) if each > 0 else 1
@@ -205,14 +211,15 @@ def _finish_epoch(
     record |= {name: total / count for name, total in state.sums.items()}
     record["heldout_elbo"] = heldout_elbo() if heldout_elbo else math.nan
     record |= {"images_per_second": count / state.seconds, "seconds": state.seconds}
-    state.records.append(record)
-    state.epoch, state.position, state.sums, state.seconds = state.epoch + 1, 0, {}, 0.0
-    if schedule.patience is not None and heldout_elbo:
-        elbo = record["heldout_elbo"]
-        if math.isfinite(elbo) and (state.best_elbo is None or elbo > state.best_elbo):
-            state.best_elbo, state.best_epoch = elbo, state.epoch
-            state.best_values = model.parameters.values.copy()
-        state.stopped_early = state.epoch - state.best_epoch >= schedule.patience
+    with model.exclusion.lock:
+        state.records.append(record)
+        state.epoch, state.position, state.sums, state.seconds = state.epoch + 1, 0, {}, 0.0
+        if schedule.patience is not None and heldout_elbo:
+            elbo = record["heldout_elbo"]
+            if math.isfinite(elbo) and (state.best_elbo is None or elbo > state.best_elbo):
+                state.best_elbo, state.best_epoch = elbo, state.epoch
+                state.best_values = model.parameters.values.copy()
+            state.stopped_early = state.epoch - state.best_epoch >= schedule.patience
     observer.epoch_finished(state, record)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastvae import backend
+from fastvae.data.mapping import check_size, mapping_of
 from fastvae.data.minibatches import Examples
 from fastvae.data.validation import as_examples, check_values
 from fastvae.errors import check_name
@@ -170,66 +171,81 @@ class VAE(SavedEstimator):
 
     # ---- use ----------------------------------------------------------------------------------------------------
 
+    @staticmethod
     def _over(
-        self,
+        network: VAENetwork,
         X: np.ndarray,
         name: str,
         keep: Callable[[int, int, Workspace], None],
         check: Callable[[], Any] | None = None,
         binarize: str | float | None = None,
     ) -> None:
-        """Do the pass `name` (see `VAENetwork.write`) over all rows of X in pieces, by one thread or several.
+        """Do the pass `name` (see `VAENetwork.write`) over all rows of X in pieces, by one thread or several; nothing of
+        X is kept.
 
         keep(start, stop, workspace) takes what it made; `check`, where given, is called first if a value is out of
         range: it finds which, and says it.
         """
-        network, count = self.network_, len(X)
+        count, mapping = len(X), mapping_of(X)
         threads, size = network.backend.pieces(count, network.largest_product(count), network.widest)
         network.prepare_passes()
         with network.backend.passing(threads) as workers:
             for first in range(0, count, threads * size):
                 starts = range(first, min(first + threads * size, count), size)
                 pieces = [(start, network.borrow(min(size, count - start))) for start in starts]
-                workers.run_programs([w.prepare(name, X[i : i + len(w.x)], i, binarize) for i, w in pieces])
+                programs: list[Any] = []
+                check_size(mapping, X)
+                try:
+                    for i, w in pieces:
+                        programs.append(w.prepare(name, X[i : i + len(w.x)], i, binarize))
+                    workers.run_programs(programs)
+                finally:
+                    for program in programs:
+                        program.read(None)
+                check_size(mapping, X)
                 for start, w in pieces:
                     if check is not None and not w.in_range:
                         check()
                     keep(start, start + len(w.x), w)
                     network.give_back(w)
 
-    def _data(self, X: Any) -> Any:
-        """`X` as an array for a pass that begins with the encoder, its values not looked at."""
-        self._check_complete()
-        return as_examples(X, "X", self.n_features_in_, in_place=not self.network_.kernels.ON_HOST)
+    def _data(self, X: Any) -> tuple[VAENetwork, Any]:
+        """The network, and `X` as an array for a pass that begins with the encoder, its values not looked at."""
+        network = self._check_complete()
+        return network, as_examples(X, "X", network.architecture.inputs, in_place=not network.kernels.ON_HOST)
 
     def encode(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return mu and logvar of q(z|x), each (N, Z) float32; logvar is limited to [-30, 20]."""
-        X = self._data(X)
-        return self._encode(X, check=lambda: self.check(X))
+        network, X = self._data(X)
+        return self._encode(network, X, check=lambda: self._checked(network, X))
 
     def encode_examples(self, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
         """`encode` of examples, which somebody has checked."""
-        return self._encode(examples.X, binarize=examples.binarize)
+        network = self._check_complete()
+        examples = self._accepted(network, examples)
+        return self._encode(network, examples.X, binarize=examples.binarize)
 
-    def _encode(self, X: np.ndarray, **how: Any) -> tuple[np.ndarray, np.ndarray]:
-        mu, logvar = (np.empty((len(X), self.network_.architecture.latent_dim), np.float32) for _ in range(2))
+    def _encode(self, network: VAENetwork, X: np.ndarray, **how: Any) -> tuple[np.ndarray, np.ndarray]:
+        mu, logvar = (np.empty((len(X), network.architecture.latent_dim), np.float32) for _ in range(2))
 
         def keep(start: int, stop: int, w: Workspace) -> None:
             mu[start:stop] = w.mu.out
             np.minimum(np.maximum(w.logvar.out, LOGVAR_LOWEST), LOGVAR_HIGHEST, out=logvar[start:stop])
 
-        self._over(X, "encode", keep, **how)
+        self._over(network, X, "encode", keep, **how)
         return mu, logvar
 
     def transform(self, X: Any) -> np.ndarray:
         """Return mu, the mean of q(z|x): (N, Z) float32."""
-        X = self._data(X)
-        mu = np.empty((len(X), self.network_.architecture.latent_dim), np.float32)
+        return self._mean(*self._data(X))
+
+    def _mean(self, network: VAENetwork, X: Any) -> np.ndarray:
+        mu = np.empty((len(X), network.architecture.latent_dim), np.float32)
 
         def keep(start: int, stop: int, w: Workspace) -> None:
             mu[start:stop] = w.mu.out
 
-        self._over(X, "mean", keep, lambda: self.check(X))
+        self._over(network, X, "mean", keep, lambda: self._checked(network, X))
         return mu
 
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
@@ -241,22 +257,25 @@ class VAE(SavedEstimator):
 
         float32; float64 where a column lies so far from 0 that float32 would not hold its differences.
         """
-        self._check_fitted()
-        Z = as_examples(Z, "Z", self.network_.architecture.latent_dim, in_place=not self.network_.kernels.ON_HOST)
-        units = self.network_.units
-        out = np.empty((len(Z), self.n_features_in_), units.dtype)
+        return self._decode(self._check_fitted(), Z)
+
+    def _decode(self, network: VAENetwork, Z: Any) -> np.ndarray:
+        Z = as_examples(Z, "Z", network.architecture.latent_dim, in_place=not network.kernels.ON_HOST)
+        units = network.units
+        out = np.empty((len(Z), network.architecture.inputs), units.dtype)
 
         def keep(start: int, stop: int, w: Workspace) -> None:
             units.to_user(w.decoder[-1].out, out[start:stop])
 
-        self._over(Z, "decode", keep, lambda: check_values(Z, "Z"))
+        self._over(network, Z, "decode", keep, lambda: check_values(Z, "Z"))
         return out
 
     inverse_transform = decode
 
     def reconstruct(self, X: Any) -> np.ndarray:
         """Return decode(transform(X)): (N, D) float32, in the user's units."""
-        return self.decode(self.transform(X))
+        network, X = self._data(X)
+        return self._decode(network, self._mean(network, X))
 
     def sample(self, n: int = 1, random_state: Any = None, noise: bool = False) -> np.ndarray:
         """Draw z from the prior and return the mean of p(x|z): (n, D) float32, in the user's units.
@@ -271,26 +290,33 @@ class VAE(SavedEstimator):
             True: draw x from p(x|z) too, instead of taking its mean: complete draws from the model, as wide as it says
             the data are; with "bernoulli", the two ends of the range.
         """
-        self._check_fitted()
+        network = self._check_fitted()
         check_integer("n", n, 1)
-        seed, call = (self.seed_, self._draws) if random_state is None else (seed_from(random_state), 0)
-        self._draws += random_state is None
-        z = np.empty((n, self.network_.architecture.latent_dim), np.float32)
-        self.network_.kernels.normal_noise(seed, philox.PRIOR, call, 0, z)
-        x = self.decode(z)
+        seed, call = (network.seed, self._next_draw()) if random_state is None else (seed_from(random_state), 0)
+        z = np.empty((n, network.architecture.latent_dim), np.float32)
+        network.kernels.normal_noise(seed, philox.PRIOR, call, 0, z)
+        x = self._decode(network, z)
         if noise:
-            self._draw_observations(x, seed, call)
+            self._draw_observations(network, x, seed, call)
         return x
 
-    def _draw_observations(self, mean: np.ndarray, seed: np.uint64, call: int) -> None:
+    def _next_draw(self) -> int:
+        """A number of its own for each call, of each thread."""
+        with self._exclusion.lock:
+            self._draws += 1
+            return self._draws - 1
+
+    @staticmethod
+    def _draw_observations(network: VAENetwork, mean: np.ndarray, seed: np.uint64, call: int) -> None:
         """Write a draw from p(x|z) over its mean (n, D), both in the user's units."""
-        kernels, scale = self.network_.kernels, self.scale_.astype(mean.dtype)
-        if self.network_.architecture.likelihood == "gaussian":
+        kernels, scale = network.kernels, network.units.scale.astype(mean.dtype)
+        if network.architecture.likelihood == "gaussian":
             eps = np.empty(mean.shape, np.float32)
             kernels.normal_noise(seed, philox.OBSERVATION, call, 0, eps)
-            mean += (self.sigma_ * scale).astype(mean.dtype) * eps
+            network.parameters.bring_back()
+            mean += (network.likelihood.sigma * scale).astype(mean.dtype) * eps
         else:
-            offset, uniform = self.offset_.astype(mean.dtype), np.empty(mean.shape, np.float32)
+            offset, uniform = network.units.offset.astype(mean.dtype), np.empty(mean.shape, np.float32)
             kernels.uniform_noise(seed, philox.OBSERVATION, call, 0, uniform)
             mean[:] = np.where(uniform <= (mean - offset) / scale, scale, 0) + offset
 
@@ -300,22 +326,24 @@ class VAE(SavedEstimator):
         E_q[log p(x|z)] - KL[q(z|x) || p(z)] from one sample of z an example. The noise belongs to the model's seed and
         the row: the same call gives the same numbers, however many rows are computed at a time.
         """
-        X = self._data(X)
-        return self._elbo(X, check=lambda: self.check(X))
+        network, X = self._data(X)
+        return self._elbo(network, X, check=lambda: self._checked(network, X))
 
     def elbo_examples(self, examples: Examples) -> np.ndarray:
         """`elbo` of examples, which somebody has checked."""
-        return self._elbo(examples.X, binarize=examples.binarize)
+        network = self._check_complete()
+        examples = self._accepted(network, examples)
+        return self._elbo(network, examples.X, binarize=examples.binarize)
 
-    def _elbo(self, X: np.ndarray, **how: Any) -> np.ndarray:
+    def _elbo(self, network: VAENetwork, X: np.ndarray, **how: Any) -> np.ndarray:
         out = np.empty(len(X))
 
         def keep(start: int, stop: int, w: Workspace) -> None:
             np.add(w.nll, w.kl, out=out[start:stop])
 
-        self._over(X, "elbo", keep, **how)
+        self._over(network, X, "elbo", keep, **how)
         np.negative(out, out=out)
-        out -= self.network_.log_jacobian
+        out -= network.log_jacobian
         return out
 
     def score_samples(self, X: Any) -> np.ndarray:
@@ -327,7 +355,8 @@ class VAE(SavedEstimator):
         return float(self.score_samples(X).mean())
 
     def loss_and_gradients(self, X: Any, noise: Any = None) -> tuple[float, dict[str, float], dict[str, np.ndarray]]:
-        """One forward and backward pass, for comparisons and for optimizers of one's own.
+        """One forward and backward pass, for comparisons and for optimizers of one's own. Of several threads that ask
+        one model, or train it, each has its turn.
 
         Parameters
         ----------
@@ -345,18 +374,24 @@ class VAE(SavedEstimator):
         gradients
             Name to array, the loss differentiated by each of `parameters()`; copies.
         """
-        examples = self.examples(as_examples(X))
+        network = self._check_complete()
+        X, units = self._checked(network, as_examples(X)), network.units
+        examples = Examples(X, units.offset, units.scale, network.seed, network.kernels)
         x = np.empty(examples.X.shape, np.float32)
         examples.fill(np.arange(len(x), dtype=np.int64), x, EVALUATION, 0)
         if noise is not None:
-            given = as_examples(noise, "noise", self.network_.architecture.latent_dim)
+            given = as_examples(noise, "noise", network.architecture.latent_dim)
             noise = empty(*given.shape)  # of our own, as kernels want it
             noise[...] = given
             if len(noise) != len(x):
                 raise ValueError(f"noise has {len(noise)} rows (shape {noise.shape}); X has {len(x)}")
-        with Workers(1):
-            parts = self.network_.loss_and_gradients(Batch.of(x, EVALUATION, float("inf")), noise)
-        gradients = {name: g.copy() for name, g in self.network_.parameters.named_gradients().items()}
+
+        def compute() -> tuple[dict[str, float], dict[str, np.ndarray]]:
+            with Workers(1):
+                parts = network.loss_and_gradients(Batch.of(x, EVALUATION, float("inf")), noise)
+            return parts, {name: g.copy() for name, g in network.parameters.named_gradients().items()}
+
+        parts, gradients = network.exclusion.between_steps(compute)
         return parts.pop("loss"), parts, gradients
 
 

@@ -66,7 +66,7 @@ class Workspace:
             self.network.write(name, program, self, rows.dtype, binarize)
         integers = self.scalars.integers
         integers[FIRST_ROW], integers[OUTSIDE] = first_row, 0
-        program.read(rows)
+        program.read(rows)  # `VAE._over` lets them go
         self.scalars.reals[SIGMA] = self.network.likelihood.sigma
         return program
 
