@@ -24,6 +24,10 @@ class ModelFileError(ValueError):
     """A model or checkpoint file is truncated, altered, foreign, or newer than this version can read."""
 
 
+class TrainingInProgressError(RuntimeError):
+    """Something is training this model already: a second training of it is refused."""
+
+
 class DivergenceError(ArithmeticError):
     """The loss stopped being a finite number during training."""
 

@@ -58,13 +58,13 @@ class Adam:
     def first_moment(self) -> np.ndarray:
         """m."""
         self._parameters.bring_back()
-        return self._first_moment
+        return self._first_moment[:]
 
     @property
     def second_moment(self) -> np.ndarray:
         """v."""
         self._parameters.bring_back()
-        return self._second_moment
+        return self._second_moment[:]
 
     def begin_step(self, scalars: Scalars) -> None:
         """Count a step and set what its kernels read. With `clip_norm`, the gradients lie in the flat buffer already;

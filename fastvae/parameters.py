@@ -34,22 +34,21 @@ class Parameters:
             total = self._starts[name] + math.prod(shape)
         self._values, self.gradients = zeros(total), zeros(total)
         self.bring_back: Callable[[], None] = lambda: None
-        self._value_views = self.views(self._values)
-        self._gradient_views = self.views(self.gradients)
 
     def views(self, flat: np.ndarray) -> dict[str, np.ndarray]:
-        """Name to view of another flat buffer (P,) in the same order, an optimizer's moments say."""
-        views = {}
-        for name, shape in self._shapes.items():
-            start = self._starts[name]
-            views[name] = flat[start : start + math.prod(shape)].reshape(shape)
-        return views
+        """Name to view of another flat buffer (P,) in the same order, an optimizer's moments say. New views each time:
+        whoever reshapes one, or makes it read-only, does that to his own."""
+        return {name: self._view(flat, name) for name in self._shapes}
+
+    def _view(self, flat: np.ndarray, name: str) -> np.ndarray:
+        start, shape = self._starts[name], self._shapes[name]
+        return flat[start : start + math.prod(shape)].reshape(shape)
 
     @property
     def values(self) -> np.ndarray:
-        """The flat buffer of the values."""
+        """The flat buffer of the values, a view: whoever reshapes it changes nothing else."""
         self.bring_back()
-        return self._values
+        return self._values[:]
 
     def start(self, names: Iterable[str]) -> int:
         """Where the first of these parameters begins in a flat buffer; its end, where there is none."""
@@ -58,16 +57,16 @@ class Parameters:
     def named_values(self) -> dict[str, np.ndarray]:
         """Name to view of its values: writing into the view changes the model."""
         self.bring_back()
-        return dict(self._value_views)
+        return self.views(self._values)
 
     def named_gradients(self) -> dict[str, np.ndarray]:
         """Name to view of its gradient, overwritten by the next backward pass."""
-        return dict(self._gradient_views)
+        return self.views(self.gradients)
 
     def value(self, name: str) -> np.ndarray:
         """View of one parameter's values."""
-        return self._value_views[name]
+        return self._view(self._values, name)
 
     def gradient(self, name: str) -> np.ndarray:
         """View of one parameter's gradient."""
-        return self._gradient_views[name]
+        return self._view(self.gradients, name)

@@ -15,6 +15,7 @@ import numpy as np
 
 from fastvae.data.minibatches import Examples
 from fastvae.errors import DivergenceError
+from fastvae.exclusion import Exclusion
 from fastvae.optimizers import Adam
 from fastvae.parameters import Parameters
 
@@ -48,6 +49,7 @@ class Trainable(Protocol):
     """What the loop asks of a model."""
 
     parameters: Parameters
+    exclusion: Exclusion
     steps_ahead: bool  # whether it has `steps` too
 
     def steps(self, batch: Batch, order: np.ndarray, progress: list[float]) -> list[dict[str, float]]:
@@ -150,7 +152,8 @@ def train(
     """Train from `state` to the end of the schedule, until it should stop early, or until the observer asks.
 
     Each epoch goes once through a new permutation of the examples, in batches that differ by one row at most.
-    `indices` (batch_size,) int64 gets the rows of each batch, for a model that reads them itself.
+    `indices` (batch_size,) int64 gets the rows of each batch, for a model that reads them itself. Whoever wants model,
+    optimizer and `state` as they are between two steps gets that by `model.exclusion`.
 
     Raises
     ------
@@ -162,7 +165,7 @@ def train(
         indices = np.empty(size, np.int64)
 
     def fill(start: int, stop: int, out: np.ndarray) -> None:
-        examples.fill(indices[start:stop], out, batch.step, start)
+        examples.fill(indices[start:stop], out, state.step + 1, start)
 
     batch, ordered = Batch(0, fill, 0, 0.0), np.empty(AHEAD * size, np.int64)
     observer.started(state, schedule, count)
@@ -175,21 +178,24 @@ def train(
                     rows, alike = schedule.cut(count, before)
                     batch.rows, batch.step, batch.progress = rows, state.step + 1, state.epoch + before / count
                     ahead = min(ahead, alike)
-                    if ahead > 1 and model.steps_ahead:
-                        examples.order(state.epoch, before, ordered[: ahead * rows])
-                        progress = [state.epoch + (before + i * rows) / count for i in range(ahead)]
-                        losses = model.steps(batch, ordered[: ahead * rows].reshape(ahead, rows), progress)
-                    else:
-                        examples.order(state.epoch, before, indices[:rows])
-                        losses = [model.step(batch)]
-                    for parts in losses:
-                        if not math.isfinite(parts["loss"]):
-                            batch.step, batch.progress = state.step + 1, state.epoch + state.position / count
-                            raise DivergenceError(_divergence(model, batch, parts, state))
-                        state.step += 1
-                        state.position += rows
-                        for name, value in parts.items():
-                            state.sums[name] = state.sums.get(name, 0.0) + rows * value
+                    examples.check()
+                    model.exclusion.let_others()
+                    with model.exclusion.lock:
+                        if ahead > 1 and model.steps_ahead:
+                            examples.order(state.epoch, before, ordered[: ahead * rows])
+                            progress = [state.epoch + (before + i * rows) / count for i in range(ahead)]
+                            losses = model.steps(batch, ordered[: ahead * rows].reshape(ahead, rows), progress)
+                        else:
+                            examples.order(state.epoch, before, indices[:rows])
+                            losses = [model.step(batch)]
+                        for parts in losses:
+                            if not math.isfinite(parts["loss"]):
+                                batch.step, batch.progress = state.step + 1, state.epoch + state.position / count
+                                raise DivergenceError(_divergence(model, batch, parts, state))
+                            state.step += 1
+                            state.position += rows
+                            for name, value in parts.items():
+                                state.sums[name] = state.sums.get(name, 0.0) + rows * value
                     state.seconds = time.perf_counter() - started
                     each = (state.seconds - seconds) / len(losses)
                     ahead = min(AHEAD, int(observer.interval / each)) if each > 0 else 1
@@ -219,15 +225,16 @@ def _finish_epoch(
     record |= {name: total / count for name, total in state.sums.items()}
     record["heldout_elbo"] = heldout_elbo() if heldout_elbo else math.nan
     record |= {"images_per_second": count / state.seconds, "seconds": state.seconds}
-    state.records.append(record)
-    state.epoch, state.position, state.sums, state.seconds = state.epoch + 1, 0, {}, 0.0
-    if schedule.patience is not None and heldout_elbo and state.epoch > schedule.warmup:
-        elbo = record["heldout_elbo"]
-        if math.isfinite(elbo) and (state.best_elbo is None or elbo > state.best_elbo):
-            state.best_elbo, state.best_epoch = elbo, state.epoch
-            state.best_values = model.parameters.values.copy()
-        judged_from = max(state.best_epoch, math.floor(schedule.warmup))
-        state.stopped_early = state.epoch - judged_from >= schedule.patience
+    with model.exclusion.lock:
+        state.records.append(record)
+        state.epoch, state.position, state.sums, state.seconds = state.epoch + 1, 0, {}, 0.0
+        if schedule.patience is not None and heldout_elbo and state.epoch > schedule.warmup:
+            elbo = record["heldout_elbo"]
+            if math.isfinite(elbo) and (state.best_elbo is None or elbo > state.best_elbo):
+                state.best_elbo, state.best_epoch = elbo, state.epoch
+                state.best_values = model.parameters.values.copy()
+            judged_from = max(state.best_epoch, math.floor(schedule.warmup))
+            state.stopped_early = state.epoch - judged_from >= schedule.patience
     observer.epoch_finished(state, record)
 
 

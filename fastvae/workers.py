@@ -5,14 +5,16 @@ step. They look for each other for some microseconds, then wait on locks or let 
 
 The whole process has one set of helper threads, one fewer than processors. Whoever runs a model borrows those that are
 idle, and does the rest alone: many callers at once do not multiply the threads. How many helpers there are changes
-nothing in any result. NumPy's BLAS, where it does the products, has one thread meanwhile: OpenBLAS's own wait for each
+nothing in any result. After an error, one of a signal handler say, they are waited for: their jobs are short. NumPy's BLAS, where it does the products, has one thread meanwhile: OpenBLAS's own wait for each
 other by spinning, and where another process wants a core too that costs nearly everything.
 """
 
+import _thread
 import contextlib
 import os
 import threading
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -48,90 +50,143 @@ def processors() -> int:
 
 
 class Helper:
-    """A thread that waits for work, does it, and waits again; it ends with the process."""
+    """A thread that waits for work, does it, and waits again; it ends with the process.
+
+    A signal handler may raise between any two lines of whoever uses it. So each call here can be made again, and what
+    the thread works on is kept until it is known to be done.
+    """
 
     def __init__(self, name: str):
-        self._start, self._done = threading.Lock(), threading.Lock()
+        self._name, self._mailbox = name, team.mailbox()
+        self.address = self._mailbox.ctypes.data
+        self.reset()
+
+    def reset(self) -> None:
+        """Have no thread and no job, as after a fork: no thread outlives it."""
+        self._start, self._done, self._running = (threading.Lock() for _ in range(3))
         self._start.acquire(), self._done.acquire()
-        self._mailbox, self.process = team.mailbox(), os.getpid()
-        self._address = self._mailbox.ctypes.data
-        threading.Thread(target=self._serve, daemon=True, name=name).start()
+        self._mailbox[...] = 0
+        self._mailbox[team.DONE] = team.FINISHED
+        self._work: object = None
+        self.fault: BaseException | None = None
+        self.borrower: Callable[[], object] = lambda: None  # a weak reference
+
+    def start(self) -> None:
+        """Have a thread. Raises `RuntimeError` where the system gives no more."""
+        if not self._running.locked():  # `threading.Thread.start` does not survive being interrupted
+            _thread.start_new_thread(self._serve, ())
 
     def _serve(self) -> None:
-        with np.errstate(all="ignore"):  # overflow shows in the loss, once; this state belongs to a thread
-            while True:
-                self._start.acquire()
-                while team.serve(self._address, team.LINGER) == team.WAKE:
-                    self._done.release()
+        if not self._running.acquire(blocking=False):
+            return  # there is one, of somebody who was interrupted
+        threading.current_thread().name = self._name
+        try:
+            with np.errstate(all="ignore"):  # overflow shows in the loss, once; this state belongs to a thread
+                while True:
+                    self._start.acquire()
+                    while team.serve(self.address, team.LINGER) == team.WAKE:
+                        _let_through(self._done)
+        except BaseException as error:  # compiled code that cannot be loaded, say: whoever waits is told
+            self.fault = error
+            self._mailbox[team.DONE] = team.FINISHED
+            _let_through(self._done)
 
-    def begin(self, job: int) -> None:
-        """Let the thread do the job of a program."""
-        if team.post(self._address, job):
-            self._start.release()
+    def begin(self, job: int, work: object) -> None:
+        """Let the thread do a job; `work` is what must stay alive meanwhile."""
+        if self._work is not None:
+            self.settle()
+        self._work = work
+        if team.post(self.address, job):
+            self._wake()
 
-    @property
-    def address(self) -> int:
-        """Of the mailbox."""
-        return self._address
+    def _wake(self) -> None:
+        self.start()
+        _let_through(self._start)
+
+    def finish(self) -> None:
+        """Wait until it is done."""
+        while self.fault is None and not team.await_done(self.address, team.PATIENCE):
+            self._done.acquire()
+        self._work = None
+        if self.fault is not None:
+            raise RuntimeError(f"a helper thread ended ({self.fault})") from self.fault
+
+    def finish_beside(self, job: int) -> None:
+        """Do a job of one's own, then wait."""
+        team.run_beside(job, self.address, team.PATIENCE)
+        self.finish()
 
     def hold(self) -> None:
         """Have the thread look for work, where it sleeps, and go on with that until it is let go."""
         self._mailbox[team.HELD] = 1
         if self._mailbox[team.STATE] == team.ASLEEP:
-            self.begin(team.NOTHING.ctypes.data)
+            self.begin(team.NOTHING.ctypes.data, team.NOTHING)
             self.finish()
 
     def let_go(self) -> None:
         """Allow it to sleep."""
         self._mailbox[team.HELD] = 0
 
-    def finish(self) -> None:
-        """Wait until it is done."""
-        if not team.await_done(self._address, team.PATIENCE):
-            self._done.acquire()
+    def settle(self) -> None:
+        """Wait until it is idle, wherever whoever used it was interrupted."""
+        self.let_go()
+        if self._work is not None:
+            self._wake()
+            self.finish()
 
-    def finish_beside(self, job: int) -> None:
-        """Do a job of one's own, then wait."""
-        if not team.run_beside(job, self._address, team.PATIENCE):
-            self._done.acquire()
+
+def _let_through(lock: threading.Lock) -> None:
+    """Release a lock that somebody waits for, or will; it may be released already."""
+    with contextlib.suppress(RuntimeError):
+        lock.release()
 
 
 class Pool:
-    """The helpers of this process: made when they are first wanted, lent to one caller at a time."""
+    """The helpers of this process: made when they are first wanted, lent to one borrower at a time."""
 
     def __init__(self) -> None:
+        self._helpers: list[Helper] = []
         self.forget()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self.forget)
 
     def forget(self) -> None:
-        """Have none: threads do not outlive a fork."""
-        self._lock, self._idle, self._made = threading.Lock(), list[Helper](), 0
-        self._lost: list[tuple[list[Helper], object]] = []
+        """Have none: threads do not outlive a fork. Whoever forked while it used some gets them new threads."""
+        for helper in self._helpers:
+            helper.reset()
+        self._lock, self._helpers = threading.Lock(), []
 
-    def borrow(self, count: int) -> list[Helper]:
-        """Up to `count` helpers that nobody uses; fewer, or none, where others have them."""
-        with self._lock:
-            while len(self._idle) < count and self._made < processors() - 1:
-                try:
-                    self._idle.append(Helper(f"fastvae-{self._made + 1}"))
-                except RuntimeError:  # the system gives no more threads
-                    break
-                self._made += 1
-            count = max(0, min(count, len(self._idle)))
-            lent, self._idle = self._idle[:count], self._idle[count:]
+    def borrow(self, borrower: object, count: int) -> list[Helper]:
+        """Up to `count` helpers that nobody uses, until they are given back or the borrower is gone; fewer, or none,
+        where others have them."""
+        lent: list[Helper] = []
+        with self._lock, contextlib.suppress(RuntimeError):  # the system gives no more threads
+            self._helpers = [helper for helper in self._helpers if helper.fault is None]
+            free = [helper for helper in self._helpers if helper.borrower() is None]
+            while len(lent) < count and (free or len(self._helpers) < processors() - 1):
+                if not free:
+                    free.append(Helper(f"fastvae-{len(self._helpers) + 1}"))
+                    self._helpers.append(free[0])
+                free[0].start()
+                free[0].borrower = weakref.ref(borrower)
+                lent.append(free.pop(0))
         return lent
 
-    def lose(self, helpers: list[Helper], work: object) -> None:
-        """Leave them to end their work, which is kept for that, and never lend them again."""
-        with self._lock:
-            self._made -= len(helpers)
-            self._lost.append((helpers, work))
-
-    def give_back(self, helpers: list[Helper]) -> None:
-        """Take them back for the next caller."""
-        with self._lock:
-            self._idle += [helper for helper in helpers if helper.process == os.getpid()]  # not over a fork
+    @staticmethod
+    def give_back(helpers: list[Helper]) -> None:
+        """Take them back for the next borrower, once they are idle."""
+        late: BaseException | None = None
+        for helper in helpers:
+            try:
+                helper.settle()
+            except BaseException as error:  # of a signal handler: the others go back too
+                late = error
+            helper.borrower = lambda: None
+        if late is not None:
+            try:
+                raise late
+            finally:
+                del late  # its traceback holds this frame
 
 
 POOL = Pool()
@@ -150,7 +205,7 @@ class Workers:
 
     def __enter__(self) -> Self:
         if self.count > 1:
-            self._helpers = POOL.borrow(self.count - 1)
+            self._helpers = POOL.borrow(self, self.count - 1)
         self._boxes = np.array([helper.address for helper in self._helpers], np.int64)
         self._single.__enter__()
         return self
@@ -158,9 +213,11 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        POOL.give_back(self._helpers)
-        self._helpers = []
-        self._single.__exit__(kind, error, traceback)
+        try:
+            POOL.give_back(self._helpers)
+        finally:
+            self._helpers, self._boxes = [], np.zeros(0, np.int64)
+            self._single.__exit__(kind, error, traceback)
 
     def run_programs(self, programs: Sequence[Any]) -> None:
         """Run one program for each share, or fewer: threads meet without the interpreter."""
@@ -169,21 +226,17 @@ class Workers:
             for program in programs:
                 program.run()
             return
-        try:
-            busy = helpers[: len(programs) - 1]
-            for helper, program in zip(busy, programs[1:], strict=False):
-                helper.begin(program.job)
-            for program in programs[len(busy) + 1 :]:
-                program.run()
-            if busy:
-                busy[0].finish_beside(programs[0].job)
-            else:
-                programs[0].run()
-            for helper in busy[1:]:
-                helper.finish()
-        except BaseException:
-            self._lose_helpers(programs)
-            raise
+        busy = helpers[: len(programs) - 1]
+        for helper, program in zip(busy, programs[1:], strict=False):
+            helper.begin(program.job, (program, program.rows))
+        for program in programs[len(busy) + 1 :]:
+            program.run()
+        if busy:
+            busy[0].finish_beside(programs[0].job)
+        else:
+            programs[0].run()
+        for helper in busy[1:]:
+            helper.finish()
 
     def run_steps(
         self, shares: Any, kl_weights: np.ndarray, order: np.ndarray, indices: np.ndarray, sums: np.ndarray
@@ -198,20 +251,10 @@ class Workers:
             for helper in self._helpers:
                 helper.hold()
             given = scalars.integers, scalars.reals, kl_weights, order, indices
-            result = team.steps(*jobs, self._boxes, *given, shares.nll, shares.kl, sums)
+            return team.steps(*jobs, self._boxes, *given, shares.nll, shares.kl, sums)
+        finally:
             for helper in self._helpers:
                 helper.let_go()
-            return result
-        except BaseException:
-            self._lose_helpers(shares)
-            raise
-
-    def _lose_helpers(self, work: object) -> None:
-        """After Ctrl-C while waiting: nobody knows any more who is where. What they may still do must stay alive."""
-        for helper in self._helpers:
-            helper.let_go()
-        POOL.lose(self._helpers, work)
-        self._helpers, self._boxes = [], np.zeros(0, np.int64)
 
 
 class _Alone:

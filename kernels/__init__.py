@@ -96,7 +96,8 @@ Programs: calls of the kernels above that are written down once and then run wit
         add(op, ...) writes down a call with its operands, without those that stand in `scalars` (see `.scalars`; a
         binarisation has its own seed) and with `first_row` counted from the one there; run() does all of them in
         order; `job` is what another thread runs it by. `read_rows` is given its data's dtype, the data from run to run.
-        read(rows) says what `read_rows` reads; returns(arrays) names those whose results somebody wants.
+        read(rows) says what `read_rows` reads, read(None) lets them go; returns(arrays) names those whose results
+        somebody wants.
         precision: "float32", or "bfloat16" for products of operands rounded to that; sums are float32 in both.
     ON_HOST
         Whether a program works on the very arrays that it is given. Else each is the name of an array elsewhere, copied

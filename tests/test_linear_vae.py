@@ -12,6 +12,8 @@ import pytest
 from fastvae import VAE, reference
 from fastvae.data import datasets
 
+PLAIN = {"scale": None, "linear": False, "random_state": 0}
+
 
 def principal_components(X, dimensions):
     """Mean log p(x) of the maximum-likelihood model, and its sigma: the root of the mean discarded eigenvalue."""
@@ -48,7 +50,17 @@ def with_best_posterior(vae, sigma):
 
 
 def trained(X, dimensions, sigma, epochs, rate=3e-3):
-    vae = VAE(dimensions, (), likelihood="gaussian", sigma=sigma, scale=None, linear=False, epochs=epochs, random_state=0, learning_rate=rate)
+    vae = VAE(
+        dimensions,
+        (),
+        likelihood="gaussian",
+        sigma=sigma,
+        scale=None,
+        linear=False,
+        epochs=epochs,
+        random_state=0,
+        learning_rate=rate,
+    )
     vae.fit(X)
     for _ in range(4):  # smaller steps, smaller noise
         vae.set_params(learning_rate=vae.learning_rate / 3)
@@ -63,7 +75,7 @@ def test_the_gap_identity(dimensions, seed):
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(50, 12)).astype(np.float32)
     sigma = 0.6
-    vae = VAE(dimensions, (), likelihood="gaussian", sigma=sigma, scale=None, linear=False, random_state=seed)
+    vae = VAE(dimensions, (), likelihood="gaussian", sigma=sigma, **PLAIN | {"random_state": seed})
     vae.initialize(X)
     W, m = with_best_posterior(vae, sigma)
     log_p = reference.log_prob_pca(X.astype(float), W, m, sigma).mean()

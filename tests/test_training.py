@@ -11,6 +11,7 @@ import pytest
 from fastvae import VAE, reference
 from fastvae.data.minibatches import Examples
 from fastvae.errors import DivergenceError
+from fastvae.exclusion import Exclusion
 from fastvae.kernels import cpu
 from fastvae.models.vae_network import VAENetwork
 from fastvae.optimizers import Adam
@@ -29,7 +30,7 @@ class Recorder:
     """A `Trainable` that knows no VAE: its loss is the mean of the rows' first values; it keeps what it was given."""
 
     def __init__(self):
-        self.parameters, self.steps_ahead = Parameters({"w": (3,)}), False
+        self.parameters, self.exclusion, self.steps_ahead = Parameters({"w": (3,)}), Exclusion(), False
         self.batches = []
 
     def step(self, batch: Batch):

@@ -185,15 +185,17 @@ def test_a_helper_does_not_sleep_between_the_steps_of_a_call(processors, patienc
 def test_the_helpers_go_back_after_an_error(processors):
     before = len(helpers())
     for _ in range(5):
-        with pytest.raises(KeyError), Workers(6):
+        with pytest.raises(KeyError), Workers(6) as team_of_threads:
+            team_of_threads.run_programs(counting(6)[0])
             raise KeyError
     assert len(helpers()) - before == processors - 1
-    assert len(workers.POOL.borrow(6)) == processors - 1
+    assert len(workers.POOL.borrow(Pool(), 6)) == processors - 1
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a signal after some time")
 def test_ctrl_c_while_waiting_is_raised_and_later_teams_work(monkeypatch):
-    """Whoever still works then is not waited for, and not asked again."""
+    """Whoever still works then is waited for: nobody works any more with what the caller gives up, and no thread is
+    lost."""
     monkeypatch.setenv("FASTVAE_THREADS", "2")
     monkeypatch.setattr(workers, "POOL", Pool())
     previous, (long, number) = signal.signal(signal.SIGALRM, signal.default_int_handler), lengthy()
@@ -211,11 +213,12 @@ def test_ctrl_c_while_waiting_is_raised_and_later_teams_work(monkeypatch):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+    assert number[0] == 4
+    before = helpers()
     with Workers(2) as team_of_threads:
         team_of_threads.run_programs(programs)
     np.testing.assert_array_equal(numbers[:, 0, 0], [8, 4])
-    while number[0] < 4:  # the memory that it works on must not go before
-        time.sleep(0.01)
+    assert helpers() == before
 
 
 # ---- how many -----------------------------------------------------------------------------------------------------
@@ -289,7 +292,7 @@ def test_the_helpers_of_a_process_end_with_it():
         print(sum(t.name.startswith("fastvae-") for t in threading.enumerate()))
         long = lengthy()
         with Workers(3) as team:
-            team._helpers[0].begin(long[0].job)
+            team._helpers[0].begin(long[0].job, long)
             sys.exit(0)
     """
     assert python(script, FASTVAE_THREADS="3", timeout=60).split() == ["2"]

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastvae.data.device_rows import DeviceRows
+from fastvae.data.mapping import check_size, mapping_of
 from fastvae.data.scaling import arithmetic
 from fastvae.errors import check_name
 
@@ -57,31 +58,50 @@ class Examples:
     ):
         if isinstance(binarize, str):
             check_name("binarize", binarize, ("dynamic",))
-        self.X: Any = X if isinstance(X, DeviceRows) else np.asarray(X)
+        self.X: Any = X if isinstance(X, DeviceRows) else np.asarray(X)[:]  # a view, which nobody else reshapes
+        self._mapping = mapping_of(self.X)
         self.direct = direct(self.X.dtype)  # else converted batch by batch
         dtype = arithmetic(self.X.dtype)
         self.offset, self.scale = offset.astype(dtype), scale.astype(dtype)
         self.seed, self.binarize = seed, binarize
-        self._kernels = kernels
+        self.kernels = kernels
 
     def __len__(self) -> int:
         return len(self.X)
 
+    def check(self) -> None:
+        """Raise `DataFileError` where the rows lie in a mapped file that has been cut short."""
+        check_size(self._mapping, self.X, "the data")
+
     def order(self, epoch: int, start: int, out: np.ndarray) -> None:
         """Write into `out` (n,) int64 the rows that come at positions start ... start + n - 1 of that epoch."""
-        self._kernels.shuffled_indices(self.seed, epoch, len(self), start, out)
+        if out.dtype != np.int64 or start < 0 or start + out.size > len(self):
+            raise IndexError(
+                f"there are no positions {start} ... {start + out.size - 1} (int64) of {len(self)} examples"
+            )
+        self.kernels.shuffled_indices(self.seed, epoch, len(self), start, out)
 
     def fill(self, indices: np.ndarray, out: np.ndarray, step: int, first_row: int) -> None:
-        """Write rows `indices` into `out` (n, D). Binarisation draws at (step, first_row + position)."""
+        """Write rows `indices` (n,) int64 into `out` (n, D) float32. Binarisation draws at (step, first_row + position).
+
+        Raises
+        ------
+        IndexError, ValueError, TypeError
+            There is no such row; another shape or type.
+        """
+        self.check()
+        if len(indices) and not (indices.min() >= 0 and indices.max() < len(self)):
+            found = f"{indices.min()} ... {indices.max()}"
+            raise IndexError(f"rows {found} were asked for; there are {len(self)} examples, from 0 on")
         if self.direct:
-            self._kernels.gather(self.X, indices, self.offset, self.scale, out)
+            self.kernels.gather(self.X, indices, self.offset, self.scale, out)
         else:
             rows = self.X[indices].astype(self.offset.dtype)
-            self._kernels.gather(rows, np.arange(len(rows), dtype=np.int64), self.offset, self.scale, out)
+            self.kernels.gather(rows, np.arange(len(rows), dtype=np.int64), self.offset, self.scale, out)
         if self.binarize == "dynamic":
-            self._kernels.binarize_inplace(out, self.seed, step, first_row)
+            self.kernels.binarize_inplace(out, self.seed, step, first_row)
         elif self.binarize is not None:
-            self._kernels.threshold_inplace(out, self.binarize)
+            self.kernels.threshold_inplace(out, self.binarize)
 
     def write(self, program: Program, indices: np.ndarray, first_row: int, out: np.ndarray) -> None:
         """Write down what `fill` does, for whatever stands in `indices` by then; only where `direct`."""

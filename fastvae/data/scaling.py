@@ -24,6 +24,7 @@ class Units:
     Attributes
     ----------
     offset, scale : (D,) float64
+        Copies that cannot be written to.
     dtype
         Of values in the user's units: float64 where a column lies so far from 0 that float32 would not hold its
         differences (a time in seconds since 1970), else float32.
@@ -32,7 +33,9 @@ class Units:
     """
 
     def __init__(self, offset: np.ndarray, scale: np.ndarray):
-        self.offset, self.scale = offset, scale
+        self.offset, self.scale = offset, scale = np.array(offset, np.float64), np.array(scale, np.float64)
+        offset.setflags(write=False)
+        scale.setflags(write=False)
         self.dtype = np.float64 if (np.abs(offset) > WIDE * scale).any() else np.float32
         self.same = bool((scale == 1).all() and (offset == 0).all())
         self._pairs = {kind: (offset.astype(kind), scale.astype(kind)) for kind in (np.float32, np.float64)}

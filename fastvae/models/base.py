@@ -18,6 +18,7 @@ from fastvae.data.preparation import held_out
 from fastvae.data.scaling import Units, check_unit_range, scaling
 from fastvae.data.validation import Statistics, as_examples, check_values, statistics
 from fastvae.errors import NotFittedError, TrainingWarning, check_name
+from fastvae.exclusion import Exclusion
 from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.optimizers import Adam
 from fastvae.training import Observer, Schedule, State, train
@@ -34,7 +35,14 @@ HISTORY = ("epoch", "loss", "nll", "kl", "heldout_elbo", "images_per_second", "s
 
 
 class Estimator:
-    """Base of the estimators: the constructor stores, `fit` learns; learned attributes end in an underscore."""
+    """Base of the estimators: the constructor stores, `fit` learns; learned attributes end in an underscore.
+
+    Threads may share one. A training puts a network in its place in one step, with all that was learned beside it; each
+    method takes the network once, and asks nothing but that: its results are of one model. A second training at the
+    same time is refused.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_exclusion")  # a lock is not part of the state
 
     _optimizer: Adam | None
     # set by the constructor of each estimator
@@ -50,6 +58,12 @@ class Estimator:
     random_state: Any
     verbose: int
     likelihood: str
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """With or without a constructor, as copies are made."""
+        self = super().__new__(cls)
+        self._exclusion = Exclusion()
+        return self
 
     # ---- parameters, as scikit-learn has them -------------------------------------------------------------------
 
@@ -91,37 +105,58 @@ class Estimator:
         """For pickle and copy: arrays instead of the network and the optimizer, which hold compiled functions."""
         state = vars(self).copy()
         network, optimizer = state.pop("network_", None), state.pop("_optimizer", None)
-        if network is not None:
-            state["_state"] = copy.deepcopy(self._state)
+
+        def pack() -> None:
+            state["_state"] = copy.deepcopy(state["_state"])
+            scaling = network.units.offset, network.units.scale, network.seed
             constants = {name: array.copy() for name, array in network.likelihood.constants().items()}
             values = network.parameters.values.copy()
-            state["_packed"] = (network.architecture, network.complete, values, constants)
-        if optimizer is not None:
-            moments = (optimizer.first_moment.copy(), optimizer.second_moment.copy())
-            state["_packed_optimizer"] = (optimizer.step_count, *moments)
+            state["_packed"] = network.architecture, network.complete, values, constants, *scaling
+            if optimizer is not None:
+                moments = optimizer.first_moment.copy(), optimizer.second_moment.copy()
+                state["_packed_optimizer"] = optimizer.step_count, *moments
+
+        if network is not None:
+            network.exclusion.between_steps(pack)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         packed, packed_optimizer = state.pop("_packed", None), state.pop("_packed_optimizer", None)
-        vars(self).update(state)
+        made = self._copy_with(state)
         if packed is not None:
-            architecture, complete, values, constants = packed
-            chosen = backend.select_for_file(self.device, self.precision)
-            self.network_ = self._build(architecture, chosen, not complete)
-            self.network_.parameters.values[:] = values
-            for name, array in self.network_.likelihood.constants().items():
+            architecture, complete, values, constants, offset, scale, seed = packed
+            chosen = backend.select_for_file(made.device, made.precision)
+            made.network_ = made._build(architecture, chosen, not complete)
+            made.network_.parameters.values[:] = values
+            for name, array in made.network_.likelihood.constants().items():
                 array[:] = constants[name]
-            self._prepare()
-            self._optimizer = None
+            made.network_.prepare(seed, Units(offset, scale), **made._objective())
+            made._optimizer = None
         if packed_optimizer is not None:
-            self._optimizer = self._make_optimizer()
-            self._optimizer.step_count = packed_optimizer[0]
-            self._optimizer.first_moment[:], self._optimizer.second_moment[:] = packed_optimizer[1:]
+            made._optimizer = made._make_optimizer()
+            made._optimizer.step_count = packed_optimizer[0]
+            made._optimizer.first_moment[:], made._optimizer.second_moment[:] = packed_optimizer[1:]
+        self._put(vars(made))
+
+    def _copy_with(self, attributes: dict[str, Any]) -> Self:
+        """Another of the class, with these attributes; of `vars(self)`, the model as it is now, whatever comes in its
+        place meanwhile."""
+        made = type(self).__new__(type(self))
+        vars(made).update(attributes)
+        return made
+
+    def _put(self, attributes: dict[str, Any]) -> None:
+        """Set attributes all at once: no other thread sees some of them without the rest."""
+        self.__dict__ = vars(self) | attributes
 
     # ---- what an estimator brings -------------------------------------------------------------------------------
 
     network_: Any
+    _state: State
+    _draws: int
+    _gradients: int
+    metadata_: dict[str, Any]
 
     def _make_network(self, columns: int) -> Any:
         """Check the constructor's arguments and build the network, not yet initialised."""
@@ -193,6 +228,9 @@ class Estimator:
         Examples
             `X` in the model's units.
         """
+        return self._exclusion.alone(type(self).__name__, lambda: self._initialize(X, binarize, seed))
+
+    def _initialize(self, X: Any, binarize: str | float | None = None, seed: np.uint64 | None = None) -> Examples:
         self._check_settings()
         X = as_examples(X, in_place=self.device == "cuda")
         if len(X) < 2:
@@ -202,13 +240,14 @@ class Estimator:
         offset, scale = scaling(self._scale(), facts, keep_constant=isinstance(self.scale, str) and self.scale == AUTO)
         if self.likelihood == "bernoulli":
             check_unit_range(facts.smallest, facts.largest, offset, scale)
-        self._adopt(network, offset, scale, seed_from(self.random_state) if seed is None else seed)
-        self._initialise(X, facts)
-        self._state = State()
-        return Examples(X, offset, scale, self.seed_, network.kernels, binarize)
+        seed = seed_from(self.random_state) if seed is None else seed
+        units = Units(offset, scale)
+        self._begin(network, X, units, facts, seed)
+        self._adopt(network, units, seed)
+        return Examples(X, offset, scale, seed, network.kernels, binarize)
 
-    def _initialise(self, X: Any, facts: Statistics) -> None:
-        """Set the first parameters, from the data and what is known of their columns."""
+    def _begin(self, network: Any, X: Any, units: Units, facts: Statistics, seed: np.uint64) -> None:
+        """Set the first parameters of a network, from the data and what is known of their columns."""
         raise NotImplementedError
 
     def _scale(self) -> Any:
@@ -217,18 +256,11 @@ class Estimator:
             return self.scale
         return "standard" if self.likelihood == "gaussian" else None
 
-    def _adopt(self, network: Any, offset: np.ndarray, scale: np.ndarray, seed: np.uint64) -> None:
+    def _adopt(self, network: Any, units: Units, seed: np.uint64) -> None:
         """Set the learned attributes around a network."""
-        self.network_ = network
-        self.n_features_in_ = len(offset)
-        self.offset_, self.scale_, self.seed_ = offset, scale, seed
-        self._prepare()
-        self._optimizer = None
-        self._draws = self._gradients = 0
-        self.metadata_: dict[str, Any] = {}
-
-    def _prepare(self) -> None:
-        self.network_.prepare(seed=self.seed_, units=Units(self.offset_, self.scale_), **self._objective())
+        network.prepare(seed=seed, units=units, **self._objective())
+        learned = {"network_": network, "_state": State(), "_optimizer": None, "metadata_": {}}
+        self._put(learned | {"_draws": 0, "_gradients": 0})
 
     def _objective(self) -> dict[str, Any]:
         """What the loss needs to know beside the batch."""
@@ -262,6 +294,9 @@ class Estimator:
     def fit(self, X: Any, y: Any = None, *, heldout: Any = None, patience: int | None = None) -> Self:
         """Learn from `X` (N, D), forgetting what was learned before.
 
+        Other threads may use the model meanwhile: until this ends they see the one that was there before, or, where
+        there was none, the new one as it is just then.
+
         Parameters
         ----------
         X : (N, D)
@@ -282,38 +317,53 @@ class Estimator:
             Wrong arguments or data: the message names which, and what was found.
         DivergenceError
             The loss stopped being finite. As after every error, what was learned before this call is kept.
+        TrainingInProgressError
+            Another thread, or what observes a training, trains this model already.
         """
         if patience is not None:
             check_integer("patience", patience, 1)
+        self._exclusion.alone(type(self).__name__, lambda: self._fit(X, heldout, patience))
+        return self
+
+    def _fit(self, X: Any, heldout: Any, patience: int | None) -> None:
         fresh = type(self)(**self.get_params())  # what is refused must not cost the model that is here
         fresh._check_settings()
-        seed = seed_from(self.random_state)
-        X = as_examples(X, in_place=self.device == "cuda")
-        stops = self._stops_early(len(X)) or patience is not None
+        seed = seed_from(fresh.random_state)
+        X = as_examples(X, in_place=fresh.device == "cuda")
+        stops = patience is not None or fresh._stops_early(len(X))
         if heldout is None and stops and len(X) >= 4:
             check_values(X)  # so that a position in a message is one in the user's array
-            X, heldout = held_out(X, self.validation_fraction, seed)
+            X, heldout = held_out(X, fresh.validation_fraction, seed)
         examples = fresh.initialize(X, seed=seed)
-        if not isinstance(self.batch_size, str) and self.batch_size > len(examples):
+        if not isinstance(fresh.batch_size, str) and fresh.batch_size > len(examples):
             found = f"the data ({len(examples)} examples)"
-            raise ValueError(f"batch_size={self.batch_size} is larger than {found}: use at most {len(examples)}")
-        epochs, batch_size, patient = self.plan(len(examples))
-        patience = patience if patience is not None or not stops or heldout is None else patient
+            raise ValueError(f"batch_size={fresh.batch_size} is larger than {found}: use at most {len(examples)}")
+        epochs, batch_size, patient = fresh.plan(len(examples))
+        if patience is None and stops and heldout is not None:
+            patience = patient
         held = None if heldout is None else fresh.examples(heldout, "heldout")
-        before = vars(self).copy()
-        vars(self).update(vars(fresh))
-        observer = self._default_observer(self.verbose)
+        fresh._optimizer = fresh._make_optimizer()
+        learned = {name: value for name, value in vars(fresh).items() if name not in self._names()}
+        refitted = self.__sklearn_is_fitted__()
+        if not refitted:
+            self._put(learned)  # a long first training can be looked at, and saved
+        observer = self._default_observer(fresh.verbose)
         try:
-            self.fit_examples(examples, epochs, batch_size, held, patience, observer)
+            fresh.fit_examples(examples, epochs, batch_size, held, patience, observer)
+            fresh.keep_best()
         except Exception:
-            vars(self).clear()
-            vars(self).update(before)
+            if not refitted:
+                self.__dict__ = {name: value for name, value in vars(self).items() if name not in learned}
             raise
-        self.keep_best()
+        except BaseException:  # a second Ctrl-C
+            if refitted:
+                self._put(learned)
+            raise
+        if refitted:
+            self._put(learned)
         self._raise_if_interrupted(observer)
-        for line in self.remarks():
-            warnings.warn(line, TrainingWarning, stacklevel=2)
-        return self
+        for line in fresh.remarks():
+            warnings.warn(line, TrainingWarning, stacklevel=5)
 
     @staticmethod
     def _raise_if_interrupted(observer: Observer) -> None:
@@ -323,19 +373,24 @@ class Estimator:
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """One pass over `X` (N, D), in batches of at most `batch_size`; the first call fixes scaling and weights.
 
-        Adam's moments live on between calls; they are not part of a saved model.
+        Adam's moments live on between calls; they are not part of a saved model. Other threads may use the model
+        meanwhile: a pass of theirs sees the weights change while it goes on. `save`, copies and `loss_and_gradients`
+        see them as they are between two steps. A second training of the same model raises `TrainingInProgressError`.
         """
-        if not hasattr(self, "network_"):
-            examples = self.initialize(X)
+        self._exclusion.alone(type(self).__name__, lambda: self._partial_fit(X))
+        return self
+
+    def _partial_fit(self, X: Any) -> None:
+        if not self.__sklearn_is_fitted__():
+            examples = self._initialize(X)
         else:
             self._check_device()
             examples = self.examples(X)
         self._state.begin_epoch()  # whatever an interrupted or stopped fit has left
         observer = self._default_observer(self.verbose)
         epochs = self._state.epoch + 1
-        self.fit_examples(examples, epochs, min(self.plan(len(examples))[1], len(examples)), None, None, observer)
+        self._fit_examples(examples, epochs, min(self.plan(len(examples))[1], len(examples)), None, None, observer)
         self._raise_if_interrupted(observer)
-        return self
 
     def fit_examples(
         self,
@@ -348,8 +403,30 @@ class Estimator:
     ) -> None:
         """Train the initialised model until `epochs` in all are done, or the observer stops it (a later call goes on).
 
-        The loop behind `fit`, for callers with a source, held-out examples and an observer of their own.
+        The loop behind `fit`, for callers with a source, held-out examples and an observer of their own. The observer
+        may use, copy and save the model, but not train it: `TrainingInProgressError`.
         """
+        call = epochs, batch_size, heldout, patience, observer
+        self._exclusion.alone(type(self).__name__, lambda: self._fit_examples(examples, *call))
+
+    def _fit_examples(self, examples: Examples, *call: Any) -> None:
+        network = self._check_complete()
+        network.exclusion.alone(type(self).__name__, lambda: self._train(network, examples, *call))
+
+    def _train(
+        self,
+        network: Any,
+        examples: Examples,
+        epochs: int,
+        batch_size: int,
+        heldout: Examples | None,
+        patience: int | None,
+        observer: Observer,
+    ) -> None:
+        check_integer("batch_size", batch_size, 1)
+        examples = self._accepted(network, examples)
+        if heldout is not None:
+            heldout = self._accepted(network, heldout, "heldout")
         self._optimizer = self._optimizer or self._make_optimizer()
         self._optimizer.learning_rate, self._optimizer.clip_norm = self.learning_rate, self.clip_norm
         elbo = None
@@ -357,17 +434,19 @@ class Estimator:
             draws = min(HELDOUT_DRAWS // len(heldout) + 1, MOST_HELDOUT_DRAWS)
             elbo = lambda: float(self.elbo_examples(heldout, draws).mean())  # noqa: E731
         schedule = Schedule(epochs, batch_size, patience, self._warmup())
-        network, indices = self.network_, np.empty(batch_size, np.int64)
+        indices = np.empty(batch_size, np.int64)
         product, failed = network.largest_product(batch_size), True
         try:
-            with network.backend.workers(batch_size, product) as network.workers:
-                network.allocate(batch_size, self._optimizer, examples, indices)
+            with network.backend.workers(batch_size, product) as workers:
+                with network.exclusion.lock:
+                    network.workers = workers
+                    network.allocate(batch_size, self._optimizer, examples, indices)
                 train(network, examples, self._optimizer, schedule, self._state, observer, elbo, indices)
             failed = False
         finally:
-            network.workers = network.backend.workers()
             # a device that has failed fails here again: what counts is the first error
-            with contextlib.suppress(*[Exception] if failed else []):
+            with network.exclusion.lock, contextlib.suppress(*[Exception] if failed else []):
+                network.workers = network.backend.workers()
                 network.allocate(0)
 
     def _check_device(self) -> None:
@@ -381,8 +460,14 @@ class Estimator:
 
     def keep_best(self) -> None:
         """Return to the parameters of the best held-out ELBO, where early stopping has kept them."""
-        if self._state.best_values is not None:
-            self.network_.parameters.values[:] = self._state.best_values
+        best = self._state.best_values
+        if best is None:
+            return
+
+        def restore() -> None:
+            self.network_.parameters.values[:] = best
+
+        self._exclusion.alone(type(self).__name__, lambda: self.network_.exclusion.between_steps(restore))
 
     def elbo_examples(self, examples: Examples, n_samples: int = 1) -> np.ndarray:
         """The ELBO of each of the examples, (N,) float64, in nats of the user's units, from so many draws each."""
@@ -398,22 +483,41 @@ class Estimator:
     def history_(self) -> dict[str, np.ndarray]:
         """Of each epoch: loss, nll and kl (means in nats), held-out ELBO (NaN without), images/s and seconds."""
         self._check_fitted()
-        records = self._state.records
+        records = list(self._state.records)
         return {name: np.array([record[name] for record in records], np.float64) for name in HISTORY}
 
     @property
     def sigma_(self) -> Any:
         """Standard deviation of p(x|z) in the model's units, for a Gaussian likelihood: a number, or (D,) where each
         column has its own; times `scale_`, it is in the user's."""
-        self._check_fitted()
-        self.network_.parameters.bring_back()
-        return self.network_.likelihood.sigma
+        network = self._check_fitted()
+        network.parameters.bring_back()
+        return network.likelihood.sigma
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the columns that `transform` gives: "vae0", "vae1", ..."""
-        self._check_fitted()
-        name = type(self).__name__.lower()
-        return np.array([f"{name}{i}" for i in range(self.network_.architecture.latent_dim)], dtype=object)
+        name, network = type(self).__name__.lower(), self._check_fitted()
+        return np.array([f"{name}{i}" for i in range(network.architecture.latent_dim)], dtype=object)
+
+    @property
+    def n_features_in_(self) -> int:
+        """D, the columns of the data."""
+        return self._check_fitted().architecture.inputs
+
+    @property
+    def offset_(self) -> np.ndarray:
+        """(D,) float64: the model sees (X - offset_) / scale_."""
+        return self._check_fitted().units.offset
+
+    @property
+    def scale_(self) -> np.ndarray:
+        """(D,) float64: see `offset_`."""
+        return self._check_fitted().units.scale
+
+    @property
+    def seed_(self) -> np.uint64:
+        """Of all that is random."""
+        return self._check_fitted().seed
 
     @property
     def n_steps_(self) -> int:
@@ -441,33 +545,60 @@ class Estimator:
 
     # ---- use ----------------------------------------------------------------------------------------------------
 
-    def _check_fitted(self) -> None:
-        if not hasattr(self, "network_"):
+    def _check_fitted(self) -> Any:
+        """Return the network; with all that it knows, it stays the same whatever is put in its place meanwhile."""
+        network = vars(self).get("network_")
+        if network is None:
             name = type(self).__name__
             raise NotFittedError(f"this {name} is not fitted: call fit first, or {name}.load")
+        return network
 
-    def _check_complete(self) -> None:
-        self._check_fitted()
-        if not self.network_.complete:
+    def _check_complete(self) -> Any:
+        network = self._check_fitted()
+        if not network.complete:
             name = type(self).__name__
             raise NotFittedError(f"this {name} was loaded with decoder_only=True and can only generate: load it whole")
+        return network
 
     def check(self, X: Any, name: str = "X") -> Any:
         """Return `X` as an array that this fitted model can use: features, finite values, range."""
-        self._check_fitted()
-        X = as_examples(X, name, self.n_features_in_, in_place=not self.network_.kernels.ON_HOST)
+        return self._checked(self._check_fitted(), X, name)
+
+    @staticmethod
+    def _checked(network: Any, X: Any, name: str = "X") -> Any:
+        X = as_examples(X, name, network.architecture.inputs, in_place=not network.kernels.ON_HOST)
         smallest, largest = check_values(X, name)
-        if self.network_.architecture.likelihood == "bernoulli":
-            check_unit_range(smallest, largest, self.offset_, self.scale_, name)
+        if network.architecture.likelihood == "bernoulli":
+            check_unit_range(smallest, largest, network.units.offset, network.units.scale, name)
         return X
+
+    @staticmethod
+    def _accepted(network: Any, examples: Any, name: str = "examples") -> Examples:
+        """Examples that this network can use: of its model, or of one with the same columns, scaling and device."""
+        if not isinstance(examples, Examples):
+            raise TypeError(
+                f"{name} is a {type(examples).__name__}: pass what initialize(X) or examples(X) has returned"
+            )
+        examples.check()
+        if examples.kernels is not network.kernels:
+            raise ValueError(f"{name} is of a model on another device: take this model's own, examples(X)")
+        columns, wanted = examples.X.shape[1], network.architecture.inputs
+        if columns != wanted:
+            raise ValueError(
+                f"{name} has {columns} features; the model has {wanted}: take this model's own, examples(X)"
+            )
+        pair = network.units.pair(examples.X.dtype)
+        if not all(map(np.array_equal, (examples.offset, examples.scale), pair)):
+            raise ValueError(f"{name} is scaled as another model's: take this model's own, examples(X)")
+        return examples
 
     def examples(self, X: Any, name: str = "X", binarize: str | float | None = None) -> Examples:
         """`X`, checked, in the model's units."""
-        self._check_complete()
-        return Examples(self.check(X, name), self.offset_, self.scale_, self.seed_, self.network_.kernels, binarize)
+        network = self._check_complete()
+        X, units = self._checked(network, X, name), network.units
+        return Examples(X, units.offset, units.scale, network.seed, network.kernels, binarize)
 
     def parameters(self) -> dict[str, np.ndarray]:
         """Name to array, in order of use. The arrays are views: writing into them changes the model, but not while it
-        is being trained on a GPU."""
-        self._check_fitted()
-        return self.network_.parameters.named_values()
+        is being trained on a GPU. Their shapes and flags are their own."""
+        return self._check_fitted().parameters.named_values()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastvae.data.scaling import Units
 from fastvae.data.validation import pieces
 
 MOST_ROWS, MOST_COLUMNS = 4096, 2048  # of the data behind a covariance made as a whole, and of that
@@ -105,14 +106,13 @@ class LinearStart:
 
 
 def probabilistic_pca(
-    X: Any, offset: np.ndarray, scale: np.ndarray, mean: np.ndarray, unit: np.ndarray, components: int,
-    sigma: float | None, seed: np.uint64,
-) -> LinearStart:  # fmt: skip
+    X: Any, units: Units, mean: np.ndarray, unit: np.ndarray, components: int, sigma: float | None, seed: np.uint64
+) -> LinearStart:
     """Fit it to X (N, D), which is read in pieces.
 
     Parameters
     ----------
-    offset, scale : (D,)
+    units
         The model sees u = (X - offset) / scale.
     mean : (D,)
         Of u.
@@ -129,7 +129,7 @@ def probabilistic_pca(
     whole = columns <= MOST_COLUMNS and rows * columns**2 <= MOST_ROWS * MOST_COLUMNS**2
 
     def centred(some: np.ndarray) -> np.ndarray:
-        return ((some.astype(np.float64) - offset) / scale - mean) / unit
+        return ((some.astype(np.float64) - units.offset) / units.scale - mean) / unit
 
     count = min(rows, MOST_ROWS, max(256, (1 << 23) // columns))
     drawn = np.arange(rows)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from fastvae import backend, persistence
+from fastvae.data.scaling import Units
 from fastvae.errors import ModelFileError
 from fastvae.models.base import HISTORY, Estimator
 from fastvae.models.settings import check_integer, plain, seed_from
@@ -18,38 +19,51 @@ class SavedEstimator(Estimator):
     NAME: ClassVar[str]
 
     def save(self, path: Any) -> None:
-        """Write the model to one `.npz`, atomically. Raises `FileAccessError`; what stood there is then unchanged."""
-        self._check_complete()
-        persistence.write_container(path, "model", *self._contents())
+        """Write the model to one `.npz`, atomically. Raises `FileAccessError`; what stood there is then unchanged.
+
+        While another thread trains the model, what is written is a copy, made between two steps.
+        """
+        model = self._copy_with(vars(self))
+        network = model._check_complete()
+        persistence.write_container(path, "model", *network.exclusion.between_steps(model._contents))
 
     def _contents(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Header and arrays, copies."""
+        network = self._check_complete()
         params = {name: plain(value) for name, value in self.get_params().items()}
         if not isinstance(params["random_state"], int | None):
             params["random_state"] = None  # a generator has moved on since; seed_ has what it gave
         header = {
             "model": self.NAME,
-            "architecture": asdict(self.network_.architecture),
+            "architecture": asdict(network.architecture),
             "params": params,
-            "seed": int(self.seed_),
+            "seed": int(network.seed),
             "steps": self.n_steps_,
             "metadata": plain(self.metadata_),
         }
-        arrays = {"scaling.offset": self.offset_, "scaling.scale": self.scale_, **self.parameters()}
-        arrays |= self.network_.likelihood.constants()
+        arrays = {"scaling.offset": network.units.offset, "scaling.scale": network.units.scale}
+        arrays |= {name: values.copy() for name, values in network.parameters.named_values().items()}
+        arrays |= network.likelihood.constants()
         arrays |= {f"history.{name}": values for name, values in self.history_.items()}
         return header, arrays
 
     def save_checkpoint(self, path: Any) -> None:
-        """Write model, optimizer and the state of training to one file, atomically."""
+        """Write model, optimizer and the state of training to one file, atomically; a copy as `save` does."""
+        model = self._copy_with(vars(self))
+        network = model._check_complete()
+        persistence.write_container(path, "checkpoint", *network.exclusion.between_steps(model._checkpoint_contents))
+
+    def _checkpoint_contents(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         header, arrays = self._contents()
         optimizer = self._optimizer or self._make_optimizer()
         state = self._state.to_json()
         del state["records"]
         header["training"] = state | {"optimizer_steps": optimizer.step_count}
-        arrays |= {"optimizer.first_moment": optimizer.first_moment, "optimizer.second_moment": optimizer.second_moment}
+        moments = optimizer.first_moment.copy(), optimizer.second_moment.copy()
+        arrays |= dict(zip(("optimizer.first_moment", "optimizer.second_moment"), moments, strict=True))
         if self._state.best_values is not None:
             arrays["training.best_values"] = self._state.best_values
-        persistence.write_container(path, "checkpoint", header, arrays)
+        return header, arrays
 
     @classmethod
     def load(cls, path: Any, decoder_only: bool = False, device: str = "auto") -> Self:
@@ -103,7 +117,7 @@ class SavedEstimator(Estimator):
             chosen = backend.select_for_file(device, model.precision)
             network = cls._network_from(header["architecture"], arrays, chosen, decoder_only)
             seed = seed_from(check_integer("seed", header["seed"], 0))
-            model._adopt(network, arrays["scaling.offset"], arrays["scaling.scale"], seed)
+            model._adopt(network, Units(arrays["scaling.offset"], arrays["scaling.scale"]), seed)
             model.metadata_ = dict(header["metadata"])
             model._state = State(records=_records(arrays))
             model._state.epoch, model._state.step = len(model._state.records), int(header["steps"])

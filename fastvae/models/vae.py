@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from fastvae import backend
+from fastvae.data.mapping import check_size, mapping_of
 from fastvae.data.minibatches import Examples
+from fastvae.data.scaling import Units
 from fastvae.data.validation import Statistics, as_examples, check_values
 from fastvae.errors import check_name
 from fastvae.kernels import philox
@@ -179,17 +181,14 @@ class VAE(SavedEstimator):
         latent_dim, names = int(self.latent_dim), (self.activation, self.likelihood)
         return Architecture(columns, hidden, latent_dim, decoder_hidden, *names, sigma, per_column, linear)
 
-    def _initialise(self, X: Any, facts: Statistics) -> None:
-        network, deviation = self.network_, facts.deviation / self.scale_
-        mean = (facts.mean - self.offset_) / self.scale_
-        network.initialise(self.seed_, mean, deviation, self.init)
+    def _begin(self, network: VAENetwork, X: Any, units: Units, facts: Statistics, seed: np.uint64) -> None:
+        deviation, mean = facts.deviation / units.scale, (facts.mean - units.offset) / units.scale
+        network.initialise(seed, mean, deviation, self.init)
         a = network.architecture
         if a.linear:
             unit = network.likelihood.spread if a.sigma_per_column else np.ones(a.inputs)
             sigma = None if isinstance(a.sigma, str) else a.sigma
-            network.start_from(
-                probabilistic_pca(X, self.offset_, self.scale_, mean, unit, a.latent_dim, sigma, self.seed_)
-            )
+            network.start_from(probabilistic_pca(X, units, mean, unit, a.latent_dim, sigma, seed))
 
     def _check_settings(self) -> None:
         super()._check_settings()
@@ -259,8 +258,9 @@ class VAE(SavedEstimator):
 
     # ---- use ----------------------------------------------------------------------------------------------------
 
+    @staticmethod
     def _over(
-        self,
+        network: VAENetwork,
         X: np.ndarray,
         name: str,
         keep: Callable[[int, int, Workspace], None],
@@ -269,61 +269,73 @@ class VAE(SavedEstimator):
         draws: int = 1,
         step: int = EVALUATION,
     ) -> None:
-        """Do the pass `name` (see `VAENetwork.write`) over all rows of X in pieces, by one thread or several.
+        """Do the pass `name` (see `VAENetwork.write`) over all rows of X in pieces, by one thread or several; nothing of
+        X is kept.
 
         keep(start, stop, workspace) takes what it made; `check`, where given, is called first if a value is out of
         range: it finds which, and says it.
         """
-        network, count = self.network_, len(X)
+        count, mapping = len(X), mapping_of(X)
         threads, size = network.backend.pieces(count, network.largest_product(count), network.widest)
         network.prepare_passes()
         with network.backend.passing(threads) as workers:
             for first in range(0, count, threads * size):
                 starts = range(first, min(first + threads * size, count), size)
                 pieces = [(start, network.borrow(min(size, count - start))) for start in starts]
-                workers.run_programs(
-                    [w.prepare(name, X[i : i + len(w.x)], i, binarize, draws, step) for i, w in pieces]
-                )
+                programs: list[Any] = []
+                check_size(mapping, X)
+                try:
+                    for i, w in pieces:
+                        programs.append(w.prepare(name, X[i : i + len(w.x)], i, binarize, draws, step))
+                    workers.run_programs(programs)
+                finally:
+                    for program in programs:
+                        program.read(None)
+                check_size(mapping, X)
                 for start, w in pieces:
                     if check is not None and not w.in_range:
                         check()
                     keep(start, start + len(w.x), w)
                     network.give_back(w)
 
-    def _data(self, X: Any) -> Any:
-        """`X` as an array for a pass that begins with the encoder, its values not looked at."""
-        self._check_complete()
-        return as_examples(X, "X", self.n_features_in_, in_place=not self.network_.kernels.ON_HOST)
+    def _data(self, X: Any) -> tuple[VAENetwork, Any]:
+        """The network, and `X` as an array for a pass that begins with the encoder, its values not looked at."""
+        network = self._check_complete()
+        return network, as_examples(X, "X", network.architecture.inputs, in_place=not network.kernels.ON_HOST)
 
     def encode(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return mu and logvar of q(z|x), each (N, Z) float32; logvar is limited to [-30, 20]."""
-        X = self._data(X)
-        return self._encode(X, check=lambda: self.check(X))
+        network, X = self._data(X)
+        return self._encode(network, X, check=lambda: self._checked(network, X))
 
     def encode_examples(self, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
         """`encode` of examples, which somebody has checked."""
-        return self._encode(examples.X, binarize=examples.binarize)
+        network = self._check_complete()
+        examples = self._accepted(network, examples)
+        return self._encode(network, examples.X, binarize=examples.binarize)
 
-    def _encode(self, X: np.ndarray, **how: Any) -> tuple[np.ndarray, np.ndarray]:
-        mu, logvar = (np.empty((len(X), self.network_.architecture.latent_dim), np.float32) for _ in range(2))
+    def _encode(self, network: VAENetwork, X: np.ndarray, **how: Any) -> tuple[np.ndarray, np.ndarray]:
+        mu, logvar = (np.empty((len(X), network.architecture.latent_dim), np.float32) for _ in range(2))
 
         def keep(start: int, stop: int, w: Workspace) -> None:
             mu[start:stop] = w.mu.out
             np.minimum(np.maximum(w.logvar.out, LOGVAR_LOWEST), LOGVAR_HIGHEST, out=logvar[start:stop])
 
-        self._over(X, "encode", keep, **how)
-        return self._finite(mu, X), self._finite(logvar, X)
+        self._over(network, X, "encode", keep, **how)
+        return _finite(mu, X), _finite(logvar, X)
 
     def transform(self, X: Any) -> np.ndarray:
         """Return mu, the mean of q(z|x): (N, Z) float32."""
-        X = self._data(X)
-        mu = np.empty((len(X), self.network_.architecture.latent_dim), np.float32)
+        return self._mean(*self._data(X))
+
+    def _mean(self, network: VAENetwork, X: Any) -> np.ndarray:
+        mu = np.empty((len(X), network.architecture.latent_dim), np.float32)
 
         def keep(start: int, stop: int, w: Workspace) -> None:
             mu[start:stop] = w.mu.out
 
-        self._over(X, "mean", keep, lambda: self.check(X))
-        return self._finite(mu, X)
+        self._over(network, X, "mean", keep, lambda: self._checked(network, X))
+        return _finite(mu, X)
 
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
         """`fit`, then `transform` of the same `X`."""
@@ -334,22 +346,25 @@ class VAE(SavedEstimator):
 
         float32; float64 where a column lies so far from 0 that float32 would not hold its differences.
         """
-        self._check_fitted()
-        Z = as_examples(Z, "Z", self.network_.architecture.latent_dim, in_place=not self.network_.kernels.ON_HOST)
-        units = self.network_.units
-        out = np.empty((len(Z), self.n_features_in_), units.dtype)
+        return self._decode(self._check_fitted(), Z)
+
+    def _decode(self, network: VAENetwork, Z: Any) -> np.ndarray:
+        Z = as_examples(Z, "Z", network.architecture.latent_dim, in_place=not network.kernels.ON_HOST)
+        units = network.units
+        out = np.empty((len(Z), network.architecture.inputs), units.dtype)
 
         def keep(start: int, stop: int, w: Workspace) -> None:
             units.to_user(w.decoder[-1].out, out[start:stop])
 
-        self._over(Z, "decode", keep, lambda: check_values(Z, "Z"))
-        return self._finite(out, Z)
+        self._over(network, Z, "decode", keep, lambda: check_values(Z, "Z"))
+        return _finite(out, Z)
 
     inverse_transform = decode
 
     def reconstruct(self, X: Any) -> np.ndarray:
         """Return decode(transform(X)): (N, D) float32, in the user's units."""
-        return self.decode(self.transform(X))
+        network, X = self._data(X)
+        return self._decode(network, self._mean(network, X))
 
     def sample(self, n: int = 1, random_state: Any = None, noise: bool = False) -> np.ndarray:
         """Draw z from the prior and return the mean of p(x|z): (n, D) float32, in the user's units.
@@ -364,26 +379,33 @@ class VAE(SavedEstimator):
             True: draw x from p(x|z) too, instead of taking its mean: complete draws from the model, as wide as it says
             the data are; with "bernoulli", the two ends of the range.
         """
-        self._check_fitted()
+        network = self._check_fitted()
         check_integer("n", n, 1)
-        seed, call = (self.seed_, self._draws) if random_state is None else (seed_from(random_state), 0)
-        self._draws += random_state is None
-        z = np.empty((n, self.network_.architecture.latent_dim), np.float32)
-        self.network_.kernels.normal_noise(seed, philox.PRIOR, call, 0, z)
-        x = self.decode(z)
+        seed, call = (network.seed, self._next_draw()) if random_state is None else (seed_from(random_state), 0)
+        z = np.empty((n, network.architecture.latent_dim), np.float32)
+        network.kernels.normal_noise(seed, philox.PRIOR, call, 0, z)
+        x = self._decode(network, z)
         if noise:
-            self._draw_observations(x, seed, call)
+            self._draw_observations(network, x, seed, call)
         return x
 
-    def _draw_observations(self, mean: np.ndarray, seed: np.uint64, call: int) -> None:
+    def _next_draw(self) -> int:
+        """A number of its own for each call, of each thread."""
+        with self._exclusion.lock:
+            self._draws += 1
+            return self._draws - 1
+
+    @staticmethod
+    def _draw_observations(network: VAENetwork, mean: np.ndarray, seed: np.uint64, call: int) -> None:
         """Write a draw from p(x|z) over its mean (n, D), both in the user's units."""
-        kernels, scale = self.network_.kernels, self.scale_.astype(mean.dtype)
-        if self.network_.architecture.likelihood == "gaussian":
+        kernels, scale = network.kernels, network.units.scale.astype(mean.dtype)
+        if network.architecture.likelihood == "gaussian":
             eps = np.empty(mean.shape, np.float32)
             kernels.normal_noise(seed, philox.OBSERVATION, call, 0, eps)
-            mean += (self.sigma_ * scale).astype(mean.dtype) * eps
+            network.parameters.bring_back()
+            mean += (network.likelihood.sigma * scale).astype(mean.dtype) * eps
         else:
-            offset, uniform = self.offset_.astype(mean.dtype), np.empty(mean.shape, np.float32)
+            offset, uniform = network.units.offset.astype(mean.dtype), np.empty(mean.shape, np.float32)
             kernels.uniform_noise(seed, philox.OBSERVATION, call, 0, uniform)
             mean[:] = np.where(uniform <= (mean - offset) / scale, scale, 0) + offset
 
@@ -395,15 +417,17 @@ class VAE(SavedEstimator):
         seed and the row's place: independent from row to row, so that the mean over many rows is sharp, and the same
         from call to call. For scores of single rows use `score_samples`.
         """
-        X = self._data(X)
+        network, X = self._data(X)
         check_integer("n_samples", n_samples, 1)
-        return self._finite(self._elbo(X, n_samples, check=lambda: self.check(X)), X)
+        return _finite(self._elbo(network, X, n_samples, check=lambda: self._checked(network, X)), X)
 
     def elbo_examples(self, examples: Examples, n_samples: int = 1) -> np.ndarray:
         """`elbo` of examples, which somebody has checked; -inf or NaN where float32 overflows."""
-        return self._elbo(examples.X, n_samples, binarize=examples.binarize)
+        network = self._check_complete()
+        examples = self._accepted(network, examples)
+        return self._elbo(network, examples.X, n_samples, binarize=examples.binarize)
 
-    def _elbo(self, X: np.ndarray, n_samples: int, name: str = "elbo", **how: Any) -> np.ndarray:
+    def _elbo(self, network: VAENetwork, X: np.ndarray, n_samples: int, name: str = "elbo", **how: Any) -> np.ndarray:
         total = np.zeros(len(X))
 
         def keep(start: int, stop: int, w: Workspace) -> None:
@@ -414,24 +438,9 @@ class VAE(SavedEstimator):
         done = 0
         while done < n_samples:
             draws = min(n_samples - done, n_samples if name == "score" else MOST_DRAWS)
-            self._over(X, name, keep, draws=draws, step=done, **how)
+            self._over(network, X, name, keep, draws=draws, step=done, **how)
             done += draws
-        return -total / n_samples - self.network_.log_jacobian
-
-    @staticmethod
-    def _finite(found: np.ndarray, X: Any) -> np.ndarray:
-        """What was found of each row, unless a row lies so far out that float32 does not hold it."""
-        if not math.isfinite(float(found.sum())):  # a quick look: the sum of finite numbers may still overflow
-            wrong = np.flatnonzero(~np.isfinite(found.reshape(len(found), -1)).all(axis=1))
-            if not len(wrong):
-                return found
-            first = int(wrong[0])
-            raise ValueError(
-                f"{len(wrong)} of {len(found)} rows lie so far from the data of the training that float32 overflows "
-                f"(first: row {first}, largest value {np.abs(np.asarray(X[first], np.float64)).max():.6g}): check "
-                "their units, or leave them out"
-            )
-        return found
+        return -total / n_samples - network.log_jacobian
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the ELBO of each example, (N,) float64, in nats of the user's units: a lower bound of log p(x).
@@ -440,16 +449,17 @@ class VAE(SavedEstimator):
         row's score is the same alone, in any order and in any batch. It is exact for a decoder that is linear, or cubic
         where latent_dim <= 4; else it differs from the mean of many draws by some tenths of a nat.
         """
-        X = self._data(X)
-        points = len(symmetric_points(self.network_.architecture.latent_dim))
-        return self._finite(self._elbo(X, points, "score", check=lambda: self.check(X)), X)
+        network, X = self._data(X)
+        points = len(symmetric_points(network.architecture.latent_dim))
+        return _finite(self._elbo(network, X, points, "score", check=lambda: self._checked(network, X)), X)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean of `score_samples`: larger is better."""
         return float(self.score_samples(X).mean())
 
     def loss_and_gradients(self, X: Any, noise: Any = None) -> tuple[float, dict[str, float], dict[str, np.ndarray]]:
-        """One forward and backward pass, for comparisons and for optimizers of one's own.
+        """One forward and backward pass, for comparisons and for optimizers of one's own. Of several threads that ask
+        one model, or train it, each has its turn.
 
         Parameters
         ----------
@@ -467,19 +477,25 @@ class VAE(SavedEstimator):
         gradients
             Name to array, the loss differentiated by each of `parameters()`; copies.
         """
-        examples = self.examples(as_examples(X))
+        network = self._check_complete()
+        X, units = self._checked(network, as_examples(X)), network.units
+        examples = Examples(X, units.offset, units.scale, network.seed, network.kernels)
         x = np.empty(examples.X.shape, np.float32)
         examples.fill(np.arange(len(x), dtype=np.int64), x, EVALUATION, 0)
         if noise is not None:
-            given = as_examples(noise, "noise", self.network_.architecture.latent_dim)
+            given = as_examples(noise, "noise", network.architecture.latent_dim)
             noise = empty(*given.shape)  # of our own, as kernels want it
             noise[...] = given
             if len(noise) != len(x):
                 raise ValueError(f"noise has {len(noise)} rows (shape {noise.shape}); X has {len(x)}")
-        with Workers(1):
+
+        def compute() -> tuple[dict[str, float], dict[str, np.ndarray]]:
             step, self._gradients = FIRST_GRADIENT + self._gradients, self._gradients + 1
-            parts = self.network_.loss_and_gradients(Batch.of(x, step, float("inf")), noise)
-        gradients = {name: g.copy() for name, g in self.network_.parameters.named_gradients().items()}
+            with Workers(1):
+                parts = network.loss_and_gradients(Batch.of(x, step, float("inf")), noise)
+            return parts, {name: g.copy() for name, g in network.parameters.named_gradients().items()}
+
+        parts, gradients = network.exclusion.between_steps(compute)
         return parts.pop("loss"), parts, gradients
 
 
@@ -487,3 +503,18 @@ def _widths(argument: str, value: Any) -> tuple[int, ...]:
     if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
         raise TypeError(f"{argument}={value!r} must be a tuple of layer widths, such as (400,) or () for none")
     return tuple(check_integer(f"{argument}[{i}]", width, 1) for i, width in enumerate(value))
+
+
+def _finite(found: np.ndarray, X: Any) -> np.ndarray:
+    """What was found of each row, unless a row lies so far out that float32 does not hold it."""
+    if not math.isfinite(float(found.sum())):  # a quick look: the sum of finite numbers may still overflow
+        wrong = np.flatnonzero(~np.isfinite(found.reshape(len(found), -1)).all(axis=1))
+        if len(wrong):
+            first = int(wrong[0])
+            largest = np.abs(np.asarray(X[first : first + 1], np.float64)).max()
+            raise ValueError(
+                f"{len(wrong)} of {len(found)} rows lie so far from the data of the training that float32 overflows "
+                f"(first: row {first}, largest value {largest:.6g}): "
+                "check their units, or leave them out"
+            )
+    return found

@@ -21,6 +21,7 @@ from fastvae import backend
 from fastvae.data.minibatches import Examples, write_binarization
 from fastvae.data.scaling import Units
 from fastvae.data.validation import LARGEST
+from fastvae.exclusion import Exclusion
 from fastvae.kernels.memory import empty
 from fastvae.kernels.philox import LATENT
 from fastvae.kernels.scalars import EXAMPLE_WEIGHT, KL_WEIGHT, NOISE_STEP, SIGMA
@@ -91,7 +92,7 @@ class VAENetwork:
 
     def __init__(self, architecture: Architecture, chosen: backend.Backend, decoder_only: bool = False):
         self._describe(architecture, decoder_only)
-        self.backend, self.kernels = chosen, chosen.kernels
+        self.backend, self.kernels, self.exclusion = chosen, chosen.kernels, Exclusion()
         self.parameters = Parameters(self.shapes())
         for layer in [*self._layers(), *self._paths()]:
             layer.bind(self.parameters, self.kernels)

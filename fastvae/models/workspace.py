@@ -72,7 +72,7 @@ class Workspace:
             self.network.write(name, program, self, rows.dtype, binarize, draws)
         integers = self.scalars.integers
         integers[FIRST_ROW], integers[NOISE_STEP], integers[OUTSIDE] = first_row, step, 0
-        program.read(rows)
+        program.read(rows)  # `VAE._over` lets them go
         self.scalars.reals[SIGMA] = self.network.likelihood.fixed_sigma
         return program
 

@@ -12,10 +12,11 @@ from numba import types
 from numba.core import cgutils
 
 from fastvae.kernels.cpu.addresses import F32, I32, I64, intrinsic
-from fastvae.kernels.cpu.compiler import native
+from fastvae.kernels.cpu.compiler import FORK_LOCKS, native
 from fastvae.kernels.cpu.products import OF_COLUMNS, PLAIN, TRANSPOSED
 
-_lock = threading.Lock()
+_lock = threading.RLock()
+FORK_LOCKS.locks.append(_lock)
 _holders = 0
 _before = 0
 ROW_MAJOR, AS_IT_IS, TURNED = 101, 111, 112  # of the C interface

@@ -7,15 +7,19 @@ numba's on-disk cache looks at the time stamp of the file that holds a function,
 inlines. So the cache key also holds a digest of all files of kernels, and the unit that the products are compiled for.
 """
 
+import contextlib
 import hashlib
+import os
 import pathlib
 import threading
 from typing import Any
 
+from llvmlite.binding import ffi
 from numba import njit, types
 from numba.core import sigutils
 from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.runtime import rtsys
 
 from fastvae.kernels.cpu.processor import BFLOAT16, UNIT
@@ -89,6 +93,29 @@ def as_part(compiled):
 
 
 _lock = threading.RLock()  # two threads may want the same function for the first time
+
+
+class _ForkLocks:
+    """Locks that are taken around a fork: one that another thread holds would stay locked in the child for ever.
+
+    In the order in which they are taken within each other; a fork so waits for the end of a compilation.
+    """
+
+    def __init__(self, *locks: Any):
+        self.locks = list(locks)
+        self._held = contextlib.ExitStack()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(before=self._acquire, after_in_parent=self._release, after_in_child=self._release)
+
+    def _acquire(self) -> None:
+        for lock in self.locks:
+            self._held.enter_context(lock)
+
+    def _release(self) -> None:
+        self._held.close()
+
+
+FORK_LOCKS = _ForkLocks(_lock, global_compiler_lock, getattr(ffi.lib, "_lock", contextlib.nullcontext()))
 
 
 class Native:

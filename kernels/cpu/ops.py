@@ -288,8 +288,14 @@ def translated(name: str, operands: tuple) -> tuple:
         if indices.dtype != np.int64 or out.dtype != np.float32 or scale.dtype != offset.dtype:
             found = ", ".join(str(array.dtype) for array in (indices, offset, scale, out))
             raise TypeError(f"gather: indices, offset, scale, out are {found}; int64, two alike and float32 needed")
-        if not all(array.flags.c_contiguous for array in operands[1:]):
-            raise TypeError("gather: indices, offset, scale and out must be C-contiguous")
+        if not all(array.flags.c_contiguous for array in operands[1:]) or not out.flags.writeable:
+            raise TypeError("gather: indices, offset, scale and out must be C-contiguous, out writeable")
+        wanted = [(len(indices),), data.shape[1:], data.shape[1:], (len(indices), *data.shape[1:])]
+        if data.ndim != 2 or [array.shape for array in operands[1:]] != wanted:
+            shapes = ", ".join(str(array.shape) for array in operands)
+            raise ValueError(
+                f"gather: data, indices, offset, scale, out are {shapes}; (N, D), (n,), (D,), (D,), (n, D)"
+            )
         code, places = gathering(data.dtype, offset.dtype).address, (data.ctypes.data, *data.strides)
         scaling = offset.ctypes.data, scale.ctypes.data
         return code, *places, indices.ctypes.data, len(indices), *scaling, len(offset), out.ctypes.data
@@ -297,6 +303,8 @@ def translated(name: str, operands: tuple) -> tuple:
         dtype, offset, scale, lowest, highest, out = operands
         if offset.dtype != scale.dtype or not (offset.flags.c_contiguous and scale.flags.c_contiguous):
             raise TypeError(f"read_rows: offset is {offset.dtype}, scale {scale.dtype}; two alike, C-contiguous needed")
+        if not offset.shape == scale.shape == out.shape[1:]:
+            raise ValueError(f"read_rows: offset, scale, out are {offset.shape}, {scale.shape}, {out.shape}; D alike")
         code, scaling = gathering(dtype, offset.dtype).address, (offset.ctypes.data, scale.ctypes.data)
         return code, *scaling, len(offset), bits(lowest), bits(highest), out
     if name == "binarize_inplace":

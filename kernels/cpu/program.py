@@ -35,6 +35,7 @@ class Program:
         self.scalars, self._engine = scalars, engine(precision)
         self._rows: list[list[int]] = []
         self._kept: list[np.ndarray] = []  # addresses do not keep an array alive
+        self.rows: np.ndarray | None = None  # see `read`
         self._room = 0
         self._table: np.ndarray | None = None
 
@@ -62,11 +63,13 @@ class Program:
     def returns(self, *arrays: np.ndarray) -> None:
         """Nothing to do: the arrays are those that the kernels write."""
 
-    def read(self, rows: np.ndarray) -> None:
-        """Have `read_rows` read these rows (B, D) from now on; they are kept alive."""
-        integers = self.scalars.integers
-        integers[SOURCE], (integers[SOURCE_ROW], integers[SOURCE_COLUMN]) = rows.ctypes.data, rows.strides
-        self._source = rows
+    def read(self, rows: np.ndarray | None) -> None:
+        """Have `read_rows` read these rows (B, D) from now on; they are kept alive until it is told None."""
+        integers, self.rows = self.scalars.integers, rows
+        if rows is None:
+            integers[[SOURCE, SOURCE_ROW, SOURCE_COLUMN]] = 0
+        else:
+            integers[SOURCE], (integers[SOURCE_ROW], integers[SOURCE_COLUMN]) = rows.ctypes.data, rows.strides
 
     @property
     def job(self) -> int:

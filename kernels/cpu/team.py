@@ -6,7 +6,7 @@ A mailbox is 24 int64, three words a cache line apart:
     JOB     the address of a job, see `program`
     TAKEN   beside it: whether `together` gave it to the helper
     HELD    beside it: whether more will come soon, so that the helper must not go to sleep
-    DONE    0; 1 once the job is done; WAITED_FOR when the other one has gone to sleep until then
+    DONE    0 while there is a job; FINISHED once it is done; WAITED_FOR when the other one sleeps until then
 
 Both sides look for a bounded time, then block on a lock, in Python (`fastvae.workers`), or let others run. So the
 threads of a step meet without the interpreter, and a neighbour who wants the processor loses microseconds.
@@ -110,9 +110,11 @@ NOTHING = np.zeros(7, np.int64)  # a job without calls
 
 
 def mailbox() -> np.ndarray:
-    """A new one, of a helper that sleeps; on lines of the cache of its own."""
+    """A new one, of a helper that sleeps and has no job; on lines of the cache of its own."""
     memory = np.zeros(SIZE + 8, np.int64)
-    return memory[(-memory.ctypes.data % 64) // 8 :][:SIZE]
+    box = memory[(-memory.ctypes.data % 64) // 8 :][:SIZE]
+    box[DONE] = FINISHED
+    return box
 
 
 @part
@@ -147,7 +149,9 @@ def done_within(box, patience):
     """See `await_done`."""
     if look_for(box + 8 * DONE, FINISHED, patience):
         return True
-    return not change(box + 8 * DONE, 0, WAITED_FOR)
+    if change(box + 8 * DONE, 0, WAITED_FOR):
+        return False
+    return load(box + 8 * DONE) == FINISHED
 
 
 @part
@@ -196,6 +200,7 @@ def finished(box):
 @kernel
 def serve(box, patience):
     """A helper's life: do jobs until none comes. Return SLEEP, or WAKE (whoever waits)."""
+    change(box + 8 * STATE, ASLEEP, READY)  # where it was woken without a job, it looks for one
     while True:
         if not wait_for_work(box, patience) and change(box + 8 * STATE, READY, ASLEEP):
             return SLEEP
@@ -212,6 +217,8 @@ def together(jobs, boxes):
         box[JOB] = jobs[i + 1]
         exchange(boxes[i] + 8 * DONE, 0)
         box[TAKEN] = change(boxes[i] + 8 * STATE, READY, BUSY)
+        if not box[TAKEN]:
+            exchange(boxes[i] + 8 * DONE, FINISHED)
     do(jobs[0])
     awake = True
     for i in range(len(boxes)):
