@@ -94,9 +94,33 @@ def latent_backward(mu, logvar, noise, d_z, d_kl):
 
 
 def squared_error_forward_backward(x, xhat, sigma):
-    """nll (B,) of N(x; xhat, sigma^2 I) and its gradient by xhat."""
+    """nll (B,) of N(x; xhat, diag(sigma^2)) and its gradient by xhat; sigma a number, or (D,)."""
     nll = ((x - xhat) ** 2 / (2 * sigma**2) + np.log(sigma) + 0.5 * np.log(2 * np.pi)).sum(axis=1)
     return nll, (xhat - x) / sigma**2
+
+
+def soft_sigma(parameter, lowest):
+    """sigma and d log sigma / d parameter: log sigma = lowest + softplus(10 parameter - lowest)."""
+    a = 10 * parameter - lowest
+    return np.exp(lowest + softplus(a)), 10 * sigmoid(a)
+
+
+def d_log_sigma(x, xhat, sigma):
+    """The sum over the batch of nll, differentiated by the logarithm of each column's sigma: (D,)."""
+    return (1 - ((x - xhat) / sigma) ** 2).sum(axis=0)
+
+
+def optimal_sigma(x, xhat, lowest):
+    """sigma^2 = mean of (x - xhat)^2, over all columns or of each, as `lowest` (1,) or (D,) has it; log sigma is at
+    least that. Rybkin et al. 2021."""
+    squares = (x - xhat) ** 2
+    return np.sqrt(np.maximum(squares.mean(axis=0) if len(lowest) > 1 else squares.mean(), np.exp(2 * lowest)))
+
+
+def remembered_sigma(old, seen, step, share):
+    """A running mean of sigma^2: over all batches at first, later over about ten; this one is `share` of a whole one."""
+    new = 1.0 if step == 1 else share * max(0.1, 1 / step)
+    return np.sqrt((1 - new) * old**2 + new * seen**2)
 
 
 def bernoulli_forward_backward(x, logits):
@@ -176,8 +200,9 @@ def normals(seed, stream, step, first_row, shape):
 
 def _mlp_forward(params, prefix, x, activation, last_activation):
     """Output, and for each layer (name, input, activation)."""
-    count = sum(name.startswith(prefix + ".") and name.endswith(".weight") for name in params)
-    layers = []
+    layers, count = [], 0
+    while f"{prefix}.{count}.weight" in params:
+        count += 1
     for i in range(count):
         name, f = f"{prefix}.{i}", last_activation if i == count - 1 else activation
         layers.append((name, x, f))
@@ -191,27 +216,46 @@ def _dense_backward_into(gradients, params, name, x, activation, d_y):
     return d_x
 
 
-def vae_loss_and_gradients(params, x, noise, activation, likelihood, sigma=1.0, beta=1.0):
+def vae_loss_and_gradients(params, x, noise, activation, likelihood, sigma=1.0, beta=1.0, lowest=None):
     """Loss = mean over the batch of nll + beta kl; {"nll", "kl"}, also means; gradients by name.
 
-    `params`: encoder.i.weight, encoder.i.bias, mu.*, logvar.*, decoder.i.*; the decoder's last layer is linear.
+    `params`: encoder.i.weight, encoder.i.bias, mu.*, logvar.*, decoder.i.*; the decoder's last layer is linear. Where
+    they are there, mu.linear.weight and decoder.linear.weight are linear paths from x to mu and from z to the decoder's
+    output, and sigma.parameter (1,) or (D,), with its `lowest`, is in place of sigma: see `soft_sigma`. sigma "optimal"
+    is the best one of the batch: see `optimal_sigma`.
     """
     h, encoder = _mlp_forward(params, "encoder", x, activation, activation)
     mu = dense_forward(h, params["mu.weight"], params["mu.bias"], "identity")
     logvar = dense_forward(h, params["logvar.weight"], params["logvar.bias"], "identity")
+    if "mu.linear.weight" in params:
+        mu = mu + x @ params["mu.linear.weight"]
     z, kl = latent_forward(mu, logvar, noise)
     out, decoder = _mlp_forward(params, "decoder", z, activation, "identity")
+    if "decoder.linear.weight" in params:
+        out = out + z @ params["decoder.linear.weight"]
+    found: dict[str, np.ndarray] = {}
+    rows = len(x)
     if likelihood == "bernoulli":
         nll, d_out = bernoulli_forward_backward(x, out)
     else:
+        if isinstance(sigma, str):
+            sigma = optimal_sigma(x, out, lowest)
+            found["sigma.parameter"] = np.zeros(len(lowest))  # the loss does not change with the best one
+        elif "sigma.parameter" in params:
+            sigma, slope = soft_sigma(params["sigma.parameter"], lowest)
+            d_each = d_log_sigma(x, out, sigma) / rows
+            found["sigma.parameter"] = slope * (d_each if len(slope) > 1 else d_each.sum())
         nll, d_out = squared_error_forward_backward(x, out, sigma)
 
-    found: dict[str, np.ndarray] = {}
-    rows = len(x)
-    d = d_out / rows
+    d_out = d = d_out / rows
     for name, layer_x, f in reversed(decoder):
         d = _dense_backward_into(found, params, name, layer_x, f, d)
+    if "decoder.linear.weight" in params:
+        found["decoder.linear.weight"] = z.T @ d_out
+        d = d + d_out @ params["decoder.linear.weight"].T
     d_mu, d_logvar = latent_backward(mu, logvar, noise, d, beta / rows)
+    if "mu.linear.weight" in params:
+        found["mu.linear.weight"] = x.T @ d_mu
     d = _dense_backward_into(found, params, "mu", h, "identity", d_mu)
     d = d + _dense_backward_into(found, params, "logvar", h, "identity", d_logvar)
     for name, layer_x, f in reversed(encoder):

@@ -294,6 +294,14 @@ def soft_parameter(log_sigma, lowest, least):
 
 
 @formula
+def log_sigma_gradient(squares, count, weight, inverse):
+    """`weight` times a sum of nll differentiated by log sigma, from the sum of the squares of `count` numbers of d_xhat,
+    each weight (xhat - x) / sigma^2."""
+    made = weight * inverse
+    return weight * (count - squares / made / made)
+
+
+@formula
 def log_sigma_of_squares(total, count, lowest):
     """log of the root mean square of `count` numbers, from the sum of their squares; at least `lowest`."""
     log_sigma = HALF * math.log(total / count) if total > ZERO else lowest

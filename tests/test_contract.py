@@ -104,6 +104,17 @@ def dense_forward(kernels, rng, shape):
         check(out, reference.dense_forward(*wide(*layer), name), "dense", terms)
 
 
+def dense_accumulate(kernels, rng, shape):
+    """Twice, so that what stands there first is kept both times."""
+    columns, outputs = shape[1], outputs_for(shape[1])
+    x, weight, out = normal(rng, *shape), normal(rng, columns, outputs), normal(rng, shape[0], outputs)
+    x64, weight64, out64 = wide(x, weight, out)
+    for times in (1, 2):
+        kernels.dense_accumulate(x, weight, out)
+        size = np.abs(out64) + times * (np.abs(x64) @ np.abs(weight64))
+        check(out, out64 + times * (x64 @ weight64), "dense", size)
+
+
 def dense_backward_input(kernels, rng, shape):
     """Through the activation, with what the forward has saved: d_a over d_out, and d_x alone, added, or not at all."""
     for name, code, (x, weight, bias), saved, _, terms in layers(kernels, rng, shape):
@@ -140,6 +151,10 @@ def dense_backward_weight(kernels, rng, shape):
             assert np.isnan(d_weight[last:]).all()  # not this call's rows
         check(d_weight, x64.T @ d_a64, "dense", np.abs(x64.T) @ np.abs(d_a64))
         check(d_bias, d_a64.sum(axis=0), "dense", np.abs(d_a64).sum(axis=0))
+        alone = garbage(columns, outputs)  # a layer without bias
+        for first, last in cut:
+            kernels.dense_backward_weight(x, d_a, first, last, alone, None)
+        np.testing.assert_array_equal(alone, d_weight)
 
 
 def dense_adam_inplace(kernels, rng, shape):
@@ -163,6 +178,10 @@ def dense_adam_inplace(kernels, rng, shape):
             check(found[2], expected_v, "adam", v + size**2)
             # the gradient's rounding enters the update through both moments, at most as its own size by the root of v
             check(found[0], expected_p, "adam", np.abs(p) + update + 0.02 * size / np.sqrt(expected_v))
+        alone = [a.copy() for a in start[0]]  # a layer without bias
+        for first, last in cut:
+            kernels.dense_adam_inplace(x, d_a, first, last, *alone, None, None, None, *settings)
+        np.testing.assert_array_equal(alone, now[0])
 
 
 def latent_inputs(rng, shape):
@@ -207,6 +226,85 @@ def squared_error(kernels, rng, shape, backward):
     else:
         kernels.squared_error_forward(x, xhat, 0.3, nll)
     check(nll, expected, "likelihood", np.abs(expected) + constant * shape[1])
+
+
+def gaussian(kernels, rng, shape, backward):
+    """Each column with another sigma."""
+    x, xhat, log_sigma = normal(rng, *shape), normal(rng, *shape), normal(rng, shape[1])
+    inverse = np.exp(-log_sigma.astype(np.float64)).astype(np.float32)
+    x64, xhat64, log64, inverse64 = wide(x, xhat, log_sigma, inverse)
+    squares = ((x64 - xhat64) * inverse64) ** 2
+    expected = (squares / 2 + log64 + math.log(2 * math.pi) / 2).sum(axis=1)
+    nll, d_xhat = garbage(shape[0]), garbage(*shape)
+    if backward:
+        kernels.gaussian_forward_backward(x, xhat, log_sigma, inverse, 0.37, nll, d_xhat)
+        check(d_xhat, 0.37 * (xhat64 - x64) * inverse64**2, "likelihood")
+    else:
+        kernels.gaussian_forward(x, xhat, log_sigma, inverse, nll)
+    check(nll, expected, "likelihood", (squares / 2 + np.abs(log64) + 1).sum(axis=1))
+    np.testing.assert_allclose(  # the reference has sigma itself, which float32 does not
+        expected, reference.squared_error_forward_backward(x64, xhat64, np.exp(log64))[0], rtol=1e-5, atol=1e-5
+    )
+
+
+def sigmas(rng, columns):
+    """Parameters and lowest log sigma: one for all columns, and one a column; near their lowest, and far above."""
+    for size in {1, columns}:
+        yield (rng.uniform(-1.2, 0.3, size)).astype(np.float32), (rng.uniform(-9, -4, size)).astype(np.float32)
+
+
+def sigma_forward(kernels, rng, shape):
+    for parameter, lowest in sigmas(rng, shape[1]):
+        log_sigma, inverse = garbage(shape[1]), garbage(shape[1])
+        kernels.sigma_forward(parameter, lowest, log_sigma, inverse)
+        expected = np.log(reference.soft_sigma(*wide(parameter, lowest))[0]) * np.ones(shape[1])
+        size = 10 * np.abs(parameter) + np.abs(lowest) + 1
+        check(log_sigma, expected, "likelihood", size)
+        check(inverse, np.exp(-expected), "likelihood", np.exp(-expected) * size)
+
+
+def sigma_backward(kernels, rng, shape):
+    """As after `gaussian_forward_backward`, with a weight that is no power of two."""
+    for parameter, lowest in sigmas(rng, shape[1]):
+        sigma, slope = reference.soft_sigma(*wide(parameter, lowest))
+        sigma = sigma * np.ones(shape[1])
+        x, inverse, d_parameter = normal(rng, *shape), (1 / sigma).astype(np.float32), garbage(len(parameter))
+        xhat = (x + rng.normal(size=shape) * sigma * 1.5).astype(np.float32)
+        x64, xhat64, inverse64 = wide(x, xhat, inverse)
+        d_xhat = (0.37 * (xhat64 - x64) * inverse64**2).astype(np.float32)
+        kernels.sigma_backward(d_xhat, inverse, parameter, lowest, 0.37, d_parameter)
+        each = reference.d_log_sigma(x64, xhat64, 1 / inverse64)
+        squares = (((x64 - xhat64) * inverse64) ** 2).sum(axis=0)
+        if len(parameter) == 1:
+            each, squares = each.sum(keepdims=True), squares.sum(keepdims=True)
+        size = 10 * np.abs(parameter) + np.abs(lowest) + 4  # of the argument, whose rounding the slope has
+        count = x.size / len(parameter)
+        check(d_parameter, 0.37 * slope * each, "likelihood", 0.37 * slope * (count + squares) * size)
+
+
+def sigma_optimal(kernels, rng, shape):
+    """Some columns without any error, and sigmas that would be lower than they may be."""
+    for lowest in (normal(rng, 1) - 9, normal(rng, shape[1]) - 9, np.full(1, 3, np.float32)):
+        x = normal(rng, *shape)
+        xhat = x + normal(rng, *shape) * np.exp(normal(rng, shape[1]))
+        xhat[:, ::3] = x[:, ::3]
+        log_sigma, inverse = garbage(shape[1]), garbage(shape[1])
+        kernels.sigma_optimal(x, xhat, lowest, log_sigma, inverse)
+        expected = np.log(reference.optimal_sigma(*wide(x, xhat, lowest))) * np.ones(shape[1])
+        check(log_sigma, expected, "likelihood", np.abs(expected) + 1)
+        check(inverse, np.exp(-expected), "likelihood", np.exp(-expected) * (np.abs(expected) + 1))
+
+
+def sigma_remember(kernels, rng, shape):
+    for parameter, lowest in sigmas(rng, shape[1]):
+        for step, share in ((1, 0.25), (3, 1.0), (50, 0.75)):
+            seen, found = normal(rng, shape[1]), parameter.copy()
+            kernels.sigma_remember(seen, share, lowest, step, found)
+            old = reference.soft_sigma(*wide(parameter, lowest))[0]
+            expected = reference.remembered_sigma(old, np.exp(seen[: len(old)].astype(np.float64)), step, share)
+            log_sigma = np.log(reference.soft_sigma(*wide(found, lowest))[0])
+            size = 10 * np.abs(parameter) + np.abs(lowest) + np.abs(np.log(expected)) + 1
+            assert (np.abs(log_sigma - np.log(expected)) < 8e-7 * size).all()
 
 
 def bernoulli(kernels, rng, shape, backward):
@@ -320,17 +418,24 @@ CHECKS = {
     "bernoulli_forward": lambda *a: bernoulli(*a, backward=False),
     "bernoulli_forward_backward": lambda *a: bernoulli(*a, backward=True),
     "binarize_inplace": binarize_inplace,
+    "dense_accumulate": dense_accumulate,
     "dense_adam_inplace": dense_adam_inplace,
     "dense_backward_input": dense_backward_input,
     "dense_backward_weight": dense_backward_weight,
     "dense_forward": dense_forward,
     "gather": gather,
+    "gaussian_forward": lambda *a: gaussian(*a, backward=False),
+    "gaussian_forward_backward": lambda *a: gaussian(*a, backward=True),
     "latent_backward": latent_backward,
     "latent_forward": latent_forward,
     "normal_noise": normal_noise,
     "read_rows": read_rows,
     "scale_inplace": scale_inplace,
     "shuffled_indices": shuffled_indices,
+    "sigma_backward": sigma_backward,
+    "sigma_forward": sigma_forward,
+    "sigma_optimal": sigma_optimal,
+    "sigma_remember": sigma_remember,
     "sigmoid_inplace": sigmoid_inplace,
     "squared_error_forward": lambda *a: squared_error(*a, backward=False),
     "squared_error_forward_backward": lambda *a: squared_error(*a, backward=True),

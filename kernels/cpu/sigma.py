@@ -9,6 +9,7 @@ from fastvae.kernels.formulas import (
     ZERO,
     exp,
     f32,
+    log_sigma_gradient,
     log_sigma_of_squares,
     remembered_log_sigma,
     soft_log_sigma,
@@ -76,11 +77,9 @@ def sigma_backward(d_xhat, inverse, parameter, lowest, weight, d_parameter):
                 total += d_xhat[i, j] * d_xhat[i, j]
         if not each:
             d_parameter[0] += total
-    factor = f32(weight)
     for k in range(parameter.size):
-        made = factor * inverse[k]  # d_xhat = made (xhat - x) / sigma
-        excess = factor * f32(rows * count) - d_parameter[k] / made / made * factor
-        d_parameter[k] = RATE * soft_slope(RATE * parameter[k], lowest[k]) * excess
+        slope = RATE * soft_slope(RATE * parameter[k], lowest[k])
+        d_parameter[k] = slope * log_sigma_gradient(d_parameter[k], f32(rows * count), f32(weight), inverse[k])
 
 
 @reduction

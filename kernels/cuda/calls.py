@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastvae.kernels.cuda import adam, dense, likelihoods, minibatch, sums
+from fastvae.kernels.cuda import adam, dense, likelihoods, minibatch, sigma, sums
 from fastvae.kernels.cuda.device import WARP, Kernel, blocks, device
 from fastvae.kernels.cuda.latent import ROWS
 from fastvae.kernels.cuda.latent import latent_backward as latent_backward_kernel
@@ -73,6 +73,13 @@ def dense_forward(x, weight, bias, activation, out, saved):
     _product(dense.FORWARDS, row, x, weight, out, bias, saved if silu else None, outputs)
 
 
+def dense_accumulate(x, weight, out):
+    """See the contract in `fastvae.kernels`."""
+    (rows, depth), columns = x.shape, weight.shape[1]
+    row = dense.row((rows, columns), [(depth, 0, depth, 0, columns)], dense.ADDED, IDENTITY, 0, 0, 0)
+    _product(dense.FORWARDS, row, x, weight, out, None, None, [out])
+
+
 def dense_backward_input(saved, weight, activation, d_out, more, d_x):
     """See the contract in `fastvae.kernels`."""
     rows, depth = d_out.shape
@@ -91,9 +98,10 @@ def dense_backward_weight(x, d_a, first, last, d_weight, d_bias):
     if first >= last:
         return
     (depth, step), columns = x.shape, d_a.shape[1]
-    pair = depth, first, step, 0, columns
-    row = dense.row((last - first, columns), [pair], dense.GRADIENT, 0, first * columns, int(first == 0), 0)
-    _product(dense.GRADIENTS, row, x, d_a, d_weight, None, d_bias, [d_weight, d_bias])
+    pair, summing = (depth, first, step, 0, columns), int(first == 0 and d_bias is not None)
+    row = dense.row((last - first, columns), [pair], dense.GRADIENT, 0, first * columns, summing, 0)
+    outputs = [d_weight] if d_bias is None else [d_weight, d_bias]
+    _product(dense.GRADIENTS, row, x, d_a, d_weight, None, d_bias, outputs)
 
 
 def dense_adam_inplace(
@@ -104,11 +112,11 @@ def dense_adam_inplace(
     if first >= last:
         return
     settings = step, learning_rate, beta1, beta2, epsilon, weight_decay, 1.0
-    d_weight, d_bias = np.empty_like(weight), np.empty_like(bias)
+    d_weight, d_bias = np.empty_like(weight), None if bias is None else np.empty_like(bias)
     dense_backward_weight(x, d_a, first, last, d_weight, d_bias)
     own = slice(first, last)
     adam_inplace(weight[own], d_weight[own], m_weight[own], v_weight[own], *settings)
-    if first == 0:
+    if first == 0 and bias is not None:
         adam_inplace(bias, d_bias, m_bias, v_bias, *settings)
 
 
@@ -128,32 +136,71 @@ def latent_backward(mu, logvar, d_z, noise, seed, step, first_row, kl_weight, d_
     _launch(latent_backward_kernel, *_rows(mu), [*inputs, int(first_row), *outputs, *mu.shape], outputs)
 
 
-def _likelihood(kernel, x, y, sigma, weight, nll, gradient):
-    scalars, backward = Scalars(), int(gradient is not None)
-    scalars.reals[SIGMA], scalars.reals[EXAMPLE_WEIGHT] = sigma, weight
+def _likelihood(kernel, arrays, deviation, weight, nll, gradient):
+    scalars, backward, x = Scalars(), int(gradient is not None), arrays[0]
+    scalars.reals[SIGMA], scalars.reals[EXAMPLE_WEIGHT] = deviation, weight
     outputs = [nll, gradient] if backward else [nll]
-    inputs = [x, y, _settings(scalars), nll, gradient if backward else np.zeros(1, np.float32), backward, *x.shape]
-    _launch(kernel, *_rows(x), inputs, outputs)
+    results = nll, gradient if backward else np.zeros(1, np.float32)
+    _launch(kernel, *_rows(x), [*arrays, _settings(scalars), *results, backward, *x.shape], outputs)
 
 
 def squared_error_forward(x, xhat, sigma, nll):
     """See the contract in `fastvae.kernels`."""
-    _likelihood(likelihoods.squared_error, x, xhat, sigma, 1.0, nll, None)
+    _likelihood(likelihoods.squared_error, (x, xhat), sigma, 1.0, nll, None)
 
 
 def squared_error_forward_backward(x, xhat, sigma, weight, nll, d_xhat):
     """See the contract in `fastvae.kernels`."""
-    _likelihood(likelihoods.squared_error, x, xhat, sigma, weight, nll, d_xhat)
+    _likelihood(likelihoods.squared_error, (x, xhat), sigma, weight, nll, d_xhat)
+
+
+def gaussian_forward(x, xhat, log_sigma, inverse, nll):
+    """See the contract in `fastvae.kernels`."""
+    _likelihood(likelihoods.gaussian, (x, xhat, log_sigma, inverse), 1.0, 1.0, nll, None)
+
+
+def gaussian_forward_backward(x, xhat, log_sigma, inverse, weight, nll, d_xhat):
+    """See the contract in `fastvae.kernels`."""
+    _likelihood(likelihoods.gaussian, (x, xhat, log_sigma, inverse), 1.0, weight, nll, d_xhat)
+
+
+def sigma_forward(parameter, lowest, log_sigma, inverse):
+    """See the contract in `fastvae.kernels`."""
+    grid, arrays = (blocks(log_sigma.size, sigma.FLAT),), [parameter, lowest, log_sigma, inverse]
+    arguments = [*arrays, parameter.size, log_sigma.size]
+    _launch(sigma.sigma_forward, grid, sigma.sigma_forward.block, arguments, [log_sigma, inverse])
+
+
+def sigma_backward(d_xhat, inverse, parameter, lowest, weight, d_parameter):
+    """See the contract in `fastvae.kernels`."""
+    scalars, grid = Scalars(), (blocks(parameter.size, WARP),)
+    scalars.reals[EXAMPLE_WEIGHT] = weight
+    arrays = [d_xhat, inverse, parameter, lowest, _settings(scalars), d_parameter]
+    arguments = [*arrays, parameter.size, *d_xhat.shape]
+    _launch(sigma.sigma_backward, grid, sigma.sigma_backward.block, arguments, [d_parameter])
+
+
+def sigma_optimal(x, xhat, lowest, log_sigma, inverse):
+    """See the contract in `fastvae.kernels`."""
+    grid, arguments = (blocks(lowest.size, WARP),), [x, xhat, lowest, log_sigma, inverse, lowest.size, *x.shape]
+    _launch(sigma.sigma_optimal, grid, sigma.sigma_optimal.block, arguments, [log_sigma, inverse])
+
+
+def sigma_remember(log_sigma, share, lowest, step, parameter):
+    """See the contract in `fastvae.kernels`."""
+    grid, live = (blocks(parameter.size, sigma.FLAT),), [_noise(np.uint64(0), step).integers, np.zeros(2, np.int64)]
+    arguments = [log_sigma, np.float32(share), lowest, *live, parameter, parameter.size]
+    _launch(sigma.sigma_remember, grid, sigma.sigma_remember.block, arguments, [parameter])
 
 
 def bernoulli_forward(x, logits, nll):
     """See the contract in `fastvae.kernels`."""
-    _likelihood(likelihoods.bernoulli, x, logits, 1.0, 1.0, nll, None)
+    _likelihood(likelihoods.bernoulli, (x, logits), 1.0, 1.0, nll, None)
 
 
 def bernoulli_forward_backward(x, logits, weight, nll, d_logits):
     """See the contract in `fastvae.kernels`."""
-    _likelihood(likelihoods.bernoulli, x, logits, 1.0, weight, nll, d_logits)
+    _likelihood(likelihoods.bernoulli, (x, logits), 1.0, weight, nll, d_logits)
 
 
 def sigmoid_inplace(logits):

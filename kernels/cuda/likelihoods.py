@@ -95,6 +95,45 @@ def squared_error(x, xhat, reals, nll, d_xhat, backward, rows, columns):
         nll[row] = HALF * total + constant
 
 
+@kernel(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, COUNT, COUNT, COUNT, block=(WARP, ROWS))
+def gaussian(x, xhat, log_sigma, inverse, reals, nll, d_xhat, backward, rows, columns):
+    """`gaussian_forward` of the contract, or `gaussian_forward_backward` where `backward` is 1."""
+    lane, row = u32(cuda.threadIdx.x), u32(cuda.blockIdx.x) * u32(ROWS) + u32(cuda.threadIdx.y)
+    total, logs, start, weight = ZERO, ZERO, u64(row) * u64(columns), reals[EXAMPLE_WEIGHT]
+    if row < rows:
+        if columns % VECTOR == u32(0):
+            c = u32(lane * VECTOR)
+            while c < columns:
+                k = start + u64(c)
+                x0, x1, x2, x3 = load4(x, k)
+                y0, y1, y2, y3 = load4(xhat, k)
+                l0, l1, l2, l3 = load4(log_sigma, u64(c))
+                i0, i1, i2, i3 = load4(inverse, u64(c))
+                t0, r0 = squared_error_term(x0, y0, i0)
+                t1, r1 = squared_error_term(x1, y1, i1)
+                t2, r2 = squared_error_term(x2, y2, i2)
+                t3, r3 = squared_error_term(x3, y3, i3)
+                total += (t0 + t1) + (t2 + t3)
+                logs += (l0 + l1) + (l2 + l3)
+                if backward:
+                    store4(d_xhat, k, (weight * (r0 * i0), weight * (r1 * i1), weight * (r2 * i2), weight * (r3 * i3)))
+                c = u32(c + u32(WARP) * VECTOR)
+        else:
+            c = lane
+            while c < columns:
+                k = start + u64(c)
+                term, r = squared_error_term(x[k], xhat[k], inverse[c])
+                total += term
+                logs += log_sigma[c]
+                if backward:
+                    d_xhat[k] = weight * (r * inverse[c])
+                c = u32(c + u32(WARP))
+    total = sum_of_warp(total)
+    logs = sum_of_warp(logs)
+    if row < rows and lane == u32(0):
+        nll[row] = HALF * total + (logs + f32(columns) * HALF_LOG_TWO_PI)
+
+
 @kernel(FLOATS, COUNT, block=(FLAT,))
 def sigmoid_inplace(logits, size):
     """`sigmoid_inplace` of the contract over `size` numbers."""

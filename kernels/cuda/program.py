@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.kernels.cuda import adam, dense, dense_bfloat16, likelihoods, minibatch, sums
+from fastvae.kernels.cuda import adam, dense, dense_bfloat16, likelihoods, minibatch, sigma, sums
 from fastvae.kernels.cuda.device import WARP, Device, Kernel, blocks, device
 from fastvae.kernels.cuda.latent import ROWS, latent_backward, latent_forward
 from fastvae.kernels.cuda.memory import Memory, Place, as_stored, flat, stored
@@ -171,6 +171,24 @@ class Plan:
         made.reads = [x, weight, bias]
         self._wait(made)
 
+    def _dense_accumulate(self, x, weight, out) -> None:
+        (rows, depth), columns = x.shape, weight.shape[1]
+        pair = depth, self._memory.place(x), depth, self._memory.place(weight), columns
+        made = Product(self._kernel(True, False), (rows, columns), [pair], out, dense.ADDED, reads=[x, weight])
+        self._wait_or_join(made)
+
+    def _wait_or_join(self, made: Product) -> None:
+        """Let a product that is added to what another has made become the second pair of operands of that one, where
+        it still waits and nothing has been done with its sum."""
+        last = self._waiting[-1] if self._waiting else None
+        if last is not None and last.kernel is made.kernel and last.out is made.out and last.code == IDENTITY:
+            own, other = last.pairs[0], made.pairs[0]
+            if len(last.pairs) == 1 and own[1].buffer is other[1].buffer and own[3].buffer is other[3].buffer:
+                last.pairs.append(other)
+                last.reads += made.reads
+                return
+        self._wait(made)
+
     def _dense_backward_input(self, saved, weight, code, d_out, more, d_x) -> None:
         rows, depth = d_out.shape
         if code != IDENTITY and not self._multiply_by_derivative(saved, code, d_out):
@@ -180,14 +198,12 @@ class Plan:
         if d_x is None:
             return
         pair = depth, self._memory.place(d_out), depth, self._memory.place(weight), depth
-        last = self._waiting[-1] if self._waiting else None
-        kernel = self._kernel(True, True)
-        if more and last is not None and last.kernel is kernel and last.out is d_x and len(last.pairs) == 1:
-            last.pairs.append(pair)
-            last.reads += [d_out, weight]
-            return
         mode = dense.ADDED if more else dense.BACKWARD
-        self._wait(Product(kernel, (rows, len(weight)), [pair], d_x, mode, reads=[d_out, weight]))
+        made = Product(self._kernel(True, True), (rows, len(weight)), [pair], d_x, mode, reads=[d_out, weight])
+        if more:
+            self._wait_or_join(made)
+        else:
+            self._wait(made)
 
     def _multiply_by_derivative(self, saved: np.ndarray, code: int, d_out: np.ndarray) -> bool:
         """Whether the product that makes d_out can do it."""
@@ -206,7 +222,8 @@ class Plan:
         a = self._memory.place(x)
         pair = depth, Place(a.buffer, a.start + first), step, self._memory.place(d_a), columns
         kernel, out = self._kernel(False, False), d_weight[first:last]
-        made = Product(kernel, (last - first, columns), [pair], out, dense.GRADIENT, after=d_bias, flag=int(first == 0))
+        flag = int(first == 0 and d_bias is not None)
+        made = Product(kernel, (last - first, columns), [pair], out, dense.GRADIENT, after=d_bias, flag=flag)
         made.reads = [x, d_a]
         self._wait(made)
 
@@ -220,13 +237,15 @@ class Plan:
         self.launches.append(Launch(kernel, grid, arguments))
 
     def _dense_adam_inplace(self, x, d_a, first, last, weight, m_weight, v_weight, bias, m_bias, v_bias) -> None:
-        own, d_weight, d_bias = slice(first, last), empty(*weight.shape), empty(*bias.shape)
-        self.kept += [d_weight, d_bias]
-        self._memory.hold([d_weight, d_bias])
+        own, d_weight = slice(first, last), empty(*weight.shape)
+        d_bias = None if bias is None else empty(*bias.shape)
+        made = [d_weight] if d_bias is None else [d_weight, d_bias]
+        self.kept += made
+        self._memory.hold(made)
         self._dense_backward_weight(x, d_a, first, last, d_weight, d_bias)
         if first < last:
             self._adam_inplace(weight[own], d_weight[own], m_weight[own], v_weight[own])
-        if first == 0 < last:
+        if d_bias is not None and first == 0 < last:
             self._adam_inplace(bias, d_bias, m_bias, v_bias)
 
     def _over(self, kernel: Kernel, size: int, each: int, arguments: list) -> None:
@@ -246,22 +265,47 @@ class Plan:
         arguments = [*arrays, *given, int(first_row), self._view(d_mu), self._view(d_logvar), *mu.shape]
         self._launch(latent_backward, (blocks(len(mu), ROWS),), arguments)
 
-    def _likelihood(self, kernel, x, y, nll, gradient) -> None:
-        arrays = [self._view(x), self._view(y), self._settings.reals, self._view(nll), self._view(gradient)]
-        grid = (blocks(len(x), likelihoods.ROWS),)
-        self._launch(kernel, grid, [*arrays, int(gradient is not None), *x.shape])
+    def _likelihood(self, kernel, inputs, nll, gradient) -> None:
+        arrays = [*map(self._view, inputs), self._settings.reals, self._view(nll), self._view(gradient)]
+        rows, columns = inputs[0].shape
+        grid = (blocks(rows, likelihoods.ROWS),)
+        self._launch(kernel, grid, [*arrays, int(gradient is not None), rows, columns])
 
     def _squared_error_forward(self, x, xhat, nll) -> None:
-        self._likelihood(likelihoods.squared_error, x, xhat, nll, None)
+        self._likelihood(likelihoods.squared_error, (x, xhat), nll, None)
 
     def _squared_error_forward_backward(self, x, xhat, nll, d_xhat) -> None:
-        self._likelihood(likelihoods.squared_error, x, xhat, nll, d_xhat)
+        self._likelihood(likelihoods.squared_error, (x, xhat), nll, d_xhat)
+
+    def _gaussian_forward(self, x, xhat, log_sigma, inverse, nll) -> None:
+        self._likelihood(likelihoods.gaussian, (x, xhat, log_sigma, inverse), nll, None)
+
+    def _gaussian_forward_backward(self, x, xhat, log_sigma, inverse, nll, d_xhat) -> None:
+        self._likelihood(likelihoods.gaussian, (x, xhat, log_sigma, inverse), nll, d_xhat)
+
+    def _sigma_forward(self, parameter, lowest, log_sigma, inverse) -> None:
+        arrays, columns = [self._view(array) for array in (parameter, lowest, log_sigma, inverse)], log_sigma.size
+        self._launch(sigma.sigma_forward, (blocks(columns, sigma.FLAT),), [*arrays, parameter.size, columns])
+
+    def _sigma_backward(self, d_xhat, inverse, parameter, lowest, d_parameter) -> None:
+        arrays = [self._view(array) for array in (d_xhat, inverse, parameter, lowest)]
+        arguments = [*arrays, self._settings.reals, self._view(d_parameter), parameter.size, *d_xhat.shape]
+        self._launch(sigma.sigma_backward, (blocks(parameter.size, WARP),), arguments)
+
+    def _sigma_optimal(self, x, xhat, lowest, log_sigma, inverse) -> None:
+        arrays = [self._view(array) for array in (x, xhat, lowest, log_sigma, inverse)]
+        self._launch(sigma.sigma_optimal, (blocks(lowest.size, WARP),), [*arrays, lowest.size, *x.shape])
+
+    def _sigma_remember(self, log_sigma, share, lowest, parameter) -> None:
+        live = [self._settings.integers, self._settings.state, self._view(parameter), parameter.size]
+        arguments = [self._view(log_sigma), np.float32(share), self._view(lowest), *live]
+        self._launch(sigma.sigma_remember, (blocks(parameter.size, sigma.FLAT),), arguments)
 
     def _bernoulli_forward(self, x, logits, nll) -> None:
-        self._likelihood(likelihoods.bernoulli, x, logits, nll, None)
+        self._likelihood(likelihoods.bernoulli, (x, logits), nll, None)
 
     def _bernoulli_forward_backward(self, x, logits, nll, d_logits) -> None:
-        self._likelihood(likelihoods.bernoulli, x, logits, nll, d_logits)
+        self._likelihood(likelihoods.bernoulli, (x, logits), nll, d_logits)
 
     def _sigmoid_inplace(self, logits) -> None:
         self._over(likelihoods.sigmoid_inplace, logits.size, 4 * likelihoods.FLAT, [self._view(logits), logits.size])

@@ -1,89 +1,105 @@
-"""A sigma that is not fixed, on the device: what `fastvae.likelihoods` concludes from a whole batch."""
+"""A Gaussian's sigma that is not fixed, on the device: one for all columns or one a column; few numbers.
 
-import math
+A block is of (WARP, SLICES) threads, a lane for each column. Where each column has its own sigma, a block has WARP of
+them; else one block has all.
+"""
 
 import numpy as np
 
-from fastvae.kernels.cuda.device import COUNT, FLOATS, INTEGERS, REAL, cuda, kernel, part
-from fastvae.kernels.cuda.settings import INVERSE_SIGMA, LOG_SIGMA, SLOPE, STOPPED
-from fastvae.kernels.cuda.sums import FLAT, leave_sum, plus
+from fastvae.kernels.cuda.device import COUNT, FLOATS, INTEGERS, REAL, WARP, cuda, kernel, part, sum_of_warp
+from fastvae.kernels.cuda.settings import STOPPED
 from fastvae.kernels.formulas import (
-    HALF,
-    TWO,
+    ONE,
     ZERO,
+    exp,
     f32,
-    learned_sigma_gradient,
-    optimal_constant,
-    optimal_variance,
-    remembered_variance,
+    log_sigma_gradient,
+    log_sigma_of_squares,
+    remembered_log_sigma,
     soft_log_sigma,
     soft_parameter,
     soft_slope,
+    squared_error_term,
 )
-from fastvae.kernels.scalars import (
-    EXAMPLE_WEIGHT,
-    HALF_LOG_TWO_PI,
-    LEAST_ABOVE,
-    LOG_SIGMA_LOWEST,
-    MEMORY,
-    NOISE_STEP,
-    PLAIN_SIGMA,
-)
+from fastvae.kernels.scalars import EXAMPLE_WEIGHT, LEAST_ABOVE, MEMORY, NOISE_STEP, SIGMA_RATE
 
-LOWEST, CONSTANT, NEW = f32(LOG_SIGMA_LOWEST), f32(HALF_LOG_TWO_PI), f32(1.0 - MEMORY)
-PI, PLAIN_VARIANCE = f32(math.pi), f32(PLAIN_SIGMA**2)
-LEAST_VARIANCE, LEAST = f32(math.exp(2 * LOG_SIGMA_LOWEST)), f32(LEAST_ABOVE)
-u32 = np.uint32
+SLICES = 8  # rows that a block looks at together
+FLAT = 256  # threads of a block that does not know rows
+RATE, LEAST, NEW = f32(SIGMA_RATE), f32(LEAST_ABOVE), f32(1.0 - MEMORY)
+u32, u64 = np.uint32, np.uint64
 
 
 @part
-def set_sigma(parameter, reals):
-    """Have the likelihood use a learned sigma."""
-    log_sigma = soft_log_sigma(parameter, LOWEST)
-    inverse = math.exp(-log_sigma)
-    reals[INVERSE_SIGMA], reals[SLOPE], reals[LOG_SIGMA] = inverse, reals[EXAMPLE_WEIGHT] * inverse, log_sigma
-
-
-@kernel(COUNT, FLOATS, FLOATS, FLOATS, FLOATS, INTEGERS, INTEGERS, FLOATS, FLOATS, REAL, COUNT, COUNT, block=(FLAT,))
-def conclude(learned, nll, kl, d_xhat, reals, integers, state, parameter, gradient, share, rows, columns):
-    """One block does what `Gaussian.conclude` does, from the nll of all rows.
-
-    Where `learned` is 1, the gradient of the parameter. Else the best sigma of the batch: nll and d_xhat, which were
-    made with PLAIN_SIGMA, become those under it, and the parameter remembers it, a short batch by its `share` of a
-    whole one.
-    """
-    highs = cuda.shared.array(FLAT, np.float32)
-    lows = cuda.shared.array(FLAT, np.float32)  # in a line of its own: the simulator tells arrays apart by that
-    found = cuda.shared.array(4, np.float32)
-    thread = u32(cuda.threadIdx.x)
-    k, high, low, other = thread, ZERO, ZERO, ZERO
-    while k < rows:
-        high, low = plus(high, low, nll[k])
-        other += kl[k] - kl[k]  # NaN, where kl is not finite
-        k = u32(k + u32(FLAT))
-    leave_sum(found, 0, high, low, highs, lows)
-    leave_sum(found, 2, other, ZERO, highs, lows)
+def sum_of_slices(value, shared, each):
+    """The sum over the block's threads with the same lane, or with all lanes unless `each`; in one order."""
+    lane = u32(cuda.threadIdx.x)
+    if not each:
+        value = sum_of_warp(value)
+    shared[u32(cuda.threadIdx.y) * u32(WARP) + lane] = value
     cuda.syncthreads()
-    size, total = f32(rows) * f32(columns), found[0] + found[1]
-    if learned:
-        if thread == u32(0):
-            log_sigma = soft_log_sigma(parameter[0], LOWEST)
-            slope = soft_slope(parameter[0], LOWEST)
-            gradient[0] = learned_sigma_gradient(total, size, f32(rows), log_sigma, slope, CONSTANT)
-        return
-    variance = optimal_variance(total, size, PI, LEAST_VARIANCE)
-    factor, constant = PLAIN_VARIANCE / variance, optimal_constant(variance, f32(columns), CONSTANT)
-    k = thread
-    while k < rows:
-        nll[k] = nll[k] * factor + constant
-        k = u32(k + u32(FLAT))
-    k = thread
-    while k < rows * columns:
-        d_xhat[k] *= factor
-        k = u32(k + u32(FLAT))
-    if thread == u32(0):
-        gradient[0] = ZERO
-        if variance - variance + found[2] == ZERO and not state[STOPPED]:
-            old = math.exp(TWO * soft_log_sigma(parameter[0], LOWEST))
-            new = remembered_variance(old, variance, f32(integers[NOISE_STEP]), share, NEW)
-            parameter[0] = soft_parameter(HALF * math.log(new), LOWEST, LEAST)
+    total = ZERO
+    for row in range(SLICES):
+        total += shared[u32(row) * u32(WARP) + lane]
+    return total
+
+
+@kernel(FLOATS, FLOATS, FLOATS, FLOATS, COUNT, COUNT, block=(FLAT,))
+def sigma_forward(parameter, lowest, log_sigma, inverse, size, columns):
+    """`sigma_forward` of the contract, from `size` parameters."""
+    j = u32(cuda.grid(1))
+    if j < columns:
+        k = j if size > u32(1) else u32(0)
+        found = soft_log_sigma(RATE * parameter[k], lowest[k])
+        log_sigma[j], inverse[j] = found, exp(-found)
+
+
+@kernel(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, COUNT, COUNT, COUNT, block=(WARP, SLICES))
+def sigma_backward(d_xhat, inverse, parameter, lowest, reals, d_parameter, size, rows, columns):
+    """`sigma_backward` of the contract, for `size` parameters."""
+    shared = cuda.shared.array(WARP * SLICES, np.float32)
+    own, each, total = u32(cuda.blockIdx.x) * u32(WARP) + u32(cuda.threadIdx.x), size > u32(1), ZERO
+    j = own
+    while j < columns:
+        i = u32(cuda.threadIdx.y)
+        while i < rows:
+            d = d_xhat[u64(i) * u64(columns) + u64(j)]
+            total += d * d
+            i = u32(i + u32(SLICES))
+        j = u32(j + (columns if each else u32(WARP)))
+    total = sum_of_slices(total, shared, each)
+    if own < size and cuda.threadIdx.y == 0:
+        count = f32(rows) if each else f32(rows) * f32(columns)
+        slope = RATE * soft_slope(RATE * parameter[own], lowest[own])
+        d_parameter[own] = slope * log_sigma_gradient(total, count, reals[EXAMPLE_WEIGHT], inverse[own])
+
+
+@kernel(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, COUNT, COUNT, COUNT, block=(WARP, SLICES))
+def sigma_optimal(x, xhat, lowest, log_sigma, inverse, size, rows, columns):
+    """`sigma_optimal` of the contract, with `size` lowest values."""
+    shared = cuda.shared.array(WARP * SLICES, np.float32)
+    own, each, total = u32(cuda.blockIdx.x) * u32(WARP) + u32(cuda.threadIdx.x), size > u32(1), ZERO
+    step = columns if each else u32(WARP)
+    j = own
+    while j < columns:
+        i = u32(cuda.threadIdx.y)
+        while i < rows:
+            k = u64(i) * u64(columns) + u64(j)
+            total += squared_error_term(x[k], xhat[k], ONE)[0]
+            i = u32(i + u32(SLICES))
+        j = u32(j + step)
+    total = sum_of_slices(total, shared, each)
+    count, j = f32(rows) if each else f32(rows) * f32(columns), own
+    while j < columns and cuda.threadIdx.y == 0:
+        found = log_sigma_of_squares(total, count, lowest[j if each else u32(0)])
+        log_sigma[j], inverse[j] = found, exp(-found)
+        j = u32(j + step)
+
+
+@kernel(FLOATS, REAL, FLOATS, INTEGERS, INTEGERS, FLOATS, COUNT, block=(FLAT,))
+def sigma_remember(log_sigma, share, lowest, integers, state, parameter, size):
+    """`sigma_remember` of the contract; nothing moves once the loss has stopped being finite: see `steps`."""
+    k = u32(cuda.grid(1))
+    if k < size and not state[STOPPED]:
+        old = soft_log_sigma(RATE * parameter[k], lowest[k])
+        new = remembered_log_sigma(old, log_sigma[k], f32(integers[NOISE_STEP]), share, NEW)
+        parameter[k] = soft_parameter(new, lowest[k], LEAST) / RATE

@@ -17,10 +17,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from fastvae.kernels.cuda.device import COUNT, FLOATS, INTEGERS, cuda, device, kernel
-from fastvae.kernels.cuda.likelihoods import scale_inplace
+from fastvae.kernels.cuda.adam import adam_inplace
 from fastvae.kernels.cuda.program import Launch, Program
 from fastvae.kernels.cuda.settings import PLACE, SIZE, STOPPED, Settings, reals_of
-from fastvae.kernels.cuda.sigma import conclude, set_sigma
 from fastvae.kernels.cuda.sums import FLAT, leave_sum, plus, square_parts, sum_of_squares
 from fastvae.kernels.formulas import ZERO
 from fastvae.kernels.scalars import ADAM_STEP, EXAMPLE_WEIGHT, KL_WEIGHT, NOISE_STEP, Scalars
@@ -32,10 +31,9 @@ SUMS = 4  # numbers that a step leaves: the sum of nll as a pair, that of kl as 
 u32, u64, i64 = np.uint32, np.uint64, np.int64
 
 
-@kernel(INTEGERS, FLOATS, INTEGERS, INTEGERS, INTEGERS, FLOATS, INTEGERS, COUNT, FLOATS, COUNT, block=(FLAT,))
-def next_step(table, table_reals, order, state, integers, reals, indices, batch, parameter, learned):
-    """One block takes the line `state[PLACE]` of the tables, and counts it; where `learned` is 1, sigma is that of a
-    parameter."""
+@kernel(INTEGERS, FLOATS, INTEGERS, INTEGERS, INTEGERS, FLOATS, INTEGERS, COUNT, block=(FLAT,))
+def next_step(table, table_reals, order, state, integers, reals, indices, batch):
+    """One block takes the line `state[PLACE]` of the tables, and counts it."""
     thread, place = u32(cuda.threadIdx.x), u64(state[PLACE])
     cuda.syncthreads()
     if thread < u32(INTEGER_COUNT):
@@ -48,9 +46,6 @@ def next_step(table, table_reals, order, state, integers, reals, indices, batch,
         k = u32(k + u32(FLAT))
     if thread == u32(0):
         state[PLACE] = i64(place) + i64(1)
-    cuda.syncthreads()
-    if learned and thread == u32(0):
-        set_sigma(parameter[0], reals)
 
 
 @kernel(FLOATS, FLOATS, FLOATS, INTEGERS, FLOATS, COUNT, FLOATS, FLOATS, COUNT, block=(FLAT,))
@@ -110,16 +105,7 @@ class Steps:
             [launch for program in programs for launch in program.launches]
             for programs in (shares.forward, shares.backward, shares.gradients)
         )
-        backward = [launch for launch in backward if launch.kernel is not scale_inplace]  # `conclude` does that too
-        parameter, learned, concluded = settings.nothing, False, list[Launch]()
-        if shares.conclusion is not None:
-            value, gradient, d_xhat, share = shares.conclusion
-            parameter, learned = on.memory.view(value), not shares.backward
-            live = [settings.reals, settings.integers, settings.state, parameter, on.memory.view(gradient)]
-            arguments = [int(learned), *sums, on.memory.view(d_xhat), *live, np.float32(share), *d_xhat.shape]
-            concluded = [Launch(conclude, (1,), arguments)]
-        numbers = [settings.integers, settings.reals, chosen, batch, parameter, int(learned)]
-        first = Launch(next_step, (1,), [*tables, *numbers])
+        first = Launch(next_step, (1,), [*tables, settings.integers, settings.reals, chosen, batch])
         grads, parts, size = norm[0].arguments if norm else (settings.nothing, settings.parts, 0)
         grid = norm[0].grid[0] + 1 if norm else 1
         arguments = [*sums, settings.reals, settings.state, self._sums, len(shares.nll), grads, parts, size]
@@ -127,7 +113,7 @@ class Steps:
         self._graph: Callable[[], None] | None = None
         self._streamed = next((program.streamed for program in shares.forward if program.streamed), None)
         adam = [launch for launch in adam if launch.kernel is not square_parts]
-        self.launches = [first, *forward, *concluded, *backward, *gradients, summed, *adam]
+        self.launches = [first, *forward, *backward, *gradients, summed, *adam]
 
     def _chosen(self) -> Callable[[], None]:
         """What does a step: its launches, or their graph where that is asked for and right."""
@@ -151,7 +137,7 @@ class Steps:
 
     def _tried(self, do: Callable[[], None]) -> list[bytes]:
         """What a step leaves of parameters, moments and losses, which are afterwards as they were."""
-        params, _, m, v = self.launches[-1].arguments[:4]
+        params, _, m, v = next(launch.arguments[:4] for launch in self.launches if launch.kernel is adam_inplace)
         places = [params, m, v, self._settings.state, self._sums]
         before, after = ([np.empty(len(place), place.dtype) for place in places] for _ in range(2))
         for place, array in zip(places, before, strict=True):
