@@ -7,8 +7,9 @@
     python benchmarks/densities.py --sets iris -- --epochs 500  # what follows "--" goes to the command
 
 Of each table a fifth is kept for testing, another one in each split. The rest goes as a CSV to the command, with its
-defaults, in a process of its own, and to the models that it is compared with. log p(x) of the test rows is by importance
-sampling, see `importance.py`. Differences are taken row by row; a standard error is that of their mean over all rows.
+defaults, in a process of its own, and to the models that it is compared with. log p(x) of the test rows is by
+importance sampling, see `importance.py`. Differences are taken row by row; a standard error is that of their mean over
+all rows.
 """
 
 import argparse
@@ -240,7 +241,7 @@ def verdict_lines(results: list[Result]) -> list[str]:
     above = [r.table.name for r in results if r.difference("mixture")[0] > 0]
     four = [name for name in above if name in FOUR]
     lines += [
-        f"allowed: -({SLACK:g} D + 2 s.e.); s: the slowest split, {MOST_SECONDS:g} wanted; Gaussian: above is not asked",
+        f"allowed: -({SLACK:g} D + 2 s.e.); s: the slowest split, {MOST_SECONDS:g} wanted; Gaussian: need not be above",
         f"{sum(not r.failures() for r in results)} of {len(results)} are as they should be",
         f"above the mixture: {', '.join(above) or 'none'}; of {', '.join(FOUR)}: {len(four)}",
     ]
@@ -273,8 +274,8 @@ def marginal_lines(results: list[Result]) -> list[str]:
 def anomalies(words: list[str]) -> dict[str, dict[str, list[float]]]:
     """Areas under the ROC curve on breast_cancer, where malignant is the anomaly: by protocol and detector, by seed.
 
-    Unsupervised: trained on all rows, which are then judged. Semi-supervised: trained on four fifths of the benign ones,
-    judged on the others and the malignant.
+    Unsupervised: trained on all rows, which are then judged. Semi-supervised: trained on four fifths of the benign
+    ones, judged on the others and the malignant.
     """
     from sklearn.datasets import load_breast_cancer
 
@@ -334,7 +335,9 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     words = sys.argv[1:] if words is None else words
     at = words.index("--") if "--" in words else len(words)
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--sets", nargs="*", default=list(TABLES), choices=TABLES, metavar="SET", help=f"{list(TABLES)}")
+    parser.add_argument(
+        "--sets", nargs="*", default=list(TABLES), choices=TABLES, metavar="SET", help=f"{list(TABLES)}"
+    )
     parser.add_argument("--splits", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--rows", type=int, default=1000, help="test rows a split, at most; default: %(default)s")
     parser.add_argument("--importance", type=int, default=2000, metavar="K", help="draws of z a row; default: 2000")

@@ -190,9 +190,9 @@ def _swiss_roll(name: str) -> Table:
 
 
 FOUR = ("iris", "wine", "breast_cancer", "diabetes")
-STAR98 = "LOWINC PERASIAN PERBLACK PERHISP PERMINTE AVYRSEXP AVSALK PERSPENK PTRATIO PCTAF".split()
-MACRODATA = "realgdp realcons realinv realgovt realdpi cpi m1 tbilrate unemp pop infl".split()
-ANES96 = "TVnews selfLR ClinLR DoleLR PID age educ income logpopul".split()
+STAR98 = ["LOWINC", "PERASIAN", "PERBLACK", "PERHISP", "PERMINTE", "AVYRSEXP", "AVSALK", "PERSPENK", "PTRATIO", "PCTAF"]
+MACRODATA = ["realgdp", "realcons", "realinv", "realgovt", "realdpi", "cpi", "m1", "tbilrate", "unemp", "pop", "infl"]
+ANES96 = ["TVnews", "selfLR", "ClinLR", "DoleLR", "PID", "age", "educ", "income", "logpopul"]
 FAIR = {"rate_marriage": 1, "age": 5, "yrs_married": 3, "children": 1, "religious": 1, "educ": 2, "occupation": 1}
 RANDHIE = {"mdvis": 1, "lncoins": 0.5, "lpi": 0.5, "fmde": 0.5, "disea": 1}
 

@@ -1,6 +1,6 @@
 """What the initial weights are worth: held-out -ELBO after a training, by data, architecture and choice of weights.
 
-    python benchmarks/initial_weights.py                               # digits, tables and, where they are, the large ones
+    python benchmarks/initial_weights.py                 # digits, tables and, where they are, the large ones
     python benchmarks/initial_weights.py --sets digits-3 iris --inits he h3 --seeds 5
     FASTVAE_DATA=folder python benchmarks/initial_weights.py --sets mnist mnist-dynamic mnist-deep-dynamic frey
 
@@ -20,10 +20,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import density_data
 import numpy as np
+from density_data import MissingDataError
 
 from fastvae import VAE
 from fastvae.data import datasets
+from fastvae.training import Observer
 
 RECTIFIERS = ("relu", "leaky_relu", "silu")
 LOOKS = 12  # at the held-out data, spread over a training
@@ -110,10 +113,6 @@ def accepted(settings: dict[str, Any]) -> dict[str, Any]:
 # ---- cases ------------------------------------------------------------------------------------------------------
 
 
-class MissingDataError(Exception):
-    """Data are not here; the message says which and how to bring them."""
-
-
 @dataclass(frozen=True)
 class Case:
     """Data, a model for them, and how long it is trained."""
@@ -135,11 +134,7 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 
 def _table(name: str) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
     def load() -> tuple[np.ndarray, np.ndarray]:
-        try:
-            from density_data import load as table
-        except ImportError:  # pragma: no cover
-            raise MissingDataError("density_data.py is missing") from None
-        return _fifth(table(name).X)
+        return _fifth(density_data.load(name).X)
 
     return load
 
@@ -174,10 +169,7 @@ TABLES = ("iris", "wine", "breast_cancer", "diabetes")
 DEEP = (256, 256, 256)
 
 CASES: dict[str, Case] = {
-    **{
-        f"digits-{depth}": Case(_digits, {**DIGITS, "hidden": (256,) * depth}, 60)
-        for depth in (1, 2, 3, 4)
-    },
+    **{f"digits-{depth}": Case(_digits, {**DIGITS, "hidden": (256,) * depth}, 60) for depth in (1, 2, 3, 4)},
     **{
         f"digits-{depth}-{name}": Case(_digits, {**DIGITS, "hidden": (256,) * depth, "activation": name}, 60)
         for name in ("silu", "leaky_relu", "tanh", "sigmoid", "softplus")
@@ -222,26 +214,19 @@ def train(case: Case, data: tuple[np.ndarray, np.ndarray], init: str, seed: int,
     wanted = epochs or case.epochs or -(-FEW_STEPS // -(-len(X) // batch_size))
     settings = {"linear": False, "batch_size": batch_size, "random_state": seed, **case.settings}
     vae = VAE(**accepted(settings | ({} if change is None else {"init": "he"})))
-    vae.initialize(X)
+    examples = vae.initialize(X, "dynamic" if case.dynamic else None)
     if change is not None:
         change(vae, np.random.default_rng([seed, 1]))
-    pixels = np.random.default_rng([seed, 2])
     if case.dynamic:
-        held = _drawn(held, np.random.default_rng(0))
+        held = (np.random.default_rng(0).random(held.shape, np.float32) < held).astype(np.float32)
     held = np.repeat(held, -(-DRAWS // len(held)), axis=0)  # each copy has noise of its own
-    looks = set(np.linspace(0, wanted, min(LOOKS, wanted) + 1).round().astype(int)[1:])
-    found = Training()
-    for epoch in range(1, wanted + 1):
-        vae.partial_fit(_drawn(X, pixels) if case.dynamic else X)
-        if epoch in looks:
-            found.looks.append(-float(vae.elbo(held).mean()))
+    observer, found = Observer(), Training()
+    observer.interval = 0.1  # many steps in one call
+    for epoch in np.linspace(0, wanted, min(LOOKS, wanted) + 1).round().astype(int)[1:]:
+        vae.fit_examples(examples, int(epoch), batch_size, None, None, observer)
+        found.looks.append(-float(vae.elbo(held).mean()))
     found.kl = float(vae.history_["kl"][-1])
     return found
-
-
-def _drawn(X: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Pixels of 0 and 1, with the probabilities `X`."""
-    return (rng.random(X.shape, np.float32) < X).astype(np.float32)
 
 
 def line(name: str, by_init: dict[str, list[Training]]) -> str:
@@ -251,12 +236,12 @@ def line(name: str, by_init: dict[str, list[Training]]) -> str:
         last = [t.last for t in trainings]
         spread = f"({np.std(last, ddof=1):.2f})" if len(last) > 1 else ""
         collapsed = sum(t.kl < COLLAPSED for t in trainings)
-        cell = f"{np.mean(last):.2f}{spread} {np.mean([t.best for t in trainings]):.2f}{f' !{collapsed}' * (collapsed > 0)}"
-        text += f"{cell:>{WIDTH}}"
+        best = np.mean([t.best for t in trainings])
+        text += f"{f'{np.mean(last):.2f}{spread} {best:.2f}' + (f' !{collapsed}' if collapsed else ''):>{WIDTH}}"
     return text
 
 
-WIDTH = 25  # of a column
+WIDTH = 24  # of a column
 
 
 def summary_lines(found: dict[str, dict[str, list[Training]]], inits: list[str]) -> list[str]:
