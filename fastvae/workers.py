@@ -20,7 +20,7 @@ import numpy as np
 
 from fastvae.kernels.cpu import blas, team
 from fastvae.kernels.cpu.processor import BLAS, CHOSEN, UNIT
-from fastvae.processors import processors
+from fastvae.processor_count import processors
 
 SMALLEST_SHARE = 16  # rows; fewer make the products inefficient
 SMALL_PRODUCT = UNIT.small_product  # of a pass' largest one; below, a second thread brings nothing
