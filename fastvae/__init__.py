@@ -8,6 +8,7 @@ Importing the package imports neither numba nor anything optional: the first use
 """
 
 import pathlib as _pathlib
+import sys as _sys
 
 from fastvae import version as _version
 
@@ -24,11 +25,19 @@ if not (_here / "kernels").is_dir() and (_here.parent / "kernels").is_dir():
 
 def __getattr__(name: str) -> object:
     if name == "VAE":
-        from fastvae.models.vae import VAE
-
+        try:
+            from fastvae.models.vae import VAE
+        except AttributeError as error:  # from here it would mean that there is no such name, whatever it says
+            raise ImportError(f"fastvae cannot be imported: {error}") from error
         return VAE
     raise AttributeError(f"module 'fastvae' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+if _sys.argv[:1] == ["-m"]:  # Python looks for a command of this package
+    from fastvae import command_line as _command_line
+
+    _command_line.check_imports()

@@ -4,13 +4,17 @@ Exit codes: 0 done; 1 training diverged; 2 wrong arguments, data or files; 130 i
 """
 
 import argparse
+import contextlib
+import importlib
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from fastvae.errors import DivergenceError, closest
+from fastvae.standard_error import say
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 128 + signal.SIGINT
 
@@ -48,20 +52,31 @@ def one_of(names: Iterable[str]) -> Callable[[str], str]:
     return convert
 
 
-def say(line: str) -> None:
-    """A line for a person, on standard error: standard output is for results."""
-    print(line, file=sys.stderr, flush=True)
+def check_imports() -> None:
+    """Import what every command computes with; where that cannot be had, exit with one line instead of a traceback."""
+    try:
+        importlib.import_module("fastvae.models.vae")
+    except Exception as error:  # NumPy or numba: not there, too old for each other, or broken in ways of their own
+        if "--traceback" in sys.argv:
+            raise
+        kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+        mend = f": pip install {error.name}" if isinstance(error, ModuleNotFoundError) else ""
+        say(f"fastvae: {kind}{_one_line(str(error))}{mend}")
+        sys.exit(WRONG)
 
 
 def run(program: str, action: Callable[[], int], traceback: bool) -> int:
     """Return the action's exit code; an error becomes one line on standard error and an exit code."""
     try:
-        return action()
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return action()
     except KeyboardInterrupt:
         say(f"python -m fastvae.{program}: interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # there may be no standard output
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except (ValueError, TypeError, OSError, DivergenceError, MemoryError) as error:
         if traceback:
@@ -71,6 +86,10 @@ def run(program: str, action: Callable[[], int], traceback: bool) -> int:
             message = f"not enough memory: {message}"
         say(f"python -m fastvae.{program}: {message}")
         return FAILED if isinstance(error, DivergenceError) else WRONG
+
+
+def _show_warning(message: Any, *where: Any) -> None:
+    say(str(message))
 
 
 def _one_line(text: str) -> str:

@@ -7,6 +7,7 @@ import time
 from types import FrameType
 from typing import Any, TextIO
 
+from fastvae.standard_error import is_terminal, say
 from fastvae.training import Observer, Schedule, State
 
 
@@ -52,7 +53,7 @@ class ProgressObserver(InterruptibleObserver):
 
     def __init__(self, stream: TextIO | None = None) -> None:
         super().__init__()
-        self.stream, self.quiet = stream or sys.stderr, False
+        self.stream, self.quiet = sys.stderr if stream is None else stream, False
         self._start: float | None = None
         self._bar: Any = None
 
@@ -61,7 +62,7 @@ class ProgressObserver(InterruptibleObserver):
         super().started(state, schedule, examples)
         self._schedule, self._examples = schedule, examples
         self._start, self._done = None, 0
-        if self.stream.isatty() and not self.quiet:
+        if is_terminal(self.stream) and not self.quiet:
             try:
                 from tqdm import tqdm
             except ImportError:
@@ -104,7 +105,7 @@ class ProgressObserver(InterruptibleObserver):
         left = (self._schedule.epochs - state.epoch) * self._examples
         seconds = (time.perf_counter() - (self._start or 0.0)) / max(1, self._done) * left
         line = f"epoch {state.epoch}/{self._schedule.epochs}  {figures}  {record['images_per_second']:,.0f} images/s"
-        print(f"{line}  {seconds:.0f} s left", file=self.stream, flush=True)
+        say(f"{line}  {seconds:.0f} s left", self.stream)
 
     def stopped(self, state: State) -> None:
         """Close the bar."""

@@ -89,8 +89,7 @@ def describe() -> dict[str, Any]:
     """What this machine is, what is installed, and what was chosen for it, with the reason."""
     from llvmlite import binding
 
-    from fastvae.kernels.cpu import blas, processor, program
-    from fastvae.kernels.cpu.compiler import cache_bytes
+    from fastvae.kernels.cpu import blas, cache, processor, program
     from fastvae.workers import processors
 
     processor.check()
@@ -109,7 +108,7 @@ def describe() -> dict[str, Any]:
         "products_why": processor.REASON,
         "bfloat16": processor.BFLOAT16,
         "bfloat16_why": processor.BFLOAT16_REASON,
-        "cache_bytes": cache_bytes(),
+        "cache_bytes": cache.sizes(),
     }
 
 
@@ -194,7 +193,8 @@ def as_text(report: dict[str, Any]) -> str:
         f"products in float32: {about['products']} ({about['products_why']})",
         f"products in bfloat16: {about['bfloat16'] or 'none'} ({about['bfloat16_why']})",
         f"GPU: {gpu_as_text(report['gpu'])}",
-        f"compiled code on the disk: {about['cache_bytes'] / 1e6:.1f} MB",
+        "compiled code on the disk: "
+        + (", ".join(f"{size / 1e6:.1f} MB in {path}" for path, size in about["cache_bytes"].items()) or "none"),
         "",
         f"{'kernel':<34}{'by':<10}{'error / allowed':>16}{'speed of one thread':>24}",
     ]

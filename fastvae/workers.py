@@ -22,6 +22,7 @@ import numpy as np
 
 from fastvae.kernels.cpu import blas, team
 from fastvae.kernels.cpu.processor import BLAS, CHOSEN, UNIT
+from fastvae.processor_count import processors
 
 SMALLEST_SHARE = 16  # rows; fewer make the products inefficient
 SMALL_PRODUCT = UNIT.small_product  # of a pass' largest one; below, a second thread brings nothing
@@ -30,23 +31,11 @@ SMALL_PRODUCT = UNIT.small_product  # of a pass' largest one; below, a second th
 def shares_for(rows: int, operations: float) -> int:
     """Into how many shares to cut `rows` whose largest matrix product has so many floating-point operations.
 
-    It depends on sizes and on the number of processors, or of the environment variable FASTVAE_THREADS, alone: never
-    on the load, so that results stay the same from run to run also where a BLAS adds up in an order of its own.
+    It depends on sizes and on `processors()` alone: never on the load, so that results stay the same from run to run
+    also where a BLAS adds up in an order of its own.
     """
     most = rows // SMALLEST_SHARE
     return 1 if most < 2 or operations < SMALL_PRODUCT else min(processors(), most)
-
-
-def processors() -> int:
-    """Processors that this process may use, or what FASTVAE_THREADS says."""
-    asked = os.environ.get("FASTVAE_THREADS")
-    if asked:
-        if not asked.isdecimal() or int(asked) < 1:
-            raise ValueError(f"FASTVAE_THREADS={asked!r} must be a whole number, at least 1")
-        return int(asked)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Helper:

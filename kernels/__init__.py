@@ -111,3 +111,15 @@ Programs: calls of the kernels above that are written down once and then run wit
 
 if __name__ != "fastvae.kernels":
     raise ImportError("this folder is imported as `fastvae.kernels`: write `import fastvae.kernels`")
+
+try:
+    import numba as _numba
+except Exception as error:  # it is not there, or says that it does not go with this NumPy, or fails in its own ways
+    _reason = " ".join(f"{type(error).__name__}: {error}".split())
+    raise ImportError(f"numba, which fastvae needs, cannot be imported ({_reason}): pip install -U numba") from error
+
+_OLDEST = 0, 61
+if (_numba.version_info.short or _OLDEST) < _OLDEST:
+    raise ImportError(f"numba {_numba.__version__} is too old for fastvae, which needs 0.61: pip install -U numba")
+if _numba.config.DISABLE_JIT:
+    raise ImportError("NUMBA_DISABLE_JIT=1 turns off numba's compiler, which fastvae needs: unset it for this program")

@@ -81,3 +81,61 @@ def test_public_functions_and_classes_have_docstrings(name):
     for attribute, value in vars(module).items():
         if not attribute.startswith("_") and getattr(value, "__module__", None) == name and callable(value):
             assert (value.__doc__ or "").strip(), f"{name}.{attribute}"
+
+
+# ---- what numba says ------------------------------------------------------------------------------------------------
+
+WAYS = {
+    "absent": ("raise ModuleNotFoundError(\"No module named 'numba'\", name='numba')", "No module named 'numba'"),
+    "refuses NumPy": ("raise ImportError('Numba needs NumPy 2.3 or less.\\nGot NumPy 9.')", "less. Got NumPy 9."),
+    "broken": ("raise SystemError('initialization of _internal failed')", "SystemError: initialization of _internal"),
+    "misses a name": ("import numpy; numpy.no_such_name", "AttributeError: module 'numpy' has no attribute"),
+    "old": (
+        "from types import SimpleNamespace as N\n__version__ = '0.60.0'\nversion_info = N(short=(0, 60))",
+        "too old",
+    ),
+    "without compiler": (None, "NUMBA_DISABLE_JIT=1"),
+}
+
+
+@pytest.fixture(params=WAYS)
+def unusable(request, tmp_path):
+    """What of numba cannot be used: where it lies and what has been set, and the words to be said."""
+    source, words = WAYS[request.param]
+    if source is None:
+        return {"PYTHONPATH": str(ROOT), "NUMBA_DISABLE_JIT": "1"}, words
+    (tmp_path / "numba").mkdir()
+    (tmp_path / "numba" / "__init__.py").write_text(source)
+    return {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}, words
+
+
+def test_why_numba_cannot_be_used_is_the_error_of_the_import(unusable):
+    environment, words = unusable
+    for statement in ("from fastvae import VAE", "import fastvae; fastvae.VAE", "import fastvae.models.vae"):
+        last = python("-c", statement, cwd=ROOT / "tests", **environment).stderr.splitlines()[-1]
+        assert last.startswith("ImportError: ")
+        assert words in last
+
+
+@pytest.mark.parametrize("command", ["train", "sample", "encode", "selfcheck"])
+def test_why_numba_cannot_be_used_is_one_line_of_a_command(unusable, command):
+    environment, words = unusable
+    result = python("-m", f"fastvae.{command}", cwd=ROOT / "tests", **environment)
+    (line,) = result.stderr.splitlines()
+    assert words in line
+    assert (result.returncode, result.stdout) == (2, "")
+
+
+def test_without_numpy_a_command_says_so_in_one_line(tmp_path):
+    (tmp_path / "numpy.py").write_text("raise ModuleNotFoundError(\"No module named 'numpy'\", name='numpy')")
+    result = python("-m", "fastvae.train", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}", cwd=tmp_path)
+    assert result.stderr == "fastvae: No module named 'numpy': pip install numpy\n"
+
+
+def test_an_attribute_error_inside_the_import_is_not_called_a_missing_name(tmp_path):
+    (tmp_path / "numba.py").write_text("class version_info:\n    short = 9, 0")
+    environment = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "cwd": tmp_path}
+    last = python("-c", "from fastvae import VAE", **environment).stderr.splitlines()[-1]
+    assert last == "ImportError: fastvae cannot be imported: module 'numba' has no attribute 'config'"
+    said = python("-m", "fastvae.train", **environment).stderr
+    assert said == "fastvae: AttributeError: module 'numba' has no attribute 'config'\n"

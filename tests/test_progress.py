@@ -2,12 +2,14 @@
 
 import io
 import re
+import sys
 
 import numpy as np
 import pytest
 
-from fastvae import VAE
+from fastvae import VAE, sample, train
 from fastvae.progress import ProgressObserver
+from fastvae.standard_error import say
 
 X = np.random.default_rng(0).random((40, 5)).astype(np.float32)
 
@@ -45,8 +47,6 @@ def test_a_bar_on_a_terminal():
 
 
 def test_lines_on_a_terminal_without_tqdm(monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "tqdm", None)
     assert len(shown(Terminal()).splitlines()) == 3
 
@@ -61,3 +61,51 @@ def test_verbose_goes_to_standard_error(capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("epoch") == 2
+
+
+class OnlyWrites:
+    """What a program may put in the place of standard error."""
+
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text
+
+
+class Breaks(OnlyWrites):
+    def write(self, text):
+        raise RuntimeError("the window is gone")
+
+    isatty = flush = property(lambda self: 1 / 0)
+
+
+def closed():
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("stream", [None, OnlyWrites(), Breaks(), closed()], ids=["none", "write", "breaks", "closed"])
+def test_a_training_needs_no_standard_error(monkeypatch, stream):
+    monkeypatch.setattr(sys, "stderr", stream)
+    vae = VAE(2, (4,), epochs=2, batch_size=16, verbose=1, random_state=0).fit(X)
+    assert vae.n_epochs_ == 2
+    if isinstance(stream, OnlyWrites) and not isinstance(stream, Breaks):
+        assert stream.text.count("epoch") == 2
+
+
+@pytest.mark.parametrize("stream", [None, OnlyWrites(), Breaks(), closed()], ids=["none", "write", "breaks", "closed"])
+def test_a_command_needs_no_standard_streams(monkeypatch, tmp_path, stream):
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(sys, "stdout", None)
+    assert train.main(["--epochs", "1", "--hidden", "8", "--json", "--out", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "model.npz").exists()
+    assert sample.main([str(tmp_path / "run"), "-n", "2", "--out", str(tmp_path / "x.npy")]) == 0
+    assert sample.main([str(tmp_path / "nothing"), "-n", "2", "--out", str(tmp_path / "x.npy")]) == 2
+
+
+def test_what_the_encoding_of_a_stream_lacks_is_spelled_out():
+    stream = io.TextIOWrapper(io.BytesIO(), "ascii")
+    say("the file Größe.csv", stream)
+    assert stream.buffer.getvalue() == b"the file Gr\\xf6\\xdfe.csv\n"

@@ -21,6 +21,7 @@ from fastvae.data.arrays import npz_array, npz_headers
 from fastvae.data.datasets import DataSet, access
 from fastvae.data.idx import idx_header, read_idx
 from fastvae.errors import DataFileError, FileAccessError
+from fastvae.standard_error import is_terminal, say
 from fastvae.version import VERSION
 
 MIRRORS = (
@@ -199,8 +200,8 @@ def _verified(path: pathlib.Path, array: np.ndarray, part: Part) -> np.ndarray:
 
 
 def _say(line: str, progress: bool | None) -> None:
-    if progress is not False and sys.stderr is not None:
-        print(f"fastvae: {line}", file=sys.stderr, flush=True)
+    if progress is not False:
+        say(f"fastvae: {line}")
 
 
 def _download(
@@ -296,8 +297,7 @@ def _fetch(url: str, path: pathlib.Path, limit: int, progress: bool | None, time
 @contextlib.contextmanager
 def _progress_bar(url: str, total: int | None, progress: bool | None) -> Iterator[Callable[[int], object]]:
     """Give a function to call with the number of bytes that came: it moves a bar where there is one."""
-    is_terminal = progress is not False and sys.stderr is not None and sys.stderr.isatty()
-    if is_terminal and importlib.util.find_spec("tqdm"):
+    if progress is not False and is_terminal(sys.stderr) and importlib.util.find_spec("tqdm"):
         from tqdm import tqdm
 
         with tqdm(total=total, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[-1], file=sys.stderr) as bar:

@@ -48,6 +48,13 @@ def _control() -> tuple[Callable[[], int], Callable[[int], None]] | None:
 
 
 @functools.cache
+def _has_threads() -> bool:
+    found = _library()
+    parallel = getattr(found[0], f"{found[1]}openblas_get_parallel{found[2]}", None) if found else None
+    return parallel is None or parallel() != 0
+
+
+@functools.cache
 def sgemm_address() -> int:
     """Address of OpenBLAS's `cblas_sgemm` with 64-bit integers; 0 where there is none."""
     found = _library()
@@ -107,6 +114,15 @@ def threads() -> int | None:
     return control[0]() if control else None
 
 
+def threads_allowed() -> int | None:
+    """Threads that others have set, whether or not it has one at the moment (see `one_thread`); None where that is not
+    known, or where it was built without threads."""
+    control = _control() if _has_threads() else None
+    held = _holders
+    found = control[0]() if control else None
+    return _before if held or _holders else found
+
+
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """Within the block, one thread; the number before comes back when the last of several blocks ends."""
@@ -119,12 +135,12 @@ def one_thread() -> Iterator[None]:
     with _lock:
         if _holders == 0:
             _before = get()
-            set_(1)
         _holders += 1
+        set_(1)
     try:
         yield
     finally:
         with _lock:
-            _holders -= 1
-            if _holders == 0:
+            if _holders == 1:
                 set_(_before)
+            _holders -= 1

@@ -2,60 +2,30 @@
 
 `error_model="numpy"` matters most: with Python's, every division carries a test for zero, and the loops around it do
 not vectorise (measured: 20 times slower for the Bernoulli kernel).
-
-numba's on-disk cache looks at the time stamp of the file that holds a function, not of the files whose functions it
-inlines. So the cache key also holds a digest of all files of kernels, and the unit that the products are compiled for.
 """
 
 import contextlib
-import hashlib
 import os
-import pathlib
 import threading
 from typing import Any
 
 from llvmlite.binding import ffi
 from numba import njit, types
 from numba.core import sigutils
-from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.runtime import rtsys
 
-from fastvae.kernels.cpu.processor import BFLOAT16, UNIT
-
-_HERE = pathlib.Path(__file__).parent
-_SOURCES = sorted([*_HERE.glob("*.py"), *_HERE.parent.glob("*.py")])
-SHARED_DIGEST = hashlib.sha256(b"".join(f.read_bytes() for f in _SOURCES)).hexdigest()
-
+from fastvae.kernels.cpu.cache import Cache
 
 NUMPY: Any = "numpy"  # the error model
 EXACT = {"contract"}  # a product and a sum may fuse; nothing else is relaxed
 ANY_ORDER = {"contract", "reassoc", "nsz"}  # terms of a sum may be added in another, but fixed, order
 
 
-class _DigestCache(FunctionCache):
-    """numba's file cache with a key of its own: the types, the processor, the sources, the units of the products, and
-    what a closure holds by its name (numba's own key for that changes from process to process)."""
-
-    def _index_key(self, sig, codegen):
-        cells = tuple(_name(cell.cell_contents) for cell in self._py_func.__closure__ or ())
-        return sig, codegen.magic_tuple(), cells, SHARED_DIGEST, UNIT.name, BFLOAT16
-
-    def load_overload(self, sig, target_context):
-        """Code from the file. numba itself would first load all that it needs to compile, half a second's work."""
-        rtsys.initialize(target_context)
-        with self._guard_against_spurious_io_errors():
-            return self._load_overload(sig, target_context)
-
-
-def _name(value) -> str:
-    return value.py_func.__qualname__ if hasattr(value, "py_func") else repr(value)
-
-
 def _compiled(function, fastmath):
     dispatcher: Any = njit(nogil=True, error_model=NUMPY, fastmath=fastmath)(function)
-    dispatcher._cache = _DigestCache(function)
+    if function.__module__.startswith("fastvae.kernels."):  # of others the sources are not known
+        dispatcher._cache = Cache(function)
     return dispatcher
 
 
@@ -135,7 +105,7 @@ class Native:
         if self._compiled is None:
             options = {"nopython": True, "error_model": NUMPY, "fastmath": self._fastmath}
             made: Any = CFunc(self.py_func, sigutils.normalize_signature(self._signature), locals={}, options=options)
-            made._cache = _DigestCache(self.py_func)
+            made._cache = Cache(self.py_func)
             made.compile()
             self._compiled = made
         return self._compiled
@@ -150,13 +120,5 @@ def native(signature, fastmath=EXACT):
 
 
 def is_cached(compiled):
-    """True where the on-disk cache has an index for this kernel: an earlier process has compiled it."""
-    folder = pathlib.Path(_DigestCache(compiled.py_func).cache_path)
-    return any(folder.glob(f"*.{compiled.py_func.__qualname__}-*.nbi"))
-
-
-def cache_bytes() -> int:
-    """Size of this package's compiled code on the disk, of all versions that lie there."""
-    folder = pathlib.Path(_DigestCache(cache_bytes).cache_path)
-    places = {folder, folder.parent} if folder.name == "__pycache__" else {folder}
-    return sum(file.stat().st_size for file in {file for place in places for file in place.rglob("*.nb[ci]")})
+    """True where an earlier process has compiled this kernel, for whatever types, and kept the code."""
+    return Cache(compiled.py_func).holds_any()
