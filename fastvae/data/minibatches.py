@@ -69,6 +69,8 @@ class Examples:
 
     def order(self, epoch: int, start: int, out: np.ndarray) -> None:
         """Write into `out` (n,) int64 the rows that come at positions start ... start + n - 1 of that epoch."""
+        if not 0 <= start <= len(self) - len(out):  # beyond them, the walk through the permutation may never end
+            raise IndexError(f"positions {start} ... {start + len(out) - 1} of an epoch of {len(self)} examples")
         self._kernels.shuffled_indices(self.seed, epoch, len(self), start, out)
 
     def fill(self, indices: np.ndarray, out: np.ndarray, step: int, first_row: int) -> None:

@@ -7,16 +7,17 @@ scikit-learn; `__sklearn_tags__` is called by it alone.
 import contextlib
 import copy
 import inspect
-from typing import Any, Self
+import reprlib
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from fastvae import backend
 from fastvae.data.minibatches import Examples
-from fastvae.data.scaling import Units, check_unit_range, scaling
+from fastvae.data.scaling import Units, check_scale, check_unit_range, scaling
 from fastvae.data.validation import as_examples, check_values, statistics
 from fastvae.errors import NotFittedError, check_name
-from fastvae.models.settings import check_integer, check_number, seed_from
+from fastvae.models.settings import check_integer, check_number, plain, seed_from
 from fastvae.optimizers import Adam
 from fastvae.training import Observer, Schedule, State, train
 from fastvae.workers import processors
@@ -27,6 +28,11 @@ HISTORY = ("epoch", "loss", "nll", "kl", "heldout_elbo", "images_per_second", "s
 class Estimator:
     """Base of the estimators: the constructor stores, `fit` learns; learned attributes end in an underscore."""
 
+    # arguments that may be changed between two trainings of one model; all others are fixed by the first one
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset(
+        {"epochs", "batch_size", "learning_rate", "clip_norm", "device", "verbose"}
+    )
+    _fitted: dict[str, Any]  # the others, as they were then
     _optimizer: Adam | None
     # set by the constructor of each estimator
     epochs: int
@@ -37,7 +43,7 @@ class Estimator:
     precision: str
     device: str
     random_state: Any
-    verbose: int
+    verbose: bool | int
     likelihood: str
 
     # ---- parameters, as scikit-learn has them -------------------------------------------------------------------
@@ -51,7 +57,8 @@ class Estimator:
         return {name: getattr(self, name) for name in self._names()}
 
     def set_params(self, **params: Any) -> Self:
-        """Change arguments of the constructor; takes effect at the next `fit`."""
+        """Change arguments of the constructor: for the next `fit`. How it is trained (beta, learning_rate, batch_size
+        and such) can be changed for the next `partial_fit` too, which refuses where anything else was changed."""
         for name in params:
             check_name("parameter", name, self._names())
         for name, value in params.items():
@@ -94,7 +101,7 @@ class Estimator:
         vars(self).update(state)
         if packed is not None:
             architecture, complete, values = packed
-            chosen = backend.select_for_file(self.device, self.precision)
+            chosen = backend.select_for_file(self.device, self._fitted["precision"])
             self.network_ = self._build(architecture, chosen, not complete)
             self.network_.parameters.values[:] = values
             self._prepare()
@@ -125,9 +132,32 @@ class Estimator:
         check_number("learning_rate", self.learning_rate, 0, inclusive=False)
         if self.clip_norm is not None:
             check_number("clip_norm", self.clip_norm, 0, inclusive=False)
-        backend.select(self.device, self.precision)
-        check_integer("verbose", self.verbose, 0)
-        processors()  # a wrong FASTVAE_THREADS is refused before anything is done
+        check_scale(self.scale)
+        backend.check_names(self.device, self.precision)
+        if not isinstance(self.random_state, np.random.Generator | np.random.RandomState):
+            seed_from(self.random_state)
+        if not isinstance(self.verbose, bool | np.bool_):
+            check_integer("verbose", self.verbose, 0)
+
+    def _check_trainable(self) -> None:
+        """Raise unless this model can be trained (on) with its present arguments, here, and be saved afterwards."""
+        self._check_settings()
+        for name, fitted in self._fitted.items():
+            value = getattr(self, name)
+            if not _same(value, fitted):
+                raise ValueError(
+                    f"{name}={reprlib.repr(value)} was set after this model was fitted with {name}="
+                    f"{reprlib.repr(fitted)}: call fit to start anew with it, or set it back to train on"
+                )
+        self._check_device()
+        self._check_storable()
+
+    def _check_storable(self) -> None:
+        """Raise where this model could be trained and not be saved."""
+
+    def _fixed(self) -> dict[str, Any]:
+        """Arguments that a training fixes, as they are now, and copied."""
+        return {name: _copied(value) for name, value in self.get_params().items() if name not in self.CHANGEABLE}
 
     def initialize(self, X: Any, binarize: str | float | None = None) -> Examples:
         """Everything of `fit` before the first step: checks, scaling, and the drawn initial weights.
@@ -147,6 +177,8 @@ class Estimator:
             `X` in the model's units.
         """
         self._check_settings()
+        backend.select(self.device, self.precision)
+        processors()  # a wrong FASTVAE_THREADS is refused before anything is done
         X = as_examples(X, in_place=self.device == "cuda")
         if len(X) < 2:
             raise ValueError(f"X has 1 example (shape {X.shape}); fitting needs at least 2")
@@ -155,6 +187,7 @@ class Estimator:
         offset, scale = scaling(self.scale, facts)
         if self.likelihood == "bernoulli":
             check_unit_range(facts.smallest, facts.largest, offset, scale)
+        self._fitted = self._fixed()
         self._adopt(network, offset, scale, seed_from(self.random_state))
         spread = float(np.sqrt(np.mean((facts.deviation / scale) ** 2)))
         network.initialise(self.seed_, (facts.mean - offset) / scale, spread)
@@ -234,12 +267,14 @@ class Estimator:
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """One pass over `X` (N, D), in batches of at most `batch_size`; the first call fixes scaling and weights.
 
-        Adam's moments live on between calls; they are not part of a saved model.
+        Adam's moments live on between calls; they are not part of a saved model. `beta`, `kl_warmup_epochs`,
+        `learning_rate`, `clip_norm` and `batch_size` may be changed between calls; an argument that the first call
+        has fixed is refused.
         """
         if not hasattr(self, "network_"):
             examples = self.initialize(X)
         else:
-            self._check_device()
+            self._check_trainable()
             examples = self.examples(X)
         self._state.begin_epoch()  # whatever an interrupted or stopped fit has left
         observer = self._default_observer(self.verbose)
@@ -261,6 +296,9 @@ class Estimator:
 
         The loop behind `fit`, for callers with a source, held-out examples and an observer of their own.
         """
+        batch_size = min(check_integer("batch_size", batch_size, 1), len(examples))
+        self._check_trainable()
+        self.network_.weigh_kl(**self._objective())
         self._optimizer = self._optimizer or self._make_optimizer()
         self._optimizer.learning_rate, self._optimizer.clip_norm = self.learning_rate, self.clip_norm
         elbo = (lambda: float(self.elbo_examples(heldout).mean())) if heldout is not None else None
@@ -288,9 +326,10 @@ class Estimator:
             )
 
     def keep_best(self) -> None:
-        """Return to the parameters of the best held-out ELBO, where early stopping has kept them."""
-        if self._state.best_values is not None:
-            self.network_.parameters.values[:] = self._state.best_values
+        """Return to the parameters, and the moments of Adam, of the best held-out ELBO, where early stopping has kept
+        them."""
+        self._optimizer = self._optimizer or self._make_optimizer()
+        self._state.return_to_best(self.network_, self._optimizer)
 
     def elbo_examples(self, examples: Examples) -> np.ndarray:
         """The ELBO of each of the examples, (N,) float64, in nats of the user's units."""
@@ -378,3 +417,19 @@ class Estimator:
         is being trained on a GPU."""
         self._check_fitted()
         return self.network_.parameters.named_values()
+
+
+def _copied(value: Any) -> Any:
+    """An argument that somebody else's changes do not reach; a generator is itself."""
+    try:
+        found = plain(value)
+    except (TypeError, ValueError):
+        return value
+    return tuple(found) if isinstance(found, list) else found
+
+
+def _same(value: Any, fitted: Any) -> bool:
+    try:
+        return value is fitted or bool(_copied(value) == fitted)
+    except ValueError:  # of arrays, which no file holds either
+        return False

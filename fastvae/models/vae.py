@@ -13,12 +13,14 @@ from fastvae.kernels import philox
 from fastvae.kernels.formulas import ACTIVATIONS, LOGVAR_HIGHEST, LOGVAR_LOWEST
 from fastvae.kernels.memory import empty
 from fastvae.likelihoods import make_likelihood
-from fastvae.models.saving import SavedEstimator
+from fastvae.models.saving import SavedEstimator, checked_array
 from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.models.vae_network import Architecture, VAENetwork
 from fastvae.models.workspace import EVALUATION, Workspace
 from fastvae.training import Batch
 from fastvae.workers import Workers
+
+MOST_LAYERS = 1000  # each way: a file has room for so many
 
 
 class VAE(SavedEstimator):
@@ -59,9 +61,10 @@ class VAE(SavedEstimator):
         "cpu", "cuda" (a GPU of compute capability 7.5 or later, with the extra "cuda"), or "auto", the CPU.
     random_state
         None, an integer in 0 ... 2**64 - 1, or a NumPy generator. The same seed, versions and machine give
-        bit-identical parameters, whatever the number of threads (FASTVAE_THREADS; default: all cores).
+        bit-identical parameters, whatever the number of threads (FASTVAE_THREADS; default: all cores). `sample` without
+        a seed of its own follows it too.
     verbose
-        0: silent; 1: progress on standard error.
+        0 or False: silent; 1 or True: progress on standard error.
 
     Attributes
     ----------
@@ -79,6 +82,7 @@ class VAE(SavedEstimator):
     """
 
     NAME = "VAE"
+    CHANGEABLE = SavedEstimator.CHANGEABLE | {"beta", "kl_warmup_epochs"}
 
     def __init__(
         self,
@@ -98,7 +102,7 @@ class VAE(SavedEstimator):
         precision: str = "float32",
         device: str = "auto",
         random_state: Any = None,
-        verbose: int = 0,
+        verbose: bool | int = 0,
     ):
         self.latent_dim = latent_dim
         self.hidden = hidden
@@ -145,7 +149,10 @@ class VAE(SavedEstimator):
         return VAENetwork(architecture, chosen, decoder_only)
 
     def _objective(self) -> dict[str, Any]:
-        return {"beta": float(self.beta), "kl_warmup_epochs": float(self.kl_warmup_epochs)}
+        return {
+            "beta": check_number("beta", self.beta, 0),
+            "kl_warmup_epochs": check_number("kl_warmup_epochs", self.kl_warmup_epochs, 0),
+        }
 
     @staticmethod
     def _generation_names() -> tuple[str, ...]:
@@ -153,19 +160,15 @@ class VAE(SavedEstimator):
 
     @classmethod
     def _network_from(
-        cls, architecture: dict[str, Any], arrays: dict[str, np.ndarray], chosen: backend.Backend, decoder_only: bool
+        cls, architecture: Architecture, arrays: dict[str, np.ndarray], chosen: backend.Backend, decoder_only: bool
     ) -> VAENetwork:
-        widths = {k: tuple(architecture[k]) for k in ("hidden", "decoder_hidden")}
-        built = Architecture(**{**architecture, **widths})
-        expected = VAENetwork.expected_shapes(built, decoder_only)
-        expected_scaling = {"scaling.offset": (built.inputs,), "scaling.scale": (built.inputs,)}
-        for name, shape in {**expected, **expected_scaling}.items():
-            found = arrays[name].shape if name in arrays else "nothing"
-            if found != shape:
-                raise ValueError(f"array {name!r} should have shape {shape}; the file has {found}")
-        network = VAENetwork(built, chosen, decoder_only)
-        for name in expected:
-            network.parameters.value(name)[...] = arrays[name]
+        expected = VAENetwork.expected_shapes(architecture, decoder_only)
+        values = {name: checked_array(arrays, name, shape) for name, shape in expected.items()}
+        network = VAENetwork(architecture, chosen, decoder_only)
+        for name, value in values.items():
+            network.parameters.value(name)[...] = value
+        if not np.isfinite(network.likelihood.sigma).all():
+            raise ValueError("array 'log_sigma' has values of which no float64 holds the exponential")
         return network
 
     # ---- use ----------------------------------------------------------------------------------------------------
@@ -266,15 +269,19 @@ class VAE(SavedEstimator):
         n
             How many.
         random_state
-            None: the draws go on from call to call, from the model's own seed.
+            A seed or generator of this call. None: by the model's own `random_state`. Where that is None, every call
+            draws anew, in whatever process. Where it is an integer, the draws are reproducible: they go on from call to
+            call, and each process that loads or inherits the model begins, or goes on, with the same ones: give it a
+            seed of its own there. A generator is drawn from; a file does not hold it, a model from one has None.
         noise
             True: draw x from p(x|z) too, instead of taking its mean: complete draws from the model, as wide as it says
             the data are; with "bernoulli", the two ends of the range.
         """
         self._check_fitted()
         check_integer("n", n, 1)
-        seed, call = (self.seed_, self._draws) if random_state is None else (seed_from(random_state), 0)
-        self._draws += random_state is None
+        seed, call = seed_from(self.random_state if random_state is None else random_state), 0
+        if random_state is None and isinstance(self.random_state, int | np.integer):
+            call, self._draws = self._draws, self._draws + 1
         z = np.empty((n, self.network_.architecture.latent_dim), np.float32)
         self.network_.kernels.normal_noise(seed, philox.PRIOR, call, 0, z)
         x = self.decode(z)
@@ -354,6 +361,7 @@ class VAE(SavedEstimator):
             noise[...] = given
             if len(noise) != len(x):
                 raise ValueError(f"noise has {len(noise)} rows (shape {noise.shape}); X has {len(x)}")
+        self.network_.weigh_kl(**self._objective())
         with Workers(1):
             parts = self.network_.loss_and_gradients(Batch.of(x, EVALUATION, float("inf")), noise)
         gradients = {name: g.copy() for name, g in self.network_.parameters.named_gradients().items()}
@@ -363,4 +371,7 @@ class VAE(SavedEstimator):
 def _widths(argument: str, value: Any) -> tuple[int, ...]:
     if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
         raise TypeError(f"{argument}={value!r} must be a tuple of layer widths, such as (400,) or () for none")
-    return tuple(check_integer(f"{argument}[{i}]", width, 1) for i, width in enumerate(value))
+    widths = tuple(check_integer(f"{argument}[{i}]", width, 1) for i, width in enumerate(value))
+    if len(widths) > MOST_LAYERS:
+        raise ValueError(f"{argument} has {len(widths)} layers; at most {MOST_LAYERS}")
+    return widths
