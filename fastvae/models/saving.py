@@ -130,6 +130,9 @@ class SavedEstimator(Estimator):
         fitted = cls._from_params(params | declared("fitted", header.get("fitted", {}), dict[str, Any]))
         architecture = fitted._stored_architecture(entry("", header, "architecture", dict[str, Any]))
         columns = architecture.inputs
+        offset, scale = (checked_array(arrays, f"scaling.{name}", (columns,), "f8") for name in ("offset", "scale"))
+        if not (np.abs(offset).max() <= LARGEST and scale.min() > 0 and scale.max() <= 2 * LARGEST):
+            raise ValueError("arrays 'scaling.offset' and 'scaling.scale' have values that no data have")
         seed = entry("", header, "seed", Any)
         if type(seed) is not int or not 0 <= seed <= LARGEST_SEED or fitted.random_state not in (None, seed):
             raise ValueError(f"seed is {seed!r}; random_state is {fitted.random_state!r}")
@@ -137,9 +140,6 @@ class SavedEstimator(Estimator):
         steps, records = entry("", header, "steps", int), [] if decoder_only else _records(arrays)
         state = State(epoch=len(records), step=steps, records=records)
         state.check()
-        offset, scale = (checked_array(arrays, f"scaling.{name}", (columns,), "f8") for name in ("offset", "scale"))
-        if not (np.abs(offset).max() <= LARGEST and scale.min() > 0 and scale.max() <= 2 * LARGEST):
-            raise ValueError("arrays 'scaling.offset' and 'scaling.scale' have values that no data have")
 
         model.device = device
         chosen = backend.select_for_file(device, fitted.precision)
@@ -178,9 +178,6 @@ class SavedEstimator(Estimator):
             raise ValueError(
                 f"training.best_epoch is {state.best_epoch}; the file has {', '.join(stored) or 'nothing'}"
             )
-        for name, array in (*kept.items(), ("second_moment", optimizer.second_moment)):
-            if name.endswith("second_moment") and array.min() < 0:
-                raise ValueError(f"array {name!r} has values below 0")
         vars(state).update(kept)
         self._state = state
 
@@ -229,16 +226,21 @@ class SavedEstimator(Estimator):
         raise NotImplementedError
 
 
-def checked_array(arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...], dtype: str = "f4") -> np.ndarray:
-    """The array of a file that has that name; it must have that shape and dtype, and finite values."""
+def checked_array(
+    arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...], dtype: str = "f4", finite: bool = True
+) -> np.ndarray:
+    """The array of a file that has that name; it must have that shape and dtype, and finite values, not below 0 where
+    they are squares."""
     if name not in arrays:
         raise ValueError(f"array {name!r} should have shape {shape}; the file has nothing")
     array = arrays[name]
     if array.shape != shape or array.dtype != np.dtype(dtype):
         found = f"{array.shape}, {array.dtype}"
         raise ValueError(f"array {name!r} should have shape {shape} and dtype {np.dtype(dtype)}; the file has {found}")
-    if not np.isfinite(array).all():
+    if finite and not np.isfinite(array).all():
         raise ValueError(f"array {name!r} has values that are not finite")
+    if name.endswith("second_moment") and array.min() < 0:
+        raise ValueError(f"array {name!r} has values below 0")
     return array
 
 
@@ -270,15 +272,11 @@ def _checked_metadata(metadata: Any, columns: int) -> dict[str, Any]:
 
 def _records(arrays: dict[str, np.ndarray]) -> list[dict[str, float]]:
     """Of each finished epoch, from arrays of one length."""
-    count = len(arrays[f"history.{HISTORY[0]}"].reshape(-1)) if f"history.{HISTORY[0]}" in arrays else 0
+    count = arrays["history.epoch"].size if "history.epoch" in arrays else 0
     columns = {}
-    for name in HISTORY:
-        column = arrays.get(f"history.{name}", np.empty(0))
-        if column.shape != (count,) or column.dtype != np.float64:
-            raise ValueError(f"array 'history.{name}' has shape {column.shape}; expected {(count,)} of float64")
-        if name != "heldout_elbo" and not np.isfinite(column).all():
-            raise ValueError(f"array 'history.{name}' has values that are not finite")
-        columns[name] = column.tolist()
+    for name in HISTORY:  # data held out may be such that their ELBO is not finite
+        found = checked_array(arrays, f"history.{name}", (count,), "f8", finite=name != "heldout_elbo")
+        columns[name] = found.tolist()
     if columns["epoch"] != list(range(1, count + 1)):
         raise ValueError(f"array 'history.epoch' does not count from 1 to {count}")
     return [{name: columns[name][i] for name in HISTORY} | {"epoch": i + 1} for i in range(count)]

@@ -371,7 +371,7 @@ class VAE(SavedEstimator):
 def _widths(argument: str, value: Any) -> tuple[int, ...]:
     if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
         raise TypeError(f"{argument}={value!r} must be a tuple of layer widths, such as (400,) or () for none")
-    widths = tuple(check_integer(f"{argument}[{i}]", width, 1) for i, width in enumerate(value))
+    widths = tuple(value)
     if len(widths) > MOST_LAYERS:
         raise ValueError(f"{argument} has {len(widths)} layers; at most {MOST_LAYERS}")
-    return widths
+    return tuple(check_integer(f"{argument}[{i}]", width, 1) for i, width in enumerate(widths))
