@@ -13,19 +13,7 @@ from fastvae.data.minibatches import Examples
 from fastvae.errors import ModelFileError
 from fastvae.kernels import cpu
 from fastvae.training import Observer
-from models import PIXELS, data, small
-
-
-class StopAfter(Observer):
-    def __init__(self, steps):
-        self.left = steps
-
-    def stepped(self, state, examples):
-        self.left -= 1
-
-    def stop_requested(self):
-        return self.left <= 0
-
+from models import PIXELS, StopAfter, data, small
 
 NAMES = [f"column {i}" for i in range(12)]
 METADATA = {"image_shape": [3, 4], "ink": True, "column_names": NAMES, "binarize": 0.5, "fingerprint": "ab"}
@@ -85,7 +73,10 @@ TAKEN = {
     "fingerprint": {None, "nonsense"},
     "stopped_early": {True},
 }
-OTHER_NAME = {"best_elbo": "best_epoch", "fitted": "fitted|params.x"}  # in the message: both were said, and do not fit
+OTHER_NAME = {
+    "best_elbo": "best_elbo|best_epoch",
+    "fitted": "fitted|params.x",
+}  # in the message: both were said, and do not fit
 
 
 def leaves(header, path=()):
