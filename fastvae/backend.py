@@ -62,6 +62,14 @@ def _stream() -> Any:
     return Stream()
 
 
+def check_names(device: Any, precision: Any) -> None:
+    """Raise `ValueError` unless there are such a device and precision, here or elsewhere."""
+    if isinstance(device, str) and device.lower().split(":")[0] in ("gpu", "nvidia", "cuda") and device != "cuda":
+        raise ValueError(f"device={device!r} is not known: did you mean 'cuda'?")
+    check_name("device", device, DEVICES)
+    check_name("precision", precision, PRECISIONS)
+
+
 def select(device: str = "auto", precision: str = "float32") -> Backend:
     """Return the backend for `device`: "auto", "cpu" or "cuda", and `precision`: "float32" or "bfloat16".
 
@@ -69,10 +77,7 @@ def select(device: str = "auto", precision: str = "float32") -> Backend:
     is refused where it cannot be had, never replaced. "bfloat16" is refused on a processor without instructions for it:
     elsewhere it would be slower than float32, and less precise.
     """
-    if isinstance(device, str) and device.lower().split(":")[0] in ("gpu", "nvidia", "cuda") and device != "cuda":
-        raise ValueError(f"device={device!r} is not known: did you mean 'cuda'?")
-    check_name("device", device, DEVICES)
-    check_name("precision", precision, PRECISIONS)
+    check_names(device, precision)
     if device == "cuda":
         if reason := missing_cuda(precision):
             raise ValueError(f"device='cuda' cannot be had: {reason}; or use device='cpu'")

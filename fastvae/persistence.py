@@ -33,7 +33,7 @@ from fastvae.errors import ModelFileError
 from fastvae.version import VERSION
 
 FORMAT_VERSION = 1
-HEADER_LIMIT = 1 << 20
+HEADER_LIMIT = 1 << 25  # bytes: names and ranges of some hundred thousand columns; early versions read up to 1 MiB
 ARRAY_LIMIT = 4096
 _DTYPES = ("|b1", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8", "<f2", "<f4", "<f8")
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]|\.(?!\.|npy\Z|\Z)){0,199}")  # no path, nothing np.load would shorten
@@ -102,6 +102,18 @@ def _valid_name(name: object) -> bool:
 # ---- writing ---------------------------------------------------------------------------------------------------------
 
 
+def encoded(header: Mapping[str, Any]) -> bytes:
+    """`header` as the JSON of a file; raises a `ValueError` where JSON cannot hold it, or the file's header not all of
+    it."""
+    try:
+        text = json.dumps(header, allow_nan=False, sort_keys=True).encode()
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise ValueError(f"the header cannot be stored as JSON: {exc}") from exc
+    if len(text) > HEADER_LIMIT:
+        raise ValueError(f"the header takes {len(text)} bytes of JSON, at most {HEADER_LIMIT} fit: use an array")
+    return text
+
+
 def write_container(
     path: str | os.PathLike[str], kind: str, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
 ) -> None:
@@ -114,7 +126,7 @@ def write_container(
     kind : str
         What the file holds ("model", "checkpoint"): `read_container` asks for it.
     header : dict
-        JSON-serialisable, keys are strings, numbers finite; the whole JSON is at most 1 MiB. Key order is not kept.
+        JSON-serialisable, keys are strings, numbers finite; the whole JSON is at most 32 MiB. Key order is not kept.
     arrays : dict of str to ndarray
         Names of letters, digits, "_", "-" and single dots, such as "encoder.0.weight"; bool, int, uint, float16 to
         float64, of any shape and byte order. At most 4096. They must not change while they are written.
@@ -143,13 +155,7 @@ def write_container(
         digest = hashlib.sha256(_bytes_of(array)).hexdigest()
         table[name] = {"dtype": dtype, "shape": list(array.shape), "sha256": digest}
     document = {"format": "fastvae", "format_version": FORMAT_VERSION, "kind": kind, "library_version": VERSION}
-    document |= {"arrays": table, "content": dict(header)}
-    try:
-        text = json.dumps(document, allow_nan=False, sort_keys=True).encode()
-    except (TypeError, ValueError, RecursionError) as exc:
-        raise ValueError(f"the header cannot be stored as JSON: {exc}") from exc
-    if len(text) > HEADER_LIMIT:
-        raise ValueError(f"the header takes {len(text)} bytes of JSON, at most {HEADER_LIMIT} fit: use an array")
+    text = encoded(document | {"arrays": table, "content": dict(header)})
     members, end = _layout(len(text), {name: (table[name]["dtype"], array.shape) for name, array in stored.items()})
     parts = [memoryview(text), memoryview(hashlib.sha256(text).digest()), *map(_bytes_of, stored.values())]
     crcs = [zlib.crc32(part, zlib.crc32(member.npy_header())) for member, part in zip(members, parts, strict=True)]

@@ -8,18 +8,20 @@ interrupted.
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, Self
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
 from fastvae.data.minibatches import Examples
+from fastvae.declared import LARGEST
 from fastvae.errors import DivergenceError
 from fastvae.exclusion import Exclusion
 from fastvae.optimizers import Adam
 from fastvae.parameters import Parameters
 
 AHEAD = 100  # steps at a time, at most
+ADDED = ("epoch", "heldout_elbo", "images_per_second", "seconds")  # in a record, beside the parts of the loss
 
 
 @dataclass
@@ -89,7 +91,9 @@ class Schedule:
 
 @dataclass
 class State:
-    """How far a run has come. JSON can hold it; the arrays are the model's, the optimizer's and `best_values`."""
+    """How far a run has come. JSON can hold it but for `ARRAYS` and the records, which are arrays in a file."""
+
+    ARRAYS: ClassVar = ("best_values", "best_first_moment", "best_second_moment")
 
     epoch: int = 0  # epochs finished
     position: int = 0  # examples of the current epoch that are done
@@ -99,16 +103,50 @@ class State:
     records: list[dict[str, float]] = field(default_factory=list)  # one a finished epoch
     best_elbo: float | None = None
     best_epoch: int = 0
+    best_optimizer_steps: int = 0
     stopped_early: bool = False
     best_values: np.ndarray | None = None  # parameters at the best held-out ELBO, with early stopping
+    best_first_moment: np.ndarray | None = None  # of the optimizer at that time
+    best_second_moment: np.ndarray | None = None
 
     def begin_epoch(self) -> None:
         """Forget a part of an epoch, and that a run stopped early: what comes is an epoch of its own."""
         self.position, self.sums, self.seconds, self.stopped_early = 0, {}, 0.0, False
 
+    def remember_best(self, elbo: float, model: Trainable, optimizer: Adam) -> None:
+        """Keep copies of the parameters and of the optimizer as they are after this epoch."""
+        self.best_elbo, self.best_epoch, self.best_optimizer_steps = elbo, self.epoch, optimizer.step_count
+        self.best_values = model.parameters.values.copy()
+        self.best_first_moment, self.best_second_moment = optimizer.first_moment.copy(), optimizer.second_moment.copy()
+
+    def return_to_best(self, model: Trainable, optimizer: Adam) -> None:
+        """Go back to what `remember_best` has kept, if anything: a training that goes on continues from there."""
+        if self.best_values is not None:
+            model.parameters.values[:] = self.best_values
+        if self.best_first_moment is not None and self.best_second_moment is not None:
+            optimizer.first_moment[:], optimizer.second_moment[:] = self.best_first_moment, self.best_second_moment
+            optimizer.step_count = self.best_optimizer_steps
+
     def to_json(self) -> dict[str, Any]:
-        """Everything but the arrays."""
-        return {k: v for k, v in asdict(self).items() if k != "best_values"}
+        """Everything but the records and the arrays."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("records", *self.ARRAYS)}
+
+    def check(self, examples: int | None = None) -> None:
+        """Raise a `ValueError` that names the field where no training, on so many examples, can have left this: a loop
+        that went on from there might not end."""
+        known, begun = self.best_elbo is not None, self.epoch + (self.position > 0)
+        for name, value, least, most in (
+            ("epoch", self.epoch, len(self.records), len(self.records)),
+            ("position", self.position, 0, LARGEST if examples is None else examples),
+            ("step", self.step, begun, LARGEST),
+            ("best_epoch", self.best_epoch, int(known), self.epoch if known else 0),
+            ("best_optimizer_steps", self.best_optimizer_steps, 0, self.step),
+        ):
+            if not least <= value <= most:
+                raise ValueError(f"the state of training has {name}={value}; expected {least} ... {most}")
+        if ("loss" in self.sums) != (self.position > 0) or not self.seconds >= 0:
+            rest = f"sums={self.sums}, seconds={self.seconds}"
+            raise ValueError(f"the state of training has position={self.position}, {rest}, which do not fit together")
 
 
 class Observer:
@@ -159,7 +197,10 @@ def train(
     ------
     DivergenceError
         A loss is not finite. The message names epoch, step, part of the loss and layer.
+    ValueError
+        `state` is none that a training on these examples can have left.
     """
+    state.check(len(examples))
     count, size = len(examples), schedule.batch_size
     if indices is None:
         indices = np.empty(size, np.int64)
@@ -168,6 +209,7 @@ def train(
         examples.fill(indices[start:stop], out, state.step + 1, start)
 
     batch, ordered = Batch(0, fill, 0, 0.0), np.empty(AHEAD * size, np.int64)
+    parts: dict[str, float] = {"loss": math.nan}  # of the last step
     observer.started(state, schedule, count)
     try:
         with np.errstate(all="ignore"):  # a loss that is not finite gets one error, below
@@ -206,7 +248,7 @@ def train(
                     raise DivergenceError(_divergence(model, batch, parts, state))
                 if not np.isfinite(optimizer.second_moment).all():
                     raise DivergenceError(_overflow(model, optimizer, batch, state))
-                _finish_epoch(model, schedule, state, observer, count, heldout_elbo)
+                _finish_epoch(model, optimizer, schedule, state, observer, count, heldout_elbo)
                 if observer.stop_requested():
                     return
     finally:
@@ -215,6 +257,7 @@ def train(
 
 def _finish_epoch(
     model: Trainable,
+    optimizer: Adam,
     schedule: Schedule,
     state: State,
     observer: Observer,
@@ -224,15 +267,14 @@ def _finish_epoch(
     record: dict[str, float] = {"epoch": state.epoch + 1}
     record |= {name: total / count for name, total in state.sums.items()}
     record["heldout_elbo"] = heldout_elbo() if heldout_elbo else math.nan
-    record |= {"images_per_second": count / state.seconds, "seconds": state.seconds}
+    record |= {"images_per_second": count / max(state.seconds, 1e-9), "seconds": state.seconds}
     with model.exclusion.lock:
         state.records.append(record)
         state.epoch, state.position, state.sums, state.seconds = state.epoch + 1, 0, {}, 0.0
         if schedule.patience is not None and heldout_elbo and state.epoch > schedule.warmup:
             elbo = record["heldout_elbo"]
             if math.isfinite(elbo) and (state.best_elbo is None or elbo > state.best_elbo):
-                state.best_elbo, state.best_epoch = elbo, state.epoch
-                state.best_values = model.parameters.values.copy()
+                state.remember_best(elbo, model, optimizer)
             judged_from = max(state.best_epoch, math.floor(schedule.warmup))
             state.stopped_early = state.epoch - judged_from >= schedule.patience
     observer.epoch_finished(state, record)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from fastvae import VAE
+from fastvae.training import Observer
 
 RNG = np.random.default_rng(20)
 PIXELS = RNG.random((60, 12)).astype(np.float32)
@@ -16,3 +17,16 @@ def small(likelihood="bernoulli", **settings):
 
 def data(likelihood):
     return PIXELS if likelihood == "bernoulli" else TABLE
+
+
+class StopAfter(Observer):
+    """Asks to stop after so many steps."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    def stepped(self, state, examples):
+        self.left -= 1
+
+    def stop_requested(self):
+        return self.left <= 0

@@ -518,7 +518,7 @@ circular.append(circular)
         ({"x": float("inf")}, {}, "JSON"),
         ({"x": np.float32(1)}, {}, "JSON"),
         ({"x": circular}, {}, "JSON"),
-        ({"x": "y" * (1 << 20)}, {}, "at most 1048576"),
+        ({"x": "y" * (1 << 25)}, {}, "at most 33554432"),
         ({}, {"a": np.array([None])}, "object"),
         ({}, {"a": np.array(["x"])}, "<U1"),
         ({}, {"a": np.ones(2, complex)}, "complex128"),

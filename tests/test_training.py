@@ -19,6 +19,7 @@ from fastvae.parameters import Parameters
 from fastvae.progress import InterruptibleObserver
 from fastvae.training import Batch, Observer, Schedule, State, train
 from fastvae.workers import Workers
+from models import StopAfter
 from tolerances import check_same
 
 X = np.random.default_rng(0).random((70, 6)).astype(np.float32)
@@ -339,19 +340,6 @@ def test_without_heldout_data_patience_keeps_a_tenth_back():
 
 
 # ---- interruption and continuing --------------------------------------------------------------------------------
-
-
-class StopAfter(Observer):
-    """Asks to stop after so many steps."""
-
-    def __init__(self, steps):
-        self.left = steps
-
-    def stepped(self, state, examples):
-        self.left -= 1
-
-    def stop_requested(self):
-        return self.left <= 0
 
 
 @pytest.mark.parametrize("steps", [1, 4, 5, 6, 13])  # within an epoch, at its last step, at its end

@@ -82,7 +82,7 @@ class Examples:
         self.kernels.shuffled_indices(self.seed, epoch, len(self), start, out)
 
     def fill(self, indices: np.ndarray, out: np.ndarray, step: int, first_row: int) -> None:
-        """Write rows `indices` (n,) int64 into `out` (n, D) float32. Binarisation draws at (step, first_row + position).
+        """Write rows `indices` (n,) int64 into `out` (n, D) float32. Binarisation draws at (step, first_row + place).
 
         Raises
         ------

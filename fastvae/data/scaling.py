@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.data.validation import Statistics
+from fastvae.data.validation import LARGEST, Statistics
 from fastvae.errors import check_name
 
 WIDE = 1e4  # |offset| / scale beyond which values in the user's units are float64
@@ -73,10 +73,10 @@ def scaling(scale: Scale, statistics: Statistics, keep_constant: bool = False) -
     """
     columns = len(statistics.mean)
     offset, factor = np.zeros(columns), np.ones(columns)
+    check_scale(scale)
     if scale is None:
         pass
     elif isinstance(scale, str):
-        check_name("scale", scale, ("standard", "minmax"))
         width = statistics.largest - statistics.smallest
         if scale == "standard":
             # a spread that is rounding of the values themselves is none
@@ -93,14 +93,31 @@ def scaling(scale: Scale, statistics: Statistics, keep_constant: bool = False) -
         else:
             offset, factor = statistics.smallest, np.where(width > 0, width, 1.0)
     else:
-        try:
-            low, high = (np.broadcast_to(np.asarray(v, np.float64), columns) for v in scale)
-        except (TypeError, ValueError):
-            raise ValueError(f"scale={scale!r} is not known: valid: None, 'standard', 'minmax', (low, high)") from None
-        if not (np.isfinite([low, high]).all() and (low < high).all()):
-            raise ValueError(f"scale={scale!r}: expected finite numbers (low, high) with low < high")
+        low, high = _range(scale, columns)
         offset, factor = low.copy(), high - low
     return offset, factor
+
+
+def check_scale(scale: Any) -> None:
+    """Raise `ValueError` unless `scale` is one that `scaling` knows, for however many columns."""
+    if isinstance(scale, str):
+        check_name("scale", scale, ("standard", "minmax"))
+    elif scale is not None:
+        _range(scale)
+
+
+def _range(scale: Any, columns: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Both ends of an explicit range, each (D,) float64 where `columns` says D."""
+    try:
+        low, high = (np.asarray(v, np.float64) for v in scale if np.asarray(v).dtype.kind in "biufO")
+        low, high = np.broadcast_arrays(low, high, *([] if columns is None else [np.empty(columns)]))[:2]
+        if columns is not None and low.shape != (columns,):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise ValueError(f"scale={scale!r} is not known: valid: None, 'standard', 'minmax', (low, high)") from None
+    if not ((np.abs([low, high]) <= LARGEST).all() and (low < high).all()):
+        raise ValueError(f"scale={scale!r}: expected finite numbers (low, high) with low < high, of float32")
+    return low, high
 
 
 def check_unit_range(

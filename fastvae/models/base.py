@@ -7,19 +7,20 @@ scikit-learn; `__sklearn_tags__` is called by it alone.
 import contextlib
 import copy
 import inspect
+import reprlib
 import warnings
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from fastvae import backend
 from fastvae.data.minibatches import Examples
 from fastvae.data.preparation import held_out
-from fastvae.data.scaling import Units, check_unit_range, scaling
+from fastvae.data.scaling import Units, check_scale, check_unit_range, scaling
 from fastvae.data.validation import Statistics, as_examples, check_values, statistics
 from fastvae.errors import NotFittedError, TrainingWarning, check_name
 from fastvae.exclusion import Exclusion
-from fastvae.models.settings import check_integer, check_number, seed_from
+from fastvae.models.settings import check_integer, check_number, plain, seed_from
 from fastvae.optimizers import Adam
 from fastvae.training import Observer, Schedule, State, train
 from fastvae.workers import processors
@@ -44,6 +45,12 @@ class Estimator:
 
     __slots__ = ("__dict__", "__weakref__", "_exclusion")  # a lock is not part of the state
 
+    # arguments that may be changed between two trainings of one model; all others are fixed by the first one
+    CHANGEABLE: ClassVar[frozenset[str]] = frozenset(
+        {"epochs", "batch_size", "learning_rate", "clip_norm", "device", "verbose", "early_stopping"}
+        | {"validation_fraction"}
+    )
+    _fitted: dict[str, Any]  # the others, as they were then
     _optimizer: Adam | None
     # set by the constructor of each estimator
     epochs: int | str
@@ -56,7 +63,7 @@ class Estimator:
     precision: str
     device: str
     random_state: Any
-    verbose: int
+    verbose: bool | int
     likelihood: str
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -76,7 +83,8 @@ class Estimator:
         return {name: getattr(self, name) for name in self._names()}
 
     def set_params(self, **params: Any) -> Self:
-        """Change arguments of the constructor; takes effect at the next `fit`."""
+        """Change arguments of the constructor: for the next `fit`. How it is trained (beta, learning_rate, batch_size
+        and such) can be changed for the next `partial_fit` too, which refuses where anything else was changed."""
         for name in params:
             check_name("parameter", name, self._names())
         for name, value in params.items():
@@ -126,7 +134,7 @@ class Estimator:
         made = self._copy_with(state)
         if packed is not None:
             architecture, complete, values, constants, offset, scale, seed = packed
-            chosen = backend.select_for_file(made.device, made.precision)
+            chosen = backend.select_for_file(made.device, made._fitted["precision"])
             made.network_ = made._build(architecture, chosen, not complete)
             made.network_.parameters.values[:] = values
             for name, array in made.network_.likelihood.constants().items():
@@ -183,9 +191,32 @@ class Estimator:
         check_number("learning_rate", self.learning_rate, 0, inclusive=False)
         if self.clip_norm is not None:
             check_number("clip_norm", self.clip_norm, 0, inclusive=False)
-        backend.select(self.device, self.precision)
-        check_integer("verbose", self.verbose, 0)
-        processors()  # a wrong FASTVAE_THREADS is refused before anything is done
+        check_scale(self.scale)
+        backend.check_names(self.device, self.precision)
+        if not isinstance(self.random_state, np.random.Generator | np.random.RandomState):
+            seed_from(self.random_state)
+        if not isinstance(self.verbose, bool | np.bool_):
+            check_integer("verbose", self.verbose, 0)
+
+    def _check_trainable(self) -> None:
+        """Raise unless this model can be trained (on) with its present arguments, here, and be saved afterwards."""
+        self._check_settings()
+        for name, fitted in self._fitted.items():
+            value = getattr(self, name)
+            if not _same(value, fitted):
+                raise ValueError(
+                    f"{name}={reprlib.repr(value)} was set after this model was fitted with {name}="
+                    f"{reprlib.repr(fitted)}: call fit to start anew with it, or set it back to train on"
+                )
+        self._check_device()
+        self._check_storable()
+
+    def _check_storable(self) -> None:
+        """Raise where this model could be trained and not be saved."""
+
+    def _fixed(self) -> dict[str, Any]:
+        """Arguments that a training fixes, as they are now, and copied."""
+        return {name: _copied(value) for name, value in self.get_params().items() if name not in self.CHANGEABLE}
 
     def plan(self, rows: int) -> tuple[int, int, int]:
         """Epochs, batch size, and epochs of patience for so many rows, where they are "auto".
@@ -232,6 +263,8 @@ class Estimator:
 
     def _initialize(self, X: Any, binarize: str | float | None = None, seed: np.uint64 | None = None) -> Examples:
         self._check_settings()
+        backend.select(self.device, self.precision)
+        processors()  # a wrong FASTVAE_THREADS is refused before anything is done
         X = as_examples(X, in_place=self.device == "cuda")
         if len(X) < 2:
             raise ValueError(f"X has 1 example (shape {X.shape}); fitting needs at least 2")
@@ -243,7 +276,7 @@ class Estimator:
         seed = seed_from(self.random_state) if seed is None else seed
         units = Units(offset, scale)
         self._begin(network, X, units, facts, seed)
-        self._adopt(network, units, seed)
+        self._adopt(network, units, seed, self._fixed())
         return Examples(X, offset, scale, seed, network.kernels, binarize)
 
     def _begin(self, network: Any, X: Any, units: Units, facts: Statistics, seed: np.uint64) -> None:
@@ -256,10 +289,10 @@ class Estimator:
             return self.scale
         return "standard" if self.likelihood == "gaussian" else None
 
-    def _adopt(self, network: Any, units: Units, seed: np.uint64) -> None:
-        """Set the learned attributes around a network."""
+    def _adopt(self, network: Any, units: Units, seed: np.uint64, fitted: dict[str, Any]) -> None:
+        """Set the learned attributes around a network; `fitted`: see `_fixed`."""
         network.prepare(seed=seed, units=units, **self._objective())
-        learned = {"network_": network, "_state": State(), "_optimizer": None, "metadata_": {}}
+        learned = {"network_": network, "_state": State(), "_optimizer": None, "metadata_": {}, "_fitted": fitted}
         self._put(learned | {"_draws": 0, "_gradients": 0})
 
     def _objective(self) -> dict[str, Any]:
@@ -373,9 +406,13 @@ class Estimator:
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """One pass over `X` (N, D), in batches of at most `batch_size`; the first call fixes scaling and weights.
 
-        Adam's moments live on between calls; they are not part of a saved model. Other threads may use the model
-        meanwhile: a pass of theirs sees the weights change while it goes on. `save`, copies and `loss_and_gradients`
-        see them as they are between two steps. A second training of the same model raises `TrainingInProgressError`.
+        Adam's moments live on between calls; they are not part of a saved model. Each call counts as an epoch, for
+        `kl_warmup_epochs` too. That, `beta`, `learning_rate`, `clip_norm` and `batch_size` may be changed between
+        calls; an argument that the first call has fixed is refused.
+
+        Other threads may use the model meanwhile: a pass of theirs sees the weights change while it goes on. `save`,
+        copies and `loss_and_gradients` see them as they are between two steps. A second training of the same model
+        raises `TrainingInProgressError`.
         """
         self._exclusion.alone(type(self).__name__, lambda: self._partial_fit(X))
         return self
@@ -384,7 +421,7 @@ class Estimator:
         if not self.__sklearn_is_fitted__():
             examples = self._initialize(X)
         else:
-            self._check_device()
+            self._check_trainable()
             examples = self.examples(X)
         self._state.begin_epoch()  # whatever an interrupted or stopped fit has left
         observer = self._default_observer(self.verbose)
@@ -423,10 +460,12 @@ class Estimator:
         patience: int | None,
         observer: Observer,
     ) -> None:
-        check_integer("batch_size", batch_size, 1)
         examples = self._accepted(network, examples)
         if heldout is not None:
             heldout = self._accepted(network, heldout, "heldout")
+        batch_size = min(check_integer("batch_size", batch_size, 1), len(examples))
+        self._check_trainable()
+        network.weigh_kl(**self._objective())
         self._optimizer = self._optimizer or self._make_optimizer()
         self._optimizer.learning_rate, self._optimizer.clip_norm = self.learning_rate, self.clip_norm
         elbo = None
@@ -459,15 +498,15 @@ class Estimator:
             )
 
     def keep_best(self) -> None:
-        """Return to the parameters of the best held-out ELBO, where early stopping has kept them."""
-        best = self._state.best_values
-        if best is None:
-            return
+        """Return to the parameters, and the moments of Adam, of the best held-out ELBO, where early stopping has kept
+        them."""
+        self._optimizer = optimizer = self._optimizer or self._make_optimizer()
+        network, state = self.network_, self._state
 
         def restore() -> None:
-            self.network_.parameters.values[:] = best
+            state.return_to_best(network, optimizer)
 
-        self._exclusion.alone(type(self).__name__, lambda: self.network_.exclusion.between_steps(restore))
+        self._exclusion.alone(type(self).__name__, lambda: network.exclusion.between_steps(restore))
 
     def elbo_examples(self, examples: Examples, n_samples: int = 1) -> np.ndarray:
         """The ELBO of each of the examples, (N,) float64, in nats of the user's units, from so many draws each."""
@@ -602,3 +641,19 @@ class Estimator:
         """Name to array, in order of use. The arrays are views: writing into them changes the model, but not while it
         is being trained on a GPU. Their shapes and flags are their own."""
         return self._check_fitted().parameters.named_values()
+
+
+def _copied(value: Any) -> Any:
+    """An argument that somebody else's changes do not reach; a generator is itself."""
+    try:
+        found = plain(value)
+    except (TypeError, ValueError):
+        return value
+    return tuple(found) if isinstance(found, list) else found
+
+
+def _same(value: Any, fitted: Any) -> bool:
+    try:
+        return value is fitted or bool(_copied(value) == fitted)
+    except ValueError:  # of arrays, which no file holds either
+        return False

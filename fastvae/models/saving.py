@@ -1,22 +1,42 @@
-"""An estimator's files: the model, and the checkpoint that a run continues from. How they are stored: `persistence`."""
+"""An estimator's files: the model, and the checkpoint that a run continues from. How they are stored: `persistence`.
 
+Whatever a file says is checked when it is read, for its type, its range, and against the rest of the file; `save` and
+every training begin with the same checks, so that nothing is trained or written that could not be read.
+"""
+
+import math
 from dataclasses import asdict
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_type_hints
 
 import numpy as np
 
 from fastvae import backend, persistence
 from fastvae.data.scaling import Units
+from fastvae.data.validation import LARGEST
+from fastvae.declared import declared, entry, from_fields
 from fastvae.errors import ModelFileError
 from fastvae.models.base import HISTORY, Estimator
-from fastvae.models.settings import check_integer, plain, seed_from
-from fastvae.training import State
+from fastvae.models.settings import LARGEST_SEED, plain
+from fastvae.training import ADDED, State
+
+# of the entries of `metadata_` that the commands read; others are the user's
+METADATA = {
+    "image_shape": list[int] | None,
+    "ink": bool,
+    "column_names": list[str] | None,
+    "binarize": str | float | None,
+    "fingerprint": str,
+}
 
 
 class SavedEstimator(Estimator):
     """An estimator that writes itself to a file and reads itself from one."""
 
+    feature_names_in_: np.ndarray
     NAME: ClassVar[str]
+    OLDER: ClassVar[dict[str, Any]] = {}  # arguments that files of earlier versions lack: what those models were
+
+    # ---- writing ------------------------------------------------------------------------------------------------
 
     def save(self, path: Any) -> None:
         """Write the model to one `.npz`, atomically. Raises `FileAccessError`; what stood there is then unchanged.
@@ -27,25 +47,34 @@ class SavedEstimator(Estimator):
         network = model._check_complete()
         persistence.write_container(path, "model", *network.exclusion.between_steps(model._contents))
 
+    def _header(self) -> dict[str, Any]:
+        """What a file says beside the arrays; raises where `load` would refuse it."""
+        params, fitted = _storable(self.get_params()), _storable(self._fitted)
+        self._from_params(params)
+        header = {
+            "model": self.NAME,
+            "architecture": asdict(self.network_.architecture),
+            "params": params,
+            "fitted": {name: value for name, value in fitted.items() if value != params[name]},
+            "seed": int(self.seed_),
+            "steps": self.n_steps_,
+            "metadata": _checked_metadata(_nested("metadata_", self.metadata_), self.n_features_in_),
+        }
+        if hasattr(self, "feature_names_in_"):
+            header["feature_names"] = _nested("feature_names_in_", self.feature_names_in_)
+        return header
+
+    def _check_storable(self) -> None:
+        persistence.encoded(self._header())
+
     def _contents(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Header and arrays, copies."""
         network = self._check_complete()
-        params = {name: plain(value) for name, value in self.get_params().items()}
-        if not isinstance(params["random_state"], int | None):
-            params["random_state"] = None  # a generator has moved on since; seed_ has what it gave
-        header = {
-            "model": self.NAME,
-            "architecture": asdict(network.architecture),
-            "params": params,
-            "seed": int(network.seed),
-            "steps": self.n_steps_,
-            "metadata": plain(self.metadata_),
-        }
         arrays = {"scaling.offset": network.units.offset, "scaling.scale": network.units.scale}
         arrays |= {name: values.copy() for name, values in network.parameters.named_values().items()}
         arrays |= network.likelihood.constants()
         arrays |= {f"history.{name}": values for name, values in self.history_.items()}
-        return header, arrays
+        return self._header(), arrays
 
     def save_checkpoint(self, path: Any) -> None:
         """Write model, optimizer and the state of training to one file, atomically; a copy as `save` does."""
@@ -55,15 +84,14 @@ class SavedEstimator(Estimator):
 
     def _checkpoint_contents(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         header, arrays = self._contents()
-        optimizer = self._optimizer or self._make_optimizer()
-        state = self._state.to_json()
-        del state["records"]
-        header["training"] = state | {"optimizer_steps": optimizer.step_count}
+        optimizer, state = self._optimizer or self._make_optimizer(), self._state
+        header["training"] = state.to_json() | {"optimizer_steps": optimizer.step_count}
         moments = optimizer.first_moment.copy(), optimizer.second_moment.copy()
         arrays |= dict(zip(("optimizer.first_moment", "optimizer.second_moment"), moments, strict=True))
-        if self._state.best_values is not None:
-            arrays["training.best_values"] = self._state.best_values
-        return header, arrays
+        kept = {f"training.{name}": getattr(state, name) for name in State.ARRAYS}
+        return header, arrays | {name: array for name, array in kept.items() if array is not None}
+
+    # ---- reading ------------------------------------------------------------------------------------------------
 
     @classmethod
     def load(cls, path: Any, decoder_only: bool = False, device: str = "auto") -> Self:
@@ -83,53 +111,120 @@ class SavedEstimator(Estimator):
         FileAccessError
             It cannot be read.
         """
-        return cls._from_file(path, {"model", "checkpoint"}, decoder_only, device)[0]
+        return cls._from_file(path, {"model", "checkpoint"}, device, decoder_only)
 
     @classmethod
     def load_checkpoint(cls, path: Any, device: str = "auto") -> Self:
         """Read a checkpoint; `fit_examples` then goes on where it was written."""
-        model, header, arrays = cls._from_file(path, {"checkpoint"}, False, device)
-        try:
-            training = dict(header["training"])
-            model._optimizer = model._make_optimizer()
-            model._optimizer.step_count = int(training.pop("optimizer_steps"))
-            model._optimizer.first_moment[:] = arrays["optimizer.first_moment"]
-            model._optimizer.second_moment[:] = arrays["optimizer.second_moment"]
-            records = model._state.records
-            model._state = State(**training, records=records, best_values=arrays.get("training.best_values"))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelFileError(f"{path}: the state of training in it is not complete ({error})") from None
-        return model
+        return cls._from_file(path, {"checkpoint"}, device, training=True)
 
     @classmethod
     def _from_file(
-        cls, path: Any, kinds: set[str], decoder_only: bool, device: str
-    ) -> tuple[Self, dict[str, Any], dict[str, np.ndarray]]:
+        cls, path: Any, kinds: set[str], device: str, decoder_only: bool = False, training: bool = False
+    ) -> Self:
         wanted = (lambda name: name.startswith(cls._generation_names())) if decoder_only else None
         backend.select(device)  # a wrong one is refused before the file is read
         header, arrays = persistence.read_container(path, kinds, wanted)
         try:
-            if header["model"] != cls.NAME:
-                raise ValueError(f"it holds a {header['model']!r}")
-            params = cls._legacy(header["params"])
-            model = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in params.items()})
-            model.device = device
-            chosen = backend.select_for_file(device, model.precision)
-            network = cls._network_from(header["architecture"], arrays, chosen, decoder_only)
-            seed = seed_from(check_integer("seed", header["seed"], 0))
-            model._adopt(network, Units(arrays["scaling.offset"], arrays["scaling.scale"]), seed)
-            model.metadata_ = dict(header["metadata"])
-            model._state = State(records=_records(arrays))
-            model._state.epoch, model._state.step = len(model._state.records), int(header["steps"])
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            model = cls._restored(header, arrays, device, decoder_only)
+            if training:
+                model._restore_training(header, arrays)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
             reason = " ".join(str(error).split())
-            raise ModelFileError(f"{path}: its header does not describe a {cls.__name__} ({reason})") from None
-        return model, header, arrays
+            raise ModelFileError(f"{path}: it does not describe a {cls.__name__}: {reason}") from None
+        return model
 
-    @staticmethod
-    def _legacy(params: dict[str, Any]) -> dict[str, Any]:
-        """The arguments in a file, with those that it does not know yet."""
-        return params
+    @classmethod
+    def _restored(cls, header: dict[str, Any], arrays: dict[str, np.ndarray], device: str, decoder_only: bool) -> Self:
+        """The model of a file. Nothing is allocated before what the header says agrees with the arrays."""
+        if (name := entry("", header, "model", str)) != cls.NAME:
+            raise ValueError(f"model is {name!r}; expected {cls.NAME!r}")
+        params = cls.OLDER | entry("", header, "params", dict[str, Any])
+        model = cls._from_params(params)
+        fitted = cls._from_params(params | declared("fitted", header.get("fitted", {}), dict[str, Any]))
+        architecture = fitted._stored_architecture(entry("", header, "architecture", dict[str, Any]))
+        columns = architecture.inputs
+        offset, scale = (checked_array(arrays, f"scaling.{name}", (columns,), "f8") for name in ("offset", "scale"))
+        if not (np.abs(offset).max() <= LARGEST and scale.min() > 0 and scale.max() <= 2 * LARGEST):
+            raise ValueError("arrays 'scaling.offset' and 'scaling.scale' have values that no data have")
+        seed = entry("", header, "seed", Any)
+        if type(seed) is not int or not 0 <= seed <= LARGEST_SEED or fitted.random_state not in (None, seed):
+            raise ValueError(f"seed is {seed!r}; random_state is {fitted.random_state!r}")
+        metadata = _checked_metadata(entry("", header, "metadata", Any), columns)
+        steps, records = entry("", header, "steps", int), [] if decoder_only else _records(arrays)
+        state = State(epoch=len(records), step=steps, records=records)
+        state.check()
+
+        model.device = device
+        chosen = backend.select_for_file(device, fitted.precision)
+        network = cls._network_from(architecture, arrays, chosen, decoder_only)
+        model._adopt(network, Units(offset, scale), np.uint64(seed), fitted._fixed())
+        model.metadata_, model._state = metadata, state
+        if "feature_names" in header:
+            names = declared("feature_names", header["feature_names"], list[str])
+            if len(names) != columns:
+                raise ValueError(f"feature_names has {len(names)} names; the model has {columns} columns")
+            model.feature_names_in_ = np.array(names, dtype=object)
+        return model
+
+    def _restore_training(self, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Set the optimizer and the state of training from a checkpoint."""
+        training = dict(entry("", header, "training", dict[str, Any]))
+        self._optimizer = optimizer = self._make_optimizer()
+        optimizer.step_count = entry("training", training, "optimizer_steps", int)
+        del training["optimizer_steps"]
+        size = self.network_.parameters.values.shape
+        for name in ("first_moment", "second_moment"):
+            getattr(optimizer, name)[:] = checked_array(arrays, f"optimizer.{name}", size)
+        stored = [name for name in State.ARRAYS if f"training.{name}" in arrays]
+        kept = {name: checked_array(arrays, f"training.{name}", size) for name in stored}
+        state = from_fields(State, "training", training, records=self._state.records, **dict.fromkeys(State.ARRAYS))
+        state.check()
+        if state.step != self.n_steps_ or optimizer.step_count > state.step:
+            raise ValueError(
+                f"training.step is {state.step}, training.optimizer_steps {optimizer.step_count}, steps {self.n_steps_}"
+            )
+        if state.sums and set(state.sums) != set(HISTORY) - set(ADDED):
+            raise ValueError(f"training.sums has {', '.join(state.sums)}; expected the parts of the loss")
+        wanted = State.ARRAYS if state.best_epoch else ()
+        if tuple(stored) not in (wanted, wanted[:1]):  # checkpoints of earlier versions have the best values alone
+            raise ValueError(
+                f"training.best_epoch is {state.best_epoch}; the file has {', '.join(stored) or 'nothing'}"
+            )
+        vars(state).update(kept)
+        self._state = state
+
+    @classmethod
+    def _from_params(cls, params: dict[str, Any]) -> Self:
+        """An estimator with these arguments, all that there are, each checked."""
+        kinds, names = get_type_hints(cls.__init__), cls._names()
+        for name in {*params, *names}:
+            if (name in params) != (name in names):
+                raise ValueError(f"params.{name} is {'not known' if name in params else 'missing'}")
+        found = {name: declared(f"params.{name}", value, kinds.get(name, Any)) for name, value in params.items()}
+        model = cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
+        model._check_settings()
+        return model
+
+    def _stored_architecture(self, stored: dict[str, Any]) -> Any:
+        """The architecture that the arguments give, which must be the one that a file says."""
+        inputs = entry("architecture", stored, "inputs", int)
+        if inputs < 1:
+            raise ValueError(f"architecture.inputs is {inputs}; expected at least 1")
+        architecture = self._architecture(inputs)
+        expected = plain(asdict(architecture))
+        for name, value in stored.items():
+            if name not in expected:
+                raise ValueError(f"architecture.{name} is not known")
+            if value != expected[name]:
+                raise ValueError(f"architecture.{name} is {value!r}; the arguments give {expected[name]!r}")
+        return architecture
+
+    # ---- what an estimator brings -------------------------------------------------------------------------------
+
+    def _architecture(self, columns: int) -> Any:
+        """The architecture for so many columns: a dataclass with `inputs`."""
+        raise NotImplementedError
 
     @staticmethod
     def _generation_names() -> tuple[str, ...]:
@@ -138,15 +233,63 @@ class SavedEstimator(Estimator):
 
     @classmethod
     def _network_from(
-        cls, architecture: dict[str, Any], arrays: dict[str, np.ndarray], chosen: backend.Backend, decoder_only: bool
+        cls, architecture: Any, arrays: dict[str, np.ndarray], chosen: backend.Backend, decoder_only: bool
     ) -> Any:
+        """The network with the parameters in `arrays`, which are checked first."""
         raise NotImplementedError
 
 
+def checked_array(
+    arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...], dtype: str = "f4", finite: bool = True
+) -> np.ndarray:
+    """The array of a file that has that name; it must have that shape and dtype, and finite values, not below 0 where
+    they are squares."""
+    if name not in arrays:
+        raise ValueError(f"array {name!r} should have shape {shape}; the file has nothing")
+    array = arrays[name]
+    if array.shape != shape or array.dtype != np.dtype(dtype):
+        found = f"{array.shape}, {array.dtype}"
+        raise ValueError(f"array {name!r} should have shape {shape} and dtype {np.dtype(dtype)}; the file has {found}")
+    if finite and not np.isfinite(array).all():
+        raise ValueError(f"array {name!r} has values that are not finite")
+    if name.endswith("second_moment") and array.min() < 0:
+        raise ValueError(f"array {name!r} has values below 0")
+    return array
+
+
+def _storable(params: dict[str, Any]) -> dict[str, Any]:
+    """Arguments as a file has them; not a generator: it has moved on since, and `seed_` has what it gave."""
+    generators = np.random.Generator | np.random.RandomState
+    return {name: None if isinstance(v, generators) else plain(v, name) for name, v in params.items()}
+
+
+def _nested(name: str, value: Any) -> Any:
+    try:
+        return plain(value, name)
+    except RecursionError:
+        raise ValueError(f"{name} is nested too deeply, or holds itself") from None
+
+
+def _checked_metadata(metadata: Any, columns: int) -> dict[str, Any]:
+    found: dict[str, Any] = declared("metadata", metadata, dict[str, Any])
+    known = {name: declared(f"metadata.{name}", found.get(name), kind | None) for name, kind in METADATA.items()}
+    shape, names, binarize = known["image_shape"], known["column_names"], known["binarize"]
+    if shape is not None and (len(shape) != 2 or math.prod(shape) != columns):
+        raise ValueError(f"metadata.image_shape is {shape}; the model has {columns} columns")
+    if names is not None and len(names) != columns:
+        raise ValueError(f"metadata.column_names has {len(names)} names; the model has {columns} columns")
+    if binarize is not None and not (binarize == "dynamic" if isinstance(binarize, str) else 0 <= binarize < 1):
+        raise ValueError(f"metadata.binarize is {binarize!r}; expected 'dynamic' or a number in [0, 1)")
+    return found
+
+
 def _records(arrays: dict[str, np.ndarray]) -> list[dict[str, float]]:
-    columns = {name: arrays[f"history.{name}"] for name in HISTORY if f"history.{name}" in arrays}
-    length = min((len(values) for values in columns.values()), default=0)
-    records = [{name: float(values[i]) for name, values in columns.items()} for i in range(length)]
-    for record in records:
-        record["epoch"] = int(record["epoch"])
-    return records
+    """Of each finished epoch, from arrays of one length."""
+    count = arrays["history.epoch"].size if "history.epoch" in arrays else 0
+    columns = {}
+    for name in HISTORY:  # data held out may be such that their ELBO is not finite
+        found = checked_array(arrays, f"history.{name}", (count,), "f8", finite=name != "heldout_elbo")
+        columns[name] = found.tolist()
+    if columns["epoch"] != list(range(1, count + 1)):
+        raise ValueError(f"array 'history.epoch' does not count from 1 to {count}")
+    return [{name: columns[name][i] for name in HISTORY} | {"epoch": i + 1} for i in range(count)]

@@ -1,6 +1,8 @@
 """Arguments of a constructor, checked when they are used: each refusal names the argument and the value."""
 
+import decimal
 import math
+import numbers
 import secrets
 from typing import Any
 
@@ -43,14 +45,28 @@ def seed_from(random_state: object) -> np.uint64:
     return np.uint64(seed)
 
 
-def plain(value: Any) -> Any:
-    """The same value in types that JSON knows: NumPy's numbers and arrays, and tuples, at any depth."""
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
+def plain(value: Any, place: str = "it") -> Any:
+    """The same value in types that JSON knows, at any depth: of NumPy's numbers and arrays and whatever gives itself as
+    one, of tuples and of fractions. Raises a `TypeError` or `ValueError` that names `place` where there is none."""
+    if hasattr(value, "__array__"):
+        array = np.asarray(value)
+        if array.dtype.kind in "biu" or (array.dtype.kind == "f" and np.isfinite(array).all()):
+            return array.astype(float).tolist() if array.dtype.kind == "f" else array.tolist()
+        value = array.tolist() if array.dtype.kind in "UO" else float("nan") if array.dtype.kind == "f" else value
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{place} is {value}; a file holds finite numbers")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
     if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
-    return value
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"{place} has the key {key!r}; a file holds text as keys")
+        return {str(key): plain(v, f"{place}[{key!r}]") for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v, f"{place}[{i}]") for i, v in enumerate(value)]
+    if isinstance(value, numbers.Real | decimal.Decimal):
+        return plain(float(value), place)
+    raise TypeError(
+        f"{place} is of type {type(value).__name__}, which no model file holds; use None, numbers, text, and lists and "
+        "dicts of them"
+    )

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from fastvae.kernels.scalars import SIGMA_RATE
 from fastvae.likelihoods import Gaussian, make_likelihood
 from fastvae.models.base import AUTO
 from fastvae.models.linear_start import probabilistic_pca
-from fastvae.models.saving import SavedEstimator
+from fastvae.models.saving import SavedEstimator, checked_array
 from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.models.vae_network import INITS, MOST_DRAWS, Architecture, VAENetwork, symmetric_points
 from fastvae.models.workspace import EVALUATION, Workspace
@@ -28,8 +28,8 @@ from fastvae.workers import Workers
 
 COLLAPSED, COLLAPSED_STEPS = 0.01, 500  # nats of KL, after so many steps
 FIRST_GRADIENT = 2**31  # the step of the noise of the first gradient that is asked for: no training comes so far
-LEGACY = {"sigma_per_column": False, "linear": False, "init": "he"}  # of files that do not know these arguments
-LEGACY_SIGMA, LEGACY_LOWEST = "log_sigma", -6.0  # of a sigma that is not fixed, in such files
+MOST_LAYERS = 1000  # each way: a file has room for so many
+OLDER_SIGMA, OLDER_LOWEST = "log_sigma", -6.0  # of a sigma that is not fixed, in files of earlier versions
 
 
 class VAE(SavedEstimator):
@@ -73,9 +73,10 @@ class VAE(SavedEstimator):
         "cpu", "cuda" (a GPU of compute capability 7.5 or later, with the extra "cuda"), or "auto", the CPU.
     random_state
         None, an integer in 0 ... 2**64 - 1, or a NumPy generator. The same seed, versions and machine give
-        bit-identical parameters, whatever the number of threads (FASTVAE_THREADS; default: all cores).
+        bit-identical parameters, whatever the number of threads (FASTVAE_THREADS; default: all cores). `sample` without
+        a seed of its own follows it too.
     verbose
-        0: silent; 1: progress on standard error.
+        0 or False: silent; 1 or True: progress on standard error.
     sigma_per_column
         Whether each column has a sigma of its own, where that is learned or optimal. False suits images.
     linear
@@ -108,6 +109,10 @@ class VAE(SavedEstimator):
     """
 
     NAME = "VAE"
+    OLDER: ClassVar = {
+        "sigma_per_column": False, "linear": False, "init": "he", "early_stopping": False, "validation_fraction": 0.1,
+    }  # fmt: skip
+    CHANGEABLE = SavedEstimator.CHANGEABLE | {"beta", "kl_warmup_epochs"}
 
     def __init__(
         self,
@@ -127,7 +132,7 @@ class VAE(SavedEstimator):
         precision: str = "float32",
         device: str = "auto",
         random_state: Any = None,
-        verbose: int = 0,
+        verbose: bool | int = 0,
         sigma_per_column: bool = True,
         linear: bool | str = "auto",
         init: str = "small",
@@ -204,7 +209,10 @@ class VAE(SavedEstimator):
         return VAENetwork(architecture, chosen, decoder_only)
 
     def _objective(self) -> dict[str, Any]:
-        return {"beta": float(self.beta), "kl_warmup_epochs": float(self.kl_warmup_epochs)}
+        return {
+            "beta": check_number("beta", self.beta, 0),
+            "kl_warmup_epochs": check_number("kl_warmup_epochs", self.kl_warmup_epochs, 0),
+        }
 
     def _warmup(self) -> float:
         return float(self.kl_warmup_epochs)
@@ -226,34 +234,25 @@ class VAE(SavedEstimator):
         return lines
 
     @staticmethod
-    def _legacy(params: dict[str, Any]) -> dict[str, Any]:
-        return LEGACY | params
-
-    @staticmethod
     def _generation_names() -> tuple[str, ...]:
-        return ("decoder.", "scaling.", "sigma.", LEGACY_SIGMA)
+        return ("decoder.", "scaling.", "sigma.", OLDER_SIGMA)
 
     @classmethod
     def _network_from(
-        cls, architecture: dict[str, Any], arrays: dict[str, np.ndarray], chosen: backend.Backend, decoder_only: bool
+        cls, architecture: Architecture, arrays: dict[str, np.ndarray], chosen: backend.Backend, decoder_only: bool
     ) -> VAENetwork:
-        widths = {k: tuple(architecture[k]) for k in ("hidden", "decoder_hidden")}
-        built = Architecture(**{**architecture, **widths})
-        if LEGACY_SIGMA in arrays:
-            arrays |= {Gaussian.NAME: arrays[LEGACY_SIGMA] / np.float32(SIGMA_RATE)}
-            arrays |= {Gaussian.LOWEST: np.array([LEGACY_LOWEST], np.float32)}
-        expected = VAENetwork.expected_shapes(built, decoder_only)
-        constants = make_likelihood(built.likelihood, built.sigma, built.inputs, built.sigma_per_column).constants()
-        expected |= {name: array.shape for name, array in constants.items()}
-        expected_scaling = {"scaling.offset": (built.inputs,), "scaling.scale": (built.inputs,)}
-        for name, shape in {**expected, **expected_scaling}.items():
-            found = arrays[name].shape if name in arrays else "nothing"
-            if found != shape:
-                raise ValueError(f"array {name!r} should have shape {shape}; the file has {found}")
-        network = VAENetwork(built, chosen, decoder_only)
-        own = network.likelihood.constants()
-        for name in expected:
-            (own[name] if name in own else network.parameters.value(name))[...] = arrays[name]
+        if OLDER_SIGMA in arrays:
+            older = {Gaussian.NAME: arrays[OLDER_SIGMA] / np.float32(SIGMA_RATE)}
+            arrays = arrays | older | {Gaussian.LOWEST: np.array([OLDER_LOWEST], np.float32)}
+        expected = VAENetwork.expected_shapes(architecture, decoder_only)
+        values = {name: checked_array(arrays, name, shape) for name, shape in expected.items()}
+        network = VAENetwork(architecture, chosen, decoder_only)
+        for name, value in values.items():
+            network.parameters.value(name)[...] = value
+        for name, constant in network.likelihood.constants().items():
+            constant[...] = checked_array(arrays, name, constant.shape)
+        if not np.isfinite(network.likelihood.sigma).all():
+            raise ValueError(f"array {Gaussian.NAME!r} has values of which no float64 holds the exponential")
         return network
 
     # ---- use ----------------------------------------------------------------------------------------------------
@@ -269,8 +268,8 @@ class VAE(SavedEstimator):
         draws: int = 1,
         step: int = EVALUATION,
     ) -> None:
-        """Do the pass `name` (see `VAENetwork.write`) over all rows of X in pieces, by one thread or several; nothing of
-        X is kept.
+        """Do the pass `name` (see `VAENetwork.write`) over all rows of X in pieces, by one thread or several; nothing
+        of X is kept.
 
         keep(start, stop, workspace) takes what it made; `check`, where given, is called first if a value is out of
         range: it finds which, and says it.
@@ -374,14 +373,19 @@ class VAE(SavedEstimator):
         n
             How many.
         random_state
-            None: the draws go on from call to call, from the model's own seed.
+            A seed or generator of this call. None: by the model's own `random_state`. Where that is None, every call
+            draws anew, in whatever process. Where it is an integer, the draws are reproducible: they go on from call to
+            call, and each process that loads or inherits the model begins, or goes on, with the same ones: give it a
+            seed of its own there. A generator is drawn from; a file does not hold it, a model from one has None.
         noise
             True: draw x from p(x|z) too, instead of taking its mean: complete draws from the model, as wide as it says
             the data are; with "bernoulli", the two ends of the range.
         """
         network = self._check_fitted()
         check_integer("n", n, 1)
-        seed, call = (network.seed, self._next_draw()) if random_state is None else (seed_from(random_state), 0)
+        seed, call = seed_from(self.random_state if random_state is None else random_state), 0
+        if random_state is None and isinstance(self.random_state, int | np.integer):
+            call = self._next_draw()
         z = np.empty((n, network.architecture.latent_dim), np.float32)
         network.kernels.normal_noise(seed, philox.PRIOR, call, 0, z)
         x = self._decode(network, z)
@@ -491,6 +495,7 @@ class VAE(SavedEstimator):
 
         def compute() -> tuple[dict[str, float], dict[str, np.ndarray]]:
             step, self._gradients = FIRST_GRADIENT + self._gradients, self._gradients + 1
+            network.weigh_kl(**self._objective())
             with Workers(1):
                 parts = network.loss_and_gradients(Batch.of(x, step, float("inf")), noise)
             return parts, {name: g.copy() for name, g in network.parameters.named_gradients().items()}
@@ -502,7 +507,10 @@ class VAE(SavedEstimator):
 def _widths(argument: str, value: Any) -> tuple[int, ...]:
     if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
         raise TypeError(f"{argument}={value!r} must be a tuple of layer widths, such as (400,) or () for none")
-    return tuple(check_integer(f"{argument}[{i}]", width, 1) for i, width in enumerate(value))
+    widths = tuple(value)
+    if len(widths) > MOST_LAYERS:
+        raise ValueError(f"{argument} has {len(widths)} layers; at most {MOST_LAYERS}")
+    return tuple(check_integer(f"{argument}[{i}]", width, 1) for i, width in enumerate(widths))
 
 
 def _finite(found: np.ndarray, X: Any) -> np.ndarray:
@@ -514,7 +522,6 @@ def _finite(found: np.ndarray, X: Any) -> np.ndarray:
             largest = np.abs(np.asarray(X[first : first + 1], np.float64)).max()
             raise ValueError(
                 f"{len(wrong)} of {len(found)} rows lie so far from the data of the training that float32 overflows "
-                f"(first: row {first}, largest value {largest:.6g}): "
-                "check their units, or leave them out"
+                f"(first: row {first}, largest value {largest:.6g}): check their units, or leave them out"
             )
     return found

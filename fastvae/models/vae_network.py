@@ -167,9 +167,13 @@ class VAENetwork:
     def prepare(self, seed: np.uint64, units: Units, beta: float = 1.0, kl_warmup_epochs: float = 0.0) -> None:
         """Set what the passes need: the noise's key, the user's units, and the weight of the KL."""
         self.seed, self.units, self.log_jacobian = seed, units, self.likelihood.log_jacobian(units.scale)
-        self.beta, self.kl_warmup_epochs = beta, kl_warmup_epochs
+        self.weigh_kl(beta, kl_warmup_epochs)
         self._idle.clear()  # workspaces know the seed and the units
         self.allocate(0)
+
+    def weigh_kl(self, beta: float, kl_warmup_epochs: float) -> None:
+        """Set the weight of the KL alone."""
+        self.beta, self.kl_warmup_epochs = beta, kl_warmup_epochs
 
     def kl_weight(self, progress: float) -> float:
         """beta, reached linearly over the first `kl_warmup_epochs`."""
