@@ -191,7 +191,7 @@ class Estimator:
         check_number("learning_rate", self.learning_rate, 0, inclusive=False)
         if self.clip_norm is not None:
             check_number("clip_norm", self.clip_norm, 0, inclusive=False)
-        check_scale(self.scale)
+        check_scale(self._scale())
         backend.check_names(self.device, self.precision)
         if not isinstance(self.random_state, np.random.Generator | np.random.RandomState):
             seed_from(self.random_state)
@@ -285,7 +285,7 @@ class Estimator:
 
     def _scale(self) -> Any:
         """The scaling that "auto" stands for."""
-        if not (isinstance(self.scale, str) and self.scale == "auto"):
+        if not (isinstance(self.scale, str) and self.scale == AUTO):
             return self.scale
         return "standard" if self.likelihood == "gaussian" else None
 
