@@ -1,6 +1,7 @@
 """The variational autoencoder as an estimator."""
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from fastvae.data.mapping import check_size, mapping_of
 from fastvae.data.minibatches import Examples
 from fastvae.data.scaling import Units
 from fastvae.data.validation import Statistics, as_examples, check_values
-from fastvae.errors import check_name
+from fastvae.errors import TrainingWarning, check_name
 from fastvae.kernels import philox
 from fastvae.kernels.formulas import ACTIVATIONS, LOGVAR_HIGHEST, LOGVAR_LOWEST
 from fastvae.kernels.memory import empty
@@ -28,6 +29,7 @@ from fastvae.workers import Workers
 
 COLLAPSED, COLLAPSED_STEPS = 0.01, 500  # nats of KL, after so many steps
 FIRST_GRADIENT = 2**31  # the step of the noise of the first gradient that is asked for: no training comes so far
+UNSUITED = 30.0  # deviations of columns beyond this, or below its inverse, are said
 MOST_LAYERS = 1000  # each way: a file has room for so many
 OLDER_SIGMA, OLDER_LOWEST = "log_sigma", -6.0  # of a sigma that is not fixed, in files of earlier versions
 
@@ -188,6 +190,14 @@ class VAE(SavedEstimator):
 
     def _begin(self, network: VAENetwork, X: Any, units: Units, facts: Statistics, seed: np.uint64) -> None:
         deviation, mean = facts.deviation / units.scale, (facts.mean - units.offset) / units.scale
+        least, most = float(deviation.min()), float(deviation.max())
+        if self.scale is None and self.likelihood == "gaussian" and (least < 1 / UNSUITED or most > UNSUITED):
+            warnings.warn(
+                f"scale=None: the columns are trained on as they are, with deviations from {least:.3g} to {most:.3g}; "
+                "Adam's steps suit deviations near 1: pass scale='auto', which changes no unit of what you get",
+                TrainingWarning,
+                stacklevel=2,
+            )
         network.initialise(seed, mean, deviation, self.init)
         a = network.architecture
         if a.linear:
