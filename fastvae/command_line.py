@@ -7,6 +7,7 @@ import argparse
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
@@ -54,9 +55,11 @@ def say(line: str) -> None:
 
 
 def run(program: str, action: Callable[[], int], traceback: bool) -> int:
-    """Return the action's exit code; an error becomes one line on standard error and an exit code."""
+    """Return the action's exit code; an error becomes one line on standard error and an exit code, a warning a line."""
     try:
-        return action()
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: say(f"note: {_one_line(str(message))}")
+            return action()
     except KeyboardInterrupt:
         say(f"python -m fastvae.{program}: interrupted")
         return INTERRUPTED
