@@ -90,5 +90,4 @@ def _is_whole(cell: str) -> bool:
 
 def _is_ordered(row: np.ndarray) -> bool:
     """Strictly rising or falling."""
-    steps = np.diff(row)
-    return bool((steps > 0).all() or (steps < 0).all())
+    return bool((row[1:] > row[:-1]).all() or (row[1:] < row[:-1]).all())
