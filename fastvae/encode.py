@@ -46,7 +46,8 @@ def _encode(arguments: argparse.Namespace) -> int:
         out.samefile(path) for path in (arguments.data, model_path(arguments.model)) if exists(path)
     ):
         raise ValueError(f"--out {arguments.out}: that is what is read; give another name")
-    X = _as_in_training(X, data.column_names, model.metadata_.get("column_names"), arguments.data)
+    expected = getattr(model, "feature_names_in_", None)
+    X = _as_in_training(X, data.column_names, expected, arguments.data)
     binarize = model.metadata_.get("binarize")
     examples = model.examples(X, binarize=binarize)
     mu, logvar = model.encode_examples(examples)
@@ -69,7 +70,7 @@ def exists(path: str | pathlib.Path) -> bool:
 
 def _as_in_training(X: np.ndarray, names: Any, expected: Any, source: str) -> np.ndarray:
     """The columns of a table in the order that the model knows; refuse others."""
-    if not names or not expected or list(names) == list(expected):
+    if names is None or expected is None or list(names) == list(expected):
         return X
     if sorted(names) != sorted(expected) or len(set(names)) < len(names):
         found, wanted = (

@@ -12,10 +12,12 @@ from typing import Any, Self
 import numpy as np
 
 from fastvae import backend
+from fastvae.data.conversion import column_names
 from fastvae.data.minibatches import Examples
 from fastvae.data.scaling import Units, check_unit_range, scaling
 from fastvae.data.validation import as_examples, check_values, statistics
 from fastvae.errors import NotFittedError, check_name
+from fastvae.models.frames import Frames
 from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.optimizers import Adam
 from fastvae.training import Observer, Schedule, State, train
@@ -24,7 +26,7 @@ from fastvae.workers import processors
 HISTORY = ("epoch", "loss", "nll", "kl", "heldout_elbo", "images_per_second", "seconds")
 
 
-class Estimator:
+class Estimator(Frames):
     """Base of the estimators: the constructor stores, `fit` learns; learned attributes end in an underscore."""
 
     _optimizer: Adam | None
@@ -147,6 +149,7 @@ class Estimator:
             `X` in the model's units.
         """
         self._check_settings()
+        names = column_names(X)
         X = as_examples(X, in_place=self.device == "cuda")
         if len(X) < 2:
             raise ValueError(f"X has 1 example (shape {X.shape}); fitting needs at least 2")
@@ -156,6 +159,7 @@ class Estimator:
         if self.likelihood == "bernoulli":
             check_unit_range(facts.smallest, facts.largest, offset, scale)
         self._adopt(network, offset, scale, seed_from(self.random_state))
+        self._feature_names = names
         spread = float(np.sqrt(np.mean((facts.deviation / scale) ** 2)))
         network.initialise(self.seed_, (facts.mean - offset) / scale, spread)
         self._state = State()
@@ -362,6 +366,7 @@ class Estimator:
     def check(self, X: Any, name: str = "X") -> Any:
         """Return `X` as an array that this fitted model can use: features, finite values, range."""
         self._check_fitted()
+        self._check_names(X, name)
         X = as_examples(X, name, self.n_features_in_, in_place=not self.network_.kernels.ON_HOST)
         smallest, largest = check_values(X, name)
         if self.network_.architecture.likelihood == "bernoulli":

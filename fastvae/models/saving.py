@@ -34,6 +34,8 @@ class SavedEstimator(Estimator):
             "steps": self.n_steps_,
             "metadata": plain(self.metadata_),
         }
+        if hasattr(self, "feature_names_in_"):
+            header["feature_names"] = plain(self.feature_names_in_)
         arrays = {"scaling.offset": self.offset_, "scaling.scale": self.scale_, **self.parameters()}
         arrays |= {f"history.{name}": values for name, values in self.history_.items()}
         return header, arrays
@@ -103,6 +105,8 @@ class SavedEstimator(Estimator):
             seed = seed_from(check_integer("seed", header["seed"], 0))
             model._adopt(network, arrays["scaling.offset"], arrays["scaling.scale"], seed)
             model.metadata_ = dict(header["metadata"])
+            if "feature_names" in header:
+                model.feature_names_in_ = header["feature_names"]
             model._state = State(records=_records(arrays))
             model._state.epoch, model._state.step = len(model._state.records), int(header["steps"])
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

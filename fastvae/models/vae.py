@@ -13,6 +13,7 @@ from fastvae.kernels import philox
 from fastvae.kernels.formulas import ACTIVATIONS, LOGVAR_HIGHEST, LOGVAR_LOWEST
 from fastvae.kernels.memory import empty
 from fastvae.likelihoods import make_likelihood
+from fastvae.models.frames import framed
 from fastvae.models.saving import SavedEstimator
 from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.models.vae_network import Architecture, VAENetwork
@@ -200,6 +201,7 @@ class VAE(SavedEstimator):
     def _data(self, X: Any) -> Any:
         """`X` as an array for a pass that begins with the encoder, its values not looked at."""
         self._check_complete()
+        self._check_names(X)
         return as_examples(X, "X", self.n_features_in_, in_place=not self.network_.kernels.ON_HOST)
 
     def encode(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -221,8 +223,9 @@ class VAE(SavedEstimator):
         self._over(X, "encode", keep, **how)
         return mu, logvar
 
+    @framed
     def transform(self, X: Any) -> np.ndarray:
-        """Return mu, the mean of q(z|x): (N, Z) float32."""
+        """Return mu, the mean of q(z|x): (N, Z) float32, an array or as `set_output` says."""
         X = self._data(X)
         mu = np.empty((len(X), self.network_.architecture.latent_dim), np.float32)
 
@@ -345,6 +348,7 @@ class VAE(SavedEstimator):
         gradients
             Name to array, the loss differentiated by each of `parameters()`; copies.
         """
+        self._check_names(X)
         examples = self.examples(as_examples(X))
         x = np.empty(examples.X.shape, np.float32)
         examples.fill(np.arange(len(x), dtype=np.int64), x, EVALUATION, 0)
