@@ -9,6 +9,7 @@ from fastvae.data.validation import Statistics
 from fastvae.errors import check_name
 
 WIDE = 1e4  # |offset| / scale beyond which values in the user's units are float64
+ROUNDED_STEPS = 8  # of float64, by which values that should be equal may differ
 ROUNDING = 1e-6  # of float32 arithmetic in the scaling
 Scale = str | Sequence[Any] | None
 
@@ -75,8 +76,8 @@ def scaling(scale: Scale, statistics: Statistics) -> tuple[np.ndarray, np.ndarra
         width = statistics.largest - statistics.smallest
         if scale == "standard":
             # a spread that is rounding of the values themselves is none
-            floor = 1e-12 * np.maximum(np.abs(statistics.largest), np.abs(statistics.smallest))
-            constant = np.flatnonzero((width == 0) | (statistics.deviation <= floor))
+            rounding = np.spacing(np.maximum(np.abs(statistics.largest), np.abs(statistics.smallest)))
+            constant = np.flatnonzero(statistics.deviation <= ROUNDED_STEPS * rounding)
             if len(constant):
                 first = int(constant[0])
                 raise ValueError(

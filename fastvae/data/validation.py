@@ -109,10 +109,13 @@ def _refuse_unusable(bad: list[tuple[int, int, int, float]], name: str) -> None:
 def statistics(X: Any, name: str = "X") -> Statistics:
     """One pass over `X` (N, D); raises as `check_values` does.
 
-    Means and squared deviations of the pieces are combined as by Chan, Golub and LeVeque 1979.
+    Deviations are as exact as the values, however far those lie from 0, because rounding of a sum of large values is
+    not small beside a small spread: all is relative to the first row, and of each piece to its mean, in two steps (the
+    corrected two-pass algorithm of Chan, Golub and LeVeque 1983); pieces are combined as in their paper of 1979.
     """
     smallest, largest = np.full(X.shape[1], np.inf), np.full(X.shape[1], -np.inf)
     mean, squares, count = np.zeros(X.shape[1]), np.zeros(X.shape[1]), 0
+    origin: np.ndarray | None = None  # all of what follows is relative to it
     bad: list[tuple[int, int, int, float]] = []
     for start, piece in pieces(X):
         unusable = _unusable(piece, start) if X.dtype.kind == "f" else None
@@ -121,11 +124,15 @@ def statistics(X: Any, name: str = "X") -> Statistics:
             continue
         np.minimum(smallest, piece.min(axis=0), out=smallest)
         np.maximum(largest, piece.max(axis=0), out=largest)
-        piece_mean = piece.mean(axis=0)
-        piece -= piece_mean
-        delta, rows = piece_mean - mean, len(piece)
-        squares += np.einsum("ij,ij->j", piece, piece) + delta**2 * (count * rows / (count + rows))
+        origin = piece[0].copy() if origin is None else origin
+        piece -= origin
+        rows, rough = len(piece), piece.mean(axis=0)
+        piece -= rough
+        rest = piece.mean(axis=0)
+        delta = rough + rest - mean
+        squares += np.einsum("ij,ij->j", piece, piece) - rows * rest**2 + delta**2 * (count * rows / (count + rows))
         mean += delta * (rows / (count + rows))
         count += rows
     _refuse_unusable(bad, name)
-    return Statistics(smallest, largest, mean, np.sqrt(squares / count))
+    deviation = np.where(largest > smallest, np.sqrt(np.maximum(squares, 0) / count), 0.0)
+    return Statistics(smallest, largest, mean if origin is None else origin + mean, deviation)
