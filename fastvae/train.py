@@ -264,13 +264,14 @@ def _started(
         random_state=options.seed,
     )
     examples = model.initialize(X, options.binarize)
-    model.metadata_ = {
+    model.metadata_ |= {
         "data": data.name,
         "image_shape": data.image_shape,
         "ink": is_ink(X),
         "column_names": data.column_names,
         "binarize": options.binarize,
         "fingerprint": fingerprint(X),
+        "learned_range": options.scale in ("auto", "minmax") and data.value_range is None and scale is not None,
     }
     return model, examples
 

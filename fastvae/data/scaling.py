@@ -99,15 +99,25 @@ def scaling(scale: Scale, statistics: Statistics) -> tuple[np.ndarray, np.ndarra
 
 
 def check_unit_range(
-    smallest: np.ndarray, largest: np.ndarray, offset: np.ndarray, scale: np.ndarray, name: str = "X"
+    smallest: np.ndarray,
+    largest: np.ndarray,
+    offset: np.ndarray,
+    scale: np.ndarray,
+    name: str = "X",
+    asked: Scale = None,
 ) -> None:
-    """Raise `ValueError`, with the range found, unless the columns' ranges lie in [0, 1] once scaled."""
+    """Raise `ValueError`, with the range found, unless the columns' ranges lie in [0, 1] once scaled, as `asked`."""
     low = float(((smallest - offset) / scale).min())
     high = float(((largest - offset) / scale).max())
     if low < -ROUNDING or high > 1 + ROUNDING:
         raw = f"[{smallest.min():.6g}, {largest.max():.6g}]"
         scaled = "" if (scale == 1).all() and (offset == 0).all() else f" (scaled: [{low:.6g}, {high:.6g}])"
+        advice = "scale them, for example with scale='minmax' or scale=(low, high)"
+        if isinstance(asked, str):
+            advice = "scale them to it with scale='minmax' or scale=(low, high)"
+        elif asked is not None:
+            advice = "the range that scale= gives must hold them all: widen it, or clip the values to it"
         raise ValueError(
-            f"{name} has values in {raw}{scaled}; likelihood='bernoulli' needs values in [0, 1]: scale them, for "
-            "example with scale='minmax' or scale=(low, high), or use likelihood='gaussian'"
+            f"{name} has values in {raw}{scaled}; likelihood='bernoulli' needs values in [0, 1]: {advice}, or use "
+            "likelihood='gaussian'"
         )

@@ -7,6 +7,7 @@ scikit-learn; `__sklearn_tags__` is called by it alone.
 import contextlib
 import copy
 import inspect
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from fastvae import backend
 from fastvae.data.conversion import column_names
 from fastvae.data.minibatches import Examples
+from fastvae.data.ranges import clipping, warn_of_other_units
 from fastvae.data.scaling import Units, check_unit_range, scaling
 from fastvae.data.validation import as_examples, check_values, statistics
 from fastvae.errors import NotFittedError, check_name
@@ -157,9 +159,15 @@ class Estimator(Frames):
         facts = statistics(X)
         offset, scale = scaling(self.scale, facts)
         if self.likelihood == "bernoulli":
-            check_unit_range(facts.smallest, facts.largest, offset, scale)
+            check_unit_range(facts.smallest, facts.largest, offset, scale, asked=self.scale)
         self._adopt(network, offset, scale, seed_from(self.random_state))
         self._feature_names = names
+        low, high = float(facts.smallest.min()), float(facts.largest.max())
+        if not isinstance(self.scale, str | None):
+            given = float(offset.min()), float((offset + scale).max())
+            warn_of_other_units(X, given, what="is to scale, by scale=,")
+            low, high = min(low, given[0]), max(high, given[1])
+        self.metadata_["data_range"] = [low, high]
         spread = float(np.sqrt(np.mean((facts.deviation / scale) ** 2)))
         network.initialise(self.seed_, (facts.mean - offset) / scale, spread)
         self._state = State()
@@ -368,15 +376,32 @@ class Estimator(Frames):
         self._check_fitted()
         self._check_names(X, name)
         X = as_examples(X, name, self.n_features_in_, in_place=not self.network_.kernels.ON_HOST)
-        smallest, largest = check_values(X, name)
-        if self.network_.architecture.likelihood == "bernoulli":
-            check_unit_range(smallest, largest, self.offset_, self.scale_, name)
-        return X
+        clip = self._clipping(X, name)
+        return X if clip is None else clip(X)
+
+    def _clipping(self, X: Any, name: str = "X") -> Callable[[Any], np.ndarray] | None:
+        """Look at the values of X, an array; return how rows are brought into a range that was learned, where some are
+        beyond it."""
+        found, scaled = check_values(X, name), (self.offset_, self.scale_)
+        if self.network_.architecture.likelihood != "bernoulli":
+            return None
+        if (isinstance(self.scale, str) and self.scale == "minmax") or self.metadata_.get("learned_range") is True:
+            return clipping(X, *found, *scaled, name)
+        check_unit_range(*found, *scaled, name, self.scale)
+        return None
+
+    def _warn_of_other_units(self, X: Any, name: str = "X") -> None:
+        known = self.metadata_.get("data_range")
+        refused = self.network_.architecture.likelihood == "bernoulli"  # or clipped, with a word: what is beyond
+        if known is not None and not (refused and known[1] <= 1):
+            warn_of_other_units(X, tuple(known), name)
 
     def examples(self, X: Any, name: str = "X", binarize: str | float | None = None) -> Examples:
         """`X`, checked, in the model's units."""
         self._check_complete()
-        return Examples(self.check(X, name), self.offset_, self.scale_, self.seed_, self.network_.kernels, binarize)
+        X = self.check(X, name)
+        self._warn_of_other_units(X, name)
+        return Examples(X, self.offset_, self.scale_, self.seed_, self.network_.kernels, binarize)
 
     def parameters(self) -> dict[str, np.ndarray]:
         """Name to array, in order of use. The arrays are views: writing into them changes the model, but not while it

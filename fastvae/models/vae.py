@@ -176,15 +176,15 @@ class VAE(SavedEstimator):
         X: np.ndarray,
         name: str,
         keep: Callable[[int, int, Workspace], None],
-        check: Callable[[], Any] | None = None,
+        check: Callable[[], Callable[[Any], np.ndarray] | None] | None = None,
         binarize: str | float | None = None,
     ) -> None:
         """Do the pass `name` (see `VAENetwork.write`) over all rows of X in pieces, by one thread or several.
 
         keep(start, stop, workspace) takes what it made; `check`, where given, is called first if a value is out of
-        range: it finds which, and says it.
+        range: it finds which, and says it, or returns how rows are brought into the range.
         """
-        network, count = self.network_, len(X)
+        network, count, clip = self.network_, len(X), None
         threads, size = network.backend.pieces(count, network.largest_product(count), network.widest)
         network.prepare_passes()
         with network.backend.passing(threads) as workers:
@@ -194,7 +194,10 @@ class VAE(SavedEstimator):
                 workers.run_programs([w.prepare(name, X[i : i + len(w.x)], i, binarize) for i, w in pieces])
                 for start, w in pieces:
                     if check is not None and not w.in_range:
-                        check()
+                        clip, check = check(), None
+                    if clip is not None and not w.in_range:
+                        rows = clip(X[start : start + len(w.x)])
+                        workers.run_programs([w.prepare(name, rows, start, binarize)])
                     keep(start, start + len(w.x), w)
                     network.give_back(w)
 
@@ -202,12 +205,14 @@ class VAE(SavedEstimator):
         """`X` as an array for a pass that begins with the encoder, its values not looked at."""
         self._check_complete()
         self._check_names(X)
-        return as_examples(X, "X", self.n_features_in_, in_place=not self.network_.kernels.ON_HOST)
+        X = as_examples(X, "X", self.n_features_in_, in_place=not self.network_.kernels.ON_HOST)
+        self._warn_of_other_units(X)
+        return X
 
     def encode(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return mu and logvar of q(z|x), each (N, Z) float32; logvar is limited to [-30, 20]."""
         X = self._data(X)
-        return self._encode(X, check=lambda: self.check(X))
+        return self._encode(X, check=lambda: self._clipping(X))
 
     def encode_examples(self, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
         """`encode` of examples, which somebody has checked."""
@@ -232,7 +237,7 @@ class VAE(SavedEstimator):
         def keep(start: int, stop: int, w: Workspace) -> None:
             mu[start:stop] = w.mu.out
 
-        self._over(X, "mean", keep, lambda: self.check(X))
+        self._over(X, "mean", keep, lambda: self._clipping(X))
         return mu
 
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
@@ -252,7 +257,10 @@ class VAE(SavedEstimator):
         def keep(start: int, stop: int, w: Workspace) -> None:
             units.to_user(w.decoder[-1].out, out[start:stop])
 
-        self._over(Z, "decode", keep, lambda: check_values(Z, "Z"))
+        def check() -> None:
+            check_values(Z, "Z")
+
+        self._over(Z, "decode", keep, check)
         return out
 
     inverse_transform = decode
@@ -304,7 +312,7 @@ class VAE(SavedEstimator):
         the row: the same call gives the same numbers, however many rows are computed at a time.
         """
         X = self._data(X)
-        return self._elbo(X, check=lambda: self.check(X))
+        return self._elbo(X, check=lambda: self._clipping(X))
 
     def elbo_examples(self, examples: Examples) -> np.ndarray:
         """`elbo` of examples, which somebody has checked."""
