@@ -9,8 +9,23 @@ Importing the package imports neither numba nor anything optional: the first use
 
 import pathlib as _pathlib
 import sys as _sys
+from typing import TYPE_CHECKING
 
 from fastvae import version as _version
+
+if TYPE_CHECKING:  # so that a type checker knows it, and that other names are not here
+    from fastvae.models.vae import VAE
+else:
+
+    def __getattr__(name: str) -> object:
+        if name == "VAE":
+            try:
+                from fastvae.models.vae import VAE
+            except AttributeError as error:  # from here it would mean that there is no such name, whatever it says
+                raise ImportError(f"fastvae cannot be imported: {error}") from error
+            return VAE
+        raise AttributeError(f"module 'fastvae' has no attribute {name!r}")
+
 
 __all__ = ["VAE", "__version__"]
 
@@ -21,16 +36,6 @@ __version__ = _version.VERSION
 _here = _pathlib.Path(__file__).resolve().parent
 if not (_here / "kernels").is_dir() and (_here.parent / "kernels").is_dir():
     __path__.append(str(_here.parent))
-
-
-def __getattr__(name: str) -> object:
-    if name == "VAE":
-        try:
-            from fastvae.models.vae import VAE
-        except AttributeError as error:  # from here it would mean that there is no such name, whatever it says
-            raise ImportError(f"fastvae cannot be imported: {error}") from error
-        return VAE
-    raise AttributeError(f"module 'fastvae' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -66,7 +66,7 @@ def check_imports() -> None:
 
 
 def run(program: str, action: Callable[[], int], traceback: bool) -> int:
-    """Return the action's exit code; an error becomes one line on standard error and an exit code."""
+    """Return the action's exit code; an error becomes one line on standard error and an exit code, a warning a line."""
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning

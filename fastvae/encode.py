@@ -13,6 +13,7 @@ import numpy as np
 from fastvae.atomic import atomic_file, save_array
 from fastvae.command_line import Parser, one_of, run, say
 from fastvae.data import datasets
+from fastvae.data.tables import HEADERS
 from fastvae.models.vae import VAE
 from fastvae.sample import model_path
 
@@ -25,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--out", default="codes.npy", help=".npy: mu (N, Z); .npz: mu, logvar, elbo, and labels if known")
     p.add_argument("--array", help="which array of an .npz")
     p.add_argument("--labels", help="labels: an array of the .npz, or a column of the .csv")
+    p.add_argument("--header", default="auto", type=one_of(HEADERS), help="whether the .csv's first line names columns")
     p.add_argument("--part", default="train", type=one_of(["train", "test"]), help="of data that come in two parts")
     p.add_argument("--device", default="auto", help="auto (the CPU), cpu, or cuda")
     arguments = p.parse_args(argv)
@@ -36,7 +38,7 @@ def _encode(arguments: argparse.Namespace) -> int:
     if out.suffix not in (".npy", ".npz"):
         raise ValueError(f"--out {arguments.out}: the ending {out.suffix!r} is not known; valid: .npy, .npz")
     model = VAE.load(model_path(arguments.model), device=arguments.device)
-    data = datasets.load(arguments.data, arguments.array, arguments.labels)
+    data = datasets.load(arguments.data, arguments.array, arguments.labels, header=arguments.header)
     X, labels = (data.X, data.labels) if arguments.part == "train" else (data.X_heldout, data.labels_heldout)
     if X is None:
         raise ValueError(f"--part test: {arguments.data} has no test part of its own")
@@ -44,7 +46,8 @@ def _encode(arguments: argparse.Namespace) -> int:
         out.samefile(path) for path in (arguments.data, model_path(arguments.model)) if exists(path)
     ):
         raise ValueError(f"--out {arguments.out}: that is what is read; give another name")
-    X = _as_in_training(X, data.column_names, model.metadata_.get("column_names"), arguments.data)
+    expected = getattr(model, "feature_names_in_", None)
+    X = _as_in_training(X, data.column_names, expected, arguments.data)
     binarize = model.metadata_.get("binarize")
     examples = model.examples(X, binarize=binarize)
     mu, logvar = model.encode_examples(examples)
@@ -67,7 +70,7 @@ def exists(path: str | pathlib.Path) -> bool:
 
 def _as_in_training(X: np.ndarray, names: Any, expected: Any, source: str) -> np.ndarray:
     """The columns of a table in the order that the model knows; refuse others."""
-    if not names or not expected or list(names) == list(expected):
+    if names is None or expected is None or list(names) == list(expected):
         return X
     if sorted(names) != sorted(expected) or len(set(names)) < len(names):
         found, wanted = (

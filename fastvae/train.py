@@ -23,6 +23,7 @@ from fastvae.data import datasets
 from fastvae.data.datasets import DataSet
 from fastvae.data.minibatches import Examples
 from fastvae.data.preparation import check_whole, split, suitable_scale
+from fastvae.data.tables import HEADERS
 from fastvae.errors import DivergenceError, check_name, closest
 from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.likelihoods import Gaussian
@@ -52,6 +53,8 @@ def parser() -> Parser:
         "--labels",
         help="labels for the pictures: an array of the .npz; a column of the .csv, its name or number from 1",
     )
+    add("--header", default="auto", type=one_of(HEADERS), help="whether the .csv's first line names its columns: "
+        "auto, yes or no")  # fmt: skip
     add("--likelihood", type=one_of(["bernoulli", "gaussian"]), help="bernoulli (default for images) or gaussian")
     add("--sigma", type=_sigma, help="gaussian: a number in model units, learned (the default), or optimal")
     switch = {"default": "auto", "type": one_of(["auto", "yes", "no"])}
@@ -172,7 +175,7 @@ def _train(arguments: argparse.Namespace, words: list[str]) -> int:
     folder = _folder(arguments)
     config = folder.read_config() if arguments.resume else None
     options = _options(arguments, words, config)
-    data = datasets.load(options.data, options.array, options.labels)
+    data = datasets.load(options.data, options.array, options.labels, header=options.header)
     smallest, largest = check_whole(data)
     rows = split(data, options.heldout, seed_from(options.seed))
     if isinstance(options.early_stopping, int) and rows.held_out is None:
@@ -284,13 +287,14 @@ def _started(
     model.epochs, model.batch_size, patience = model.plan(len(X))
     if options.early_stopping is None:
         options.early_stopping = patience if table and options.epochs is None and options.heldout != 0 else NEVER
-    model.metadata_ = {
+    model.metadata_ |= {
         "data": data.name,
         "image_shape": data.image_shape,
         "ink": is_ink(X),
         "column_names": data.column_names,
         "binarize": options.binarize,
         "fingerprint": fingerprint(X),
+        "learned_range": options.scale in ("auto", "minmax") and data.value_range is None and scale is not None,
     }
     return model, examples
 

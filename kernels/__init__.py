@@ -84,7 +84,8 @@ Noise
 Minibatches
     shuffled_indices(seed, epoch, count, start, out (n,) int64)
         Entries start ... start + n - 1 of a permutation of 0 ... count - 1 that belongs to (seed, epoch), in constant
-        memory: eight rounds of a Feistel network, Luby and Rackoff 1988, the indices outside walked over.
+        memory: eight rounds of a Feistel network, Luby and Rackoff 1988, the indices outside walked over; up to 64
+        indices, the ranks of random numbers.
     gather(data (N, D) any real dtype, indices (n,) int64, offset (D,), scale (D,), out (n, D))
         out[i] = (data[indices[i]] - offset) / scale. With float64 offset and scale the arithmetic is float64, for data
         that float32 would not tell apart (a time in seconds since 1970).

@@ -1,5 +1,8 @@
-"""A permutation of 0 ... count - 1 by a formula, written once: eight rounds of a Feistel network on the bits of the
-position, keyed by noise; images that are no index are walked over. Luby and Rackoff 1988.
+"""A permutation of 0 ... count - 1 by a formula, written once, keyed by noise.
+
+Up to `FEW` indices: each has a random number, and its rank among those is its place. More: eight rounds of a Feistel
+network on the bits of the position, where images that are no index are walked over (Luby and Rackoff 1988). Such a
+network makes even permutations alone, so that, by the toss of a coin, two indices change places behind it.
 """
 
 import numpy as np
@@ -7,6 +10,7 @@ import numpy as np
 from fastvae.kernels.formulas import formula
 
 u32, u64 = np.uint32, np.uint64
+FEW = 64  # below, halves of three bits or less would make some permutations more often than others
 
 
 @formula
@@ -39,12 +43,27 @@ def four_rounds(left, right, mask, keys):
 
 
 @formula
+def ranked(position, count, keys):
+    """How many of the random numbers of 0 ... count - 1 are smaller than that of the position; no two are the same,
+    because `mixed` is a bijection."""
+    k0, k1, k2, k3 = keys
+    own = mixed(mixed(mixed(mixed(u32(position), k0), k1), k2), k3)
+    rank = u64(0)
+    for other in range(count):
+        rank = u64(rank + u64(mixed(mixed(mixed(mixed(u32(other), k0), k1), k2), k3) < own))
+    return rank
+
+
+@formula
 def permuted(position, count, bits, first, second):
     """The index (uint64) at a position, with `bits` of `half_bits(count)` and eight words of noise as keys."""
+    if count <= u64(FEW):
+        return ranked(position, count, first)
     mask, value = u32((u64(1) << bits) - u64(1)), position
+    coin = u64(mixed(first[0], second[3]) >> u32(31))
     while True:  # walk the cycle until the image is an index: still a permutation of 0 ... count - 1
         left, right = four_rounds(u32(value >> bits), u32(u32(value) & mask), mask, first)
         left, right = four_rounds(left, right, mask, second)
         value = u64(u64(left) << bits) | u64(right)
         if value < count:
-            return value
+            return u64(value ^ coin) if value < u64(2) else value

@@ -1,5 +1,8 @@
 """Arrays in `.npy` and `.npz` files: what is taken, and what is refused."""
 
+import io
+import struct
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -199,6 +202,40 @@ def test_npz_with_a_header_that_promises_too_much(tmp_path):
     assert "does not fit the 928 bytes" in refusal(load_npz, path)
     with pytest.raises(DataFileError, match="not a readable"):
         npz_array(path, "absent")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_header_that_claims_to_be_long_is_not_read(tmp_path, version):
+    """64 MB of blanks, deflated to 64 kB, or a length that the file does not have: no memory is taken for either."""
+    length = 65_000 if version == 1 else 1 << 26
+    start = b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H" if version == 1 else "<I", length)
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x.npy", "w") as file:
+        file.write(start)
+        for _ in range(max(1, length >> 20)):
+            file.write(b" " * (1 << 20))
+    (tmp_path / "a.npy").write_bytes(start + b" " * 100)
+    tracemalloc.start()
+    try:
+        assert "no array has two or three dimensions" in refusal(load_npz, path)
+        assert f"said to take {length} bytes" in refusal(load_npz, path, "x")
+        assert f"said to take {length} bytes" in refusal(load_npy, tmp_path / "a.npy")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 22
+    finally:
+        tracemalloc.stop()
+
+
+def test_sizes_that_an_archive_only_claims_take_no_memory(tmp_path):
+    """Array header, local header and directory agree on 2^36 bytes, of which none are there."""
+    content = io.BytesIO()
+    np.lib.format.write_array_header_1_0(content, {"descr": "<f8", "fortran_order": False, "shape": (1 << 23, 1 << 10)})
+    claimed, path = len(content.getvalue()) + (1 << 36), tmp_path / "a.npz"
+    for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED):
+        with zipfile.ZipFile(path, "w", method) as archive:
+            with archive.open("x.npy", "w", force_zip64=True) as file:
+                file.write(content.getvalue())
+            archive.infolist()[0].file_size = claimed
+        assert "stored ones cannot hold" in refusal(load_npz, path)
 
 
 def test_npz_in_fortran_order(tmp_path):

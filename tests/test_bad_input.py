@@ -11,6 +11,20 @@ X = RNG.random((40, 5))
 GAUSSIAN = {"likelihood": "gaussian"}
 
 
+class Sparse:
+    def toarray(self):
+        return X
+
+
+class Tensor:
+    requires_grad = True
+
+
+class Foreign:
+    def __array__(self, *arguments, **keywords):
+        raise TypeError("Got unsupported ScalarType BFloat16")
+
+
 def changed(value, *places):
     result = X.copy()
     for place in places:
@@ -32,11 +46,30 @@ DATA = {
     "1-D": (X[0], {}, ValueError, r"X has shape \(5,\), 1-D; .*reshape"),
     "0-D": (np.float32(3), {}, ValueError, r"X has shape \(\), 0-D"),
     "3-D": (X.reshape(8, 5, 5), {}, ValueError, r"X has shape \(8, 5, 5\), 3-D; .*flatten"),
-    "object": (X.astype(object), {}, TypeError, r"X has dtype object"),
-    "string": (X.astype(str), {}, TypeError, r"X has dtype <U"),
-    "complex": (X + 0j, {}, TypeError, r"X has dtype complex128"),
-    "dates": (np.array([["2020-01-01"]] * 3, "M8[D]"), {}, TypeError, r"X has dtype datetime64"),
-    "nothing": (None, {}, TypeError, r"X has dtype object"),
+    "object": (X.astype(object), {}, TypeError, r"X has dtype object, numbers as .*X.astype\('float64'\)"),
+    "string": (X.astype(str), {}, TypeError, r"X has dtype <U32, numbers as text .*X.astype\('float64'\)"),
+    "string list": (X.astype(str).tolist(), {}, TypeError, r"numpy.asarray\(X\).astype\('float64'\)"),
+    "text": (np.array([["a", "b"]] * 3), {}, TypeError, r"X has dtype <U1, text \(first: 'a'\).*categories"),
+    "bytes": (np.array([[b"a"]] * 3), {}, TypeError, r"X has dtype |S1, text"),
+    "complex": (X + 0j, {}, TypeError, r"X has dtype complex128.*numpy.hstack\(\[X.real, X.imag\]\)"),
+    "dates": (np.array([["2020-01-01"]] * 3, "M8[D]"), {}, TypeError, r"X has dtype datetime64\[D\], dates.*seconds"),
+    "durations": (np.array([[1]] * 3, "m8[s]"), {}, TypeError, r"durations.*seconds: X / numpy.timedelta64"),
+    "nothing": (None, {}, TypeError, r"X has dtype object; .*pass a table"),
+    "a path": ("table.csv", {}, TypeError, r"to read a file, fastvae.data.datasets.load\(path\).X"),
+    "a generator": ((row for row in X), {}, TypeError, r"pass an array or a table, not a generator"),
+    "dictionaries": ([{"a": 1}, {"a": 2}], {}, TypeError, r"dictionaries.*pandas.DataFrame"),
+    "records": (np.zeros(3, [("a", "f4")]), {}, TypeError, r"records.*structured_to_unstructured"),
+    "None in a list": (
+        [[1.0, 2.0], [3.0, None]],
+        {},
+        ValueError,
+        r"1 missing value \(first: None at row 1, column 1\)",
+    ),
+    "mixed": ([[1.0, "a"]], {}, TypeError, r"text \(first: '1.0'\)|text \(first: 'a'\)"),
+    "objects": (np.array([[1.0, "a"]], object), {}, TypeError, r"Python objects \(first: a str, 'a'\)"),
+    "a sparse matrix": (Sparse(), {}, TypeError, r"X is a sparse Sparse: pass X.toarray\(\)"),
+    "a tensor with gradients": (Tensor(), {}, TypeError, r"requires gradients: pass X.detach\(\)"),
+    "a tensor of another type": (Foreign(), {}, TypeError, r"X \(Foreign\) cannot be read .*unsupported ScalarType"),
     "ragged": ([[1.0, 2.0], [3.0]], {}, ValueError, r"X is not an array"),
     "masked": (np.ma.masked_less(X, 0.5), {}, ValueError, r"X has \d+ masked entries"),
     "below 0": (changed(-0.5, (2, 2)), {}, ValueError, r"X has values in \[-0.5, .*likelihood='bernoulli'"),

@@ -102,6 +102,43 @@ def test_pairs_are_uniform(kernels):
     assert abs(deviates(table[~np.eye(7, dtype=bool)], 41)) < 4.5
 
 
+@pytest.mark.parametrize("count", [4, 5, 6])
+def test_small_permutations_are_uniform(kernels, count):
+    """All 24, 120 or 720 of them equally often, over seeds and epochs."""
+    rows = np.array([order(kernels, count, seed, epoch) for seed in range(1500) for epoch in range(20)])
+    _, frequencies = np.unique(rows @ count ** np.arange(count), return_counts=True)
+    cells = math.factorial(count)
+    assert len(frequencies) == cells
+    assert abs(deviates(frequencies, cells - 1)) < 4.5
+
+
+def is_odd(permutation):
+    unseen, cycles = set(range(len(permutation))), 0
+    while unseen:
+        cycles, index = cycles + 1, min(unseen)
+        while index in unseen:
+            unseen.remove(index)
+            index = int(permutation[index])
+    return (len(permutation) - cycles) % 2
+
+
+@pytest.mark.parametrize("count", [2, 3, 15, 16, 17, 63, 64, 65, 255, 256, 257])
+def test_even_and_odd_permutations_are_equally_likely(kernels, count):
+    n = 1600
+    odd = sum(is_odd(order(kernels, count, seed, epoch)) for seed in range(n // 8) for epoch in range(8))
+    assert abs(odd / n - 0.5) < 4.5 * 0.5 / math.sqrt(n)
+
+
+@pytest.mark.parametrize("count", [9, 33, 64, 65, 256])
+def test_orders_of_distant_entries_are_uniform(kernels, count):
+    """Which of five entries is larger than which: 120 cases."""
+    places = np.unique([0, count // 3, count // 2, count - 2, count - 1])
+    found = np.array([order(kernels, count, seed)[places].argsort() for seed in range(4000)])
+    _, frequencies = np.unique(found @ 5 ** np.arange(5), return_counts=True)
+    assert len(frequencies) == 120
+    assert abs(deviates(frequencies, 119)) < 4.5
+
+
 def test_the_stream_is_its_own(kernels):
     """The keys are words that no other use draws."""
     assert philox.SHUFFLE not in (philox.LATENT, philox.BINARIZATION, philox.PRIOR, philox.INITIALISATION)

@@ -40,6 +40,29 @@ def test_the_estimator_is_reached_by_name():
         fastvae.VAEE  # noqa: B018
 
 
+USE = """\
+from fastvae import VAE
+reveal_type(VAE(latent_dim=2))
+reveal_type(VAE().fit([[1.0]]).transform([[1.0]]))
+VAE(latent_dimm=2)
+from fastvae import VEA
+"""
+
+
+def test_a_type_checker_knows_the_estimator_in_a_checkout_and_in_a_wheel(tmp_path):
+    pytest.importorskip("mypy", reason="mypy is not installed")
+    (tmp_path / "use.py").write_text(USE)
+    shutil.copytree(ROOT / "fastvae", tmp_path / "wheel/fastvae", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "kernels", tmp_path / "wheel/fastvae/kernels")
+    checker = ("-m", "mypy", "--no-site-packages", "--follow-imports=silent", "--ignore-missing-imports", "use.py")
+    for place in (ROOT, tmp_path / "wheel"):
+        found = python(*checker, "--cache-dir", str(tmp_path / "cache"), cwd=tmp_path, MYPYPATH=str(place)).stdout
+        assert 'Revealed type is "fastvae.models.vae.VAE"' in found
+        assert 'use.py:3: note: Revealed type is "Any"' in found  # an array: NumPy is not looked at here
+        assert 'did you mean "latent_dim"?' in found
+        assert 'has no attribute "VEA"' in found
+
+
 def test_there_is_one_copy_of_the_kernels():
     result = python("-c", "import kernels")
     assert result.returncode == 1

@@ -105,7 +105,14 @@ def test_labels_by_name_need_a_header(tmp_path):
         ("1,2\n3,-inf\n", ["line 2, column 2: '-inf'"]),
         ("1,2\n3,1e999\n", ["line 2, column 2: '1e999'"]),
         ("1,5;2,5\n3,5;4,5\n", ["line 1, column 1: '1,5'", "decimals with a point"]),
-        ("label,0,1\n5,2,3\n", ["line 1, column 1: 'label'", "not taken for a header"]),
+        ("label,3,1\n5,2,3\n", ["line 1, column 1: 'label'", "if the line names the columns, say header='yes'"]),
+        ('1,2\n3,"4\n', ["line 2, column 2: '\"4'", "a quote in the line is not closed"]),
+        ('a,b\n"3\n",4\n', ["line 2: 1 columns", "a quote in the line is not closed"]),
+        ("1,2\n3,4\0\n", ["a zero byte"]),
+        ("1,2\n" * 2000 + "3,\0\n", ["line 2001, column 2: '\\x00' is not a number"]),
+        ("a,b\r1,2\r3,x\r", ["line 3, column 2 ('b'): 'x'"]),
+        (b"1,2\r3,4\r\xff,6\r", ["line 3: byte 0xff at position 1"]),
+        ("\ufeff\ufeff1,2\n3,4\n", ["line 1, column 1: '\\ufeff1' is not a number"]),
         ("1,1_000\n", ["'1_000' is not a number"]),
         ("1,0x10\n", ["'0x10' is not a number"]),
         ("a,b\n", ["no rows, only the header 'a,b'"]),
@@ -133,6 +140,61 @@ def test_a_fault_deep_in_the_file(tmp_path):
     assert "line 5: 4 columns" in refusal(load_text, path, "species")
 
 
+def test_a_missing_cell_is_named_without_reading_on(tmp_path):
+    """What follows the piece with the fault is not parsed: a number of cells is then a least one."""
+    rows = ["0.5,0.25\n"] * 300_000
+    rows[5] = rows[7] = "0.5,\n"
+    message = refusal(load_text, write(tmp_path, "".join(rows)))
+    assert "line 6, column 2: '': at least 2 cells are empty" in message
+
+
+def test_pieces_are_one_table(tmp_path, monkeypatch):
+    """Pieces of a few lines give what the whole gives, with labels, a piece that only Python reads, and names."""
+    rows = [f"{i},{i / 4},l{i % 3}" for i in range(500)]
+    rows[333] = "333,\uff18\uff13.25,l0"  # full-width digits, which NumPy does not read
+    path = write(tmp_path, "a,b,c\n" + "\n".join(rows) + "\n")
+    monkeypatch.setattr("fastvae.data.tables._PIECE_CHARACTERS", 100)
+    data = load_text(path, "c")
+    np.testing.assert_array_equal(data.X, np.arange(500)[:, None] / [1, 4])
+    assert data.labels.tolist() == [f"l{i % 3}" for i in range(500)]
+    assert data.X.flags.writeable
+    with open(path, "a") as file:
+        file.write("500,x,l0\n")
+    assert "line 502, column 2 ('b'): 'x'" in refusal(load_text, path, "c")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", " "])
+def test_a_table_may_be_wide(tmp_path, delimiter):
+    """Lines of 200,000 characters and more, quoted or not, with a header; no setting of the process is changed."""
+    import csv
+
+    limit = csv.field_size_limit()
+    row = delimiter.join(["0.12345"] * 25_000)
+    names = delimiter.join(f"c{i}" for i in range(25_000))
+    for head in ("", names + "\n"):
+        data = load_text(write(tmp_path, head + f"{row}\n" * 3))
+        assert data.X.shape == (3, 25_000)
+        assert (data.X == 0.12345).all()
+    if delimiter != " ":
+        names = delimiter.join(f'"c{delimiter}{i}"' for i in range(25_000))
+        assert load_text(write(tmp_path, f"{names}\n{row}\n")).column_names[-1] == f"c{delimiter}24999"
+        data = load_text(write(tmp_path, f'1{delimiter}2{delimiter}"{"x" * 140_000}"\n'), 3)
+        assert data.labels.tolist() == ["x" * 140_000]
+    assert csv.field_size_limit() == limit
+
+
+def test_what_cuts_every_line_cuts_the_table(tmp_path):
+    path = write(tmp_path, 'x1 "q,"\n7. 1e-5\n-1.24 -2\n')
+    np.testing.assert_array_equal(load_text(path).X, [[7, 1e-5], [-1.24, -2]])
+    for labels in (1, -1):
+        assert load_text(path, labels).X.shape == (2, 1)
+    np.testing.assert_array_equal(load_text(write(tmp_path, "1, 2\n3, 4\n")).X, [[1, 2], [3, 4]])
+
+
+def test_digits_grouped_by_underscores_are_text(tmp_path):
+    assert load_text(write(tmp_path, "1,1_0\n2,2_0\n"), 2).labels.tolist() == ["1_0", "2_0"]
+
+
 def test_the_slow_pass_reads_what_the_fast_one_cannot(tmp_path, monkeypatch):
     path = write(tmp_path, IRIS)
     monkeypatch.setattr("fastvae.data.tables._parse", lambda *_: None)
@@ -141,15 +203,44 @@ def test_the_slow_pass_reads_what_the_fast_one_cannot(tmp_path, monkeypatch):
     assert data.labels.tolist() == ["setosa", "setosa", "C# virginica"]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.text(alphabet='0123456789.,;\t "\n-eEa#_\r', min_size=1, max_size=40))
-def test_any_text_is_read_or_refused(tmp_path, text):
-    path = write(tmp_path, text)
-    values, message = np.zeros((1, 1)), ""
+CELLS = [
+    "1",
+    "2.5",
+    "-3e2",
+    "7.",
+    "0",
+    "a",
+    "x1",
+    '"',
+    '""',
+    '"q,"',
+    '"1"',
+    "NA",
+    "nan",
+    "1e999",
+    "1,5",
+    "\0",
+    "\uff11",
+]
+BETWEEN = [",", ",", ";", "\t", " ", "\n", "\n", "\r", "\r\n", "#", "\ufeff", "\x85", ""]
+
+
+@pytest.mark.filterwarnings("ignore:.*the first line is taken")
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(st.sampled_from(CELLS), st.sampled_from(BETWEEN)), min_size=1, max_size=20),
+    st.sampled_from([None, "1", "-1", "a", 2, ""]),
+    st.sampled_from(["auto", "yes", "no"]),
+    st.binary(max_size=1),
+)
+def test_any_text_is_read_or_refused(tmp_path, cells, labels, header, end):
+    path = write(tmp_path, "".join(map("".join, cells)).encode() + end)
     try:
-        values = load_text(path).X
+        data = load_text(path, labels, header)
     except DataFileError as error:
-        message = str(error)
-    assert "\n" not in message
-    assert values.ndim == 2
-    assert np.isfinite(values).all()
+        assert str(path) in str(error)  # noqa: PT017
+        assert "\n" not in str(error)  # noqa: PT017
+    else:
+        assert data.X.ndim == 2
+        assert np.isfinite(data.X).all()
+        assert data.labels is None or len(data.labels) == len(data.X)

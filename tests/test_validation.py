@@ -23,6 +23,35 @@ def test_statistics_do_not_depend_on_the_pieces(monkeypatch, rows):
     assert (facts.largest == X.max(0)).all()
 
 
+@pytest.mark.parametrize(("offset", "spread"), [(1.7e9, 1e-3), (273.15, 1e-10), (-1e15, 10), (0, 1e-30), (1e30, 1e18)])
+@pytest.mark.parametrize("rows", [13, 10**6])
+def test_a_small_spread_far_from_zero_is_measured_and_standardised(monkeypatch, rows, offset, spread):
+    """Times within a millisecond, in seconds since 1970: not constant, and as exact as the values, piece by piece."""
+    monkeypatch.setattr(validation, "PIECE_BYTES", rows * 8)
+    data = offset + spread * np.random.default_rng(0).normal(size=(100_000, 1))
+    exact = (data - data[0]).std()  # the differences are exact
+    facts = statistics(data)
+    np.testing.assert_allclose(facts.deviation, exact, rtol=1e-6)
+    np.testing.assert_allclose(
+        facts.mean, data[0] + (data - data[0]).mean(), atol=np.spacing(abs(offset)) + 1e-9 * spread
+    )
+    shift, factor = scaling("standard", facts)
+    scaled = (data - shift) / factor
+    assert abs(scaled.mean()) < 2e-3
+    assert scaled.std() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 1e6 + 0.1, -1.7e9 + 1 / 7, 0.0])
+@pytest.mark.parametrize("steps", [0, 1, 5])
+def test_rounding_is_no_spread(value, steps):
+    """A column of one value, to some last bits, has no deviation to divide by."""
+    column = np.full((1000, 1), value)
+    column[::3] += steps * np.spacing(abs(value))
+    if value or not steps:
+        with pytest.raises(ValueError, match="1 of 1 columns are constant"):
+            scaling("standard", statistics(column))
+
+
 def test_every_bad_entry_is_counted_over_all_pieces(monkeypatch):
     monkeypatch.setattr(validation, "PIECE_BYTES", 10 * 6 * 8)
     bad = X.copy()

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import io
 import math
 import os
 import pathlib
@@ -18,6 +19,8 @@ from fastvae.errors import DataFileError, closest
 
 _USUAL_NAMES = ("X", "x", "images", "data")
 _USUAL_LABELS = ("y", "labels", "label", "target", "targets")
+_LONGEST_HEADER = 10_000  # as NumPy has it
+_MOST_INFLATED = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}  # bytes that can come of one
 
 
 class ArrayHeader(NamedTuple):
@@ -37,7 +40,12 @@ def _read_header(file: IO[bytes], where: str) -> ArrayHeader:
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
         version = np.lib.format.read_magic(file)
-        header = ArrayHeader(*readers[version](file))
+        reader = readers[version]
+        begin = file.read(2 if version == (1, 0) else 4)
+        length = int.from_bytes(begin, "little")
+        if length > _LONGEST_HEADER:  # NumPy would read it all, and then refuse it
+            raise ValueError(f"its header is said to take {length} bytes, at most {_LONGEST_HEADER} are read")
+        header = ArrayHeader(*reader(io.BytesIO(begin + file.read(length))))
     except OSError:
         raise
     except Exception as error:  # NumPy evaluates the header as a literal: what a damaged one raises is open
@@ -123,6 +131,12 @@ def npz_array(path: str | os.PathLike[str], name: str) -> np.ndarray:
                     f"{path}, array {name!r}: shape {header.shape} of {header.dtype} does not fit the "
                     f"{member.file_size} bytes that are stored; save it again"
                 )
+            most = _MOST_INFLATED.get(member.compress_type, math.inf) * min(member.compress_size, path.stat().st_size)
+            if member.file_size > most:
+                raise DataFileError(
+                    f"{path}, array {name!r}: cut off: shape {header.shape} of {header.dtype} takes {header.n_bytes} "
+                    f"bytes, which {member.compress_size} stored ones cannot hold; save it again"
+                )
         with archive.open(member) as file:
             return np.lib.format.read_array(file, allow_pickle=False)
 
@@ -204,7 +218,7 @@ def _choose(path: pathlib.Path, headers: dict[str, ArrayHeader | None], array: s
     usual = [name for name in _USUAL_NAMES if name in fitting]
     if len(fitting) == 1 or usual:
         return fitting[0] if len(fitting) == 1 else usual[0]
-    shown = [f"{n} {h.shape} {h.dtype}" if h else f"{n} (not numbers)" for n, h in headers.items()]
+    shown = [f"{n} {h.shape} {h.dtype}" if h else f"{n} (not readable as numbers)" for n, h in headers.items()]
     more = f" and {len(shown) - 20} more" if len(shown) > 20 else ""
     fault = "no array has" if not fitting else "more than one array has"
     raise DataFileError(

@@ -158,6 +158,7 @@ def load(
     array: str | None = None,
     labels: str | int | None = None,
     progress: bool | None = None,
+    header: str | bool = "auto",
 ) -> DataSet:
     """Load a data set by name or from a file.
 
@@ -174,6 +175,8 @@ def load(
         number, from 1; -1 is the last.
     progress : bool, optional
         False keeps the download of "mnist" quiet.
+    header : "auto", "yes" or "no", or a bool
+        Whether the first line of a text table names its columns: see `fastvae.data.tables.load_text`.
 
     Returns
     -------
@@ -190,8 +193,8 @@ def load(
         raise TypeError(f"a data set is a name or a path, not {type(name_or_path).__name__}")
     text = os.fsdecode(name_or_path)
     if name_or_path in NAMES:
-        if array is not None or labels is not None:
-            raise ValueError(f"array and labels choose within a file; {text!r} comes with its own")
+        if array is not None or labels is not None or header != "auto":
+            raise ValueError(f"array, labels and header choose within a file; {text!r} comes with its own")
         if text == "digits":
             from fastvae.data.digits import load_digits
 
@@ -208,6 +211,8 @@ def load(
         raise DataFileError(f"{path}: array={array!r} chooses within an .npz; this file holds one array")
     if labels is not None and kind not in ("npz", "text"):
         raise DataFileError(f"{path}: labels={labels!r} chooses within an .npz or a text table; this file is neither")
+    if header != "auto" and kind != "text":
+        raise DataFileError(f"{path}: header={header!r} is for text tables; this file is none")
     if kind == "idx":
         from fastvae.data.idx import load_idx
 
@@ -218,7 +223,7 @@ def load(
         return arrays.load_npy(path)
     if kind == "npz":
         return arrays.load_npz(path, array, None if labels is None else str(labels))
-    return tables.load_text(path, labels)
+    return tables.load_text(path, labels, header)
 
 
 def _kind(path: pathlib.Path) -> str:

@@ -9,6 +9,7 @@ from fastvae.data.validation import LARGEST, Statistics
 from fastvae.errors import check_name
 
 WIDE = 1e4  # |offset| / scale beyond which values in the user's units are float64
+ROUNDED_STEPS = 8  # of float64, by which values that should be equal may differ
 ROUNDING = 1e-6  # of float32 arithmetic in the scaling
 Scale = str | Sequence[Any] | None
 
@@ -80,8 +81,8 @@ def scaling(scale: Scale, statistics: Statistics, keep_constant: bool = False) -
         width = statistics.largest - statistics.smallest
         if scale == "standard":
             # a spread that is rounding of the values themselves is none
-            floor = 1e-12 * np.maximum(np.abs(statistics.largest), np.abs(statistics.smallest))
-            constant = np.flatnonzero((width == 0) | (statistics.deviation <= floor))
+            rounding = np.spacing(np.maximum(np.abs(statistics.largest), np.abs(statistics.smallest)))
+            constant = np.flatnonzero(statistics.deviation <= ROUNDED_STEPS * rounding)
             if len(constant) and not keep_constant:
                 first = int(constant[0])
                 raise ValueError(
@@ -121,15 +122,25 @@ def _range(scale: Any, columns: int | None = None) -> tuple[np.ndarray, np.ndarr
 
 
 def check_unit_range(
-    smallest: np.ndarray, largest: np.ndarray, offset: np.ndarray, scale: np.ndarray, name: str = "X"
+    smallest: np.ndarray,
+    largest: np.ndarray,
+    offset: np.ndarray,
+    scale: np.ndarray,
+    name: str = "X",
+    asked: Scale = None,
 ) -> None:
-    """Raise `ValueError`, with the range found, unless the columns' ranges lie in [0, 1] once scaled."""
+    """Raise `ValueError`, with the range found, unless the columns' ranges lie in [0, 1] once scaled, as `asked`."""
     low = float(((smallest - offset) / scale).min())
     high = float(((largest - offset) / scale).max())
     if low < -ROUNDING or high > 1 + ROUNDING:
         raw = f"[{smallest.min():.6g}, {largest.max():.6g}]"
         scaled = "" if (scale == 1).all() and (offset == 0).all() else f" (scaled: [{low:.6g}, {high:.6g}])"
+        advice = "scale them, for example with scale='minmax' or scale=(low, high)"
+        if isinstance(asked, str):
+            advice = "scale them to it with scale='minmax' or scale=(low, high)"
+        elif asked is not None:
+            advice = "the range that scale= gives must hold them all: widen it, or clip the values to it"
         raise ValueError(
-            f"{name} has values in {raw}{scaled}; likelihood='bernoulli' needs values in [0, 1]: scale them, for "
-            "example with scale='minmax' or scale=(low, high), or use likelihood='gaussian'"
+            f"{name} has values in {raw}{scaled}; likelihood='bernoulli' needs values in [0, 1]: {advice}, or use "
+            "likelihood='gaussian'"
         )

@@ -1,12 +1,11 @@
 """Tables in text files: numbers in columns with a delimiter, and where in them a fault is."""
 
 import contextlib
-import csv
-import itertools
 import math
 import os
 import pathlib
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -14,56 +13,68 @@ import numpy as np
 
 from fastvae.data.arrays import valid_names
 from fastvae.data.datasets import DataSet, access, regular_file
-from fastvae.errors import DataFileError
+from fastvae.data.header import DECIMAL_COMMA, MISSING, find_header, is_number
+from fastvae.errors import DataFileError, check_name
 
-_MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}
-_DECIMAL_COMMA = r"[-+]?\d+,\d+"
+_QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 _SAMPLE_LINES = 50
-
-
-class _Lines:
-    """The lines of a table but comments (# first) and blank ones; `number` is that of the last one given, from 1."""
-
-    def __init__(self, file: Iterable[str]):
-        self.file, self.number = file, 0
-
-    def __iter__(self) -> Iterator[str]:
-        for line in self.file:
-            self.number += 1
-            if line.strip() and not line.startswith("#"):
-                yield line
+_PIECE_CHARACTERS = 1 << 20  # parsed at a time, so that a fault is named soon
+HEADERS = ("auto", "yes", "no")
+Line = tuple[int, str]  # its number, from 1, and its text
 
 
 class _Layout(NamedTuple):
     """How the lines of a table are cut into columns."""
 
     delimiter: str | None  # None: blanks
-    names: tuple[str, ...] | None
-    width: int
-    label_column: int | None
+    names: tuple[str, ...] | None = None
+    width: int = 0
+    label_column: int | None = None
 
-    def cells(self, lines: Iterable[str]) -> Iterator[list[str]]:
-        return csv.reader(lines, delimiter=self.delimiter) if self.delimiter else map(str.split, lines)
+    def cells(self, line: str) -> list[str]:
+        """The cells of a line, without blanks around them; one in double quotes has its quotes doubled within."""
+        if self.delimiter is None:
+            return line.split()
+        line = line.rstrip("\n")
+        if '"' not in line:
+            return [cell.strip() for cell in line.split(self.delimiter)]
+        cells, at = [], 0
+        while at <= len(line):  # by hand: `csv` refuses cells beyond a size that is one for the whole process
+            quoted = _QUOTED.match(line, at)
+            begin = quoted.end() if quoted else at
+            end = line.find(self.delimiter, begin)
+            end = len(line) if end < 0 else end
+            cells.append((quoted[1].replace('""', '"') if quoted else "").strip() + line[begin:end].strip())
+            at = end + 1
+        return cells
 
     def column(self, j: int) -> str:
         return f"column {j + 1}" + (f" ({_shown(self.names[j])})" if self.names else "")
 
 
-def load_text(path: str | os.PathLike[str], labels: str | int | None = None) -> DataSet:
+def load_text(path: str | os.PathLike[str], labels: str | int | None = None, header: str | bool = "auto") -> DataSet:
     """Load a table of numbers from text: columns cut by commas, semicolons, tabs or blanks, UTF-8.
 
-    The first line is a header if none of its cells is a number. Lines that begin with # and blank lines are skipped.
+    Lines that begin with # and blank lines are skipped. A row is one line.
 
     Parameters
     ----------
     path : str or PathLike
     labels : str or int, optional
         The column that holds labels, which may be text: its name, or its number from 1 (-1 is the last).
+    header : "auto", "yes" or "no", or a bool
+        Whether the first line names the columns. "auto": it does where none of its cells is a number, where one is
+        `labels`, and where its numbers are clearly of another kind than those below (wavelengths above absorptions).
 
     Returns
     -------
     DataSet
         X (N, D) float64 without the label column; labels as integers, else floats, else text.
+
+    Warns
+    -----
+    UserWarning
+        The first line has numbers that stand out: whether it was taken for a header, and how to decide otherwise.
 
     Raises
     ------
@@ -73,32 +84,56 @@ def load_text(path: str | os.PathLike[str], labels: str | int | None = None) -> 
         Empty, not text, not UTF-8, lines of different length, text, empty cells, values that are not finite: with
         the line and the column, from 1.
     """
+    if isinstance(header, bool | np.bool_):
+        header = "yes" if header else "no"
+    check_name("header", header, HEADERS)
     path = regular_file(path)
     texts: list[str] = []
+    values = bytearray()  # grows in place
     try:
         with access(path), open(path, "rb") as raw:
             _refuse_binary(path, raw.read(4096))
         with access(path), open(path, encoding="utf-8-sig") as file:
-            rows = iter(_Lines(file))
-            sample = list(itertools.islice(rows, _SAMPLE_LINES))
-            layout = _sniff(path, sample, labels)
-            values = _parse(itertools.chain(sample[bool(layout.names) :], rows), layout, texts)
-        if values is None or values.shape[1] != layout.width or not np.isfinite(values).all():
-            texts.clear()
-            with access(path), open(path, encoding="utf-8-sig") as file:
-                values = _parse_slowly(path, _Lines(file), layout, texts)
+            pieces = _pieces(file)
+            piece = next(pieces, [])
+            layout = _sniff(path, [line for _, line in piece[:_SAMPLE_LINES]], labels, header)
+            piece = piece[bool(layout.names) :]
+            begun = False
+            while piece:
+                rows = _parse([line for _, line in piece], layout, texts)
+                following = next(pieces, [])
+                if rows is None:
+                    rows = _parse_slowly(path, piece, layout, texts, first=not begun, last=not following)
+                if layout.label_column is not None:
+                    rows = np.delete(rows, layout.label_column, axis=1)
+                values += rows.tobytes()
+                piece, begun = following, True
+        names, width = layout.names, layout.width
+        if layout.label_column is not None:
+            names = names and names[: layout.label_column] + names[layout.label_column + 1 :]
+            width -= 1
+        X = np.frombuffer(values).reshape(-1, width)
+        dataset = DataSet.from_arrays(path.name, X, _as_labels(texts) if texts else None, where=path)
     except UnicodeDecodeError:
         raise DataFileError(_where_not_utf8(path)) from None
-    except csv.Error as error:
-        raise DataFileError(f"{path}: cannot be cut into columns: {error}") from None
     except MemoryError:
         raise DataFileError(f"{path}: the table does not fit into memory; save it as .npy, which is mapped") from None
-    names = layout.names
-    if layout.label_column is not None:
-        values = np.delete(values, layout.label_column, axis=1)
-        names = names and names[: layout.label_column] + names[layout.label_column + 1 :]
-    dataset = DataSet.from_arrays(path.name, values, _as_labels(texts) if texts else None, where=path)
     return DataSet(path.name, dataset.X, dataset.labels, column_names=names)
+
+
+def _pieces(file: Iterable[str]) -> Iterator[list[Line]]:
+    """The lines of a table but comments (# first) and blank ones, some at a time; at least a sample the first time."""
+    piece: list[Line] = []
+    characters, least = 0, _SAMPLE_LINES
+    for number, line in enumerate(file, 1):
+        if line.strip() and not line.startswith("#"):
+            piece.append((number, line))
+            characters += len(line)
+            if characters >= _PIECE_CHARACTERS and len(piece) >= least:
+                yield piece
+                piece, characters, least = [], 0, 1
+    if piece:
+        yield piece
 
 
 def _refuse_binary(path: pathlib.Path, start: bytes) -> None:
@@ -112,37 +147,38 @@ def _refuse_binary(path: pathlib.Path, start: bytes) -> None:
 
 
 def _where_not_utf8(path: pathlib.Path) -> str:
-    with access(path), open(path, "rb") as file:
+    with access(path), open(path, encoding="utf-8", errors="surrogateescape") as file:
         for number, line in enumerate(file, 1):
             try:
-                line.decode("utf-8")
+                content = line.encode("utf-8", "surrogateescape")
+                content.decode("utf-8")
             except UnicodeDecodeError as error:
-                found = f"byte 0x{line[error.start]:02x} at position {error.start + 1}"
+                found = f"byte 0x{content[error.start]:02x} at position {error.start + 1}"
                 return f"{path}, line {number}: {found} is not UTF-8; save it as UTF-8"
     return f"{path}: not UTF-8; save it as UTF-8"
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return "_" not in cell  # Python's digit grouping, which no table means
-
-
-def _sniff(path: pathlib.Path, sample: list[str], labels: str | int | None) -> _Layout:
+def _sniff(path: pathlib.Path, sample: list[str], labels: str | int | None, header: str) -> _Layout:
     if not sample:
         raise DataFileError(f"{path}: holds no rows, only blank lines and comments")
-    # What cuts the most lines; where two are even, the comma may be a decimal one.
-    n_cut = {d: sum(len(cells) > 1 for cells in csv.reader(sample, delimiter=d)) for d in ("\t", ";", ",")}
-    delimiter = max(n_cut, key=n_cut.__getitem__)
-    layout = _Layout(delimiter if n_cut[delimiter] else None, None, 0, None)
-    first = [cell.strip() for cell in next(iter(layout.cells(sample)))]
-    is_data = any(_is_number(cell) or re.fullmatch(_DECIMAL_COMMA, cell) for cell in first)
-    is_header = not is_data and any(cell.lower() not in _MISSING for cell in first)
+    # What cuts the most lines; where two are even, the comma may be a decimal one, and a blank may follow a comma.
+    layouts = [_Layout(delimiter) for delimiter in ("\t", ";", ",", None)]
+    layout = max(layouts, key=lambda layout: sum(len(layout.cells(line)) > 1 for line in sample))
+    rows = [layout.cells(line) for line in sample]
+    first = rows[0]
+    layout = layout._replace(width=len(first))
+    named = tuple(first)
+    if header == "auto" and not (_is_name(labels) and labels in first):
+        numbered = None if labels is None or _is_name(labels) else _label_column(path, layout, labels)
+        is_header, remark = find_header(rows, numbered)
+        if remark:
+            warnings.warn(f"{path}: {remark}", stacklevel=4)
+    else:
+        is_header = header != "no"
     if is_header and len(sample) == 1:
         raise DataFileError(f"{path}: holds no rows, only the header {_shown(sample[0].strip())}")
-    layout = layout._replace(names=tuple(first) if is_header else None, width=len(first))
+    if is_header:
+        layout = layout._replace(names=named)
     if labels is None:
         return layout
     column = _label_column(path, layout, labels)
@@ -151,20 +187,27 @@ def _sniff(path: pathlib.Path, sample: list[str], labels: str | int | None) -> _
     return layout._replace(label_column=column)
 
 
+def _is_name(labels: str | int | None) -> bool:
+    """Whether labels name a column and do not number it."""
+    return labels is not None and not re.fullmatch(r"-?\d+", str(labels))
+
+
 def _label_column(path: pathlib.Path, layout: _Layout, labels: str | int) -> int:
-    if layout.names and str(labels) in layout.names:
+    if layout.names and labels in layout.names:  # a number given as text is a name first: 2019, 400
         return layout.names.index(str(labels))
-    if re.fullmatch(r"-?\d+", str(labels)):
+    if not _is_name(labels):
         number = int(labels)
         if 1 <= abs(number) <= layout.width:
             return number - 1 if number > 0 else layout.width + number
         raise DataFileError(f"{path}: labels={labels!r}: columns are 1 to {layout.width}, or -1 for the last")
-    known = valid_names(labels, layout.names) if layout.names else "the table has no header; give the column's number"
-    raise DataFileError(f"{path}: labels={labels!r} is no column; {known}")
+    short = [name if len(name) <= 40 else name[:37] + "..." for name in layout.names or ()]
+    known = valid_names(labels, short) if short else "the table has no header; give the column's number"
+    raise DataFileError(f"{path}: labels={_shown(str(labels))} is no column; {known}")
 
 
-def _parse(lines: Iterable[str], layout: _Layout, texts: list[str]) -> np.ndarray | None:
-    """Let NumPy parse the rows, (N, width); None where it cannot, so that the slow pass says why."""
+def _parse(lines: list[str], layout: _Layout, texts: list[str]) -> np.ndarray | None:
+    """Let NumPy parse the rows, (N, width); None where it cannot or not all are finite: the slow way says why."""
+    before = len(texts)
 
     def keep(cell: str) -> float:
         texts.append(cell.strip())
@@ -172,54 +215,64 @@ def _parse(lines: Iterable[str], layout: _Layout, texts: list[str]) -> np.ndarra
 
     converters: dict[int | str, Callable[[str], float]] | None
     converters = None if layout.label_column is None else {layout.label_column: keep}
-    quote = '"' if layout.delimiter else None
-    try:
-        return np.loadtxt(
-            lines,
-            dtype=np.float64,
-            comments=None,
-            delimiter=layout.delimiter,
-            converters=converters,
-            ndmin=2,
-            encoding=None,
-            quotechar=quote,
-        )
-    except UnicodeDecodeError:
-        raise
-    except (ValueError, OverflowError):
-        return None
+    with contextlib.suppress(ValueError, IndexError, OverflowError):  # AxisError is both of the first
+        if not any(_is_open(line) for line in lines):  # NumPy would join such lines
+            rows = np.loadtxt(
+                lines,
+                dtype=np.float64,
+                comments=None,
+                delimiter=layout.delimiter,
+                converters=converters,
+                ndmin=2,
+                encoding=None,
+                quotechar='"' if layout.delimiter else None,
+            )
+            if rows.shape == (len(lines), layout.width) and np.isfinite(rows).all():
+                return rows
+    del texts[before:]
+    return None
 
 
-def _parse_slowly(path: pathlib.Path, lines: _Lines, layout: _Layout, texts: list[str]) -> np.ndarray:
-    """Name the first fault with its place; or parse what only Python can."""
-    rows: list[np.ndarray] = []
+def _is_open(line: str) -> bool:
+    """Whether a quote in it is not closed."""
+    return line.count('"') % 2 == 1
+
+
+def _parse_slowly(
+    path: pathlib.Path, lines: list[Line], layout: _Layout, texts: list[str], first: bool, last: bool
+) -> np.ndarray:
+    """Name the first fault with its place; or parse what only Python can. `first` and `last`: of the table."""
+    rows = np.zeros((len(lines), layout.width))
     n_missing, first_missing = 0, ""
-    for cells in itertools.islice(layout.cells(lines), bool(layout.names), None):
-        where = f"{path}, line {lines.number}"
+    for i, (number, line) in enumerate(lines):
+        where, cells = f"{path}, line {number}", layout.cells(line)
+        hint = "; a quote in the line is not closed: each row must be one line" if _is_open(line) else ""
         if len(cells) != layout.width:
+            if n_missing:
+                last = False  # of what was counted
+                break
             model = "the header" if layout.names else "the first row"
-            raise DataFileError(f"{where}: {len(cells)} columns, where {model} has {layout.width}")
-        row = np.zeros(layout.width)
-        for j, cell in enumerate(map(str.strip, cells)):
+            raise DataFileError(f"{where}: {len(cells)} columns, where {model} has {layout.width}{hint}")
+        for j, cell in enumerate(cells):
             if j == layout.label_column:
                 texts.append(cell)
-            elif cell.lower() in _MISSING or (_is_number(cell) and not math.isfinite(float(cell))):
+            elif cell.lower() in MISSING or (is_number(cell) and not math.isfinite(float(cell))):
                 n_missing += 1
                 first_missing = first_missing or f"{where}, {layout.column(j)}: {_shown(cell)}"
-            elif _is_number(cell):
-                row[j] = float(cell)
-            else:
-                hint = "correct it, or remove the column, or choose the column as labels"
-                if re.fullmatch(_DECIMAL_COMMA, cell):
-                    hint = "write decimals with a point"
-                elif not layout.names and not rows:
-                    hint += "; a line with a number in it is not taken for a header"
-                raise DataFileError(f"{where}, {layout.column(j)}: {_shown(cell)} is not a number; {hint}")
-        rows.append(row)
+            elif is_number(cell):
+                rows[i, j] = float(cell)
+            elif not n_missing:
+                hint = hint or "; correct it, or remove the column, or choose the column as labels"
+                if re.fullmatch(DECIMAL_COMMA, cell):
+                    hint = "; write decimals with a point"
+                elif first and i == 0 and not layout.names:
+                    hint += "; if the line names the columns, say header='yes' (--header yes)"
+                raise DataFileError(f"{where}, {layout.column(j)}: {_shown(cell)} is not a number{hint}")
     if n_missing:
         cells_are = "1 cell is" if n_missing == 1 else f"{n_missing} cells are"
-        raise DataFileError(f"{first_missing}: {cells_are} empty or not finite, this is the first; fill or remove them")
-    return np.array(rows)
+        counted = cells_are if last else f"at least {cells_are}"
+        raise DataFileError(f"{first_missing}: {counted} empty or not finite, this is the first; fill or remove them")
+    return rows
 
 
 def _shown(text: str) -> str:
@@ -227,7 +280,8 @@ def _shown(text: str) -> str:
 
 
 def _as_labels(texts: list[str]) -> np.ndarray:
-    for number, dtype in ((int, np.int64), (float, np.float64)):
-        with contextlib.suppress(ValueError, OverflowError):
-            return np.array([number(text) for text in texts], dtype)
+    if all(map(is_number, texts)):
+        for number, dtype in ((int, np.int64), (float, np.float64)):
+            with contextlib.suppress(ValueError, OverflowError):
+                return np.array([number(text) for text in texts], dtype)
     return np.array(texts)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastvae.data.conversion import as_array
 from fastvae.data.device_rows import DeviceRows, adopt, is_on_device, on_host
 
 PIECE_BYTES = 1 << 23  # of float64 in one piece
@@ -36,27 +37,26 @@ def as_examples(X: Any, name: str = "X", columns: int | None = None, in_place: b
     Raises
     ------
     TypeError
-        A dtype that is not boolean, integer or real.
+        Not boolean, integer or real: what it is, and what to do.
     ValueError
         Not 2-D, no rows or no columns, or not `columns` columns.
     """
     if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
-        raise ValueError(f"{name} has {int(np.ma.count_masked(X))} masked entries: fill or remove them")
-    if is_on_device(X):
+        count = int(np.ma.count_masked(X))
+        raise ValueError(f"{name} has {count} masked entries: fill or remove them, with {name}.filled(value) for one")
+    given = X
+    if not getattr(X, "requires_grad", False) and is_on_device(X):
         X = adopt(X, name)
     if not in_place:
         X = on_host(X)
-    try:
-        array: Any = X if isinstance(X, DeviceRows) else np.asarray(X)
-    except ValueError as error:
-        raise ValueError(f"{name} is not an array: its rows differ in length ({error})") from None
-    if array.dtype.kind not in "buif":
-        raise TypeError(f"{name} has dtype {array.dtype}; expected real numbers: convert with {name}.astype('float32')")
+    array: Any = X if isinstance(X, DeviceRows) else as_array(X, name)
     if array.ndim != 2:
         hint = {
             0: "pass a table, one row an example",
             1: f"reshape one example with {name}.reshape(1, -1), one feature with {name}.reshape(-1, 1)",
         }.get(array.ndim, f"flatten each example with {name}.reshape(len({name}), -1)")
+        if array.ndim == 1 and hasattr(given, "to_frame"):
+            hint = f"pass one feature as a table with {name}.to_frame()"
         raise ValueError(f"{name} has shape {array.shape}, {array.ndim}-D; expected 2-D (examples, features): {hint}")
     if array.size == 0:
         raise ValueError(f"{name} is empty: its shape is {array.shape}; expected at least one example and one feature")
@@ -109,10 +109,13 @@ def _refuse_unusable(bad: list[tuple[int, int, int, float]], name: str) -> None:
 def statistics(X: Any, name: str = "X") -> Statistics:
     """One pass over `X` (N, D); raises as `check_values` does.
 
-    Means and squared deviations of the pieces are combined as by Chan, Golub and LeVeque 1979.
+    Deviations are as exact as the values, however far those lie from 0, because rounding of a sum of large values is
+    not small beside a small spread: all is relative to the first row, and of each piece to its mean, in two steps (the
+    corrected two-pass algorithm of Chan, Golub and LeVeque 1983); pieces are combined as in their paper of 1979.
     """
     smallest, largest = np.full(X.shape[1], np.inf), np.full(X.shape[1], -np.inf)
     mean, squares, count = np.zeros(X.shape[1]), np.zeros(X.shape[1]), 0
+    origin: np.ndarray | None = None  # all of what follows is relative to it
     bad: list[tuple[int, int, int, float]] = []
     for start, piece in pieces(X):
         unusable = _unusable(piece, start) if X.dtype.kind == "f" else None
@@ -121,11 +124,15 @@ def statistics(X: Any, name: str = "X") -> Statistics:
             continue
         np.minimum(smallest, piece.min(axis=0), out=smallest)
         np.maximum(largest, piece.max(axis=0), out=largest)
-        piece_mean = piece.mean(axis=0)
-        piece -= piece_mean
-        delta, rows = piece_mean - mean, len(piece)
-        squares += np.einsum("ij,ij->j", piece, piece) + delta**2 * (count * rows / (count + rows))
+        origin = piece[0].copy() if origin is None else origin
+        piece -= origin
+        rows, rough = len(piece), piece.mean(axis=0)
+        piece -= rough
+        rest = piece.mean(axis=0)
+        delta = rough + rest - mean
+        squares += np.einsum("ij,ij->j", piece, piece) - rows * rest**2 + delta**2 * (count * rows / (count + rows))
         mean += delta * (rows / (count + rows))
         count += rows
     _refuse_unusable(bad, name)
-    return Statistics(smallest, largest, mean, np.sqrt(squares / count))
+    deviation = np.where(largest > smallest, np.sqrt(np.maximum(squares, 0) / count), 0.0)
+    return Statistics(smallest, largest, mean if origin is None else origin + mean, deviation)

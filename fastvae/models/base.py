@@ -9,17 +9,21 @@ import copy
 import inspect
 import reprlib
 import warnings
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from fastvae import backend
+from fastvae.data.conversion import column_names
 from fastvae.data.minibatches import Examples
 from fastvae.data.preparation import held_out
+from fastvae.data.ranges import clipping, warn_of_other_units
 from fastvae.data.scaling import Units, check_scale, check_unit_range, scaling
 from fastvae.data.validation import Statistics, as_examples, check_values, statistics
 from fastvae.errors import NotFittedError, TrainingWarning, check_name
 from fastvae.exclusion import Exclusion
+from fastvae.models.frames import Frames
 from fastvae.models.settings import check_integer, check_number, plain, seed_from
 from fastvae.optimizers import Adam
 from fastvae.training import Observer, Schedule, State, train
@@ -35,7 +39,7 @@ HELDOUT_DRAWS, MOST_HELDOUT_DRAWS = 2048, 16  # of z in all behind a held-out EL
 HISTORY = ("epoch", "loss", "nll", "kl", "heldout_elbo", "images_per_second", "seconds")
 
 
-class Estimator:
+class Estimator(Frames):
     """Base of the estimators: the constructor stores, `fit` learns; learned attributes end in an underscore.
 
     Threads may share one. A training puts a network in its place in one step, with all that was learned beside it; each
@@ -261,10 +265,13 @@ class Estimator:
         """
         return self._exclusion.alone(type(self).__name__, lambda: self._initialize(X, binarize, seed))
 
-    def _initialize(self, X: Any, binarize: str | float | None = None, seed: np.uint64 | None = None) -> Examples:
+    def _initialize(
+        self, X: Any, binarize: str | float | None = None, seed: np.uint64 | None = None, names: Any = None
+    ) -> Examples:
         self._check_settings()
         backend.select(self.device, self.precision)
         processors()  # a wrong FASTVAE_THREADS is refused before anything is done
+        names = column_names(X) if names is None else names
         X = as_examples(X, in_place=self.device == "cuda")
         if len(X) < 2:
             raise ValueError(f"X has 1 example (shape {X.shape}); fitting needs at least 2")
@@ -272,11 +279,16 @@ class Estimator:
         facts = statistics(X)
         offset, scale = scaling(self._scale(), facts, keep_constant=isinstance(self.scale, str) and self.scale == AUTO)
         if self.likelihood == "bernoulli":
-            check_unit_range(facts.smallest, facts.largest, offset, scale)
+            check_unit_range(facts.smallest, facts.largest, offset, scale, asked=self._scale())
+        low, high = float(facts.smallest.min()), float(facts.largest.max())
+        if not isinstance(self.scale, str | None):
+            given = float(offset.min()), float((offset + scale).max())
+            warn_of_other_units(X, given, what="is to scale, by scale=,")
+            low, high = min(low, given[0]), max(high, given[1])
         seed = seed_from(self.random_state) if seed is None else seed
         units = Units(offset, scale)
         self._begin(network, X, units, facts, seed)
-        self._adopt(network, units, seed, self._fixed())
+        self._adopt(network, units, seed, self._fixed(), names, {"data_range": [low, high]})
         return Examples(X, offset, scale, seed, network.kernels, binarize)
 
     def _begin(self, network: Any, X: Any, units: Units, facts: Statistics, seed: np.uint64) -> None:
@@ -289,10 +301,13 @@ class Estimator:
             return self.scale
         return "standard" if self.likelihood == "gaussian" else None
 
-    def _adopt(self, network: Any, units: Units, seed: np.uint64, fitted: dict[str, Any]) -> None:
-        """Set the learned attributes around a network; `fitted`: see `_fixed`."""
+    def _adopt(
+        self, network: Any, units: Units, seed: np.uint64, fitted: dict[str, Any], names: Any, metadata: dict[str, Any]
+    ) -> None:
+        """Set the learned attributes around a network; `fitted`: see `_fixed`; `names`: of columns that have some."""
         network.prepare(seed=seed, units=units, **self._objective())
-        learned = {"network_": network, "_state": State(), "_optimizer": None, "metadata_": {}, "_fitted": fitted}
+        learned = {"network_": network, "_state": State(), "_optimizer": None, "_fitted": fitted}
+        learned |= {"metadata_": metadata, "_feature_names": names}
         self._put(learned | {"_draws": 0, "_gradients": 0})
 
     def _objective(self) -> dict[str, Any]:
@@ -362,12 +377,13 @@ class Estimator:
         fresh = type(self)(**self.get_params())  # what is refused must not cost the model that is here
         fresh._check_settings()
         seed = seed_from(fresh.random_state)
+        names = column_names(X)
         X = as_examples(X, in_place=fresh.device == "cuda")
         stops = patience is not None or fresh._stops_early(len(X))
         if heldout is None and stops and len(X) >= 4:
             check_values(X)  # so that a position in a message is one in the user's array
             X, heldout = held_out(X, fresh.validation_fraction, seed)
-        examples = fresh.initialize(X, seed=seed)
+        examples = fresh._initialize(X, None, seed, names)
         if not isinstance(fresh.batch_size, str) and fresh.batch_size > len(examples):
             found = f"the data ({len(examples)} examples)"
             raise ValueError(f"batch_size={fresh.batch_size} is larger than {found}: use at most {len(examples)}")
@@ -601,15 +617,31 @@ class Estimator:
 
     def check(self, X: Any, name: str = "X") -> Any:
         """Return `X` as an array that this fitted model can use: features, finite values, range."""
-        return self._checked(self._check_fitted(), X, name)
+        network = self._check_fitted()
+        self._check_names(X, name)
+        return self._checked(network, X, name)
 
-    @staticmethod
-    def _checked(network: Any, X: Any, name: str = "X") -> Any:
+    def _checked(self, network: Any, X: Any, name: str = "X") -> Any:
         X = as_examples(X, name, network.architecture.inputs, in_place=not network.kernels.ON_HOST)
-        smallest, largest = check_values(X, name)
-        if network.architecture.likelihood == "bernoulli":
-            check_unit_range(smallest, largest, network.units.offset, network.units.scale, name)
-        return X
+        clip = self._clipping(network, X, name)
+        return X if clip is None else clip(X)
+
+    def _clipping(self, network: Any, X: Any, name: str = "X") -> Callable[[Any], np.ndarray] | None:
+        """Look at the values of X, an array; return how rows are brought into a range that was learned, where some are
+        beyond it."""
+        found, scaled = check_values(X, name), (network.units.offset, network.units.scale)
+        if network.architecture.likelihood != "bernoulli":
+            return None
+        if (isinstance(self.scale, str) and self.scale == "minmax") or self.metadata_.get("learned_range") is True:
+            return clipping(X, *found, *scaled, name)
+        check_unit_range(*found, *scaled, name, self._scale())
+        return None
+
+    def _warn_of_other_units(self, network: Any, X: Any, name: str = "X") -> None:
+        known = self.metadata_.get("data_range")
+        refused = network.architecture.likelihood == "bernoulli"  # or clipped, with a word: what is beyond
+        if known is not None and not (refused and known[1] <= 1):
+            warn_of_other_units(X, tuple(known), name)
 
     @staticmethod
     def _accepted(network: Any, examples: Any, name: str = "examples") -> Examples:
@@ -634,7 +666,9 @@ class Estimator:
     def examples(self, X: Any, name: str = "X", binarize: str | float | None = None) -> Examples:
         """`X`, checked, in the model's units."""
         network = self._check_complete()
+        self._check_names(X, name)
         X, units = self._checked(network, X, name), network.units
+        self._warn_of_other_units(network, X, name)
         return Examples(X, units.offset, units.scale, network.seed, network.kernels, binarize)
 
     def parameters(self) -> dict[str, np.ndarray]:

@@ -32,7 +32,6 @@ METADATA = {
 class SavedEstimator(Estimator):
     """An estimator that writes itself to a file and reads itself from one."""
 
-    feature_names_in_: np.ndarray
     NAME: ClassVar[str]
     OLDER: ClassVar[dict[str, Any]] = {}  # arguments that files of earlier versions lack: what those models were
 
@@ -158,7 +157,7 @@ class SavedEstimator(Estimator):
         model.device = device
         chosen = backend.select_for_file(device, fitted.precision)
         network = cls._network_from(architecture, arrays, chosen, decoder_only)
-        model._adopt(network, Units(offset, scale), np.uint64(seed), fitted._fixed())
+        model._adopt(network, Units(offset, scale), np.uint64(seed), fitted._fixed(), None, {})
         model.metadata_, model._state = metadata, state
         if "feature_names" in header:
             names = declared("feature_names", header["feature_names"], list[str])

@@ -19,6 +19,7 @@ from fastvae.kernels.memory import empty
 from fastvae.kernels.scalars import SIGMA_RATE
 from fastvae.likelihoods import Gaussian, make_likelihood
 from fastvae.models.base import AUTO
+from fastvae.models.frames import framed
 from fastvae.models.linear_start import probabilistic_pca
 from fastvae.models.saving import SavedEstimator, checked_array
 from fastvae.models.settings import check_integer, check_number, seed_from
@@ -273,7 +274,7 @@ class VAE(SavedEstimator):
         X: np.ndarray,
         name: str,
         keep: Callable[[int, int, Workspace], None],
-        check: Callable[[], Any] | None = None,
+        check: Callable[[], Callable[[Any], np.ndarray] | None] | None = None,
         binarize: str | float | None = None,
         draws: int = 1,
         step: int = EVALUATION,
@@ -282,9 +283,9 @@ class VAE(SavedEstimator):
         of X is kept.
 
         keep(start, stop, workspace) takes what it made; `check`, where given, is called first if a value is out of
-        range: it finds which, and says it.
+        range: it finds which, and says it, or returns how rows are brought into the range.
         """
-        count, mapping = len(X), mapping_of(X)
+        count, mapping, clip = len(X), mapping_of(X), None
         threads, size = network.backend.pieces(count, network.largest_product(count), network.widest)
         network.prepare_passes()
         with network.backend.passing(threads) as workers:
@@ -303,19 +304,27 @@ class VAE(SavedEstimator):
                 check_size(mapping, X)
                 for start, w in pieces:
                     if check is not None and not w.in_range:
-                        check()
+                        clip, check = check(), None
+                    if clip is not None and not w.in_range:
+                        rows = clip(X[start : start + len(w.x)])
+                        program = w.prepare(name, rows, start, binarize, draws, step)
+                        workers.run_programs([program])
+                        program.read(None)
                     keep(start, start + len(w.x), w)
                     network.give_back(w)
 
     def _data(self, X: Any) -> tuple[VAENetwork, Any]:
         """The network, and `X` as an array for a pass that begins with the encoder, its values not looked at."""
         network = self._check_complete()
-        return network, as_examples(X, "X", network.architecture.inputs, in_place=not network.kernels.ON_HOST)
+        self._check_names(X)
+        X = as_examples(X, "X", network.architecture.inputs, in_place=not network.kernels.ON_HOST)
+        self._warn_of_other_units(network, X)
+        return network, X
 
     def encode(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return mu and logvar of q(z|x), each (N, Z) float32; logvar is limited to [-30, 20]."""
         network, X = self._data(X)
-        return self._encode(network, X, check=lambda: self._checked(network, X))
+        return self._encode(network, X, check=lambda: self._clipping(network, X))
 
     def encode_examples(self, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
         """`encode` of examples, which somebody has checked."""
@@ -333,8 +342,9 @@ class VAE(SavedEstimator):
         self._over(network, X, "encode", keep, **how)
         return _finite(mu, X), _finite(logvar, X)
 
+    @framed
     def transform(self, X: Any) -> np.ndarray:
-        """Return mu, the mean of q(z|x): (N, Z) float32."""
+        """Return mu, the mean of q(z|x): (N, Z) float32, an array or as `set_output` says."""
         return self._mean(*self._data(X))
 
     def _mean(self, network: VAENetwork, X: Any) -> np.ndarray:
@@ -343,7 +353,7 @@ class VAE(SavedEstimator):
         def keep(start: int, stop: int, w: Workspace) -> None:
             mu[start:stop] = w.mu.out
 
-        self._over(network, X, "mean", keep, lambda: self._checked(network, X))
+        self._over(network, X, "mean", keep, lambda: self._clipping(network, X))
         return _finite(mu, X)
 
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
@@ -365,7 +375,10 @@ class VAE(SavedEstimator):
         def keep(start: int, stop: int, w: Workspace) -> None:
             units.to_user(w.decoder[-1].out, out[start:stop])
 
-        self._over(network, Z, "decode", keep, lambda: check_values(Z, "Z"))
+        def check() -> None:
+            check_values(Z, "Z")
+
+        self._over(network, Z, "decode", keep, check)
         return _finite(out, Z)
 
     inverse_transform = decode
@@ -433,7 +446,7 @@ class VAE(SavedEstimator):
         """
         network, X = self._data(X)
         check_integer("n_samples", n_samples, 1)
-        return _finite(self._elbo(network, X, n_samples, check=lambda: self._checked(network, X)), X)
+        return _finite(self._elbo(network, X, n_samples, check=lambda: self._clipping(network, X)), X)
 
     def elbo_examples(self, examples: Examples, n_samples: int = 1) -> np.ndarray:
         """`elbo` of examples, which somebody has checked; -inf or NaN where float32 overflows."""
@@ -465,7 +478,7 @@ class VAE(SavedEstimator):
         """
         network, X = self._data(X)
         points = len(symmetric_points(network.architecture.latent_dim))
-        return _finite(self._elbo(network, X, points, "score", check=lambda: self._checked(network, X)), X)
+        return _finite(self._elbo(network, X, points, "score", check=lambda: self._clipping(network, X)), X)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean of `score_samples`: larger is better."""
@@ -492,7 +505,9 @@ class VAE(SavedEstimator):
             Name to array, the loss differentiated by each of `parameters()`; copies.
         """
         network = self._check_complete()
+        self._check_names(X)
         X, units = self._checked(network, as_examples(X)), network.units
+        self._warn_of_other_units(network, X)
         examples = Examples(X, units.offset, units.scale, network.seed, network.kernels)
         x = np.empty(examples.X.shape, np.float32)
         examples.fill(np.arange(len(x), dtype=np.int64), x, EVALUATION, 0)
