@@ -244,6 +244,7 @@ def verdict_lines(results: list[Result]) -> list[str]:
     above = [r.table.name for r in results if r.difference("mixture")[0] > 0]
     four = [name for name in above if name in FOUR]
     lines += [
+        f"the mixture's variances: + {density_models.MIXTURE_VARIANCE:g} in columns of deviation 1",
         f"allowed: -({SLACK:g} D + 2 s.e.); s: the slowest split, {MOST_SECONDS:g} wanted; Gaussian: need not be above",
         f"{sum(not r.failures() for r in results)} of {len(results)} are as they should be",
         f"above the mixture: {', '.join(above) or 'none'}; of {', '.join(FOUR)}: {len(four)}",
@@ -347,12 +348,17 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=1000, help="test rows a split, at most; default: %(default)s")
     parser.add_argument("--importance", type=int, default=2000, metavar="K", help="draws of z a row; default: 2000")
     parser.add_argument("--widen", type=float, default=1.2, help="of q's deviations, a factor; default: %(default)s")
+    variance, its_help = (
+        density_models.MIXTURE_VARIANCE,
+        "added to those of the mixture's components; default: %(default)s",
+    )
+    parser.add_argument("--mixture-variance", type=float, default=variance, metavar="V", help=its_help)
     parser.add_argument("--samples", action="store_true", help="compare samples with test rows too")
     parser.add_argument("--anomalies", action="store_true", help="detect anomalies in breast_cancer too")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all figures there")
     chosen = parser.parse_args(words[:at])
-    if min(chosen.splits, chosen.rows, chosen.importance) < 1 or chosen.widen <= 0:
-        parser.error("--splits, --rows and --importance must be at least 1, --widen above 0")
+    if min(chosen.splits, chosen.rows, chosen.importance) < 1 or min(chosen.widen, chosen.mixture_variance) <= 0:
+        parser.error("--splits, --rows and --importance must be at least 1, the others above 0")
     chosen.words = words[at + 1 :]
     return chosen
 
@@ -360,6 +366,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
 def main(words: list[str] | None = None) -> None:
     chosen = arguments(words)
     results, figures = [], {}
+    density_models.MIXTURE_VARIANCE = chosen.mixture_variance
     warm_up()
     for name in chosen.sets:
         try:
