@@ -42,12 +42,11 @@ FEW_STEPS = 3000  # of a training on a table
 Change = Callable[[VAE, np.random.Generator], None]
 
 
-def _heads(vae: VAE) -> list[str]:
-    return ["mu.weight", "logvar.weight"]
+HEADS = ["mu.weight", "logvar.weight"]
 
 
 def _decoder(vae: VAE) -> list[str]:
-    """Weights of the decoder, from the code on."""
+    """Weights of the decoder, from z on."""
     names, parameters = [], vae.parameters()
     while f"decoder.{len(names)}.weight" in parameters:
         names.append(f"decoder.{len(names)}.weight")
@@ -66,13 +65,13 @@ def as_drawn(vae: VAE, rng: np.random.Generator) -> None:
 
 def small_heads(vae: VAE, rng: np.random.Generator) -> None:
     """mu and logvar times 0.3."""
-    _multiply(vae, _heads(vae), 0.3)
+    _multiply(vae, HEADS, 0.3)
 
 
 def small_ends(vae: VAE, rng: np.random.Generator) -> None:
     """mu, logvar and the decoder's last layer times 0.3, its first, whose input is not rectified, times 0.4."""
     decoder = _decoder(vae)
-    _multiply(vae, [*_heads(vae), decoder[-1]], 0.3)
+    _multiply(vae, [*HEADS, decoder[-1]], 0.3)
     _multiply(vae, decoder[:1] if len(decoder) > 1 else [], 0.4)
 
 
@@ -87,7 +86,7 @@ def torch(vae: VAE, rng: np.random.Generator) -> None:
     parameters = vae.parameters()
     last = _decoder(vae)[-1]
     encoder = [name for name in parameters if name.startswith("encoder.") and name.endswith(".weight")]
-    for name in [*encoder, *_heads(vae), *_decoder(vae)]:
+    for name in [*encoder, *HEADS, *_decoder(vae)]:
         bound = 1 / math.sqrt(len(parameters[name]))
         bias = name.replace(".weight", ".bias")
         for changed in [name] if name == last else [name, bias]:
@@ -147,7 +146,7 @@ def _folder() -> pathlib.Path:
 
 
 def _mnist() -> tuple[np.ndarray, np.ndarray]:
-    if not any(pathlib.Path(_folder()).glob("*mnist*")) and not any(pathlib.Path(_folder()).glob("*ubyte*")):
+    if not any(path for pattern in ("mnist*", "*ubyte*") for path in _folder().glob(pattern)):
         raise MissingDataError("the folder that FASTVAE_DATA names does not hold MNIST")
     found = datasets.load("mnist", None, None)
     return tuple(np.asarray(X, np.float32) / 255 for X in (found.X, found.X_heldout))
@@ -162,28 +161,27 @@ def _frey() -> tuple[np.ndarray, np.ndarray]:
     return _fifth(images.reshape(len(images), -1).astype(np.float32))
 
 
-DIGITS = {"latent_dim": 20, "scale": None, "likelihood": "bernoulli"}
+PIXELS = {"latent_dim": 20, "scale": None, "likelihood": "bernoulli"}
 GAUSSIAN = {"likelihood": "gaussian", "sigma": "optimal"}
 TABLE = {**GAUSSIAN, "latent_dim": 20, "hidden": (400,), "scale": "standard"}
 TABLES = ("iris", "wine", "breast_cancer", "diabetes")
-DEEP = (256, 256, 256)
 
 CASES: dict[str, Case] = {
-    **{f"digits-{depth}": Case(_digits, {**DIGITS, "hidden": (256,) * depth}, 60) for depth in (1, 2, 3, 4)},
+    **{f"digits-{depth}": Case(_digits, {**PIXELS, "hidden": (256,) * depth}, 60) for depth in (1, 2, 3, 4)},
     **{
-        f"digits-{depth}-{name}": Case(_digits, {**DIGITS, "hidden": (256,) * depth, "activation": name}, 60)
+        f"digits-{depth}-{name}": Case(_digits, {**PIXELS, "hidden": (256,) * depth, "activation": name}, 60)
         for name in ("silu", "leaky_relu", "tanh", "sigmoid", "softplus")
         for depth in (1, 3)
     },
-    "digits-gaussian": Case(_digits, {**DIGITS, **GAUSSIAN, "hidden": (256,)}, 60),
-    "digits-gaussian-silu": Case(_digits, {**DIGITS, **GAUSSIAN, "hidden": (256,), "activation": "silu"}, 60),
+    "digits-gaussian": Case(_digits, {**PIXELS, **GAUSSIAN, "hidden": (256,)}, 60),
+    "digits-gaussian-silu": Case(_digits, {**PIXELS, **GAUSSIAN, "hidden": (256,), "activation": "silu"}, 60),
     **{name: Case(_table(name), TABLE) for name in TABLES},
     **{f"{name}-silu": Case(_table(name), {**TABLE, "activation": "silu"}) for name in TABLES},
     **{f"{name}-tanh": Case(_table(name), {**TABLE, "activation": "tanh"}) for name in TABLES},
     "frey": Case(_frey, {**GAUSSIAN, "latent_dim": 10, "hidden": (200,), "scale": (0, 255)}, 50),
-    "mnist": Case(_mnist, {**DIGITS, "hidden": (400,)}, 10),
-    "mnist-dynamic": Case(_mnist, {**DIGITS, "hidden": (400,)}, 10, dynamic=True),
-    "mnist-deep-dynamic": Case(_mnist, {**DIGITS, "hidden": (200, 200), "latent_dim": 50}, 10, dynamic=True),
+    "mnist": Case(_mnist, {**PIXELS, "hidden": (400,)}, 10),
+    "mnist-dynamic": Case(_mnist, {**PIXELS, "hidden": (400,)}, 10, dynamic=True),
+    "mnist-deep-dynamic": Case(_mnist, {**PIXELS, "hidden": (200, 200), "latent_dim": 50}, 10, dynamic=True),
 }
 
 

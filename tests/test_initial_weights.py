@@ -11,7 +11,11 @@ from fastvae import VAE
 
 
 def drawn(activation, init):
-    vae = VAE(**initial_weights.accepted({"latent_dim": 3, "hidden": (8, 6), "activation": activation, "init": "he"}))
+    vae = VAE(
+        **initial_weights.accepted(
+            {"latent_dim": 3, "hidden": (8, 6), "activation": activation, "init": "he", "linear": False}
+        )
+    )
     vae.set_params(random_state=0, scale=None).initialize(np.random.default_rng(0).random((40, 5), np.float32))
     before = {name: array.copy() for name, array in vae.parameters().items()}
     INITS[init](vae, np.random.default_rng(0))
