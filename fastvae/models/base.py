@@ -6,6 +6,7 @@ scikit-learn; `__sklearn_tags__` is called by it alone.
 
 import contextlib
 import copy
+import functools
 import inspect
 import reprlib
 from typing import Any, ClassVar, Self
@@ -49,6 +50,7 @@ class Estimator:
     # ---- parameters, as scikit-learn has them -------------------------------------------------------------------
 
     @classmethod
+    @functools.cache
     def _names(cls) -> list[str]:
         return [p for p in inspect.signature(cls.__init__).parameters if p != "self"]
 
