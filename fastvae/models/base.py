@@ -1,4 +1,4 @@
-"""What every estimator shares: parameters as scikit-learn has them, and fit. Its files are in `saving`.
+"""What every estimator shares: fit, and what it learns. Its arguments are in `arguments`, its files in `saving`.
 
 A model of its own brings `Architecture`, a network that is `Trainable`, and its methods. Nothing here depends on
 scikit-learn; `__sklearn_tags__` is called by it alone.
@@ -6,10 +6,7 @@ scikit-learn; `__sklearn_tags__` is called by it alone.
 
 import contextlib
 import copy
-import functools
-import inspect
-import reprlib
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -17,8 +14,9 @@ from fastvae import backend
 from fastvae.data.minibatches import Examples
 from fastvae.data.scaling import Units, check_scale, check_unit_range, scaling
 from fastvae.data.validation import as_examples, check_values, statistics
-from fastvae.errors import NotFittedError, check_name
-from fastvae.models.settings import check_integer, check_number, plain, seed_from
+from fastvae.errors import NotFittedError
+from fastvae.models.arguments import Arguments
+from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.optimizers import Adam
 from fastvae.training import Observer, Schedule, State, train
 from fastvae.workers import processors
@@ -26,14 +24,9 @@ from fastvae.workers import processors
 HISTORY = ("epoch", "loss", "nll", "kl", "heldout_elbo", "images_per_second", "seconds")
 
 
-class Estimator:
+class Estimator(Arguments):
     """Base of the estimators: the constructor stores, `fit` learns; learned attributes end in an underscore."""
 
-    # arguments that may be changed between two trainings of one model; all others are fixed by the first one
-    CHANGEABLE: ClassVar[frozenset[str]] = frozenset(
-        {"epochs", "batch_size", "learning_rate", "clip_norm", "device", "verbose"}
-    )
-    _fitted: dict[str, Any]  # the others, as they were then
     _optimizer: Adam | None
     # set by the constructor of each estimator
     epochs: int
@@ -46,31 +39,6 @@ class Estimator:
     random_state: Any
     verbose: bool | int
     likelihood: str
-
-    # ---- parameters, as scikit-learn has them -------------------------------------------------------------------
-
-    @classmethod
-    @functools.cache
-    def _names(cls) -> list[str]:
-        return [p for p in inspect.signature(cls.__init__).parameters if p != "self"]
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The constructor's arguments and their present values."""
-        return {name: getattr(self, name) for name in self._names()}
-
-    def set_params(self, **params: Any) -> Self:
-        """Change arguments of the constructor: for the next `fit`. How it is trained (beta, learning_rate, batch_size
-        and such) can be changed for the next `partial_fit` too, which refuses where anything else was changed."""
-        for name in params:
-            check_name("parameter", name, self._names())
-        for name, value in params.items():
-            setattr(self, name, value)
-        return self
-
-    def __repr__(self) -> str:
-        defaults = inspect.signature(type(self).__init__).parameters
-        changed = (f"{n}={v!r}" for n, v in self.get_params().items() if repr(v) != repr(defaults[n].default))
-        return f"{type(self).__name__}({', '.join(changed)})"
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "network_")
@@ -141,25 +109,8 @@ class Estimator:
         if not isinstance(self.verbose, bool | np.bool_):
             check_integer("verbose", self.verbose, 0)
 
-    def _check_trainable(self) -> None:
-        """Raise unless this model can be trained (on) with its present arguments, here, and be saved afterwards."""
-        self._check_settings()
-        for name, fitted in self._fitted.items():
-            value = getattr(self, name)
-            if not _same(value, fitted):
-                raise ValueError(
-                    f"{name}={reprlib.repr(value)} was set after this model was fitted with {name}="
-                    f"{reprlib.repr(fitted)}: call fit to start anew with it, or set it back to train on"
-                )
-        self._check_device()
-        self._check_storable()
-
     def _check_storable(self) -> None:
         """Raise where this model could be trained and not be saved."""
-
-    def _fixed(self) -> dict[str, Any]:
-        """Arguments that a training fixes, as they are now, and copied."""
-        return {name: _copied(value) for name, value in self.get_params().items() if name not in self.CHANGEABLE}
 
     def initialize(self, X: Any, binarize: str | float | None = None) -> Examples:
         """Everything of `fit` before the first step: checks, scaling, and the drawn initial weights.
@@ -276,7 +227,7 @@ class Estimator:
         if not hasattr(self, "network_"):
             examples = self.initialize(X)
         else:
-            self._check_trainable()
+            self._check_unchanged()
             examples = self.examples(X)
         self._state.begin_epoch()  # whatever an interrupted or stopped fit has left
         observer = self._default_observer(self.verbose)
@@ -299,7 +250,8 @@ class Estimator:
         The loop behind `fit`, for callers with a source, held-out examples and an observer of their own.
         """
         batch_size = min(check_integer("batch_size", batch_size, 1), len(examples))
-        self._check_trainable()
+        self._check_unchanged()
+        self._check_storable()
         self.network_.weigh_kl(**self._objective())
         self._optimizer = self._optimizer or self._make_optimizer()
         self._optimizer.learning_rate, self._optimizer.clip_norm = self.learning_rate, self.clip_norm
@@ -317,6 +269,12 @@ class Estimator:
             # a device that has failed fails here again: what counts is the first error
             with contextlib.suppress(*[Exception] if failed else []):
                 network.allocate(0)
+
+    def _check_unchanged(self) -> None:
+        """Raise unless this model can be trained on with its present arguments."""
+        self._check_settings()
+        self._check_device()
+        self._check_fixed()
 
     def _check_device(self) -> None:
         """A fitted model stays where it is."""
@@ -419,19 +377,3 @@ class Estimator:
         is being trained on a GPU."""
         self._check_fitted()
         return self.network_.parameters.named_values()
-
-
-def _copied(value: Any) -> Any:
-    """An argument that somebody else's changes do not reach; a generator is itself."""
-    try:
-        found = plain(value)
-    except (TypeError, ValueError):
-        return value
-    return tuple(found) if isinstance(found, list) else found
-
-
-def _same(value: Any, fitted: Any) -> bool:
-    try:
-        return value is fitted or bool(_copied(value) == fitted)
-    except ValueError:  # of arrays, which no file holds either
-        return False
