@@ -254,7 +254,7 @@ def checked_array(
 def _storable(params: dict[str, Any]) -> dict[str, Any]:
     """Arguments as a file has them; not a generator: it has moved on since, and `seed_` has what it gave."""
     generators = np.random.Generator | np.random.RandomState
-    return {name: None if isinstance(v, generators) else plain(v, name) for name, v in params.items()}
+    return {name: None if isinstance(v, generators) else _nested(name, v) for name, v in params.items()}
 
 
 def _nested(name: str, value: Any) -> Any:
