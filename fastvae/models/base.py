@@ -180,7 +180,8 @@ class Estimator(Arguments):
         heldout : (M, D), optional
             Its mean ELBO goes into `history_` after each epoch.
         patience
-            Stop after that many epochs without a better held-out ELBO, and return to the best parameters.
+            Stop after that many epochs without a better held-out ELBO, and return to the best parameters and to Adam as
+            it was then.
 
         Raises
         ------

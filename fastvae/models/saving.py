@@ -120,6 +120,7 @@ class SavedEstimator(Estimator):
                 model._restore_training(header, arrays)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             reason = " ".join(str(error).split())
+            reason = reason if len(reason) <= 400 else reason[:400] + " ..."
             raise ModelFileError(f"{path}: it does not describe a {cls.__name__}: {reason}") from None
         return model
 
