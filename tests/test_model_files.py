@@ -271,7 +271,7 @@ def test_an_epoch_that_was_done_and_not_ended_ends():
 def test_positions_that_are_none_of_an_epoch():
     examples = Examples(PIXELS, np.zeros(12), np.ones(12), np.uint64(0), cpu)
     for start, count in ((-1, 1), (60, 1), (0, 61), (2**62, 1)):
-        with pytest.raises(IndexError, match="of an epoch of 60 examples"):
+        with pytest.raises(IndexError, match="of (an epoch of )?60 examples"):
             examples.order(0, start, np.empty(count, np.int64))
 
 
