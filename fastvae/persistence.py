@@ -110,7 +110,8 @@ def encoded(header: Mapping[str, Any]) -> bytes:
     except (TypeError, ValueError, RecursionError) as exc:
         raise ValueError(f"the header cannot be stored as JSON: {exc}") from exc
     if len(text) > HEADER_LIMIT:
-        raise ValueError(f"the header takes {len(text)} bytes of JSON, at most {HEADER_LIMIT} fit: use an array")
+        what = "names, ranges of columns or metadata are too many or too long"
+        raise ValueError(f"the header takes {len(text)} bytes of JSON, at most {HEADER_LIMIT} fit: {what}")
     return text
 
 

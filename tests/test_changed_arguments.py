@@ -9,6 +9,7 @@ import pytest
 
 from commands import python
 from fastvae import VAE
+from fastvae.persistence import read_container
 from models import PIXELS, StopAfter, small
 
 OTHER = {
@@ -49,6 +50,18 @@ def trained(vae):
 
 def arguments():
     return [name for name in inspect.signature(VAE).parameters if name != "device"]  # it has a test of its own
+
+
+def test_a_copy_holds_all_that_a_file_holds(tmp_path):
+    vae = small(likelihood="gaussian", sigma="learned", random_state=np.random.default_rng(0))
+    vae.fit(PIXELS, heldout=PIXELS[:20], patience=1).set_params(sigma=2.0, beta=0.5)
+    vae.metadata_["note"], vae.feature_names_in_ = "mine", np.array([f"x{i}" for i in range(12)], dtype=object)
+    vae.save_checkpoint(tmp_path / "expected.npz")
+    expected = read_container(tmp_path / "expected.npz", {"checkpoint"})
+    assert expected[0]["fitted"] == {"sigma": "learned"}
+    for copied in COPIES:
+        copied(vae, tmp_path).save_checkpoint(tmp_path / "found.npz")
+        np.testing.assert_equal(read_container(tmp_path / "found.npz", {"checkpoint"}), expected)
 
 
 @pytest.mark.parametrize("name", FREE)

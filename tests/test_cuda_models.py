@@ -131,11 +131,16 @@ def test_binarised(device, binarize):
 
 
 def test_heldout_data_and_early_stopping(device):
-    """Passes between the steps use the newest parameters, and the best ones come back."""
+    """Passes between the steps use the newest parameters, and the best ones come back, with their moments."""
     settings = {"epochs": 3, "learning_rate": 0.5}
     found, expected = (model(device=on, **settings).fit(X, heldout=X[:9], patience=1) for on in ("cuda", "cpu"))
     np.testing.assert_allclose(found.history_["heldout_elbo"], expected.history_["heldout_elbo"], rtol=1e-3)
     check_same(found.parameters(), expected.parameters(), 1e-3)
+    assert found.best_epoch_ == expected.best_epoch_
+    assert found._optimizer.step_count == expected._optimizer.step_count
+    for name in ("first_moment", "second_moment"):
+        moments = [{"m": getattr(vae._optimizer, name)} for vae in (found, expected)]
+        check_same(*moments, 1e-3)
 
 
 def test_steps_go_on_from_call_to_call(device):

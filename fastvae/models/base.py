@@ -1,4 +1,4 @@
-"""What every estimator shares: parameters as scikit-learn has them, and fit. Its files are in `saving`.
+"""What every estimator shares: fit, and what it learns. Its arguments are in `arguments`, its files in `saving`.
 
 A model of its own brings `Architecture`, a network that is `Trainable`, and its methods. Nothing here depends on
 scikit-learn; `__sklearn_tags__` is called by it alone.
@@ -6,11 +6,9 @@ scikit-learn; `__sklearn_tags__` is called by it alone.
 
 import contextlib
 import copy
-import inspect
-import reprlib
 import warnings
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -23,8 +21,9 @@ from fastvae.data.scaling import Units, check_scale, check_unit_range, scaling
 from fastvae.data.validation import Statistics, as_examples, check_values, statistics
 from fastvae.errors import NotFittedError, TrainingWarning, check_name
 from fastvae.exclusion import Exclusion
+from fastvae.models.arguments import Arguments
 from fastvae.models.frames import Frames
-from fastvae.models.settings import check_integer, check_number, plain, seed_from
+from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.optimizers import Adam
 from fastvae.training import Observer, Schedule, State, train
 from fastvae.workers import processors
@@ -39,7 +38,7 @@ HELDOUT_DRAWS, MOST_HELDOUT_DRAWS = 2048, 16  # of z in all behind a held-out EL
 HISTORY = ("epoch", "loss", "nll", "kl", "heldout_elbo", "images_per_second", "seconds")
 
 
-class Estimator(Frames):
+class Estimator(Arguments, Frames):
     """Base of the estimators: the constructor stores, `fit` learns; learned attributes end in an underscore.
 
     Threads may share one. A training puts a network in its place in one step, with all that was learned beside it; each
@@ -49,12 +48,6 @@ class Estimator(Frames):
 
     __slots__ = ("__dict__", "__weakref__", "_exclusion")  # a lock is not part of the state
 
-    # arguments that may be changed between two trainings of one model; all others are fixed by the first one
-    CHANGEABLE: ClassVar[frozenset[str]] = frozenset(
-        {"epochs", "batch_size", "learning_rate", "clip_norm", "device", "verbose", "early_stopping"}
-        | {"validation_fraction"}
-    )
-    _fitted: dict[str, Any]  # the others, as they were then
     _optimizer: Adam | None
     # set by the constructor of each estimator
     epochs: int | str
@@ -75,30 +68,6 @@ class Estimator(Frames):
         self = super().__new__(cls)
         self._exclusion = Exclusion()
         return self
-
-    # ---- parameters, as scikit-learn has them -------------------------------------------------------------------
-
-    @classmethod
-    def _names(cls) -> list[str]:
-        return [p for p in inspect.signature(cls.__init__).parameters if p != "self"]
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The constructor's arguments and their present values."""
-        return {name: getattr(self, name) for name in self._names()}
-
-    def set_params(self, **params: Any) -> Self:
-        """Change arguments of the constructor: for the next `fit`. How it is trained (beta, learning_rate, batch_size
-        and such) can be changed for the next `partial_fit` too, which refuses where anything else was changed."""
-        for name in params:
-            check_name("parameter", name, self._names())
-        for name, value in params.items():
-            setattr(self, name, value)
-        return self
-
-    def __repr__(self) -> str:
-        defaults = inspect.signature(type(self).__init__).parameters
-        changed = (f"{n}={v!r}" for n, v in self.get_params().items() if repr(v) != repr(defaults[n].default))
-        return f"{type(self).__name__}({', '.join(changed)})"
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "network_")
@@ -202,25 +171,8 @@ class Estimator(Frames):
         if not isinstance(self.verbose, bool | np.bool_):
             check_integer("verbose", self.verbose, 0)
 
-    def _check_trainable(self) -> None:
-        """Raise unless this model can be trained (on) with its present arguments, here, and be saved afterwards."""
-        self._check_settings()
-        for name, fitted in self._fitted.items():
-            value = getattr(self, name)
-            if not _same(value, fitted):
-                raise ValueError(
-                    f"{name}={reprlib.repr(value)} was set after this model was fitted with {name}="
-                    f"{reprlib.repr(fitted)}: call fit to start anew with it, or set it back to train on"
-                )
-        self._check_device()
-        self._check_storable()
-
     def _check_storable(self) -> None:
         """Raise where this model could be trained and not be saved."""
-
-    def _fixed(self) -> dict[str, Any]:
-        """Arguments that a training fixes, as they are now, and copied."""
-        return {name: _copied(value) for name, value in self.get_params().items() if name not in self.CHANGEABLE}
 
     def plan(self, rows: int) -> tuple[int, int, int]:
         """Epochs, batch size, and epochs of patience for so many rows, where they are "auto".
@@ -356,8 +308,8 @@ class Estimator(Frames):
             Its mean ELBO goes into `history_` after each epoch. Without, and with early stopping, it is a part
             `validation_fraction` of X, which is then not trained on.
         patience
-            Stop after that many epochs without a better held-out ELBO, and return to the best parameters. Default: with
-            early stopping, as many as make 1,000 steps, 10 at least; else no stop.
+            Stop after that many epochs without a better held-out ELBO, and return to the best parameters and to Adam as
+            it was then. Default: with early stopping, as many as make 1,000 steps, 10 at least; else no stop.
 
         Raises
         ------
@@ -437,7 +389,7 @@ class Estimator(Frames):
         if not self.__sklearn_is_fitted__():
             examples = self._initialize(X)
         else:
-            self._check_trainable()
+            self._check_unchanged()
             examples = self.examples(X)
         self._state.begin_epoch()  # whatever an interrupted or stopped fit has left
         observer = self._default_observer(self.verbose)
@@ -480,7 +432,8 @@ class Estimator(Frames):
         if heldout is not None:
             heldout = self._accepted(network, heldout, "heldout")
         batch_size = min(check_integer("batch_size", batch_size, 1), len(examples))
-        self._check_trainable()
+        self._check_unchanged()
+        self._check_storable()
         network.weigh_kl(**self._objective())
         self._optimizer = self._optimizer or self._make_optimizer()
         self._optimizer.learning_rate, self._optimizer.clip_norm = self.learning_rate, self.clip_norm
@@ -503,6 +456,12 @@ class Estimator(Frames):
             with network.exclusion.lock, contextlib.suppress(*[Exception] if failed else []):
                 network.workers = network.backend.workers()
                 network.allocate(0)
+
+    def _check_unchanged(self) -> None:
+        """Raise unless this model can be trained on with its present arguments."""
+        self._check_settings()
+        self._check_device()
+        self._check_fixed()
 
     def _check_device(self) -> None:
         """A fitted model stays where it is."""
@@ -675,19 +634,3 @@ class Estimator(Frames):
         """Name to array, in order of use. The arrays are views: writing into them changes the model, but not while it
         is being trained on a GPU. Their shapes and flags are their own."""
         return self._check_fitted().parameters.named_values()
-
-
-def _copied(value: Any) -> Any:
-    """An argument that somebody else's changes do not reach; a generator is itself."""
-    try:
-        found = plain(value)
-    except (TypeError, ValueError):
-        return value
-    return tuple(found) if isinstance(found, list) else found
-
-
-def _same(value: Any, fitted: Any) -> bool:
-    try:
-        return value is fitted or bool(_copied(value) == fitted)
-    except ValueError:  # of arrays, which no file holds either
-        return False

@@ -4,6 +4,7 @@ Whatever a file says is checked when it is read, for its type, its range, and ag
 every training begin with the same checks, so that nothing is trained or written that could not be read.
 """
 
+import functools
 import math
 from dataclasses import asdict
 from typing import Any, ClassVar, Self, get_type_hints
@@ -23,7 +24,7 @@ from fastvae.training import ADDED, State
 METADATA = {
     "image_shape": list[int] | None,
     "ink": bool,
-    "column_names": list[str] | None,
+    "column_names": Any,
     "binarize": str | float | None,
     "fingerprint": str,
 }
@@ -60,7 +61,9 @@ class SavedEstimator(Estimator):
             "metadata": _checked_metadata(_nested("metadata_", self.metadata_), self.n_features_in_),
         }
         if hasattr(self, "feature_names_in_"):
-            header["feature_names"] = _nested("feature_names_in_", self.feature_names_in_)
+            header["feature_names"] = _checked_names(
+                "feature_names", plain(self.feature_names_in_), self.n_features_in_
+            )
         return header
 
     def _check_storable(self) -> None:
@@ -130,6 +133,7 @@ class SavedEstimator(Estimator):
                 model._restore_training(header, arrays)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             reason = " ".join(str(error).split())
+            reason = reason if len(reason) <= 400 else reason[:400] + " ..."
             raise ModelFileError(f"{path}: it does not describe a {cls.__name__}: {reason}") from None
         return model
 
@@ -160,9 +164,7 @@ class SavedEstimator(Estimator):
         model._adopt(network, Units(offset, scale), np.uint64(seed), fitted._fixed(), None, {})
         model.metadata_, model._state = metadata, state
         if "feature_names" in header:
-            names = declared("feature_names", header["feature_names"], list[str])
-            if len(names) != columns:
-                raise ValueError(f"feature_names has {len(names)} names; the model has {columns} columns")
+            names = _checked_names("feature_names", header["feature_names"], columns)
             model.feature_names_in_ = np.array(names, dtype=object)
         return model
 
@@ -194,9 +196,15 @@ class SavedEstimator(Estimator):
         self._state = state
 
     @classmethod
+    @functools.cache
+    def _kinds(cls) -> dict[str, Any]:
+        """Types of the arguments, as the constructor declares them."""
+        return get_type_hints(cls.__init__)
+
+    @classmethod
     def _from_params(cls, params: dict[str, Any]) -> Self:
         """An estimator with these arguments, all that there are, each checked."""
-        kinds, names = get_type_hints(cls.__init__), cls._names()
+        kinds, names = cls._kinds(), cls._names()
         for name in {*params, *names}:
             if (name in params) != (name in names):
                 raise ValueError(f"params.{name} is {'not known' if name in params else 'missing'}")
@@ -259,7 +267,7 @@ def checked_array(
 def _storable(params: dict[str, Any]) -> dict[str, Any]:
     """Arguments as a file has them; not a generator: it has moved on since, and `seed_` has what it gave."""
     generators = np.random.Generator | np.random.RandomState
-    return {name: None if isinstance(v, generators) else plain(v, name) for name, v in params.items()}
+    return {name: None if isinstance(v, generators) else _nested(name, v) for name, v in params.items()}
 
 
 def _nested(name: str, value: Any) -> Any:
@@ -269,14 +277,21 @@ def _nested(name: str, value: Any) -> Any:
         raise ValueError(f"{name} is nested too deeply, or holds itself") from None
 
 
+def _checked_names(place: str, names: Any, columns: int) -> list[str]:
+    found: list[str] = declared(place, names, list[str])
+    if len(found) != columns:
+        raise ValueError(f"{place} has {len(found)} names; the model has {columns} columns")
+    return found
+
+
 def _checked_metadata(metadata: Any, columns: int) -> dict[str, Any]:
     found: dict[str, Any] = declared("metadata", metadata, dict[str, Any])
     known = {name: declared(f"metadata.{name}", found.get(name), kind | None) for name, kind in METADATA.items()}
-    shape, names, binarize = known["image_shape"], known["column_names"], known["binarize"]
+    shape, binarize = known["image_shape"], known["binarize"]
     if shape is not None and (len(shape) != 2 or math.prod(shape) != columns):
         raise ValueError(f"metadata.image_shape is {shape}; the model has {columns} columns")
-    if names is not None and len(names) != columns:
-        raise ValueError(f"metadata.column_names has {len(names)} names; the model has {columns} columns")
+    if known["column_names"] is not None:
+        _checked_names("metadata.column_names", known["column_names"], columns)
     if binarize is not None and not (binarize == "dynamic" if isinstance(binarize, str) else 0 <= binarize < 1):
         raise ValueError(f"metadata.binarize is {binarize!r}; expected 'dynamic' or a number in [0, 1)")
     return found

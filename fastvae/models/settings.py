@@ -4,6 +4,7 @@ import decimal
 import math
 import numbers
 import secrets
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,8 @@ def seed_from(random_state: object) -> np.uint64:
 
 def plain(value: Any, place: str = "it") -> Any:
     """The same value in types that JSON knows, at any depth: of NumPy's numbers and arrays and whatever gives itself as
-    one, of tuples and of fractions. Raises a `TypeError` or `ValueError` that names `place` where there is none."""
+    one, of tuples, ranges and fractions. Raises a `TypeError` or `ValueError` that names `place` where there is none.
+    """
     if hasattr(value, "__array__"):
         array = np.asarray(value)
         if array.dtype.kind in "biu" or (array.dtype.kind == "f" and np.isfinite(array).all()):
@@ -57,12 +59,12 @@ def plain(value: Any, place: str = "it") -> Any:
         raise ValueError(f"{place} is {value}; a file holds finite numbers")
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
                 raise TypeError(f"{place} has the key {key!r}; a file holds text as keys")
         return {str(key): plain(v, f"{place}[{key!r}]") for key, v in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
         return [plain(v, f"{place}[{i}]") for i, v in enumerate(value)]
     if isinstance(value, numbers.Real | decimal.Decimal):
         return plain(float(value), place)
