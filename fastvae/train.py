@@ -258,6 +258,7 @@ def _started(
         found = f"the data ({len(X)} examples)"
         raise ValueError(f"--batch-size {options.batch_size} is larger than {found}: use at most {len(X)}")
     table = likelihood == "gaussian" and not data.image_shape
+    epochs = AUTO if table else EPOCHS.get(data.name, 50)
     if likelihood == "bernoulli" and options.sigma is not None:
         raise ValueError(f"--sigma {options.sigma} goes with --likelihood gaussian; this run is bernoulli")
     if likelihood == "gaussian" and options.binarize is not None:
@@ -274,8 +275,8 @@ def _started(
         init=options.init,
         beta=options.beta,
         kl_warmup_epochs=options.kl_warmup_epochs,
-        epochs=options.epochs or AUTO if table else options.epochs or EPOCHS.get(data.name, 50),
-        batch_size=options.batch_size or AUTO,
+        epochs=epochs if options.epochs is None else options.epochs,
+        batch_size=AUTO if options.batch_size is None else options.batch_size,
         learning_rate=options.learning_rate,
         clip_norm=options.clip_norm,
         scale=scale,

@@ -64,7 +64,7 @@ TAKEN = {
     **dict.fromkeys(["best_elbo", "loss", "nll", "kl"], NUMBERS | {-1}),
     "clip_norm": NUMBERS | {None},
     "metadata": [{"x": 1}],
-    "verbose": {True},
+    **dict.fromkeys(["verbose", "sigma_per_column", "linear", "early_stopping"], {True}),
     "decoder_hidden": {None},
     "scale": {None},
     "random_state": {None},
@@ -119,7 +119,7 @@ def test_what_is_missing_is_said_or_changes_nothing(checkpoint, forge):
         except ModelFileError as error:
             assert path[-1] in str(error) or path[0] == "training"  # noqa: PT017
         else:
-            assert path[0] not in ("params", "seed", "steps")
+            assert path[0] not in ("seed", "steps") and (path[0] != "params" or path[-1] in VAE.OLDER)
             np.testing.assert_array_equal(found.elbo(data("gaussian")), expected)
     for name in checkpoint[1]:
         named = {"training": "best_epoch", "history": "history"}.get(name.split(".")[0], name)
@@ -399,21 +399,28 @@ FIRST_ARCHITECTURE = ("inputs", "hidden", "latent_dim", "decoder_hidden", "activ
 FIRST_TRAINING = ("epoch", "position", "step", "sums", "seconds", "best_elbo", "best_epoch", "stopped_early")
 
 
-def test_files_of_earlier_versions_stay_readable(checkpoint, tmp_path):
-    header, arrays = copy.deepcopy(checkpoint[0]), dict(checkpoint[1])
+def test_files_of_earlier_versions_stay_readable(tmp_path):
+    settings = {"sigma": "learned", "scale": "minmax", **VAE.OLDER}
+    vae = small("gaussian", **settings)
+    vae.fit_examples(vae.initialize(PIXELS), 9, 16, vae.examples(PIXELS[:20]), 5, StopAfter(10))
+    vae.network_.likelihood.lowest[:] = -6.0  # as it was
+    vae.save_checkpoint(tmp_path / "checkpoint.npz")
+    header, arrays = persistence.read_container(tmp_path / "checkpoint.npz", {"checkpoint"})
+    arrays["log_sigma"] = arrays.pop("sigma.parameter") * np.float32(10)
+    del arrays["sigma.lowest"]
     header["params"] = {name: header["params"][name] for name in FIRST_PARAMS}
     header["architecture"] = {name: header["architecture"][name] for name in FIRST_ARCHITECTURE}
     header["training"] = {name: header["training"][name] for name in (*FIRST_TRAINING, "optimizer_steps")}
-    for name in ("fitted", "feature_names"):
-        del header[name]
+    header.pop("fitted")
     for name in ("training.best_first_moment", "training.best_second_moment"):
         del arrays[name]
     persistence.write_container(tmp_path / "old.npz", "checkpoint", header, arrays)
     old = VAE.load_checkpoint(tmp_path / "old.npz")
     first = {name: values.copy() for name, values in old.parameters().items()}
-    assert set(first) <= set(arrays)
+    assert old.sigma_ == pytest.approx(vae.sigma_, rel=1e-5)
+    np.testing.assert_allclose(old.elbo(PIXELS), vae.elbo(PIXELS), rtol=1e-5)
     for name, values in first.items():
-        np.testing.assert_array_equal(values, arrays[name])
+        np.testing.assert_allclose(values, vae.parameters()[name], rtol=1e-6)
     old.fit_examples(old.examples(PIXELS), 3, 16, old.examples(PIXELS[:20]), 5, Observer())
     old.keep_best()
     old.save(tmp_path / "new.npz")
