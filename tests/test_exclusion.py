@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -378,16 +379,20 @@ def test_a_fork_while_another_thread_trains(tmp_path):
     """The child has the model as it was between two steps, and may save and train it."""
     X = np.random.default_rng(0).random((400, 12), np.float32)
     settings = {"epochs": 10**6, "hidden": (64,), "clip_norm": 1.0}
-    vae, stop = small(**settings), threading.Event()
+    vae, stop, begun = small(**settings), threading.Event(), threading.Event()
     examples = vae.initialize(X)
 
     class Until(Observer):
+        def stepped(self, state, examples):
+            begun.set()
+
         def stop_requested(self):
             return stop.is_set()
 
     thread = threading.Thread(target=lambda: vae.fit_examples(examples, 10**6, 16, None, None, Until()))
     thread.start()
     try:
+        assert begun.wait(60)
         for i in range(10):
             child = os.fork()
             if child == 0:
@@ -397,7 +402,8 @@ def test_a_fork_while_another_thread_trains(tmp_path):
                     vae.transform(X)
                     vae.partial_fit(X)
                     os._exit(0)
-                finally:
+                except BaseException:
+                    traceback.print_exc()
                     os._exit(1)
             assert _exit_code(child) == 0
     finally:
