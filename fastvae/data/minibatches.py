@@ -88,6 +88,8 @@ class Examples:
             There is no such row; another shape or type.
         """
         self.check()
+        if indices.dtype != np.int64 or indices.ndim != 1:
+            raise TypeError(f"indices are {indices.dtype}, {indices.ndim}-D; int64, 1-D needed")
         if len(indices) and not (0 <= indices.min() and indices.max() < len(self)):
             found = f"{indices.min()} ... {indices.max()}"
             raise IndexError(f"rows {found} were asked for; there are {len(self)} examples, from 0 on")
