@@ -61,7 +61,9 @@ class Exclusion:
 
 def _refusal(model: str, own: bool) -> str:
     if own:
-        return f"this {model} is being trained by this very thread: what observes a training cannot train the same model"
+        return (
+            f"this {model} is being trained by this very thread: what observes a training cannot train the same model"
+        )
     return (
         f"this {model} is being trained by another thread: wait until that is done, or train a copy (copy.deepcopy of "
         "it, or another one with the same parameters)"

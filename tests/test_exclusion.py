@@ -87,9 +87,9 @@ TRAININGS = {
 def test_a_second_thread_is_refused_and_the_first_trains_as_alone(paused, first, second):
     vae, alone = small("gaussian").fit(TABLE), small("gaussian").fit(TABLE)
     TRAININGS[first](alone, TABLE)
-    with Background(paused(), lambda: TRAININGS[first](vae, TABLE)) as training:
-        with pytest.raises(TrainingInProgressError, match="this VAE is being trained by another thread: wait"):
-            TRAININGS[second](vae, TABLE)
+    refused = pytest.raises(TrainingInProgressError, match="this VAE is being trained by another thread: wait")
+    with Background(paused(), lambda: TRAININGS[first](vae, TABLE)) as training, refused:
+        TRAININGS[second](vae, TABLE)
     assert training.future.result() is vae
     np.testing.assert_array_equal(vae.network_.parameters.values, alone.network_.parameters.values)
     TRAININGS[second](vae, TABLE)  # afterwards it may

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from commands import python
-from fastvae import VAE
 from fastvae.data.minibatches import Examples
 from fastvae.errors import DataFileError
 from fastvae.training import Observer

@@ -185,8 +185,9 @@ def test_a_helper_does_not_sleep_between_the_steps_of_a_call(processors, patienc
 def test_the_helpers_go_back_after_an_error(processors):
     before = len(helpers())
     for _ in range(5):
-        with pytest.raises(KeyError), Workers(6) as team_of_threads:
+        with Workers(6) as team_of_threads:
             team_of_threads.run_programs(counting(6)[0])
+        with pytest.raises(KeyError), Workers(6):
             raise KeyError
     assert len(helpers()) - before == processors - 1
     assert len(workers.POOL.borrow(Pool(), 6)) == processors - 1

@@ -76,11 +76,13 @@ class Examples:
     def order(self, epoch: int, start: int, out: np.ndarray) -> None:
         """Write into `out` (n,) int64 the rows that come at positions start ... start + n - 1 of that epoch."""
         if out.dtype != np.int64 or start < 0 or start + out.size > len(self):
-            raise IndexError(f"there are no positions {start} ... {start + out.size - 1} (int64) of {len(self)} examples")
+            raise IndexError(
+                f"there are no positions {start} ... {start + out.size - 1} (int64) of {len(self)} examples"
+            )
         self.kernels.shuffled_indices(self.seed, epoch, len(self), start, out)
 
     def fill(self, indices: np.ndarray, out: np.ndarray, step: int, first_row: int) -> None:
-        """Write rows `indices` (n,) int64 into `out` (n, D) float32. Binarisation draws at (step, first_row + position).
+        """Write rows `indices` (n,) int64 into `out` (n, D) float32. Binarisation draws at (step, first_row + place).
 
         Raises
         ------
@@ -90,7 +92,7 @@ class Examples:
         self.check()
         if indices.dtype != np.int64 or indices.ndim != 1:
             raise TypeError(f"indices are {indices.dtype}, {indices.ndim}-D; int64, 1-D needed")
-        if len(indices) and not (0 <= indices.min() and indices.max() < len(self)):
+        if len(indices) and not (indices.min() >= 0 and indices.max() < len(self)):
             found = f"{indices.min()} ... {indices.max()}"
             raise IndexError(f"rows {found} were asked for; there are {len(self)} examples, from 0 on")
         if self.direct:

@@ -1,11 +1,10 @@
-"""What every estimator shares: parameters as scikit-learn has them, and fit. Its files are in `saving`.
+"""What every estimator shares: parameters as scikit-learn has them, and fit. Its files: `saving`; threads: `learned`.
 
 A model of its own brings `Architecture`, a network that is `Trainable`, and its methods. Nothing here depends on
 scikit-learn; `__sklearn_tags__` is called by it alone.
 """
 
 import contextlib
-import copy
 import inspect
 from typing import Any, Self
 
@@ -15,8 +14,8 @@ from fastvae import backend
 from fastvae.data.minibatches import Examples
 from fastvae.data.scaling import Units, check_unit_range, scaling
 from fastvae.data.validation import as_examples, check_values, statistics
-from fastvae.errors import NotFittedError, check_name
-from fastvae.exclusion import Exclusion
+from fastvae.errors import check_name
+from fastvae.models.learned import Learned
 from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.optimizers import Adam
 from fastvae.training import Observer, Schedule, State, train
@@ -25,17 +24,9 @@ from fastvae.workers import processors
 HISTORY = ("epoch", "loss", "nll", "kl", "heldout_elbo", "images_per_second", "seconds")
 
 
-class Estimator:
-    """Base of the estimators: the constructor stores, `fit` learns; learned attributes end in an underscore.
+class Estimator(Learned):
+    """Base of the estimators: the constructor stores, `fit` learns; learned attributes end in an underscore."""
 
-    Threads may share one. A training puts a network in its place in one step, with all that was learned beside it; each
-    method takes the network once, and asks nothing but that: its results are of one model. A second training at the
-    same time is refused.
-    """
-
-    __slots__ = ("__dict__", "__weakref__", "_exclusion")  # a lock is not part of the state
-
-    _optimizer: Adam | None
     # set by the constructor of each estimator
     epochs: int
     batch_size: int
@@ -47,12 +38,6 @@ class Estimator:
     random_state: Any
     verbose: int
     likelihood: str
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """With or without a constructor, as copies are made."""
-        self = super().__new__(cls)
-        self._exclusion = Exclusion()
-        return self
 
     # ---- parameters, as scikit-learn has them -------------------------------------------------------------------
 
@@ -77,9 +62,6 @@ class Estimator:
         changed = (f"{n}={v!r}" for n, v in self.get_params().items() if repr(v) != repr(defaults[n].default))
         return f"{type(self).__name__}({', '.join(changed)})"
 
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "network_")
-
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
 
@@ -90,65 +72,10 @@ class Estimator:
             input_tags=InputTags(),
         )
 
-    def __getstate__(self) -> dict[str, Any]:
-        """For pickle and copy: arrays instead of the network and the optimizer, which hold compiled functions."""
-        state = vars(self).copy()
-        network, optimizer = state.pop("network_", None), state.pop("_optimizer", None)
-
-        def pack() -> None:
-            state["_state"] = copy.deepcopy(state["_state"])
-            scaling = network.units.offset, network.units.scale, network.seed
-            state["_packed"] = network.architecture, network.complete, network.parameters.values.copy(), *scaling
-            if optimizer is not None:
-                moments = optimizer.first_moment.copy(), optimizer.second_moment.copy()
-                state["_packed_optimizer"] = optimizer.step_count, *moments
-
-        if network is not None:
-            network.exclusion.between_steps(pack)
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        packed, packed_optimizer = state.pop("_packed", None), state.pop("_packed_optimizer", None)
-        made = self._copy_with(state)
-        if packed is not None:
-            architecture, complete, values, offset, scale, seed = packed
-            chosen = backend.select_for_file(made.device, made.precision)
-            made.network_ = made._build(architecture, chosen, not complete)
-            made.network_.parameters.values[:] = values
-            made.network_.prepare(seed, Units(offset, scale), **made._objective())
-            made._optimizer = None
-        if packed_optimizer is not None:
-            made._optimizer = made._make_optimizer()
-            made._optimizer.step_count = packed_optimizer[0]
-            made._optimizer.first_moment[:], made._optimizer.second_moment[:] = packed_optimizer[1:]
-        self._put(vars(made))
-
-    def _copy_with(self, attributes: dict[str, Any]) -> Self:
-        """Another of the class, with these attributes; of `vars(self)`, the model as it is now, whatever comes in its
-        place meanwhile."""
-        made = type(self).__new__(type(self))
-        vars(made).update(attributes)
-        return made
-
-    def _put(self, attributes: dict[str, Any]) -> None:
-        """Set attributes all at once: no other thread sees some of them without the rest."""
-        self.__dict__ = vars(self) | attributes
-
     # ---- what an estimator brings -------------------------------------------------------------------------------
-
-    network_: Any
-    _state: State
-    _draws: int
-    metadata_: dict[str, Any]
 
     def _make_network(self, columns: int) -> Any:
         """Check the constructor's arguments and build the network, not yet initialised."""
-        raise NotImplementedError
-
-    @staticmethod
-    def _build(architecture: Any, chosen: backend.Backend, decoder_only: bool) -> Any:
-        """The network of an architecture."""
         raise NotImplementedError
 
     # ---- fit ----------------------------------------------------------------------------------------------------
@@ -403,26 +330,6 @@ class Estimator:
         return np.array([f"{name}{i}" for i in range(network.architecture.latent_dim)], dtype=object)
 
     @property
-    def n_features_in_(self) -> int:
-        """D, the columns of the data."""
-        return self._check_fitted().architecture.inputs
-
-    @property
-    def offset_(self) -> np.ndarray:
-        """(D,) float64: the model sees (X - offset_) / scale_."""
-        return self._check_fitted().units.offset
-
-    @property
-    def scale_(self) -> np.ndarray:
-        """(D,) float64: see `offset_`."""
-        return self._check_fitted().units.scale
-
-    @property
-    def seed_(self) -> np.uint64:
-        """Of all that is random."""
-        return self._check_fitted().seed
-
-    @property
     def n_steps_(self) -> int:
         """Steps of the optimizer so far."""
         self._check_fitted()
@@ -448,21 +355,6 @@ class Estimator:
 
     # ---- use ----------------------------------------------------------------------------------------------------
 
-    def _check_fitted(self) -> Any:
-        """Return the network; with all that it knows, it stays the same whatever is put in its place meanwhile."""
-        network = vars(self).get("network_")
-        if network is None:
-            name = type(self).__name__
-            raise NotFittedError(f"this {name} is not fitted: call fit first, or {name}.load")
-        return network
-
-    def _check_complete(self) -> Any:
-        network = self._check_fitted()
-        if not network.complete:
-            name = type(self).__name__
-            raise NotFittedError(f"this {name} was loaded with decoder_only=True and can only generate: load it whole")
-        return network
-
     def check(self, X: Any, name: str = "X") -> Any:
         """Return `X` as an array that this fitted model can use: features, finite values, range."""
         return self._checked(self._check_fitted(), X, name)
@@ -479,13 +371,17 @@ class Estimator:
     def _accepted(network: Any, examples: Any, name: str = "examples") -> Examples:
         """Examples that this network can use: of its model, or of one with the same columns, scaling and device."""
         if not isinstance(examples, Examples):
-            raise TypeError(f"{name} is a {type(examples).__name__}: pass what initialize(X) or examples(X) has returned")
+            raise TypeError(
+                f"{name} is a {type(examples).__name__}: pass what initialize(X) or examples(X) has returned"
+            )
         examples.check()
         if examples.kernels is not network.kernels:
             raise ValueError(f"{name} is of a model on another device: take this model's own, examples(X)")
         columns, wanted = examples.X.shape[1], network.architecture.inputs
         if columns != wanted:
-            raise ValueError(f"{name} has {columns} features; the model has {wanted}: take this model's own, examples(X)")
+            raise ValueError(
+                f"{name} has {columns} features; the model has {wanted}: take this model's own, examples(X)"
+            )
         pair = network.units.pair(examples.X.dtype)
         if not all(map(np.array_equal, (examples.offset, examples.scale), pair)):
             raise ValueError(f"{name} is scaled as another model's: take this model's own, examples(X)")

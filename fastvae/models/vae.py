@@ -180,8 +180,7 @@ class VAE(SavedEstimator):
         check: Callable[[], Any] | None = None,
         binarize: str | float | None = None,
     ) -> None:
-        """Do the pass `name` (see `VAENetwork.write`) over all rows of X in pieces, by one thread or several; nothing of
-        X is kept.
+        """Do the pass `name` (see `VAENetwork.write`) over all rows of X in pieces, by one thread or several.
 
         keep(start, stop, workspace) takes what it made; `check`, where given, is called first if a value is out of
         range: it finds which, and says it.

@@ -243,7 +243,9 @@ def translated(name: str, operands: tuple) -> tuple:
         wanted = [(len(indices),), data.shape[1:], data.shape[1:], (len(indices), *data.shape[1:])]
         if data.ndim != 2 or [array.shape for array in operands[1:]] != wanted:
             shapes = ", ".join(str(array.shape) for array in operands)
-            raise ValueError(f"gather: data, indices, offset, scale, out are {shapes}; (N, D), (n,), (D,), (D,), (n, D)")
+            raise ValueError(
+                f"gather: data, indices, offset, scale, out are {shapes}; (N, D), (n,), (D,), (D,), (n, D)"
+            )
         code, places = gathering(data.dtype, offset.dtype).address, (data.ctypes.data, *data.strides)
         scaling = offset.ctypes.data, scale.ctypes.data
         return code, *places, indices.ctypes.data, len(indices), *scaling, len(offset), out.ctypes.data
