@@ -382,8 +382,8 @@ class Estimator(Learned):
             raise ValueError(
                 f"{name} has {columns} features; the model has {wanted}: take this model's own, examples(X)"
             )
-        pair = network.units.pair(examples.X.dtype)
-        if not all(map(np.array_equal, (examples.offset, examples.scale), pair)):
+        pairs = zip((examples.offset, examples.scale), network.units.pair(examples.X.dtype), strict=True)
+        if not all(own.shape == wanted.shape and (own == wanted).all() for own, wanted in pairs):
             raise ValueError(f"{name} is scaled as another model's: take this model's own, examples(X)")
         return examples
 
