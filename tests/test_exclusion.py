@@ -339,6 +339,9 @@ def test_locks_are_not_part_of_a_model(paused):
         for other in (copy.copy(vae), copy.deepcopy(vae), pickle.loads(pickle.dumps(vae))):
             other.set_params(epochs=1).fit(TABLE)  # nobody trains that one
     assert "_exclusion" not in vars(vae)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        for one in (vae, small("gaussian")):
+            pickle.loads(pickle.dumps(one, protocol)).partial_fit(TABLE)
 
 
 # ---- gradients ----------------------------------------------------------------------------------------------------

@@ -147,7 +147,8 @@ class Estimator(Learned):
         ----------
         X : (N, D)
             Any real dtype; a memory map is read in pieces. Finite; in [0, 1] after scaling for "bernoulli". An array on
-            a GPU (CUDA array interface) is used in place by a model with device="cuda".
+            a GPU (CUDA array interface) is used in place by a model with device="cuda". The file of a map must keep its
+            size: that is looked at before each read, but the system ends a process that reads what is cut off (SIGBUS).
         y
             Ignored, as scikit-learn's interface wants it.
         heldout : (M, D), optional
@@ -159,6 +160,8 @@ class Estimator(Learned):
         ------
         ValueError, TypeError
             Wrong arguments or data: the message names which, and what was found.
+        DataFileError
+            The file of a memory map was cut short.
         DivergenceError
             The loss stopped being finite. As after every error, what was learned before this call is kept.
         TrainingInProgressError

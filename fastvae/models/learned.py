@@ -71,6 +71,8 @@ class Learned:
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        if not hasattr(self, "_exclusion"):  # an old protocol of pickle knows no __new__
+            self._exclusion = Exclusion()
         state = dict(state)
         packed, packed_optimizer = state.pop("_packed", None), state.pop("_packed_optimizer", None)
         made = self._copy_with(state)
