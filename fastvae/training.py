@@ -153,7 +153,7 @@ def train(
     def fill(start: int, stop: int, out: np.ndarray) -> None:
         examples.fill(indices[start:stop], out, state.step + 1, start)
 
-    batch, order = Batch(0, fill, 0, 0.0), np.empty((AHEAD, size), np.int64)
+    batch, order = Batch(0, fill, 0, 0.0), np.empty((max(1, min(AHEAD, examples.room // size)), size), np.int64)
     observer.started(state, schedule, count)
     try:
         with np.errstate(all="ignore"):  # a loss that is not finite gets one error, below
@@ -164,15 +164,16 @@ def train(
                     rows = min(size, count - before)
                     batch.rows, batch.step, batch.progress = rows, state.step + 1, state.epoch + before / count
                     ahead = min(ahead, (count - before) // size)
-                    examples.check()
                     model.exclusion.let_others()
                     with model.exclusion.lock:
                         if ahead > 1 and model.steps_ahead:
                             examples.order(state.epoch, before, order[:ahead].reshape(-1))
+                            examples.fetch(order[:ahead].reshape(-1))
                             progress = [state.epoch + (before + i * size) / count for i in range(ahead)]
                             losses = model.steps(batch, order[:ahead], progress)
                         else:
                             examples.order(state.epoch, before, indices[:rows])
+                            examples.fetch(indices[:rows])
                             losses = [model.step(batch)]
                         for parts in losses:
                             if not math.isfinite(parts["loss"]):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from commands import python
+from fastvae.data import minibatches
 from fastvae.data.minibatches import Examples
 from fastvae.errors import DataFileError
 from fastvae.training import Observer
@@ -278,6 +279,34 @@ def test_a_file_that_is_cut_during_a_training(mapped):
         vae.fit_examples(vae.initialize(X), 50, 16, None, None, Cut())
     assert vae.n_steps_ == 300
     assert np.isfinite(vae.transform(TABLE)).all()
+
+
+@pytest.mark.parametrize("binarize", [None, "dynamic"])
+@pytest.mark.parametrize("kind", [np.float32, np.float16, ">f4", np.uint8])
+@pytest.mark.parametrize("settings", [{}, {"clip_norm": 0.5}, {"likelihood": "gaussian", "sigma": "optimal"}], ids=str)
+def test_a_mapped_file_trains_as_an_array_in_memory(tmp_path, settings, kind, binarize, monkeypatch):
+    """Bit for bit; also where few rows are copied at a time, and with two models in turn."""
+    monkeypatch.setattr(minibatches, "STAGED_BYTES", 3000)
+    X = (np.random.default_rng(0).random((203, 12)) * 1.99).astype(kind) / np.asarray(2, kind)
+    np.save(tmp_path / "X.npy", X.astype(kind))
+    mapped, found = np.load(tmp_path / "X.npy", mmap_mode="r"), []
+
+    class Patient(Observer):
+        interval = 10.0
+
+        def stepped(self, state, examples):
+            if state.step > 8 and len(found) == 1:
+                other = small(**settings)
+                other.initialize(rows)
+                other.fit_examples(self.examples, 1, 10, None, None, Observer())
+
+    for rows in (np.array(mapped), mapped):
+        vae, observer = small(**settings), Patient()
+        observer.examples = vae.initialize(rows, binarize)
+        vae.fit_examples(observer.examples, 2, 16, None, None, observer)
+        found.append(vae)
+    np.testing.assert_array_equal(*(v.network_.parameters.values for v in found))
+    np.testing.assert_array_equal(*(v.history_["loss"] for v in found))
 
 
 def test_a_file_that_is_replaced_or_grows_is_read_on(mapped):

@@ -18,7 +18,7 @@ from fastvae.errors import check_name
 from fastvae.models.learned import Learned
 from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.optimizers import Adam
-from fastvae.training import Observer, Schedule, State, train
+from fastvae.training import AHEAD, Observer, Schedule, State, train
 from fastvae.workers import processors
 
 HISTORY = ("epoch", "loss", "nll", "kl", "heldout_elbo", "images_per_second", "seconds")
@@ -261,7 +261,7 @@ class Estimator(Learned):
         observer: Observer,
     ) -> None:
         check_integer("batch_size", batch_size, 1)
-        examples = self._accepted(network, examples)
+        examples = self._accepted(network, examples).staged(batch_size, AHEAD)
         if heldout is not None:
             heldout = self._accepted(network, heldout, "heldout")
         self._optimizer = self._optimizer or self._make_optimizer()
