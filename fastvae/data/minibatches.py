@@ -116,6 +116,7 @@ class Examples:
         else:
             rows = self.X[indices].astype(self.offset.dtype)
             self.kernels.gather(rows, np.arange(len(rows), dtype=np.int64), self.offset, self.scale, out)
+        self.check()
         if self.binarize == "dynamic":
             self.kernels.binarize_inplace(out, self.seed, step, first_row)
         elif self.binarize is not None:
