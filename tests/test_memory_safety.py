@@ -68,6 +68,30 @@ def test_another_network_is_another_model():
         vae.transform(TABLE)
 
 
+@pytest.mark.parametrize("change", [
+    lambda n, o: setattr(n, "architecture", o.architecture),
+    lambda n, o: setattr(n, "units", o.units),
+    lambda n, o: setattr(n, "encoder", o.encoder),
+    lambda n, o: setattr(n, "_latent_units", o.units),
+])  # fmt: skip
+@pytest.mark.parametrize("wider", [True, False])
+def test_parts_of_another_network_do_not_fit(change, wider):
+    """An error, and no memory beyond the arrays is read."""
+    vae, other = small("gaussian").fit(TABLE), small("gaussian", latent_dim=9).fit(WIDE)
+    X, Y = TABLE, WIDE
+    if not wider:
+        vae, other, X, Y = other, vae, WIDE, TABLE
+    change(vae.network_, other.network_)
+    refused = 0
+    for use in (vae.transform, vae.elbo, vae.reconstruct, vae.partial_fit, vae.loss_and_gradients):
+        for rows in (X, Y):
+            try:
+                use(rows)
+            except ValueError:
+                refused += 1
+    assert refused >= 5
+
+
 def test_parameters_set_after_the_fit_wait_for_the_next():
     vae = small("gaussian").fit(TABLE)
     before = vae.elbo(TABLE)
