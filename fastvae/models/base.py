@@ -395,8 +395,3 @@ class Estimator(Learned):
         network = self._check_complete()
         X, units = self._checked(network, X, name), network.units
         return Examples(X, units.offset, units.scale, network.seed, network.kernels, binarize)
-
-    def parameters(self) -> dict[str, np.ndarray]:
-        """Name to array, in order of use. The arrays are views: writing into them changes the model, but not while it
-        is being trained on a GPU. Their shapes and flags are their own."""
-        return self._check_fitted().parameters.named_values()

@@ -139,3 +139,8 @@ class Learned:
     def seed_(self) -> np.uint64:
         """Of all that is random."""
         return self._check_fitted().seed
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Name to array, in order of use. The arrays are views: writing into them changes the model, but not while it
+        is being trained on a GPU. Their shapes and flags are their own."""
+        return self._check_fitted().parameters.named_values()
