@@ -22,7 +22,7 @@ class Exclusion:
         self.lock = threading.RLock()
         self._trainings: dict[object, int] = {}  # to the thread; the first has the model, the others are refused
         self._waiting: dict[object, None] = {}  # for the end of a step
-        _every.add(self)
+        _every[id(self)] = weakref.ref(self)
 
     def alone(self, model: str, training: Callable[[], Result]) -> Result:
         """Run what changes the model; `TrainingInProgressError` where something does already, in this thread too."""
@@ -70,7 +70,13 @@ def _refusal(model: str, own: bool) -> str:
     )
 
 
-_every: "weakref.WeakSet[Exclusion]" = weakref.WeakSet()
+# No WeakSet: it runs Python where an object goes, and what a signal handler raises there is lost. The place of one that
+# is gone is taken by the next at its address.
+_every: dict[int, "weakref.ref[Exclusion]"] = {}
+
+
+def _all() -> list[Exclusion]:
+    return [exclusion for reference in list(_every.values()) if (exclusion := reference())]
 
 
 class _BetweenAllSteps:
@@ -78,13 +84,13 @@ class _BetweenAllSteps:
 
     def __enter__(self) -> None:
         self._process, self._held = os.getpid(), contextlib.ExitStack()
-        for exclusion in list(_every):
+        for exclusion in _all():
             self._held.enter_context(exclusion.lock)
 
     def __exit__(self, *error: object) -> None:
         self._held.close()
         if os.getpid() != self._process:
-            for exclusion in list(_every):
+            for exclusion in _all():
                 exclusion.forget_other_threads()
 
 

@@ -208,7 +208,8 @@ def train(
     def fill(start: int, stop: int, out: np.ndarray) -> None:
         examples.fill(indices[start:stop], out, state.step + 1, start)
 
-    batch, ordered = Batch(0, fill, 0, 0.0), np.empty(AHEAD * size, np.int64)
+    most = max(1, min(AHEAD, examples.room // size))
+    batch, ordered = Batch(0, fill, 0, 0.0), np.empty(most * size, np.int64)
     parts: dict[str, float] = {"loss": math.nan}  # of the last step
     observer.started(state, schedule, count)
     try:
@@ -220,15 +221,17 @@ def train(
                     rows, alike = schedule.cut(count, before)
                     batch.rows, batch.step, batch.progress = rows, state.step + 1, state.epoch + before / count
                     ahead = min(ahead, alike)
-                    examples.check()
                     model.exclusion.let_others()
                     with model.exclusion.lock:
                         if ahead > 1 and model.steps_ahead:
-                            examples.order(state.epoch, before, ordered[: ahead * rows])
+                            chosen = ordered[: ahead * rows]
+                            examples.order(state.epoch, before, chosen)
+                            examples.fetch(chosen)
                             progress = [state.epoch + (before + i * rows) / count for i in range(ahead)]
-                            losses = model.steps(batch, ordered[: ahead * rows].reshape(ahead, rows), progress)
+                            losses = model.steps(batch, chosen.reshape(ahead, rows), progress)
                         else:
                             examples.order(state.epoch, before, indices[:rows])
+                            examples.fetch(indices[:rows])
                             losses = [model.step(batch)]
                         for parts in losses:
                             if not math.isfinite(parts["loss"]):
@@ -240,7 +243,7 @@ def train(
                                 state.sums[name] = state.sums.get(name, 0.0) + rows * value
                     state.seconds = time.perf_counter() - started
                     each = (state.seconds - seconds) / len(losses)
-                    ahead = min(AHEAD, int(observer.interval / each)) if each > 0 else 1
+                    ahead = min(most, int(observer.interval / each)) if each > 0 else 1
                     observer.stepped(state, state.position - before)
                     if observer.stop_requested():
                         return

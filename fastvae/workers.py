@@ -5,8 +5,9 @@ step. They look for each other for some microseconds, then wait on locks or let 
 
 The whole process has one set of helper threads, one fewer than processors. Whoever runs a model borrows those that are
 idle, and does the rest alone: many callers at once do not multiply the threads. How many helpers there are changes
-nothing in any result. After an error, one of a signal handler say, they are waited for: their jobs are short. NumPy's BLAS, where it does the products, has one thread meanwhile: OpenBLAS's own wait for each
-other by spinning, and where another process wants a core too that costs nearly everything.
+nothing in any result. After an error, one of a signal handler say, they are waited for: their jobs are short. NumPy's
+BLAS, where it does the products, has one thread meanwhile: OpenBLAS's own wait for each other by spinning, and where
+another process wants a core too that costs nearly everything.
 """
 
 import _thread

@@ -119,6 +119,34 @@ def test_a_fork_while_helpers_exist():
     """)
 
 
+@can_fork
+def test_a_fork_while_another_thread_compiles():
+    """The child does not find the compiler's locks taken: it compiles, and computes."""
+    run("""
+        import numba, signal
+        stop = threading.Event()
+        def compile_on():
+            while not stop.is_set():
+                numba.njit(lambda x: x + 1)(1)
+
+        thread = threading.Thread(target=compile_on)
+        thread.start()
+        for i in range(8):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(30)
+                try:
+                    numba.njit(lambda x: x + 2)(1)
+                    assert use(vae, i % 6) == expected[i % 6]
+                    os._exit(0)
+                finally:
+                    os._exit(1)
+            assert os.waitpid(child, 0)[1] == 0
+        stop.set()
+        thread.join()
+    """)
+
+
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_a_pool_of_processes(method, tmp_path):
     """The model is sent to them, or read from a file by them; they train too."""

@@ -160,7 +160,7 @@ WRONG = [
     (["--data", "nan.npy"], "nan.npy has 1 entry that is not a finite float32 number (first: nan at row 2, column 1)"),
     (["--data", "text.npy"], "text.npy"),
     (["--data", "wrong.idx"], "not an IDX file"),
-    (["--data", "constant.npy"], "columns are constant (first: column 0"),
+    (["--data", "constant.npy", "--scale", "standard"], "columns are constant (first: column 0"),
     (["--data", "many.npz"], "--array"),
     (["--data", "one.npy"], "fitting needs at least 2"),
     (["--early-stopping", "3", "--heldout", "0"], "--early-stopping needs held-out data"),

@@ -185,8 +185,9 @@ def test_a_helper_does_not_sleep_between_the_steps_of_a_call(processors, patienc
 def test_the_helpers_go_back_after_an_error(processors):
     before = len(helpers())
     for _ in range(5):
-        with pytest.raises(KeyError), Workers(6) as team_of_threads:
+        with Workers(6) as team_of_threads:
             team_of_threads.run_programs(counting(6)[0])
+        with pytest.raises(KeyError), Workers(6):
             raise KeyError
     assert len(helpers()) - before == processors - 1
     assert len(workers.POOL.borrow(Pool(), 6)) == processors - 1
@@ -219,6 +220,70 @@ def test_ctrl_c_while_waiting_is_raised_and_later_teams_work(monkeypatch):
         team_of_threads.run_programs(programs)
     np.testing.assert_array_equal(numbers[:, 0, 0], [8, 4])
     assert helpers() == before
+
+
+INTERRUPTED = """
+    import gc, signal, sys, threading, time
+    import numpy as np
+    from fastvae import VAE, workers
+    from fastvae.kernels.cpu import team
+
+    def late(*_):
+        raise TimeoutError
+
+    X = np.random.default_rng(0).random((1500, 64), dtype="f4")
+    vae = VAE(latent_dim=8, hidden=(128,), epochs=1, random_state=0).fit(X)
+    expected = vae.transform(X)
+    signal.signal(signal.SIGALRM, late)
+    for i in range(300):
+        if i % 30 == 0:
+            workers.POOL.__init__()  # threads are made, too, while it is interrupted
+            before = len(threading.enumerate())
+        until = time.monotonic() + 1
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.0001 + 0.00001 * i, 0.0003 if i % 3 == 0 else 0)
+            while time.monotonic() < until:
+                vae.transform(X)
+        except TimeoutError:
+            pass
+        while True:  # a second one may come late
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                break
+            except TimeoutError:
+                pass
+        assert len(threading.enumerate()) <= before + 1, threading.enumerate()
+    gc.collect()
+    assert (vae.transform(X) == expected).all()
+    (helper,) = workers.POOL._helpers
+    assert helper.borrower() is None and helper._work is None and not helper._mailbox[team.HELD]
+    print("done")
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a signal after some time")
+def test_signal_handlers_that_raise_cost_no_thread():
+    """Wherever they interrupt, and twice: no thread is lost, none works on, none turns round, no other error."""
+    assert python(INTERRUPTED, FASTVAE_THREADS="2", timeout=100) == "done\n"
+
+
+def test_a_helper_that_cannot_work_is_reported_and_replaced(monkeypatch):
+    """Compiled code that cannot be loaded in its thread, say: whoever waits for it does not wait for ever."""
+    monkeypatch.setenv("FASTVAE_THREADS", "2")
+    monkeypatch.setattr(workers, "POOL", Pool())
+    serve, (programs, numbers) = team.serve, counting(2)
+
+    def broken(*arguments):
+        raise MemoryError("no room for code")
+
+    monkeypatch.setattr(team, "serve", broken)
+    with pytest.raises(RuntimeError, match="a helper thread ended .no room for code"), Workers(2) as team_of_threads:
+        team_of_threads.run_programs(programs)
+    monkeypatch.setattr(team, "serve", serve)
+    numbers[...] = 1
+    with Workers(2) as team_of_threads:
+        team_of_threads.run_programs(programs)
+    np.testing.assert_array_equal(numbers, 2)
 
 
 # ---- how many -----------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Files that are mapped into memory: a part that another program cuts off can no longer be read.
 
-The system then ends the process (SIGBUS), which nothing in Python can prevent. So the size of the file is looked at
-before its rows are read, and again after: what remains is a cut within the milliseconds between.
+The system then ends the process (SIGBUS), which nothing in Python can prevent. So rows are copied before anything is
+done with them, and the size of the file is looked at before and after: what remains is a cut within the copy itself.
 """
 
 import mmap
@@ -28,9 +28,9 @@ def check_size(mapping: mmap.mmap | None, X: Any, name: str = "X") -> None:
     except (ValueError, OSError):  # it keeps no file descriptor: nobody knows
         return
     if size < len(mapping):
-        while X is not None and not hasattr(X, "filename"):
+        while X is not None and not isinstance(X, np.memmap):
             X = getattr(X, "base", None)
-        where = f" ({X.filename})" if isinstance(X, np.memmap) and X.filename is not None else ""
+        where = "" if X is None or X.filename is None else f" ({X.filename})"
         raise DataFileError(
             f"{name} is mapped from a file that another program has cut short{where}: it has {size} bytes, "
             f"{len(mapping)} are mapped. Write it anew and load it again; what the model has learned before is kept"

@@ -11,6 +11,7 @@ from fastvae.data.scaling import arithmetic
 from fastvae.errors import check_name
 
 Program = Any  # of the backend: see the contract in `fastvae.kernels`
+STAGED_BYTES = 1 << 23  # of a mapped file that are copied at a time
 _COMPILED = frozenset(np.dtype(code) for code in "?bBhHiIlLqQfd")
 
 
@@ -73,6 +74,21 @@ class Examples:
         """Raise `DataFileError` where the rows lie in a mapped file that has been cut short."""
         check_size(self._mapping, self.X, "the data")
 
+    def staged(self, batch: int, steps: int) -> "Examples":
+        """These for one training, in which `fetch` comes before up to so many steps on batches of so many rows."""
+        if self._mapping is None or not self.direct or not self.kernels.ON_HOST:
+            return self
+        return _Staged(self, batch * max(1, min(steps, STAGED_BYTES // max(1, batch * self.X[:1].nbytes))))
+
+    @property
+    def room(self) -> int:
+        """How many rows `fetch` takes at a time."""
+        return len(self)
+
+    def fetch(self, indices: np.ndarray) -> None:
+        """Have these rows ready for what `write` has written down, and make the indices those that it reads."""
+        self.check()
+
     def order(self, epoch: int, start: int, out: np.ndarray) -> None:
         """Write into `out` (n,) int64 the rows that come at positions start ... start + n - 1 of that epoch."""
         if out.dtype != np.int64 or start < 0 or start + out.size > len(self):
@@ -90,14 +106,17 @@ class Examples:
             There is no such row; another shape or type.
         """
         self.check()
-        if len(indices) and not (indices.min() >= 0 and indices.max() < len(self)):
+        if indices.dtype != np.int64 or indices.ndim != 1:
+            raise TypeError(f"indices are {indices.dtype}, {indices.ndim}-D; int64, 1-D needed")
+        if len(indices) and not (indices.min() >= 0 and indices.max() < len(self.X)):
             found = f"{indices.min()} ... {indices.max()}"
-            raise IndexError(f"rows {found} were asked for; there are {len(self)} examples, from 0 on")
+            raise IndexError(f"rows {found} were asked for; there are {len(self.X)} examples, from 0 on")
         if self.direct:
             self.kernels.gather(self.X, indices, self.offset, self.scale, out)
         else:
             rows = self.X[indices].astype(self.offset.dtype)
             self.kernels.gather(rows, np.arange(len(rows), dtype=np.int64), self.offset, self.scale, out)
+        self.check()
         if self.binarize == "dynamic":
             self.kernels.binarize_inplace(out, self.seed, step, first_row)
         elif self.binarize is not None:
@@ -107,3 +126,28 @@ class Examples:
         """Write down what `fill` does, for whatever stands in `indices` by then; only where `direct`."""
         program.add("gather", self.X, indices, self.offset, self.scale, out)
         write_binarization(program, out, self.binarize, self.seed, first_row)
+
+
+class _Staged(Examples):
+    """Examples of a mapped file, whose rows are copied just before the steps that use them: so the time is short in
+    which the file may not be cut, and no step uses what is no longer there."""
+
+    def __init__(self, examples: Examples, rows: int):
+        vars(self).update(vars(examples))
+        self._mapped, self.X = examples.X, np.empty((rows, examples.X.shape[1]), examples.X.dtype)
+
+    def __len__(self) -> int:
+        return len(self._mapped)
+
+    @property
+    def room(self) -> int:
+        return len(self.X)
+
+    def check(self) -> None:
+        check_size(self._mapping, self._mapped, "the data")
+
+    def fetch(self, indices: np.ndarray) -> None:
+        self.check()
+        self.X[: len(indices)] = self._mapped[indices]
+        self.check()
+        indices[:] = np.arange(len(indices))

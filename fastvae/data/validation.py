@@ -8,6 +8,7 @@ import numpy as np
 
 from fastvae.data.conversion import as_array
 from fastvae.data.device_rows import DeviceRows, adopt, is_on_device, on_host
+from fastvae.data.mapping import check_size, mapping_of
 
 PIECE_BYTES = 1 << 23  # of float64 in one piece
 LARGEST = float(np.finfo(np.float32).max)
@@ -15,9 +16,17 @@ LARGEST = float(np.finfo(np.float32).max)
 
 def pieces(X: Any) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (first row, float64 copy of some rows), in order."""
-    rows = max(1, PIECE_BYTES // (8 * max(1, X.shape[1])))
+    for start, piece in _views(X):
+        yield start, piece.astype(np.float64)
+
+
+def _views(X: Any) -> Iterator[tuple[int, Any]]:
+    """Yield (first row, some rows), in order; `DataFileError` where they lie in a mapped file that was cut short."""
+    rows, mapping = max(1, PIECE_BYTES // (8 * max(1, X.shape[1]))), mapping_of(X)
     for start in range(0, len(X), rows):
-        yield start, X[start : start + rows].astype(np.float64)
+        check_size(mapping, X)
+        yield start, X[start : start + rows]
+    check_size(mapping, X)
 
 
 @dataclass(frozen=True)
@@ -78,11 +87,17 @@ def check_values(X: Any, name: str = "X") -> tuple[np.ndarray, np.ndarray]:
         found = statistics(X, name)
         return found.smallest, found.largest
     with np.errstate(invalid="ignore"):
-        smallest, largest = X.min(axis=0), X.max(axis=0)
+        ranges = [(piece.min(axis=0), piece.max(axis=0)) for _, piece in _views(X)]
+        smallest, largest = ranges[0] if len(ranges) == 1 else _of_all(ranges)
     if X.dtype.kind == "f" and not (float(smallest.min()) >= -LARGEST and float(largest.max()) <= LARGEST):
         bad = [_unusable(piece, start) for start, piece in pieces(X)]
         _refuse_unusable([b for b in bad if b], name)
     return smallest, largest
+
+
+def _of_all(ranges: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    smallest, largest = zip(*ranges, strict=True)
+    return np.min(smallest, axis=0), np.max(largest, axis=0)
 
 
 def _unusable(piece: np.ndarray, start: int) -> tuple[int, int, int, float] | None:

@@ -1,11 +1,11 @@
-"""What every estimator shares: fit, and what it learns. Its arguments are in `arguments`, its files in `saving`.
+"""What every estimator shares: fit, and what it tells of it. Its arguments: `arguments`; what it has learned, and
+threads: `learned`; its files: `saving`.
 
 A model of its own brings `Architecture`, a network that is `Trainable`, and its methods. Nothing here depends on
 scikit-learn; `__sklearn_tags__` is called by it alone.
 """
 
 import contextlib
-import copy
 import warnings
 from collections.abc import Callable
 from typing import Any, Self
@@ -19,13 +19,13 @@ from fastvae.data.preparation import held_out
 from fastvae.data.ranges import clipping, warn_of_other_units
 from fastvae.data.scaling import Units, check_scale, check_unit_range, scaling
 from fastvae.data.validation import Statistics, as_examples, check_values, statistics
-from fastvae.errors import NotFittedError, TrainingWarning, check_name
-from fastvae.exclusion import Exclusion
+from fastvae.errors import TrainingWarning, check_name
 from fastvae.models.arguments import Arguments
 from fastvae.models.frames import Frames
+from fastvae.models.learned import Learned
 from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.optimizers import Adam
-from fastvae.training import Observer, Schedule, State, train
+from fastvae.training import AHEAD, Observer, Schedule, State, train
 from fastvae.workers import processors
 
 AUTO = "auto"
@@ -38,17 +38,9 @@ HELDOUT_DRAWS, MOST_HELDOUT_DRAWS = 2048, 16  # of z in all behind a held-out EL
 HISTORY = ("epoch", "loss", "nll", "kl", "heldout_elbo", "images_per_second", "seconds")
 
 
-class Estimator(Arguments, Frames):
-    """Base of the estimators: the constructor stores, `fit` learns; learned attributes end in an underscore.
+class Estimator(Arguments, Frames, Learned):
+    """Base of the estimators: the constructor stores, `fit` learns; learned attributes end in an underscore."""
 
-    Threads may share one. A training puts a network in its place in one step, with all that was learned beside it; each
-    method takes the network once, and asks nothing but that: its results are of one model. A second training at the
-    same time is refused.
-    """
-
-    __slots__ = ("__dict__", "__weakref__", "_exclusion")  # a lock is not part of the state
-
-    _optimizer: Adam | None
     # set by the constructor of each estimator
     epochs: int | str
     batch_size: int | str
@@ -63,14 +55,6 @@ class Estimator(Arguments, Frames):
     verbose: bool | int
     likelihood: str
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """With or without a constructor, as copies are made."""
-        self = super().__new__(cls)
-        self._exclusion = Exclusion()
-        return self
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "network_")
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
@@ -82,70 +66,10 @@ class Estimator(Arguments, Frames):
             input_tags=InputTags(),
         )
 
-    def __getstate__(self) -> dict[str, Any]:
-        """For pickle and copy: arrays instead of the network and the optimizer, which hold compiled functions."""
-        state = vars(self).copy()
-        network, optimizer = state.pop("network_", None), state.pop("_optimizer", None)
-
-        def pack() -> None:
-            state["_state"] = copy.deepcopy(state["_state"])
-            scaling = network.units.offset, network.units.scale, network.seed
-            constants = {name: array.copy() for name, array in network.likelihood.constants().items()}
-            values = network.parameters.values.copy()
-            state["_packed"] = network.architecture, network.complete, values, constants, *scaling
-            if optimizer is not None:
-                moments = optimizer.first_moment.copy(), optimizer.second_moment.copy()
-                state["_packed_optimizer"] = optimizer.step_count, *moments
-
-        if network is not None:
-            network.exclusion.between_steps(pack)
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        packed, packed_optimizer = state.pop("_packed", None), state.pop("_packed_optimizer", None)
-        made = self._copy_with(state)
-        if packed is not None:
-            architecture, complete, values, constants, offset, scale, seed = packed
-            chosen = backend.select_for_file(made.device, made._fitted["precision"])
-            made.network_ = made._build(architecture, chosen, not complete)
-            made.network_.parameters.values[:] = values
-            for name, array in made.network_.likelihood.constants().items():
-                array[:] = constants[name]
-            made.network_.prepare(seed, Units(offset, scale), **made._objective())
-            made._optimizer = None
-        if packed_optimizer is not None:
-            made._optimizer = made._make_optimizer()
-            made._optimizer.step_count = packed_optimizer[0]
-            made._optimizer.first_moment[:], made._optimizer.second_moment[:] = packed_optimizer[1:]
-        self._put(vars(made))
-
-    def _copy_with(self, attributes: dict[str, Any]) -> Self:
-        """Another of the class, with these attributes; of `vars(self)`, the model as it is now, whatever comes in its
-        place meanwhile."""
-        made = type(self).__new__(type(self))
-        vars(made).update(attributes)
-        return made
-
-    def _put(self, attributes: dict[str, Any]) -> None:
-        """Set attributes all at once: no other thread sees some of them without the rest."""
-        self.__dict__ = vars(self) | attributes
-
     # ---- what an estimator brings -------------------------------------------------------------------------------
-
-    network_: Any
-    _state: State
-    _draws: int
-    _gradients: int
-    metadata_: dict[str, Any]
 
     def _make_network(self, columns: int) -> Any:
         """Check the constructor's arguments and build the network, not yet initialised."""
-        raise NotImplementedError
-
-    @staticmethod
-    def _build(architecture: Any, chosen: backend.Backend, decoder_only: bool) -> Any:
-        """The network of an architecture."""
         raise NotImplementedError
 
     # ---- fit ----------------------------------------------------------------------------------------------------
@@ -301,7 +225,8 @@ class Estimator(Arguments, Frames):
         ----------
         X : (N, D)
             Any real dtype; a memory map is read in pieces. Finite; in [0, 1] after scaling for "bernoulli". An array on
-            a GPU (CUDA array interface) is used in place by a model with device="cuda".
+            a GPU (CUDA array interface) is used in place by a model with device="cuda". The file of a map must keep its
+            size: that is looked at before each read, but the system ends a process that reads what is cut off (SIGBUS).
         y
             Ignored, as scikit-learn's interface wants it.
         heldout : (M, D), optional
@@ -315,6 +240,8 @@ class Estimator(Arguments, Frames):
         ------
         ValueError, TypeError
             Wrong arguments or data: the message names which, and what was found.
+        DataFileError
+            The file of a memory map was cut short.
         DivergenceError
             The loss stopped being finite. As after every error, what was learned before this call is kept.
         TrainingInProgressError
@@ -429,9 +356,10 @@ class Estimator(Arguments, Frames):
         observer: Observer,
     ) -> None:
         examples = self._accepted(network, examples)
+        batch_size = min(check_integer("batch_size", batch_size, 1), len(examples))
+        examples = examples.staged(batch_size, AHEAD)
         if heldout is not None:
             heldout = self._accepted(network, heldout, "heldout")
-        batch_size = min(check_integer("batch_size", batch_size, 1), len(examples))
         self._check_unchanged()
         self._check_storable()
         network.weigh_kl(**self._objective())
@@ -514,26 +442,6 @@ class Estimator(Arguments, Frames):
         return np.array([f"{name}{i}" for i in range(network.architecture.latent_dim)], dtype=object)
 
     @property
-    def n_features_in_(self) -> int:
-        """D, the columns of the data."""
-        return self._check_fitted().architecture.inputs
-
-    @property
-    def offset_(self) -> np.ndarray:
-        """(D,) float64: the model sees (X - offset_) / scale_."""
-        return self._check_fitted().units.offset
-
-    @property
-    def scale_(self) -> np.ndarray:
-        """(D,) float64: see `offset_`."""
-        return self._check_fitted().units.scale
-
-    @property
-    def seed_(self) -> np.uint64:
-        """Of all that is random."""
-        return self._check_fitted().seed
-
-    @property
     def n_steps_(self) -> int:
         """Steps of the optimizer so far."""
         self._check_fitted()
@@ -558,21 +466,6 @@ class Estimator(Arguments, Frames):
         return self._state.epoch
 
     # ---- use ----------------------------------------------------------------------------------------------------
-
-    def _check_fitted(self) -> Any:
-        """Return the network; with all that it knows, it stays the same whatever is put in its place meanwhile."""
-        network = vars(self).get("network_")
-        if network is None:
-            name = type(self).__name__
-            raise NotFittedError(f"this {name} is not fitted: call fit first, or {name}.load")
-        return network
-
-    def _check_complete(self) -> Any:
-        network = self._check_fitted()
-        if not network.complete:
-            name = type(self).__name__
-            raise NotFittedError(f"this {name} was loaded with decoder_only=True and can only generate: load it whole")
-        return network
 
     def check(self, X: Any, name: str = "X") -> Any:
         """Return `X` as an array that this fitted model can use: features, finite values, range."""
@@ -617,8 +510,8 @@ class Estimator(Arguments, Frames):
             raise ValueError(
                 f"{name} has {columns} features; the model has {wanted}: take this model's own, examples(X)"
             )
-        pair = network.units.pair(examples.X.dtype)
-        if not all(map(np.array_equal, (examples.offset, examples.scale), pair)):
+        pairs = zip((examples.offset, examples.scale), network.units.pair(examples.X.dtype), strict=True)
+        if not all(own.shape == wanted.shape and (own == wanted).all() for own, wanted in pairs):
             raise ValueError(f"{name} is scaled as another model's: take this model's own, examples(X)")
         return examples
 
@@ -629,8 +522,3 @@ class Estimator(Arguments, Frames):
         X, units = self._checked(network, X, name), network.units
         self._warn_of_other_units(network, X, name)
         return Examples(X, units.offset, units.scale, network.seed, network.kernels, binarize)
-
-    def parameters(self) -> dict[str, np.ndarray]:
-        """Name to array, in order of use. The arrays are views: writing into them changes the model, but not while it
-        is being trained on a GPU. Their shapes and flags are their own."""
-        return self._check_fitted().parameters.named_values()

@@ -296,12 +296,13 @@ class VAE(SavedEstimator):
                 check_size(mapping, X)
                 try:
                     for i, w in pieces:
-                        programs.append(w.prepare(name, X[i : i + len(w.x)], i, binarize, draws, step))
+                        rows = X[i : i + len(w.x)] if mapping is None else np.array(X[i : i + len(w.x)])
+                        programs.append(w.prepare(name, rows, i, binarize, draws, step))
+                    check_size(mapping, X)
                     workers.run_programs(programs)
                 finally:
                     for program in programs:
                         program.read(None)
-                check_size(mapping, X)
                 for start, w in pieces:
                     if check is not None and not w.in_range:
                         clip, check = check(), None

@@ -274,6 +274,9 @@ def translated(name: str, operands: tuple) -> tuple:
     for its number, that which draws noise, places and strides of data of any type, a real number or a seed by its
     bits."""
     if name == "dense_forward":
+        x, weight = operands[:2]
+        if x.shape[1:] != weight.shape[:1]:
+            raise ValueError(f"dense_forward: x is {x.shape}, weight {weight.shape}; (B, D) and (D, H) needed")
         return (*operands[:3], activations.forward(operands[3]), *operands[4:])
     if name == "dense_backward_input":
         return (*operands[:2], activations.backward(operands[2]), *operands[3:])

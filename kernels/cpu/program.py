@@ -64,11 +64,10 @@ class Program:
         """Nothing to do: the arrays are those that the kernels write."""
 
     def read(self, rows: np.ndarray | None) -> None:
-        """Have `read_rows` read these rows (B, D) from now on; they are kept alive until it is told None."""
-        integers, self.rows = self.scalars.integers, rows
-        if rows is None:
-            integers[[SOURCE, SOURCE_ROW, SOURCE_COLUMN]] = 0
-        else:
+        """Have `read_rows` read these rows (B, D) from now on; they are kept alive here until it is told None."""
+        self.rows = rows
+        if rows is not None:
+            integers = self.scalars.integers
             integers[SOURCE], (integers[SOURCE_ROW], integers[SOURCE_COLUMN]) = rows.ctypes.data, rows.strides
 
     @property

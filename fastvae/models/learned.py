@@ -1,0 +1,151 @@
+"""What an estimator has learned: a network and what stands beside it, which threads and copies may share."""
+
+import copy
+from typing import Any, Self
+
+import numpy as np
+
+from fastvae import backend
+from fastvae.data.scaling import Units
+from fastvae.errors import NotFittedError
+from fastvae.exclusion import Exclusion
+from fastvae.optimizers import Adam
+from fastvae.training import State
+
+
+class Learned:
+    """Base of `Estimator`.
+
+    A training puts a network in its place in one step, with all that was learned beside it; each method takes the
+    network once, and asks nothing but that: its results are of one model, and what a user sets reaches no memory. A
+    second training at the same time is refused.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_exclusion")  # a lock is not part of the state
+    _exclusion: Exclusion
+    network_: Any
+    metadata_: dict[str, Any]
+    _state: State
+    _optimizer: Adam | None
+    _draws: int
+    _gradients: int
+    _fitted: dict[str, Any]
+    device: str
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """With or without a constructor, as copies are made."""
+        self = super().__new__(cls)
+        self._exclusion = Exclusion()
+        return self
+
+    # ---- what an estimator brings -------------------------------------------------------------------------------
+
+    @staticmethod
+    def _build(architecture: Any, chosen: backend.Backend, decoder_only: bool) -> Any:
+        """The network of an architecture."""
+        raise NotImplementedError
+
+    def _objective(self) -> dict[str, Any]:
+        """What the loss needs to know beside the batch."""
+        raise NotImplementedError
+
+    def _make_optimizer(self) -> Adam:
+        raise NotImplementedError
+
+    # ---- as a whole ---------------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: arrays instead of the network and the optimizer, which hold compiled functions."""
+        state = vars(self).copy()
+        network, optimizer = state.pop("network_", None), state.pop("_optimizer", None)
+
+        def pack() -> None:
+            state["_state"] = copy.deepcopy(state["_state"])
+            scaling = network.units.offset, network.units.scale, network.seed
+            constants = {name: array.copy() for name, array in network.likelihood.constants().items()}
+            values = network.parameters.values.copy()
+            state["_packed"] = network.architecture, network.complete, values, constants, *scaling
+            if optimizer is not None:
+                moments = optimizer.first_moment.copy(), optimizer.second_moment.copy()
+                state["_packed_optimizer"] = optimizer.step_count, *moments
+
+        if network is not None:
+            network.exclusion.between_steps(pack)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if not hasattr(self, "_exclusion"):  # an old protocol of pickle knows no __new__
+            self._exclusion = Exclusion()
+        state = dict(state)
+        packed, packed_optimizer = state.pop("_packed", None), state.pop("_packed_optimizer", None)
+        made = self._copy_with(state)
+        if packed is not None:
+            architecture, complete, values, constants, offset, scale, seed = packed
+            chosen = backend.select_for_file(made.device, made._fitted["precision"])
+            made.network_ = made._build(architecture, chosen, not complete)
+            made.network_.parameters.values[:] = values
+            for name, array in made.network_.likelihood.constants().items():
+                array[:] = constants[name]
+            made.network_.prepare(seed, Units(offset, scale), **made._objective())
+            made._optimizer = None
+        if packed_optimizer is not None:
+            made._optimizer = made._make_optimizer()
+            made._optimizer.step_count = packed_optimizer[0]
+            made._optimizer.first_moment[:], made._optimizer.second_moment[:] = packed_optimizer[1:]
+        self._put(vars(made))
+
+    def _copy_with(self, attributes: dict[str, Any]) -> Self:
+        """Another of the class, with these attributes; of `vars(self)`, the model as it is now, whatever comes in its
+        place meanwhile."""
+        made = type(self).__new__(type(self))
+        vars(made).update(attributes)
+        return made
+
+    def _put(self, attributes: dict[str, Any]) -> None:
+        """Set attributes all at once: no other thread sees some of them without the rest."""
+        self.__dict__ = vars(self) | attributes
+
+    # ---- in part ------------------------------------------------------------------------------------------------
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "network_" in vars(self)
+
+    def _check_fitted(self) -> Any:
+        """Return the network; with all that it knows, it stays the same whatever is put in its place meanwhile."""
+        network = vars(self).get("network_")
+        if network is None:
+            name = type(self).__name__
+            raise NotFittedError(f"this {name} is not fitted: call fit first, or {name}.load")
+        return network
+
+    def _check_complete(self) -> Any:
+        network = self._check_fitted()
+        if not network.complete:
+            name = type(self).__name__
+            raise NotFittedError(f"this {name} was loaded with decoder_only=True and can only generate: load it whole")
+        return network
+
+    @property
+    def n_features_in_(self) -> int:
+        """D, the columns of the data."""
+        return self._check_fitted().architecture.inputs
+
+    @property
+    def offset_(self) -> np.ndarray:
+        """(D,) float64: the model sees (X - offset_) / scale_."""
+        return self._check_fitted().units.offset
+
+    @property
+    def scale_(self) -> np.ndarray:
+        """(D,) float64: see `offset_`."""
+        return self._check_fitted().units.scale
+
+    @property
+    def seed_(self) -> np.uint64:
+        """Of all that is random."""
+        return self._check_fitted().seed
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Name to array, in order of use. The arrays are views: writing into them changes the model, but not while it
+        is being trained on a GPU. Their shapes and flags are their own."""
+        return self._check_fitted().parameters.named_values()
