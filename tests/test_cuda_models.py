@@ -91,16 +91,20 @@ def test_training_in_three_orders(likelihood, capability, seed, monkeypatch):
 
 
 @pytest.mark.parametrize("settings", [
-    {"likelihood": "gaussian", "sigma": "learned", "clip_norm": None},
-    {"likelihood": "gaussian", "sigma": "learned", "clip_norm": 2.0},
-    {"likelihood": "gaussian", "sigma": "optimal", "scale": "standard"},
+    {"likelihood": "gaussian", "clip_norm": None},
+    {"likelihood": "gaussian", "clip_norm": 2.0, "hidden": (), "decoder_hidden": (9, 7)},
+    {"likelihood": "gaussian", "sigma_per_column": False, "clip_norm": 2.0, "linear": False, "scale": None},
+    {"likelihood": "gaussian", "sigma": "optimal", "hidden": (9, 7)},
+    {"likelihood": "gaussian", "sigma": "optimal", "sigma_per_column": False, "clip_norm": None},
+    {"likelihood": "gaussian", "sigma": 0.5, "clip_norm": None, "activation": "tanh"},
+    {"linear": True, "clip_norm": None},
     {"activation": "silu", "hidden": (9, 7), "decoder_hidden": (5,)},
     {"activation": "tanh", "hidden": ()},
 ], ids=str)  # fmt: skip
 def test_other_models(device, settings):
     found, expected = train_on_both(epochs=1, **settings)
     check_same(found.parameters(), expected.parameters())
-    assert found.sigma_ == pytest.approx(expected.sigma_, rel=1e-5)
+    np.testing.assert_allclose(found.sigma_, expected.sigma_, rtol=1e-5)
     check_uses(found, expected)
 
 

@@ -166,7 +166,7 @@ def gaussian_forward_backward(x, xhat, log_sigma, inverse, weight, nll, d_xhat):
 
 def sigma_forward(parameter, lowest, log_sigma, inverse):
     """See the contract in `fastvae.kernels`."""
-    grid, arrays = (blocks(log_sigma.size, sigma.FLAT),), [parameter, lowest, log_sigma, inverse]
+    grid, arrays = (blocks(log_sigma.size, sigma.THREADS),), [parameter, lowest, log_sigma, inverse]
     arguments = [*arrays, parameter.size, log_sigma.size]
     _launch(sigma.sigma_forward, grid, sigma.sigma_forward.block, arguments, [log_sigma, inverse])
 
@@ -188,7 +188,7 @@ def sigma_optimal(x, xhat, lowest, log_sigma, inverse):
 
 def sigma_remember(log_sigma, share, lowest, step, parameter):
     """See the contract in `fastvae.kernels`."""
-    grid, live = (blocks(parameter.size, sigma.FLAT),), [_noise(np.uint64(0), step).integers, np.zeros(2, np.int64)]
+    grid, live = (blocks(parameter.size, sigma.THREADS),), [_noise(np.uint64(0), step).integers, np.zeros(2, np.int64)]
     arguments = [log_sigma, np.float32(share), lowest, *live, parameter, parameter.size]
     _launch(sigma.sigma_remember, grid, sigma.sigma_remember.block, arguments, [parameter])
 
