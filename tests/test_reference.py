@@ -134,9 +134,7 @@ def test_a_sigma_for_each_column():
     """The same by columns, one after the other; and by log sigma."""
     x, xhat, log_sigma = RNG.normal(size=(3, 5)), RNG.normal(size=(3, 5)), RNG.normal(size=5)
     nll, slope = reference.squared_error_forward_backward(x, xhat, np.exp(log_sigma))
-    each = [
-        reference.squared_error_forward_backward(x[:, [j]], xhat[:, [j]], np.exp(log_sigma[j])) for j in range(5)
-    ]
+    each = [reference.squared_error_forward_backward(x[:, [j]], xhat[:, [j]], np.exp(log_sigma[j])) for j in range(5)]
     check(nll, sum(n for n, _ in each), "exact", np.abs(nll) + 5)
     check(slope, np.hstack([s for _, s in each]), "exact")
     gradient = reference.d_log_sigma(x, xhat, np.exp(log_sigma))
