@@ -256,7 +256,7 @@ def test_gradient_of_learned_sigma(kernels, parameter, per_column):
 
 @one_or_each
 def test_optimal_sigma(kernels, per_column):
-    """sigma^2 = mean of (x - f)^2: nll is sum_D (log(2 pi sigma^2) + 1) / 2 in the mean, and no other sigma is better."""
+    """sigma^2 = mean of (x - f)^2: nll is sum_D (log(2 pi sigma^2) + 1) / 2 in the mean, and no other is better."""
     likelihood, parameters = gaussian("optimal", 30, per_column, deviation=2.0)
     x, xhat = residuals(8, 30, np.linspace(0.1, 0.5, 30))
     nll, d_xhat = pass_over(kernels, likelihood, x, xhat)
