@@ -1,5 +1,4 @@
-"""A dense layer D -> H with ReLU: product, bias and activation; its backward with all three gradients; and a linear path
-beside it, added to what is there."""
+"""A dense layer D -> H with ReLU: product, bias and activation; its backward with all gradients; and a linear path."""
 
 import numpy as np
 from cases import Case, Op
