@@ -1,4 +1,4 @@
-"""Both likelihoods with their gradient, and the sigmoid that turns logits into means."""
+"""The likelihoods with their gradient, a sigma of each column, and the sigmoid that turns logits into means."""
 
 import functools
 
@@ -86,6 +86,88 @@ def squared_error_torch(s):
     return Case(step, lambda: list(step()))
 
 
+def of_columns(s):
+    """log sigma and 1 / sigma (D,)."""
+    log_sigma = s.normals(s.D, seed=5) / 4
+    return log_sigma, np.exp(-log_sigma)
+
+
+def gaussian_fastvae(on, s):
+    (x, xhat), nll, scalars = inputs(s), np.empty(s.B, np.float32), Scalars()
+    d_xhat, scalars.reals[EXAMPLE_WEIGHT] = np.empty_like(x), 1 / s.B
+    program = on.program("gaussian_forward_backward", x, xhat, *of_columns(s), nll, d_xhat, scalars=scalars)
+    return on.case(program, lambda: [nll.sum() / s.B, d_xhat])
+
+
+def gaussian_numpy(s):
+    (x, xhat), (log_sigma, inverse) = inputs(s), of_columns(s)
+    nll, d_xhat = np.empty(s.B, np.float32), np.empty_like(x)
+
+    def step():
+        np.subtract(xhat, x, out=d_xhat)
+        np.multiply(d_xhat, inverse, out=d_xhat)
+        np.einsum("bd,bd->b", d_xhat, d_xhat, out=nll)
+        np.multiply(nll, 0.5, out=nll)
+        np.add(nll, log_sigma.sum() + 0.5 * s.D * np.log(2 * np.pi), out=nll)
+        np.multiply(d_xhat, inverse / s.B, out=d_xhat)
+
+    return Case(step, lambda: [nll.sum() / s.B, d_xhat])
+
+
+def gaussian_torch(s):
+    import torch
+
+    x, xhat, log_sigma = map(torch.from_numpy, (*inputs(s), of_columns(s)[0]))
+    xhat.requires_grad_()
+    constant = 0.5 * s.D * np.log(2 * np.pi)
+
+    def step():
+        scaled = (xhat - x) * torch.exp(-log_sigma)
+        loss = (scaled.square() / 2).sum() / s.B + log_sigma.sum() + constant
+        return loss.detach().numpy(), torch.autograd.grad(loss, xhat)[0].numpy()
+
+    return Case(step, lambda: list(step()))
+
+
+def learned(s):
+    """d_xhat (B, D), and the parameters of the sigmas with their lowest, (D,) each."""
+    return s.normals(s.B, s.D) / s.B, s.normals(s.D, seed=5) / 40, np.full(s.D, -9, np.float32)
+
+
+def sigma_backward_fastvae(on, s):
+    (d_xhat, parameter, lowest), gradient, scalars = learned(s), np.empty(s.D, np.float32), Scalars()
+    scalars.reals[EXAMPLE_WEIGHT] = 1 / s.B
+    operands = d_xhat, of_columns(s)[1], parameter, lowest, gradient
+    return on.case(on.program("sigma_backward", *operands, scalars=scalars), lambda: [gradient])
+
+
+def sigma_backward_numpy(s):
+    (d_xhat, parameter, lowest), (_, inverse), gradient = learned(s), of_columns(s), np.empty(s.D, np.float32)
+
+    def step():
+        np.einsum("bd,bd->d", d_xhat, d_xhat, out=gradient)
+        slope = 10 / (1 + np.exp(lowest - 10 * parameter))
+        np.multiply(slope, 1 - gradient * s.B / inverse**2, out=gradient)
+
+    return Case(step, lambda: [gradient])
+
+
+def sigma_optimal_fastvae(on, s):
+    lowest, (log_sigma, inverse) = np.full(s.D, -9, np.float32), np.empty((2, s.D), np.float32)
+    return on.case(on.program("sigma_optimal", *inputs(s), lowest, log_sigma, inverse), lambda: [log_sigma, inverse])
+
+
+def sigma_optimal_numpy(s):
+    (x, xhat), (log_sigma, inverse) = inputs(s), np.empty((2, s.D), np.float32)
+
+    def step():
+        np.log(np.mean((x - xhat) ** 2, axis=0), out=log_sigma)
+        np.maximum(log_sigma / 2, -9, out=log_sigma)
+        np.exp(-log_sigma, out=inverse)
+
+    return Case(step, lambda: [log_sigma, inverse])
+
+
 def sigmoid_fastvae(on, s):
     logits = s.normals(s.B, s.D)
     return on.case(on.program("sigmoid_inplace", logits), lambda: [logits])
@@ -120,6 +202,17 @@ OPS = {
         "byte",
         lambda s: 4 * (3 * s.B * s.D + s.B),
         {**ours(squared_error_fastvae), "numpy": squared_error_numpy, "torch": squared_error_torch},
+    ),
+    "gaussian_forward_backward": Op(
+        "byte",
+        lambda s: 4 * (3 * s.B * s.D + s.B + 2 * s.D),
+        {**ours(gaussian_fastvae), "numpy": gaussian_numpy, "torch": gaussian_torch},
+    ),
+    "sigma_backward": Op(
+        "byte", lambda s: 4 * (s.B * s.D + 4 * s.D), {**ours(sigma_backward_fastvae), "numpy": sigma_backward_numpy}
+    ),
+    "sigma_optimal": Op(
+        "byte", lambda s: 4 * (2 * s.B * s.D + 3 * s.D), {**ours(sigma_optimal_fastvae), "numpy": sigma_optimal_numpy}
     ),
     "sigmoid_inplace": Op(
         "byte",

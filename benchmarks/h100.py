@@ -258,9 +258,7 @@ def gather(arguments: list) -> Work:
 
 def next_step(arguments: list) -> Work:
     """One block; where in the table it is, and then a line of it."""
-    table, reals, order, state, own, own_reals, indices, batch, _, learned = arguments
-    if learned:
-        raise NotImplementedError("a learned sigma: only one that is fixed, or none, is predicted")
+    table, reals, order, state, own, own_reals, indices, batch = arguments
     rounds = math.ceil(batch / 256)
     made = Work(1, 8, 8, 31 + 14 * rounds, BARRIER + L2 + (1 + rounds) * L2)
     line = [table[: own.size], reals[: own_reals.size], order[:batch]]

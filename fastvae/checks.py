@@ -152,6 +152,14 @@ def _forward(rng, on, rows, depth, columns):
     return program, lambda: [(out, a @ b + bias, np.abs(a) @ np.abs(b) + np.abs(bias))]
 
 
+def _accumulate(rng, on, rows, depth, columns):
+    x, weight, out = _normal(rng, rows, depth), _normal(rng, depth, columns), _normal(rng, rows, columns)
+    before, program = out.astype(np.float64), _program(on)
+    program.add("dense_accumulate", x, weight, out)
+    a, b = _operand(x, on.precision), _operand(weight, on.precision)
+    return program, lambda: [(out, before + a @ b, np.abs(before) + np.abs(a) @ np.abs(b))]
+
+
 def _backward_input(rng, on, rows, depth, columns):
     weight, d_out, d_x = _normal(rng, depth, columns), _normal(rng, rows, columns), _garbage(rows, depth)
     program = _program(on)
@@ -202,6 +210,7 @@ def _adam_fused(rng, on, rows, depth, columns):
 
 PRODUCTS = {
     "dense_forward": _forward,
+    "dense_accumulate": _accumulate,
     "dense_backward_input": _backward_input,
     "dense_backward_weight": _backward_weight,
     "dense_adam_inplace": _adam_fused,
@@ -275,6 +284,52 @@ def _squared_error(rng, on, rows, depth, columns):
     return program, compare
 
 
+def _gaussian(rng, on, rows, depth, columns):
+    x, xhat, log_sigma = _normal(rng, rows, columns), _normal(rng, rows, columns), _normal(rng, columns)
+    inverse, nll, d_xhat = np.exp(-log_sigma), _garbage(rows), _garbage(rows, columns)
+    program = _program(on)
+    program.add("gaussian_forward_backward", x, xhat, log_sigma, inverse, nll, d_xhat)
+
+    def compare() -> list[Compared]:
+        logs, scaled = log_sigma.astype(np.float64), (xhat.astype(np.float64) - x) * inverse.astype(np.float64)
+        terms = scaled**2 / 2 + logs + math.log(2 * math.pi) / 2
+        sizes = (scaled**2 / 2 + np.abs(logs) + 1).sum(1)
+        return [(nll, terms.sum(1), sizes), (d_xhat, 0.37 * scaled * inverse, np.abs(scaled * inverse))]
+
+    return program, compare
+
+
+def _sigma(rng, on, rows, depth, columns):
+    """A sigma for each column: as a parameter, with its gradient, and the best one, which another parameter keeps."""
+    x, xhat, lowest = _normal(rng, rows, columns), _normal(rng, rows, columns), _normal(rng, columns) - 4
+    parameter, d_parameter, kept = _normal(rng, columns) / 10, _garbage(columns), np.zeros(columns, np.float32)
+    log_sigma, inverse, best, inverse_best = (_garbage(columns) for _ in range(4))
+    program = _program(on)
+    program.add("sigma_forward", parameter, lowest, log_sigma, inverse)
+    program.add("sigma_backward", x, inverse, parameter, lowest, d_parameter)
+    program.add("sigma_optimal", x, xhat, lowest, best, inverse_best)
+    program.add("sigma_remember", best, 0.75, lowest, kept)
+    before, p, low = kept.astype(np.float64), parameter.astype(np.float64), lowest.astype(np.float64)
+    sigma, slope = reference.soft_sigma(p, low)
+    exact = reference.optimal_sigma(x.astype(np.float64), xhat.astype(np.float64), low)
+    remembered = reference.remembered_sigma(reference.soft_sigma(before, low)[0], exact, STEP, 0.75)
+
+    def compare() -> list[Compared]:
+        squares = ((x.astype(np.float64) * sigma / 0.37) ** 2).sum(0)
+        size, gradient = 8 + np.abs(low) + 10 * np.abs(p), 0.37 * slope * (rows - squares)
+        found = np.log(reference.soft_sigma(kept.astype(np.float64), low)[0])
+        return [
+            (log_sigma, np.log(sigma), size),
+            (inverse, 1 / sigma, size / sigma),
+            (d_parameter, gradient, 0.37 * slope * (rows + squares) * size),
+            (best, np.log(exact), size),
+            (inverse_best, 1 / exact, size / exact),
+            (found, np.log(remembered), size),
+        ]
+
+    return program, compare
+
+
 def _sigmoid(rng, on, rows, depth, columns):
     logits = 5 * _normal(rng, rows, columns)
     expected, program = reference.sigmoid(logits.astype(np.float64)), _program(on)
@@ -322,6 +377,8 @@ PASSES = {  # name -> check, and numbers that are read or written for each of (r
     "latent layer, both ways": (_latent, 9),
     "bernoulli_forward_backward": (_bernoulli, 3),
     "squared_error_forward_backward": (_squared_error, 3),
+    "gaussian_forward_backward": (_gaussian, 3),
+    "a sigma a column, all of it": (_sigma, 3),
     "sigmoid_inplace": (_sigmoid, 2),
     "binarize_inplace": (_binarize, 2),
     "adam_inplace": (_adam, 7),

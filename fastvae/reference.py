@@ -118,7 +118,7 @@ def optimal_sigma(x, xhat, lowest):
 
 
 def remembered_sigma(old, seen, step, share):
-    """A running mean of sigma^2: over all batches at first, later over about ten; this one is `share` of a whole one."""
+    """A running mean of sigma^2: of all batches at first, later of about ten; this one is `share` of a whole one."""
     new = 1.0 if step == 1 else share * max(0.1, 1 / step)
     return np.sqrt((1 - new) * old**2 + new * seen**2)
 

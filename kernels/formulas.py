@@ -295,7 +295,7 @@ def soft_parameter(log_sigma, lowest, least):
 
 @formula
 def log_sigma_gradient(squares, count, weight, inverse):
-    """`weight` times a sum of nll differentiated by log sigma, from the sum of the squares of `count` numbers of d_xhat,
+    """`weight` times the sum of nll differentiated by log sigma, from the sum of squares of `count` numbers of d_xhat,
     each weight (xhat - x) / sigma^2."""
     made = weight * inverse
     return weight * (count - squares / made / made)

@@ -16,11 +16,11 @@ from test_cuda_kernels import (
     KERNELS,
     POWERS,
     check_adam,
-    check_conclude,
-    check_learned,
     check_losses,
     check_next_step,
     check_order,
+    check_remembered,
+    check_sigma,
     check_stopped,
     check_sum,
     several_products,
@@ -51,7 +51,11 @@ USERS = {
     "count_outside": ["read_rows"],
     "next_step": [],
     "losses": [],
-    "conclude": [],
+    "gaussian": ["gaussian_forward", "gaussian_forward_backward"],
+    "sigma_forward": ["sigma_forward"],
+    "sigma_backward": ["sigma_backward"],
+    "sigma_optimal": ["sigma_optimal"],
+    "sigma_remember": ["sigma_remember"],
     "total_parts": ["total"],
     "square_parts": ["squared_norm"],
 }
@@ -67,7 +71,7 @@ MORE = {  # numbers for a second block
     "gather": (9, 40),
     "read_rows": (9, 40),
 }
-LEFT = {"conclude": 0.2}  # who may survive: mostly digits of functions of one number, which one check meets once
+LEFT = {"sigma_remember": 0.2}  # who may survive: mostly digits of functions of one number, which few checks meet
 EACH = 70  # mutants of a kernel, evenly chosen
 
 
@@ -87,13 +91,11 @@ def run_all(device, name):
     if name == "next_step":
         for place, batch in ((0, 30), (2, 300)):
             check_next_step(device, place, batch)
-        check_learned(device)
-    if name == "conclude":
-        for mode, step in (("learned", 2), ("learned", 9), ("optimal", 1), ("optimal", 7)):
-            check_conclude(device, mode, step)
-        check_conclude(device, "optimal", 4, stopped=1)
-        for row in (0, 17, 150, 255, 300):
-            check_conclude(device, "optimal", 4, bad=row)
+    if name.startswith("sigma_"):
+        for size in (1, 70):
+            check_sigma(size)
+    if name == "sigma_remember":
+        check_remembered(device)
     if name == "losses":
         for bad, place, size in ((None, 2, 2051), (None, 0, 0), (np.nan, 1, 0), (np.inf, 0, 9)):
             check_losses(device, bad, place, size)

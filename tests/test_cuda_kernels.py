@@ -28,8 +28,6 @@ from fastvae.kernels.scalars import (
     WEIGHT_DECAY,
     Scalars,
 )
-from fastvae.likelihoods import Gaussian
-from fastvae.parameters import Parameters
 from tolerances import check
 
 ARCHITECTURES = [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)]
@@ -181,8 +179,6 @@ def check_next_step(device, place, batch):
         reals,
         indices,
         batch,
-        reals,
-        0,
     ]
     device.launch(steps.next_step, (1,), steps.next_step.block, arguments)
     for found, expected in ((integers, table), (reals, table_reals), (indices[:-1], order)):
@@ -219,57 +215,44 @@ def check_losses(device, bad, place, size):
     assert parts[-1] == 0
 
 
-@pytest.mark.parametrize("step", [1, 2, 7])
-@pytest.mark.parametrize("mode", ["learned", "optimal"])
-def test_a_sigma_that_is_not_fixed(device, mode, step):
-    check_conclude(device, mode, step)
+@pytest.mark.parametrize("size", [1, 2, 301])
+def test_sigma_of_more_columns_than_a_block_has(device, size):
+    check_sigma(size)
 
 
-def check_conclude(device, mode, step, stopped=0, bad=None):
-    """As the likelihood does it on the host: the gradient, or the nll, the factor and what is remembered."""
-    rng, (rows, columns), share = np.random.default_rng(step), (301, 5), 0.75
-    likelihood = Gaussian(mode)
-    parameters = Parameters(likelihood.shapes())
-    likelihood.bind(parameters)
-    likelihood.initialise(0.05 * step**2)
-    nll, kl, d_xhat = normal(rng, rows) ** 2 * 3, normal(rng, rows), normal(rng, rows, columns)
-    if mode == "learned":  # only a sum to more digits than float32 has is right
-        nll += np.where(np.arange(rows) % 2, 2e5, -2e5).astype(np.float32)
-    if bad is not None:
-        kl[bad] = np.inf
-    gradient, parameter = np.full(1, 7, np.float32), parameters.values[:1].copy()
-    integers, reals = np.zeros(8, np.int64), np.zeros(settings.SIZE, np.float32)
-    integers[NOISE_STEP], state, found = step, np.array([3, stopped]), [nll.copy(), d_xhat.copy().reshape(-1)]
-    arrays = [found[0], kl, found[1], reals, integers, state, parameter, gradient, np.float32(share), rows, columns]
-    device.launch(sigma.conclude, (1,), sigma.conclude.block, [int(mode == "learned"), *arrays])
-    factor = likelihood.conclude(nll, columns, 0 if stopped or bad is not None else step, share)
-    np.testing.assert_allclose(found[0], nll, rtol=2e-6, atol=2e-6)
-    np.testing.assert_allclose(found[1].reshape(rows, columns), d_xhat * np.float32(factor), rtol=2e-6)
-    np.testing.assert_allclose(gradient, parameters.gradients[:1], rtol=2e-5, atol=1e-4)
-    np.testing.assert_allclose(parameter, parameters.values[:1], rtol=2e-6)
+def check_sigma(size):
+    """As on the CPU, for one of all columns or one each, over several blocks."""
+    rng, rows, columns = np.random.default_rng(size), 19, max(size, 70)
+    columns = size if size > 1 else columns
+    x, xhat, lowest = normal(rng, rows, columns), normal(rng, rows, columns), normal(rng, size) - 4
+    parameter, found = normal(rng, size) / 5, []
+    for kernels in (calls, cpu):
+        made = [np.full(columns, np.nan, np.float32) for _ in range(4)]
+        kernels.sigma_optimal(x, xhat, lowest, *made[:2])
+        kernels.sigma_forward(parameter, lowest, *made[2:])
+        gradient, memory = np.full(size, np.nan, np.float32), parameter.copy()
+        kernels.sigma_backward(x, made[3], parameter, lowest, 0.37, gradient)
+        kernels.sigma_remember(made[0], 0.75, lowest, 3, memory)
+        found.append([*made, gradient, memory])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
-def check_learned(device):
-    """`next_step` makes sigma known to the likelihood."""
-    reals, parameter = np.zeros(settings.SIZE, np.float32), np.array([-0.7], np.float32)
-    line = np.arange(settings.SIZE, dtype=np.float32)
-    tables = [np.zeros(8, np.int64), line.copy(), np.zeros(1, np.int64), np.zeros(2, np.int64)]
-    arguments = [*tables, np.zeros(8, np.int64), reals, np.zeros(1, np.int64), 0, parameter, 1]
-    device.launch(steps.next_step, (1,), steps.next_step.block, arguments)
-    log_sigma = -6 + np.log1p(np.exp(-0.7 + 6.0))
-    line[settings.INVERSE_SIGMA], line[settings.LOG_SIGMA] = np.exp(-log_sigma), log_sigma
-    line[settings.SLOPE] = line[EXAMPLE_WEIGHT] * np.exp(-log_sigma)
-    np.testing.assert_allclose(reals, line, rtol=1e-6)
+def test_sigma_stays_where_the_loss_was_not_finite(device):
+    check_remembered(device)
 
 
-def test_a_learned_sigma_is_known_to_the_step(device):
-    check_learned(device)
-
-
-def test_a_sigma_stays_where_the_loss_was_not_finite(device):
-    check_conclude(device, "optimal", 4, stopped=1)
-    for row in (0, 150, 255, 300):
-        check_conclude(device, "optimal", 4, bad=row)
+def check_remembered(device):
+    """It moves only as long as the flag is not set."""
+    seen, lowest, before = np.float32([0.5, -2, 1]), np.float32([-9, -8, -7]), np.float32([-0.1, 0.2, 0.0])
+    integers = np.zeros(8, np.int64)
+    integers[NOISE_STEP] = 5
+    for stopped in (0, 1):
+        parameter, state = before.copy(), np.array([4, stopped])
+        arguments = [seen, np.float32(1), lowest, integers, state, parameter, len(parameter)]
+        device.launch(sigma.sigma_remember, (1,), sigma.sigma_remember.block, arguments)
+        assert (parameter != before).all() == (not stopped)
+        assert (parameter == before).all() == bool(stopped)
 
 
 def test_adam_does_nothing_once_a_loss_was_not_finite(device):
@@ -357,8 +340,11 @@ def several_products(device, a_along, b_along):
 
 
 SINGLY = (
-    "conclude",
     "next_step",
+    "sigma_backward",
+    "sigma_forward",
+    "sigma_optimal",
+    "sigma_remember",
     "draw",
     "binarize_inplace",
     "derivative_inplace",
@@ -390,11 +376,13 @@ def test_traffic_is_the_least_there_can_be(device, columns):
     x, mu, logvar = (rng.random((rows, columns), np.float32) for _ in range(3))
     out, other, sums = np.empty_like(x), np.empty_like(x), np.empty(rows, np.float32)
     flat, size = [x.reshape(-1).copy() for _ in range(4)], 4 * x.size
+    each = x[0].copy(), x[1].copy()  # numbers of each column, which every row reads
     for run, read, written in (
         (lambda: calls.latent_forward(mu, logvar, out[:0], SEED, 1, 0, out, sums), 2 * size, size),
         (lambda: calls.latent_backward(mu, logvar, x, out[:0], SEED, 1, 0, 0.1, out, other), 3 * size, 2 * size),
         (lambda: calls.bernoulli_forward_backward(x, mu, 0.1, sums, out), 2 * size, size),
         (lambda: calls.squared_error_forward_backward(x, mu, 1.0, 0.1, sums, out), 2 * size, size),
+        (lambda: calls.gaussian_forward_backward(x, mu, *each, 0.1, sums, out), 4 * size, size),
         (lambda: calls.adam_inplace(*flat, 1, 0.1, 0.9, 0.9, 1e-8, 0.0, 1.0), 4 * size, 3 * size),
     ):
         run()

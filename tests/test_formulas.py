@@ -388,8 +388,7 @@ def test_everything_is_float32():
     calls |= {"uniform": (word,), "bernoulli_draw": (word, one), "box_muller": (word, word)}
     calls |= {"power_of_two": (np.int32(3),), "bfloat16_pair": (one, one), "squared_error_term": (one, one, one)}
     calls |= {"soft_log_sigma": (one,) * 2, "soft_slope": (one,) * 2, "soft_parameter": (one,) * 3}
-    calls |= {"learned_sigma_gradient": (one,) * 6, "optimal_variance": (one,) * 4, "optimal_constant": (one,) * 3}
-    calls |= {"remembered_variance": (one,) * 5}
+    calls |= {"log_sigma_gradient": (one,) * 4, "log_sigma_of_squares": (one,) * 3, "remembered_log_sigma": (one,) * 5}
     calls |= {"latent_terms": (one,) * 3, "latent_gradients": (one,) * 5, "adam_moved": (*(one,) * 5, (one,) * 7)}
     assert len(calls) == len(formulas) > 20
     for name, arguments in calls.items():

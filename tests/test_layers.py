@@ -8,7 +8,7 @@ import pytest
 from fastvae import reference
 from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.kernels.scalars import ADAM_STEP, BETA1, BETA2, EPSILON, LEARNING_RATE, WEIGHT_DECAY, Scalars
-from fastvae.layers import MLP, Dense
+from fastvae.layers import MLP, Dense, Linear
 from fastvae.parameters import Parameters
 from tolerances import check
 
@@ -123,6 +123,84 @@ def test_fewer_rows(kernels, activation):
         np.testing.assert_array_equal(a, b)
 
 
+# ---- Linear ------------------------------------------------------------------------------------------------------
+
+
+def bound_linear(kernels, rng, inputs=5, outputs=3, activation="tanh"):
+    """An MLP with a linear path, nothing of it 0."""
+    mlp = MLP("m", (inputs, 6, outputs), activation, "identity", linear=True)
+    shapes = {}
+    for layer in (*mlp.layers, mlp.linear):
+        shapes |= layer.shapes()
+    parameters = Parameters(shapes)
+    for layer in (*mlp.layers, mlp.linear):
+        layer.bind(parameters, kernels)
+    for values in parameters.named_values().values():
+        values[...] = rng.normal(size=values.shape)
+    return mlp, parameters
+
+
+def test_linear_names_and_shapes():
+    assert Linear("mu.linear", 3, 5).shapes() == {"mu.linear.weight": (3, 5)}
+
+
+def test_where_there_is_a_linear_path():
+    """Beside several layers: one linear layer is a linear path itself."""
+    for widths, there in (((4,), False), ((4, 3), False), ((4, 6, 3), True), ((4, 6, 5, 3), True)):
+        mlp = MLP("m", widths, "tanh", "identity", linear=True)
+        assert (mlp.linear is not None) == there
+        if there:
+            assert mlp.linear.shapes() == {"m.linear.weight": (4, 3)}
+        assert MLP("m", widths, "tanh", "identity").linear is None
+
+
+@pytest.mark.parametrize("parts", [1, 2, 9])
+def test_mlp_with_a_linear_path(kernels, parts):
+    """out = layers(x) + x W, and d_x has both; the gradients in so many parts."""
+    rng = np.random.default_rng(0)
+    mlp, parameters = bound_linear(kernels, rng)
+    x, upstream = rng.normal(size=(7, 5)).astype(np.float32), rng.normal(size=(7, 3)).astype(np.float32)
+    buffers, d_x = mlp.buffers(7), np.full((7, 5), np.nan, np.float32)
+    y = forward(kernels, mlp, x, buffers)
+    assert y is buffers[-1].out
+    buffers[-1].d_out[...] = upstream
+    parameters.gradients[:] = np.nan
+    backward(kernels, mlp, x, buffers, d_x, parts)
+    p, x64, d = float64(parameters), x.astype(float), upstream.astype(float)
+    h = reference.dense_forward(x64, p["m.0.weight"], p["m.0.bias"], "tanh")
+    expected = reference.dense_forward(h, p["m.1.weight"], p["m.1.bias"], "identity") + x64 @ p["m.linear.weight"]
+    check(y, expected, "model", np.abs(expected) + 5)
+    d_h, *last = reference.dense_backward(h, p["m.1.weight"], p["m.1.bias"], "identity", d)
+    from_layers, *first = reference.dense_backward(x64, p["m.0.weight"], p["m.0.bias"], "tanh", d_h)
+    truth = dict(zip(p, [*first, *last, x64.T @ d], strict=True))
+    for name, gradient in truth.items():
+        check(parameters.gradient(name), gradient, "model", np.abs(gradient) + 5)
+    check(d_x, from_layers + d @ p["m.linear.weight"].T, "model", 20)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 9])
+def test_adam_of_a_linear_path(kernels, parts):
+    rng = np.random.default_rng(0)
+    mlp, parameters = bound_linear(kernels, rng)
+    x, buffers = rng.normal(size=(7, 5)).astype(np.float32), mlp.buffers(7)
+    m, v = rng.random((2, parameters.values.size), np.float32)
+    buffers[-1].d_out[...] = 1
+    name, w = "m.linear.weight", parameters.value("m.linear.weight")
+    start = [views[name].astype(float) for views in map(parameters.views, (parameters.values, m, v))]
+    gradient = x.astype(float).T @ buffers[-1].d_out.astype(float)
+    expected = reference.adam(start[0], gradient, *start[1:], 2, 0.02, epsilon=1e-3)
+    program, before = kernels.Program(Scalars()), parameters.values.copy()
+    program.scalars.integers[ADAM_STEP] = 2
+    program.scalars.reals[[LEARNING_RATE, BETA1, BETA2, EPSILON]] = 0.02, 0.9, 0.999, 1e-3
+    for part in range(parts):
+        mlp.linear.adam(program, x, buffers[-1], part, parts, m, v)
+    program.run()
+    for found, e in zip((w, parameters.views(m)[name], parameters.views(v)[name]), expected, strict=True):
+        check(found, e, "model", np.abs(e) + 1)
+    own = parameters.start([name])
+    np.testing.assert_array_equal(parameters.values[:own], before[:own])
+
+
 # ---- initialisation ----------------------------------------------------------------------------------------------
 
 
@@ -149,6 +227,16 @@ def test_initial_weights_belong_to_seed_and_position(kernels):
     assert not (layers[2].weight == again).any()
     expected = reference.normals(SEED, reference.INITIALISATION, 1, 0, (20, 30)) * math.sqrt(2 / 50)
     np.testing.assert_allclose(second, expected, atol=1e-6)
+
+
+def test_initial_weights_have_a_gain(kernels):
+    """A number, or one an output."""
+    layer = Dense("d", 20, 3)
+    bound(kernels, layer)
+    drawn = layer.weight.copy()
+    for gain in (0.3, np.array([0.1, 1.0, 7.0])):
+        layer.initialise(SEED, 0, gain)
+        np.testing.assert_allclose(layer.weight, gain * drawn, rtol=3e-7)
 
 
 def test_initialisation_resets_the_bias(kernels):

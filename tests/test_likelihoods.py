@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastvae import reference
-from fastvae.kernels.scalars import EXAMPLE_WEIGHT, SIGMA, Scalars
+from fastvae.kernels.scalars import EXAMPLE_WEIGHT, NOISE_STEP, SIGMA, Scalars
 from fastvae.likelihoods import LOG_SIGMA_LOWEST, Bernoulli, Gaussian, make_likelihood
 from fastvae.parameters import Parameters
 from tolerances import check
@@ -94,38 +94,58 @@ def test_sigmoid_inplace(kernels):
 # ---- fastvae.likelihoods -----------------------------------------------------------------------------------------
 
 
-def bound(likelihood, spread=1.0):
+def bound(likelihood, deviation=1.0, columns=1):
     parameters = Parameters(likelihood.shapes())
     likelihood.bind(parameters)
-    likelihood.initialise(spread)
+    likelihood.initialise(deviation * np.ones(columns))
     return likelihood, parameters
 
 
-def pass_over(kernels, likelihood, x, out, step=1, part=1.0):
-    """nll and gradient of the mean over the batch, through both steps of the loss."""
+def gaussian(sigma, columns, per_column, deviation=1.0):
+    return bound(Gaussian(sigma, columns, per_column), deviation, columns)
+
+
+def pass_over(kernels, likelihood, x, out, step=1, share=1.0):
+    """nll and gradient of the mean over the batch, and what a step leaves in the parameter and its gradient."""
     nll, gradient = np.full(len(x), np.nan, np.float32), np.full_like(x, np.nan)
-    program = kernels.Program(Scalars())
-    program.scalars.reals[[EXAMPLE_WEIGHT, SIGMA]] = 1 / len(x), likelihood.training_sigma
-    likelihood.forward_backward(program, x, out, nll, gradient)
+    program, scratch = kernels.Program(Scalars()), likelihood.scratch()
+    program.scalars.reals[[EXAMPLE_WEIGHT, SIGMA]] = 1 / len(x), likelihood.fixed_sigma
+    program.scalars.integers[NOISE_STEP] = step
+    if likelihood.waits:
+        likelihood.optimum(program, x, out, scratch)
+    likelihood.forward_backward(program, x, out, nll, gradient, scratch)
+    likelihood.gradients(program, gradient, scratch)
+    likelihood.remember(program, share, scratch)
     program.run()
-    factor = likelihood.conclude(nll, x.shape[1], step, part)
-    assert likelihood.waits or factor == 1
-    return nll, gradient * np.float32(factor)
+    return nll, gradient
 
 
 def forward(kernels, likelihood, x, out):
     """nll under the likelihood's own sigma."""
     nll, program = np.full(len(x), np.nan, np.float32), kernels.Program(Scalars())
-    program.scalars.reals[SIGMA] = likelihood.sigma
-    likelihood.forward(program, x, out, nll)
+    program.scalars.reals[SIGMA] = likelihood.fixed_sigma
+    likelihood.forward(program, x, out, nll, likelihood.scratch())
     program.run()
     return nll
 
 
 def residuals(rows, columns, deviation):
+    """Data, and data that are so far away: a number, or one a column."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(rows, columns))
     return x.astype(np.float32), (x + deviation * rng.normal(size=x.shape)).astype(np.float32)
+
+
+def mean_squares(x, xhat, per_column):
+    return np.atleast_1d(((x.astype(float) - xhat) ** 2).mean(axis=0 if per_column else None))
+
+
+def truth(x, xhat, sigma):
+    """The reference's nll and slope."""
+    return reference.squared_error_forward_backward(x.astype(float), xhat.astype(float), sigma)
+
+
+one_or_each = pytest.mark.parametrize("per_column", [False, True])
 
 
 def test_names_and_values_are_checked():
@@ -140,9 +160,15 @@ def test_names_and_values_are_checked():
 
 
 def test_parameters():
-    assert Bernoulli().shapes() == {}
-    assert Gaussian(0.5).shapes() == {}
-    assert Gaussian("learned").shapes() == Gaussian("optimal").shapes() == {"log_sigma": (1,)}
+    for likelihood in (Bernoulli(), Gaussian(0.5), Gaussian(0.5, 7)):
+        assert likelihood.shapes() == likelihood.constants() == {}
+        assert likelihood.scratch() is None
+    for choice in Gaussian.CHOICES:
+        for per_column, size in ((False, 1), (True, 7)):
+            likelihood = Gaussian(choice, 7, per_column)
+            assert likelihood.shapes() == {"sigma.parameter": (size,)}
+            assert {name: array.shape for name, array in likelihood.constants().items()} == {"sigma.lowest": (size,)}
+            assert [array.shape for array in likelihood.scratch()] == [(7,), (7,)]
 
 
 def test_jacobian_and_output_bias():
@@ -166,137 +192,156 @@ def test_mean(kernels):
 
 @pytest.mark.parametrize("sigma", [0.3, 1, np.float32(2)])
 def test_gaussian_with_fixed_sigma(kernels, sigma):
-    likelihood, _ = bound(Gaussian(sigma), spread=5.0)
+    likelihood, _ = gaussian(sigma, 6, False, deviation=5.0)
     assert likelihood.sigma == sigma
     x, xhat = residuals(4, 6, 1.0)
     nll, d_xhat = pass_over(kernels, likelihood, x, xhat)
     alone = forward(kernels, likelihood, x, xhat)
-    expected, slope = reference.squared_error_forward_backward(x.astype(float), xhat.astype(float), float(sigma))
+    expected, slope = truth(x, xhat, float(sigma))
     check(nll, expected, "likelihood", np.abs(expected) + 6)
     check(alone, expected, "likelihood", np.abs(expected) + 6)
     check(d_xhat, slope / 4, "likelihood")
 
 
-@pytest.mark.parametrize("choice", ["learned", "optimal"])
-def test_sigma_starts_from_the_spread_of_the_data(choice):
+@one_or_each
+@pytest.mark.parametrize("choice", Gaussian.CHOICES)
+def test_sigma_starts_from_the_spread_of_the_data(choice, per_column):
     for spread in (0.02, 0.3, 1.0, 40.0):
-        np.testing.assert_allclose(bound(Gaussian(choice), spread)[0].sigma, spread, rtol=2e-6)
-    np.testing.assert_allclose(bound(Gaussian(choice), 0.0)[0].sigma, 0.01, rtol=1e-5)
+        np.testing.assert_allclose(gaussian(choice, 3, per_column, spread)[0].sigma, spread, rtol=2e-6)
+    np.testing.assert_allclose(gaussian(choice, 3, per_column, 0.0)[0].sigma, 1.0, rtol=2e-6)
+    deviation = np.array([0.1, 0.0, 7.0])  # one column is constant
+    likelihood, _ = gaussian(choice, 3, per_column, deviation)
+    whole = math.sqrt((deviation**2).mean())
+    np.testing.assert_allclose(likelihood.sigma, [0.1, whole, 7] if per_column else whole, rtol=2e-6)
+    np.testing.assert_allclose(likelihood.output_gain(), [0.1, whole, 7])
 
 
-@pytest.mark.parametrize("choice", ["learned", "optimal"])
-def test_sigma_has_a_lowest_value(choice):
-    likelihood, parameters = bound(Gaussian(choice))
-    parameters.values[0] = -600
-    np.testing.assert_allclose(math.log(likelihood.sigma), LOG_SIGMA_LOWEST, rtol=1e-12)
+@one_or_each
+@pytest.mark.parametrize("choice", Gaussian.CHOICES)
+def test_sigma_has_a_lowest_value(choice, per_column):
+    """Of e^-9 of the data's spread, in any units."""
+    for spread in (1e-3, 1.0, 1e5):
+        likelihood, parameters = gaussian(choice, 2, per_column, spread)
+        parameters.values[:] = -600
+        np.testing.assert_allclose(np.log(likelihood.sigma), LOG_SIGMA_LOWEST + math.log(spread), rtol=1e-6)
+        likelihood.set_sigma(1e-30)
+        np.testing.assert_allclose(np.log(likelihood.sigma), LOG_SIGMA_LOWEST + math.log(spread), atol=2e-3)
 
 
-@pytest.mark.parametrize("parameter", [-7.0, -2.0, 0.0, 1.5])
-def test_gradient_of_learned_sigma(kernels, parameter):
-    """Against differences of the definition in float64: log sigma = -6 + softplus(p + 6)."""
-    likelihood, parameters = bound(Gaussian("learned"))
-    parameters.values[0] = parameter
-    log_sigma = float(-6 + reference.softplus(parameter + 6))
-    x, xhat = residuals(8, 30, 1.3 * math.exp(log_sigma))
+@one_or_each
+@pytest.mark.parametrize("parameter", [-1.1, -0.9, -0.4, 0.0, 0.15])
+def test_gradient_of_learned_sigma(kernels, parameter, per_column):
+    """Against differences of the definition in float64: log sigma = lowest + softplus(10 p - lowest)."""
+    likelihood, parameters = gaussian("learned", 5, per_column)
+    p = parameter + 0.05 * np.arange(likelihood.size)
+    parameters.values[: len(p)] = p
+    p, lowest = parameters.values[: len(p)].astype(float), likelihood.lowest.astype(float)
+    sigma = reference.soft_sigma(p, lowest)[0]
+    np.testing.assert_allclose(likelihood.sigma, sigma if per_column else sigma[0], rtol=1e-12)
+    x, xhat = residuals(8, 5, 1.3 * sigma)
     nll, d_xhat = pass_over(kernels, likelihood, x, xhat)
-    x, xhat = x.astype(float), xhat.astype(float)
+    for i in range(len(p)):
+        losses = []
+        for step in (1e-5, -1e-5):
+            moved = p.copy()
+            moved[i] += step
+            losses.append(truth(x, xhat, reference.soft_sigma(moved, lowest)[0])[0].mean())
+        expected = (losses[0] - losses[1]) / 2e-5
+        np.testing.assert_allclose(parameters.gradients[i], expected, rtol=5e-5, atol=1e-4)
+    assert np.abs(parameters.gradients).max() > 1
+    expected, slope = truth(x, xhat, sigma)
+    check(nll, expected, "model", np.abs(expected) + 50)
+    check(d_xhat, slope / 8, "model", np.abs(slope))
 
-    def loss(p):
-        return reference.squared_error_forward_backward(x, xhat, math.exp(-6 + reference.softplus(p + 6)))[0].mean()
 
-    expected = (loss(parameter + 1e-4) - loss(parameter - 1e-4)) / 2e-4
-    assert abs(expected) > 1
-    np.testing.assert_allclose(parameters.gradients[0], expected, rtol=2e-5)
-    truth, slope = reference.squared_error_forward_backward(x, xhat, math.exp(log_sigma))
-    check(nll, truth, "model", np.abs(truth) + 30 * (1 - log_sigma))
-    check(d_xhat, slope / 8, "likelihood")
-
-
-def test_optimal_sigma(kernels):
-    """sigma^2 = mean of (x - f)^2: nll is D/2 (log(2 pi sigma^2) + 1) in the mean, and no other sigma is better."""
-    likelihood, parameters = bound(Gaussian("optimal"), spread=2.0)
-    x, xhat = residuals(8, 30, 0.3)
+@one_or_each
+def test_optimal_sigma(kernels, per_column):
+    """sigma^2 = mean of (x - f)^2: nll is sum_D (log(2 pi sigma^2) + 1) / 2 in the mean, and no other is better."""
+    likelihood, parameters = gaussian("optimal", 30, per_column, deviation=2.0)
+    x, xhat = residuals(8, 30, np.linspace(0.1, 0.5, 30))
     nll, d_xhat = pass_over(kernels, likelihood, x, xhat)
-    x, xhat = x.astype(float), xhat.astype(float)
-    best = math.sqrt(((x - xhat) ** 2).mean())
-    truth, slope = reference.squared_error_forward_backward(x, xhat, best)
-    np.testing.assert_allclose(truth.mean(), 15 * (math.log(2 * math.pi * best**2) + 1), rtol=1e-12)
+    best = np.sqrt(mean_squares(x, xhat, per_column))
+    expected, slope = truth(x, xhat, best)
+    closed = ((np.log(2 * np.pi * best**2) + 1) / 2 * np.ones(30)).sum()
+    np.testing.assert_allclose(expected.mean(), closed, rtol=1e-12)
     for other in (0.99, 1.01):
-        assert reference.squared_error_forward_backward(x, xhat, other * best)[0].mean() > truth.mean()
-    np.testing.assert_allclose(nll, truth, rtol=0, atol=30 * 2e-6)
+        assert truth(x, xhat, other * best)[0].mean() > expected.mean()
+    np.testing.assert_allclose(nll, expected, rtol=0, atol=30 * 2e-6)
     np.testing.assert_allclose(d_xhat, slope / 8, rtol=3e-6)
-    assert parameters.gradients[0] == 0
+    assert not parameters.gradients.any()
 
 
-def test_gradient_through_the_optimal_sigma(kernels):
+@one_or_each
+def test_gradient_through_the_optimal_sigma(kernels, per_column):
     """The loss with the best sigma put in, by differences in float64: sigma's own dependence on f adds nothing."""
-    likelihood, _ = bound(Gaussian("optimal"))
+    likelihood, _ = gaussian("optimal", 4, per_column)
     x, xhat = residuals(3, 4, 0.5)
     d_xhat = pass_over(kernels, likelihood, x, xhat)[1]
 
     def loss(f):
-        return 2 * (math.log(2 * math.pi * ((x.astype(float) - f) ** 2).mean()) + 1)
+        return ((np.log(2 * np.pi * mean_squares(x, f, per_column)) + 1) / 2 * np.ones(4)).sum()
 
     for i in np.ndindex(x.shape):
         step = np.zeros(x.shape)
         step[i] = 1e-5
         expected = (loss(xhat.astype(float) + step) - loss(xhat.astype(float) - step)) / 2e-5
-        np.testing.assert_allclose(d_xhat[i], expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(d_xhat[i], expected, rtol=1e-5, atol=2e-6)
 
 
+@one_or_each
 @pytest.mark.parametrize("deviation", [1.0, 0.1, 0.01, 0.003])
-def test_optimal_sigma_keeps_its_precision_for_small_residuals(kernels, deviation):
-    likelihood, _ = bound(Gaussian("optimal"))
+def test_optimal_sigma_keeps_its_precision_for_small_residuals(kernels, deviation, per_column):
+    likelihood, _ = gaussian("optimal", 784, per_column)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(128, 784)).astype(np.float32)
     xhat = x + np.float32(deviation) * rng.normal(size=x.shape).astype(np.float32)
     nll = pass_over(kernels, likelihood, x, xhat)[0]
-    best = ((x.astype(float) - xhat) ** 2).mean()
-    expected = reference.squared_error_forward_backward(x.astype(float), xhat.astype(float), best**0.5)[0]
-    np.testing.assert_allclose(likelihood.sigma**2, best, rtol=1e-5)
-    np.testing.assert_allclose(nll, expected, rtol=0, atol=5e-3)
+    best = np.sqrt(mean_squares(x, xhat, per_column))
+    np.testing.assert_allclose(likelihood.sigma, best if per_column else best[0], rtol=5e-6)
+    np.testing.assert_allclose(nll, truth(x, xhat, best)[0], rtol=0, atol=5e-3)
 
 
-def test_optimal_sigma_is_remembered(kernels):
+@one_or_each
+def test_optimal_sigma_is_remembered(kernels, per_column):
     """Outside training: the mean of sigma^2 over the first batches, then a running one of about the last ten."""
-    likelihood, parameters = bound(Gaussian("optimal"), spread=2.0)
-    first, second = residuals(16, 50, 0.5), residuals(16, 50, 0.2)
-    a, b = (((x.astype(float) - xhat) ** 2).mean() for x, xhat in (first, second))
+    likelihood, _ = gaussian("optimal", 50, per_column, deviation=2.0)
+    first, second = residuals(16, 50, np.linspace(0.3, 0.7, 50)), residuals(16, 50, 0.2)
+    a, b = (mean_squares(*batch, per_column) for batch in (first, second))
+
+    def check_variance(expected):
+        np.testing.assert_allclose(np.square(likelihood.sigma), expected if per_column else expected[0], rtol=1e-5)
+
     pass_over(kernels, likelihood, *first, step=1)
-    np.testing.assert_allclose(likelihood.sigma**2, a, rtol=1e-5)
+    check_variance(a)
     pass_over(kernels, likelihood, *second, step=2)
-    np.testing.assert_allclose(likelihood.sigma**2, (a + b) / 2, rtol=1e-5)
+    check_variance((a + b) / 2)
     pass_over(kernels, likelihood, *first, step=50)
-    np.testing.assert_allclose(likelihood.sigma**2, 0.9 * (a + b) / 2 + 0.1 * a, rtol=1e-5)
-    before = likelihood.sigma**2
-    pass_over(kernels, likelihood, *second, step=51, part=0.25)
-    np.testing.assert_allclose(likelihood.sigma**2, 0.975 * before + 0.025 * b, rtol=1e-5)
-    kept = parameters.values.copy()
-    pass_over(kernels, likelihood, *first, step=0)  # not a step of training
-    np.testing.assert_array_equal(parameters.values, kept)
-    x, xhat = first
-    alone = forward(kernels, likelihood, x, xhat)
-    expected = reference.squared_error_forward_backward(x.astype(float), xhat.astype(float), likelihood.sigma)[0]
-    check(alone, expected, "likelihood", np.abs(expected) + 50)
+    check_variance(0.9 * (a + b) / 2 + 0.1 * a)
+    before = np.atleast_1d(np.square(likelihood.sigma))
+    pass_over(kernels, likelihood, *second, step=51, share=0.25)
+    check_variance(0.975 * before + 0.025 * b)
+    alone = forward(kernels, likelihood, *first)
+    expected = truth(*first, likelihood.sigma)[0]
+    check(alone, expected, "model", np.abs(expected) + 50)
 
 
-def test_a_perfect_reconstruction_with_optimal_sigma(kernels):
-    """sigma stays at e^-6 instead of 0; everything is finite."""
-    likelihood, _ = bound(Gaussian("optimal"))
+@one_or_each
+def test_a_perfect_reconstruction_with_optimal_sigma(kernels, per_column):
+    """sigma stays at e^-9 of the spread instead of 0; everything is finite."""
+    likelihood, _ = gaussian("optimal", 10, per_column, deviation=0.1)
     x = residuals(4, 10, 0.0)[0]
     nll, d_xhat = pass_over(kernels, likelihood, x, x.copy())
-    np.testing.assert_allclose(nll, 10 * (LOG_SIGMA_LOWEST + LOG_TWO_PI / 2), rtol=1e-2)
+    np.testing.assert_allclose(nll, 10 * (LOG_SIGMA_LOWEST + math.log(0.1) + LOG_TWO_PI / 2), rtol=1e-6)
     np.testing.assert_array_equal(d_xhat, 0)
+    np.testing.assert_allclose(np.log(likelihood.sigma), LOG_SIGMA_LOWEST + math.log(0.1), atol=2e-3)
 
 
-def test_a_bad_value_does_not_enter_the_memory(kernels):
-    likelihood, parameters = bound(Gaussian("optimal"))
-    x, xhat = residuals(4, 10, 0.5)
-    xhat[1, 2] = np.nan
-    before = parameters.values.copy()
-    nll, _ = pass_over(kernels, likelihood, x, xhat)
-    assert np.isnan(nll).any()
-    np.testing.assert_array_equal(parameters.values, before)
+def test_a_column_that_is_reconstructed_perfectly_costs_the_others_nothing(kernels):
+    likelihood, _ = gaussian("optimal", 6, True)
+    x, xhat = residuals(9, 6, np.array([0.3, 0, 0.3, 0.3, 0, 0.3]))
+    pass_over(kernels, likelihood, x, xhat)
+    expected = np.sqrt(np.maximum(mean_squares(x, xhat, True), math.exp(2 * LOG_SIGMA_LOWEST + 2e-3)))
+    np.testing.assert_allclose(likelihood.sigma, expected, rtol=2e-5)
 
 
 def test_bernoulli_class(kernels):

@@ -60,10 +60,16 @@ def as_it_is(function, *operands):
 # op -> its operands in a program, and the call of the function of that name with the same ones and what is in `scalars`
 OPS = {
     "dense_forward": ((normal(B, D), normal(D, H), normal(H), SILU, normal(B, H), normal(B, H)), as_it_is),
+    "dense_accumulate": ((normal(B, D), normal(D, H), normal(B, H)), as_it_is),
     "dense_backward_input": ((normal(B, H), normal(D, H), TANH, normal(B, H), 1, normal(B, D)), as_it_is),
     "dense_backward_weight": ((normal(B, D), normal(B, H), 0, D, normal(D, H), normal(H)), as_it_is),
     "dense_adam_inplace": (
         (normal(B, D), normal(B, H), 0, D, normal(D, H), normal(D, H), unit(D, H), normal(H), normal(H), unit(H)),
+        lambda call, *a: call(*a, *ADAM),
+    ),
+    "dense_backward_weight, no bias": ((normal(B, D), normal(B, H), 2, D, normal(D, H), None), as_it_is),
+    "dense_adam_inplace, no bias": (
+        (normal(B, D), normal(B, H), 0, D, normal(D, H), normal(D, H), unit(D, H), None, None, None),
         lambda call, *a: call(*a, *ADAM),
     ),
     "latent_forward": (
@@ -79,6 +85,20 @@ OPS = {
     ),
     "squared_error_forward_backward": (
         (normal(B, D), normal(B, D), normal(B), normal(B, D)), lambda call, x, y, *out: call(x, y, 0.3, 0.37, *out)
+    ),
+    "sigma_forward": ((unit(D) - 1, normal(D) - 5, normal(D), unit(D)), as_it_is),
+    "gaussian_forward": ((normal(B, D), normal(B, D), normal(D), unit(D), normal(B)), as_it_is),
+    "gaussian_forward_backward": (
+        (normal(B, D), normal(B, D), normal(D), unit(D), normal(B), normal(B, D)),
+        lambda call, x, xhat, log_sigma, inverse, *out: call(x, xhat, log_sigma, inverse, 0.37, *out),
+    ),
+    "sigma_backward": (
+        (normal(B, D), unit(D) + 1, unit(D) - 1, normal(D) - 5, normal(D)),
+        lambda call, *a: call(*a[:4], 0.37, a[4]),
+    ),
+    "sigma_optimal": ((normal(B, D), normal(B, D), normal(D) - 5, normal(D), unit(D)), as_it_is),
+    "sigma_remember": (
+        (normal(D), 0.75, normal(D) - 5, unit(D) - 1), lambda call, s, share, low, p: call(s, share, low, STEP, p)
     ),
     "bernoulli_forward": ((unit(B, D), normal(B, D), normal(B)), as_it_is),
     "bernoulli_forward_backward": (
@@ -99,6 +119,11 @@ OPS = {
 }  # fmt: skip
 
 
+def name_of(case):
+    """The op's; cases of one op are told apart by what follows a comma."""
+    return case.split(",")[0]
+
+
 def copied(operands):
     return [operand.copy() if isinstance(operand, np.ndarray) else operand for operand in operands]
 
@@ -116,11 +141,11 @@ def test_a_program_does_what_the_function_does(kernels, op):
     """All scalars are read from their places, and rows are counted from the first one that stands there."""
     operands, call = OPS[op]
     program, given, expected = kernels.Program(scalars()), copied(operands), copied(operands)
-    program.add(op, *given)
+    program.add(name_of(op), *given)
     for a, b in zip(given, copied(operands), strict=True):
         np.testing.assert_array_equal(a, b)  # nothing has happened yet
     program.run()
-    call(getattr(kernels, op), *expected)
+    call(getattr(kernels, name_of(op)), *expected)
     changed = 0
     for found, e, before in zip(given, expected, operands, strict=True):
         if isinstance(found, np.ndarray):
@@ -207,13 +232,13 @@ def test_arrays_stay_alive_as_long_as_the_program(kernels):
     program, names = kernels.Program(scalars()), []
     for op, (operands, _) in OPS.items():
         given = copied(operands)
-        program.add(op, *given)
+        program.add(name_of(op), *given)
         names += [weakref.ref(a) for a in given if isinstance(a, np.ndarray)]
     del given
     gc.collect()
     assert all(name() is not None for name in names)
     before = [name().tobytes() for name in names]
-    litter = [np.full(shape, np.nan, np.float32) for shape in [(B, D), (D, H), (B, H), (H,), (B,), (30,)] * 50]
+    litter = [np.full(shape, np.nan, np.float32) for shape in [(B, D), (D, H), (B, H), (H,), (D,), (B,), (30,)] * 50]
     assert [name().tobytes() for name in names] == before
     program.run()
     del litter, program
@@ -252,8 +277,8 @@ def test_other_arrays_are_refused(kernels, op, wrong):
     for place in places:
         given = copied(operands)
         given[place] = WRONG[wrong](given[place])
-        with pytest.raises(TypeError, match=f"{op}: an operand is .*C float32 needed"):
-            program.add(op, *given)
+        with pytest.raises(TypeError, match=f"{name_of(op)}: an operand is .*C float32 needed"):
+            program.add(name_of(op), *given)
     program.run()
     assert x[0, 0] == 2
 

@@ -130,6 +130,50 @@ def test_squared_error():
     check(nll, -np.log(density).sum(axis=1), "exact", 20)
 
 
+def test_a_sigma_for_each_column():
+    """The same by columns, one after the other; and by log sigma."""
+    x, xhat, log_sigma = RNG.normal(size=(3, 5)), RNG.normal(size=(3, 5)), RNG.normal(size=5)
+    nll, slope = reference.squared_error_forward_backward(x, xhat, np.exp(log_sigma))
+    each = [reference.squared_error_forward_backward(x[:, [j]], xhat[:, [j]], np.exp(log_sigma[j])) for j in range(5)]
+    check(nll, sum(n for n, _ in each), "exact", np.abs(nll) + 5)
+    check(slope, np.hstack([s for _, s in each]), "exact")
+    gradient = reference.d_log_sigma(x, xhat, np.exp(log_sigma))
+    check_gradient(gradient, lambda v: reference.squared_error_forward_backward(x, xhat, np.exp(v))[0].sum(), log_sigma)
+
+
+def test_soft_sigma():
+    """Never below its lowest, e^(10 parameter) far above it, and its slope."""
+    lowest, parameter = np.array([-9.0, -4.0, -9.0, 2.0]), np.array([-30.0, -0.4, 0.3, 0.9])
+    sigma, slope = reference.soft_sigma(parameter, lowest)
+    np.testing.assert_allclose(np.log(sigma), [-9, -4 + np.log(2), 3 + np.exp(-12), 9 + np.exp(-7)], rtol=1e-6)
+    check_gradient(slope, lambda p: np.log(reference.soft_sigma(p, lowest)[0]), parameter)
+
+
+def test_optimal_sigma():
+    """No other sigma is better, for all columns together or each."""
+    x, xhat = RNG.normal(size=(4, 3)), RNG.normal(size=(4, 3))
+    for size in (1, 3):
+        best = reference.optimal_sigma(x, xhat, np.full(size, -9.0))
+        assert best.shape == (size,)
+        check_gradient(  # the gradient by its logarithm is 0
+            1.0 + np.zeros(size),
+            lambda v, best=best: 1.0 * v + reference.squared_error_forward_backward(x, xhat, best * np.exp(v))[0].sum(),
+            np.zeros(size),
+        )
+    np.testing.assert_allclose(reference.optimal_sigma(x, x, np.array([-9.0])), np.exp(-9))
+    np.testing.assert_allclose(reference.optimal_sigma(x, x, np.array([-9.0, 1, 0])), np.exp([-9, 1, 0]))
+
+
+def test_remembered_sigma():
+    """The mean of all squares at first, then a tenth of the newest."""
+    sigma, seen = 5.0, np.array([1.0, 2.0, 4.0])
+    for step, s in enumerate(seen, 1):
+        sigma = reference.remembered_sigma(sigma, s, step, 1.0)
+        np.testing.assert_allclose(sigma**2, (seen[:step] ** 2).mean())
+    np.testing.assert_allclose(reference.remembered_sigma(2.0, 3.0, 11, 1.0) ** 2, 0.9 * 4 + 0.1 * 9)
+    np.testing.assert_allclose(reference.remembered_sigma(2.0, 3.0, 11, 0.5) ** 2, 0.95 * 4 + 0.05 * 9)
+
+
 def test_squared_error_is_a_density():
     """Its exponential integrates to 1: the constants are there."""
     x = np.linspace(-10, 10, 2001)[:, None]
@@ -265,6 +309,30 @@ def test_vae_without_hidden_layers():
         return reference.vae_loss_and_gradients(p, x, noise, "identity", "gaussian", sigma=0.6)
 
     check_vae_gradients(loss, params)
+
+
+@pytest.mark.parametrize("hidden", [(), (4, 3)])
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("sigma", ["learned", "optimal"])
+def test_vae_with_linear_paths_and_a_sigma(sigma, size, hidden):
+    """One for all columns, or one each."""
+    rng = np.random.default_rng(1)
+    params = vae_parameters(rng, 3, hidden, 2, (4, 3))
+    params |= {"decoder.linear.weight": rng.normal(size=(2, 3)), "sigma.parameter": rng.normal(scale=0.1, size=size)}
+    if hidden:
+        params["mu.linear.weight"] = rng.normal(size=(3, 2))
+    x, noise, lowest = rng.normal(size=(4, 3)), rng.normal(size=(4, 2)), np.full(size, -0.5)
+    chosen = {} if sigma == "learned" else {"sigma": "optimal"}
+
+    def loss(p):
+        return reference.vae_loss_and_gradients(p, x, noise, "tanh", "gaussian", lowest=lowest, **chosen)
+
+    gradients = loss(params)[2]
+    assert list(gradients) == list(params)
+    assert gradients["sigma.parameter"].any() == (sigma == "learned")
+    if sigma == "optimal":  # no function of it
+        params.pop("sigma.parameter")
+    check_vae_gradients(lambda p: (*loss(p)[:2], {n: g for n, g in loss(p)[2].items() if n in params}), params)
 
 
 # ---- probabilistic PCA -------------------------------------------------------------------------------------------

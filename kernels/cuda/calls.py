@@ -166,9 +166,9 @@ def gaussian_forward_backward(x, xhat, log_sigma, inverse, weight, nll, d_xhat):
 
 def sigma_forward(parameter, lowest, log_sigma, inverse):
     """See the contract in `fastvae.kernels`."""
-    grid, arrays = (blocks(log_sigma.size, sigma.FLAT),), [parameter, lowest, log_sigma, inverse]
+    grid, arrays = (blocks(log_sigma.size, sigma.THREADS),), [parameter, lowest, log_sigma, inverse]
     arguments = [*arrays, parameter.size, log_sigma.size]
-    _launch(sigma.sigma_forward, grid, sigma.sigma_forward.block, arguments, [log_sigma, inverse])
+    _launch(sigma.sigma_forward, grid, (sigma.THREADS,), arguments, [log_sigma, inverse])
 
 
 def sigma_backward(d_xhat, inverse, parameter, lowest, weight, d_parameter):
@@ -177,20 +177,20 @@ def sigma_backward(d_xhat, inverse, parameter, lowest, weight, d_parameter):
     scalars.reals[EXAMPLE_WEIGHT] = weight
     arrays = [d_xhat, inverse, parameter, lowest, _settings(scalars), d_parameter]
     arguments = [*arrays, parameter.size, *d_xhat.shape]
-    _launch(sigma.sigma_backward, grid, sigma.sigma_backward.block, arguments, [d_parameter])
+    _launch(sigma.sigma_backward, grid, (WARP, sigma.SLICES), arguments, [d_parameter])
 
 
 def sigma_optimal(x, xhat, lowest, log_sigma, inverse):
     """See the contract in `fastvae.kernels`."""
     grid, arguments = (blocks(lowest.size, WARP),), [x, xhat, lowest, log_sigma, inverse, lowest.size, *x.shape]
-    _launch(sigma.sigma_optimal, grid, sigma.sigma_optimal.block, arguments, [log_sigma, inverse])
+    _launch(sigma.sigma_optimal, grid, (WARP, sigma.SLICES), arguments, [log_sigma, inverse])
 
 
 def sigma_remember(log_sigma, share, lowest, step, parameter):
     """See the contract in `fastvae.kernels`."""
-    grid, live = (blocks(parameter.size, sigma.FLAT),), [_noise(np.uint64(0), step).integers, np.zeros(2, np.int64)]
+    grid, live = (blocks(parameter.size, sigma.THREADS),), [_noise(np.uint64(0), step).integers, np.zeros(2, np.int64)]
     arguments = [log_sigma, np.float32(share), lowest, *live, parameter, parameter.size]
-    _launch(sigma.sigma_remember, grid, sigma.sigma_remember.block, arguments, [parameter])
+    _launch(sigma.sigma_remember, grid, (sigma.THREADS,), arguments, [parameter])
 
 
 def bernoulli_forward(x, logits, nll):

@@ -285,7 +285,7 @@ class Plan:
 
     def _sigma_forward(self, parameter, lowest, log_sigma, inverse) -> None:
         arrays, columns = [self._view(array) for array in (parameter, lowest, log_sigma, inverse)], log_sigma.size
-        self._launch(sigma.sigma_forward, (blocks(columns, sigma.FLAT),), [*arrays, parameter.size, columns])
+        self._launch(sigma.sigma_forward, (blocks(columns, sigma.THREADS),), [*arrays, parameter.size, columns])
 
     def _sigma_backward(self, d_xhat, inverse, parameter, lowest, d_parameter) -> None:
         arrays = [self._view(array) for array in (d_xhat, inverse, parameter, lowest)]
@@ -299,7 +299,7 @@ class Plan:
     def _sigma_remember(self, log_sigma, share, lowest, parameter) -> None:
         live = [self._settings.integers, self._settings.state, self._view(parameter), parameter.size]
         arguments = [self._view(log_sigma), np.float32(share), self._view(lowest), *live]
-        self._launch(sigma.sigma_remember, (blocks(parameter.size, sigma.FLAT),), arguments)
+        self._launch(sigma.sigma_remember, (blocks(parameter.size, sigma.THREADS),), arguments)
 
     def _bernoulli_forward(self, x, logits, nll) -> None:
         self._likelihood(likelihoods.bernoulli, (x, logits), nll, None)

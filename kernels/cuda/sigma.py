@@ -24,7 +24,7 @@ from fastvae.kernels.formulas import (
 from fastvae.kernels.scalars import EXAMPLE_WEIGHT, LEAST_ABOVE, MEMORY, NOISE_STEP, SIGMA_RATE
 
 SLICES = 8  # rows that a block looks at together
-FLAT = 256  # threads of a block that does not know rows
+THREADS = WARP * SLICES
 RATE, LEAST, NEW = f32(SIGMA_RATE), f32(LEAST_ABOVE), f32(1.0 - MEMORY)
 u32, u64 = np.uint32, np.uint64
 
@@ -43,7 +43,7 @@ def sum_of_slices(value, shared, each):
     return total
 
 
-@kernel(FLOATS, FLOATS, FLOATS, FLOATS, COUNT, COUNT, block=(FLAT,))
+@kernel(FLOATS, FLOATS, FLOATS, FLOATS, COUNT, COUNT, block=(THREADS,))
 def sigma_forward(parameter, lowest, log_sigma, inverse, size, columns):
     """`sigma_forward` of the contract, from `size` parameters."""
     j = u32(cuda.grid(1))
@@ -56,7 +56,7 @@ def sigma_forward(parameter, lowest, log_sigma, inverse, size, columns):
 @kernel(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, COUNT, COUNT, COUNT, block=(WARP, SLICES))
 def sigma_backward(d_xhat, inverse, parameter, lowest, reals, d_parameter, size, rows, columns):
     """`sigma_backward` of the contract, for `size` parameters."""
-    shared = cuda.shared.array(WARP * SLICES, np.float32)
+    shared = cuda.shared.array(THREADS, np.float32)
     own, each, total = u32(cuda.blockIdx.x) * u32(WARP) + u32(cuda.threadIdx.x), size > u32(1), ZERO
     j = own
     while j < columns:
@@ -76,7 +76,7 @@ def sigma_backward(d_xhat, inverse, parameter, lowest, reals, d_parameter, size,
 @kernel(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, COUNT, COUNT, COUNT, block=(WARP, SLICES))
 def sigma_optimal(x, xhat, lowest, log_sigma, inverse, size, rows, columns):
     """`sigma_optimal` of the contract, with `size` lowest values."""
-    shared = cuda.shared.array(WARP * SLICES, np.float32)
+    shared = cuda.shared.array(THREADS, np.float32)
     own, each, total = u32(cuda.blockIdx.x) * u32(WARP) + u32(cuda.threadIdx.x), size > u32(1), ZERO
     step = columns if each else u32(WARP)
     j = own
@@ -95,7 +95,7 @@ def sigma_optimal(x, xhat, lowest, log_sigma, inverse, size, rows, columns):
         j = u32(j + step)
 
 
-@kernel(FLOATS, REAL, FLOATS, INTEGERS, INTEGERS, FLOATS, COUNT, block=(FLAT,))
+@kernel(FLOATS, REAL, FLOATS, INTEGERS, INTEGERS, FLOATS, COUNT, block=(THREADS,))
 def sigma_remember(log_sigma, share, lowest, integers, state, parameter, size):
     """`sigma_remember` of the contract; nothing moves once the loss has stopped being finite: see `steps`."""
     k = u32(cuda.grid(1))

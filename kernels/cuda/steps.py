@@ -16,8 +16,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from fastvae.kernels.cuda.device import COUNT, FLOATS, INTEGERS, cuda, device, kernel
 from fastvae.kernels.cuda.adam import adam_inplace
+from fastvae.kernels.cuda.device import COUNT, FLOATS, INTEGERS, cuda, device, kernel
 from fastvae.kernels.cuda.program import Launch, Program
 from fastvae.kernels.cuda.settings import PLACE, SIZE, STOPPED, Settings, reals_of
 from fastvae.kernels.cuda.sums import FLAT, leave_sum, plus, square_parts, sum_of_squares
