@@ -218,9 +218,10 @@ class Estimator:
         observer = self._default_observer(self.verbose)
         try:
             self.fit_examples(examples, self.epochs, self.batch_size, held, patience, observer)
-        except Exception:
-            vars(self).clear()
-            vars(self).update(before)
+        except BaseException as error:
+            if isinstance(error, Exception) or not self._state.step:  # or interrupted before the first step
+                vars(self).clear()
+                vars(self).update(before)
             raise
         self.keep_best()
         self._raise_if_interrupted(observer)
