@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 
+import numba
 import numpy as np
 import pytest
 
@@ -63,6 +64,12 @@ def test_other_threads_compile_themselves():
     thread.start()
     thread.join()
     assert names == [thread.name]
+
+
+def test_what_is_compiled_as_a_part_of_something_else_is_compiled_by_the_same_thread():
+    """Another one would wait for numba's lock, and this one for it."""
+    kernel = compiler.kernel(lambda x: x + 1)
+    assert numba.njit(lambda x: kernel(x) + kernel(2 * x))(3) == 11
 
 
 def test_a_first_fit_ends_at_once(endless):

@@ -11,6 +11,7 @@ from typing import Any
 from numba import njit, types
 from numba.core import sigutils
 from numba.core.ccallback import CFunc
+from numba.core.compiler_lock import global_compiler_lock
 
 from fastvae.kernels.cpu.cache import Cache
 
@@ -28,8 +29,8 @@ def interruptible(work: Callable[[], Any]) -> Any:
     While it compiles it would not: LLVM takes seconds for one function, and an exception of a signal handler is lost
     where LLVM is calling Python. After an exception the thread goes on; what it makes is kept for whoever asks next.
     """
-    if threading.current_thread() is not threading.main_thread():
-        return work()
+    if threading.current_thread() is not threading.main_thread() or global_compiler_lock.is_locked():
+        return work()  # locked: as a part of what this thread compiles
     outcome: list[Any] = []
     done = threading.Event()
 
