@@ -91,7 +91,7 @@ def run(program: str, action: Callable[[], int], traceback: bool) -> int:
         return FAILED if isinstance(error, DivergenceError) else WRONG
 
 
-def _show_warning(message: Any, *where: Any) -> None:
+def _show_warning(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
     say(str(message))
 
 
