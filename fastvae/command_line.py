@@ -63,6 +63,9 @@ def check_imports() -> None:
         mend = f": pip install {error.name}" if isinstance(error, ModuleNotFoundError) else ""
         say(f"fastvae: {kind}{_one_line(str(error))}{mend}")
         sys.exit(WRONG)
+    except KeyboardInterrupt:
+        say("fastvae: interrupted")
+        sys.exit(INTERRUPTED)
 
 
 def run(program: str, action: Callable[[], int], traceback: bool) -> int:
@@ -88,7 +91,7 @@ def run(program: str, action: Callable[[], int], traceback: bool) -> int:
         return FAILED if isinstance(error, DivergenceError) else WRONG
 
 
-def _show_warning(message: Any, *where: Any) -> None:
+def _show_warning(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
     say(str(message))
 
 

@@ -7,12 +7,15 @@ import time
 from types import FrameType
 from typing import Any, TextIO
 
+from fastvae.kernels.cpu import compiler
 from fastvae.standard_error import is_terminal, say
 from fastvae.training import Observer, Schedule, State
 
 
 class InterruptibleObserver(Observer):
     """Turns the first SIGINT into a request to stop after the step; the second acts as usual.
+
+    While the first step is being compiled, which takes long, it ends the training at once: nothing has been learned.
 
     Only where nobody else has taken the signal over, and only in the main thread: Python allows no other.
     """
@@ -30,6 +33,7 @@ class InterruptibleObserver(Observer):
             for number in self.SIGNALS:
                 if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
                     self._previous[number] = signal.signal(number, self._on_signal)
+            compiler.WHILE_COMPILING.append(self._give_up)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.interrupted = number
@@ -39,6 +43,20 @@ class InterruptibleObserver(Observer):
         while self._previous:
             signal.signal(*self._previous.popitem())
 
+    def _give_up(self) -> None:
+        if self.interrupted == signal.SIGINT:
+            raise KeyboardInterrupt("interrupted before the first step")
+        if self.interrupted is not None:
+            raise SystemExit(128 + self.interrupted)
+
+    def stepped(self, state: State, examples: int) -> None:
+        """From now on there is something to keep."""
+        self._keep_on()
+
+    def _keep_on(self) -> None:
+        if self._give_up in compiler.WHILE_COMPILING:
+            compiler.WHILE_COMPILING.remove(self._give_up)
+
     def stop_requested(self) -> bool:
         """True after a signal."""
         return self.interrupted is not None
@@ -46,6 +64,7 @@ class InterruptibleObserver(Observer):
     def stopped(self, state: State) -> None:
         """Give the signals back."""
         self._restore()
+        self._keep_on()
 
 
 class ProgressObserver(InterruptibleObserver):
@@ -81,6 +100,7 @@ class ProgressObserver(InterruptibleObserver):
 
     def stepped(self, state: State, examples: int) -> None:
         """Advance the bar."""
+        super().stepped(state, examples)
         if self._start is None:
             self._start = time.perf_counter()  # after the first step, which may have compiled the kernels
         else:

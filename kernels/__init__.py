@@ -122,5 +122,5 @@ except Exception as error:  # it is not there, or says that it does not go with 
 _OLDEST = 0, 61
 if (_numba.version_info.short or _OLDEST) < _OLDEST:
     raise ImportError(f"numba {_numba.__version__} is too old for fastvae, which needs 0.61: pip install -U numba")
-if _numba.config.DISABLE_JIT:
+if getattr(_numba.config, "DISABLE_JIT"):  # noqa: B009 - it is set while numba is imported
     raise ImportError("NUMBA_DISABLE_JIT=1 turns off numba's compiler, which fastvae needs: unset it for this program")

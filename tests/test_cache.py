@@ -318,3 +318,19 @@ def test_code_of_other_versions_goes_when_nobody_has_made_any_for_long(named):
     assert {file.name for file in named.iterdir()} == {
         "first.nbc", "new.nbc", ours, "recent-0123-1.nbc", "of-others.txt"
     }  # fmt: skip
+
+
+def test_without_sources_the_program_that_holds_them_is_known_by_its_time(monkeypatch, tmp_path):
+    """A frozen program, or an archive: another version of it must not be given the code of this one."""
+    program = tmp_path / "program"
+    program.write_bytes(b"12")
+    monkeypatch.setattr(cache, "_SOURCES", [])
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    monkeypatch.setattr(sys, "executable", str(program))
+    first = cache._digest_of_sources()
+    assert cache._digest_of_sources() == first
+    os.utime(program, (1, 1))
+    assert cache._digest_of_sources() != first
+    monkeypatch.delattr(sys, "frozen")
+    monkeypatch.setattr(cache, "_HERE", program / "fastvae" / "kernels" / "cpu")  # as in an archive
+    assert len(cache._digest_of_sources()) == len(first)

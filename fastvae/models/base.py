@@ -279,13 +279,12 @@ class Estimator(Arguments, Frames, Learned):
         try:
             fresh.fit_examples(examples, epochs, batch_size, held, patience, observer)
             fresh.keep_best()
-        except Exception:
-            if not refitted:
-                self.__dict__ = {name: value for name, value in vars(self).items() if name not in learned}
-            raise
-        except BaseException:  # a second Ctrl-C
-            if refitted:
+        except BaseException as error:
+            kept = not isinstance(error, Exception) and fresh._state.step > 0  # a second Ctrl-C, or one after a step
+            if kept and refitted:
                 self._put(learned)
+            elif not kept and not refitted:
+                self.__dict__ = {name: value for name, value in vars(self).items() if name not in learned}
             raise
         if refitted:
             self._put(learned)

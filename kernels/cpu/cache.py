@@ -136,8 +136,9 @@ def _remove_unused(folder: Folder) -> None:
 def folders() -> Iterator[Folder]:
     """Where code is looked for, and kept in the first that takes it: what NUMBA_CACHE_DIR names, or else the user's
     folder for caches; a temporary folder of the user's own."""
-    if config.CACHE_DIR:
-        yield Folder(pathlib.Path(config.CACHE_DIR).absolute() / NAME, named=True)
+    settings: Any = config  # its attributes are set while it is imported
+    if settings.CACHE_DIR:
+        yield Folder(pathlib.Path(settings.CACHE_DIR).absolute() / NAME, named=True)
     else:
         path = pathlib.Path(AppDirs(NAME, appauthor=False).user_cache_dir)
         yield Folder(path if path.is_absolute() else pathlib.Path(os.path.expanduser("~/.cache"), NAME))

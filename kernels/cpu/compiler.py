@@ -7,6 +7,7 @@ not vectorise (measured: 20 times slower for the Bernoulli kernel).
 import contextlib
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite.binding import ffi
@@ -22,8 +23,43 @@ EXACT = {"contract"}  # a product and a sum may fuse; nothing else is relaxed
 ANY_ORDER = {"contract", "reassoc", "nsz"}  # terms of a sum may be added in another, but fixed, order
 
 
+WHILE_COMPILING: list[Callable[[], None]] = []  # called again and again by the main thread while it waits; may raise
+
+
+def interruptible(work: Callable[[], Any]) -> Any:
+    """What `work` returns, done by a thread of its own while the main thread waits, and hears of signals.
+
+    While it compiles it would not: LLVM takes seconds for one function, and an exception of a signal handler is lost
+    where LLVM is calling Python. After an exception the thread goes on; what it makes is kept for whoever asks next.
+    """
+    if threading.current_thread() is not threading.main_thread() or global_compiler_lock.is_locked():
+        return work()  # locked: as a part of what this thread compiles
+    outcome: list[Any] = []
+    done = threading.Event()
+
+    def do() -> None:
+        try:
+            outcome.extend((work(), None))
+        except BaseException as error:
+            outcome.extend((None, error))
+        done.set()
+
+    for ask in WHILE_COMPILING:
+        ask()
+    threading.Thread(target=do, daemon=True, name="fastvae-compiler").start()
+    while not done.wait(0.1):  # on Windows signals are heard of in between
+        for ask in WHILE_COMPILING:
+            ask()
+    result, error = outcome
+    if error is not None:
+        raise error
+    return result
+
+
 def _compiled(function, fastmath):
     dispatcher: Any = njit(nogil=True, error_model=NUMPY, fastmath=fastmath)(function)
+    compiling = dispatcher.compile
+    dispatcher.compile = lambda signature: interruptible(lambda: compiling(signature))
     if function.__module__.startswith("fastvae.kernels."):  # of others the sources are not known
         dispatcher._cache = Cache(function)
     return dispatcher
@@ -106,7 +142,7 @@ class Native:
             options = {"nopython": True, "error_model": NUMPY, "fastmath": self._fastmath}
             made: Any = CFunc(self.py_func, sigutils.normalize_signature(self._signature), locals={}, options=options)
             made._cache = Cache(self.py_func)
-            made.compile()
+            interruptible(made.compile)
             self._compiled = made
         return self._compiled
 
