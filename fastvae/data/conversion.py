@@ -45,7 +45,7 @@ def column_names(X: Any) -> np.ndarray | None:
     return np.array(names, dtype=object) if names and all(text) else None
 
 
-def check_names(found: Sequence[str] | None, expected: Sequence[str] | None, name: str = "X") -> None:
+def check_names(found: Any, expected: Any, name: str = "X") -> None:
     """Raise `ValueError` that says which columns are unexpected, missing or moved, unless both are the same, or one is
     not known."""
     if found is None or expected is None or list(found) == list(expected):
@@ -214,7 +214,7 @@ def _frame_array(X: Any, name: str) -> np.ndarray:
     for label, column in _columns(X):
         values, gone = _column_array(column)
         count = 0 if gone is None else int(gone.sum())
-        if count and not first:
+        if gone is not None and count and not first:
             first = f"first: row {int(np.argmax(gone))}, column {label!r}"
         missing += count
         columns.append(values)
@@ -254,7 +254,7 @@ def _column_array(column: Any) -> tuple[np.ndarray, np.ndarray | None]:
     gone = column.isna().to_numpy()
     if str(dtype) == "category" or getattr(dtype, "kind", "O") not in "buif":
         return np.asarray(column.astype(object), object), gone
-    plain = getattr(dtype, "numpy_dtype", None) or getattr(dtype, "subtype", np.float64)
+    plain = np.dtype(getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", np.float64)))
     return column.to_numpy(dtype=plain, na_value=plain.type(0)), gone
 
 
