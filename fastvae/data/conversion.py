@@ -21,6 +21,8 @@ def _is_of(X: object, module: str, *names: str) -> bool:
 
 def is_frame(X: object) -> bool:
     """Whether X is a table of pandas or polars."""
+    if isinstance(X, np.ndarray):
+        return False
     return _is_of(X, "pandas", "DataFrame") or _is_of(X, "polars", "DataFrame")
 
 
@@ -81,6 +83,8 @@ def as_array(X: Any, name: str = "X") -> np.ndarray:
     TypeError, ValueError
         It is none: what it is, and what to do.
     """
+    if type(X) is np.ndarray and X.dtype.kind in "buif":
+        return X
     if getattr(X, "requires_grad", False):
         raise TypeError(f"{name} is a tensor that requires gradients: pass {name}.detach()")
     if hasattr(X, "toarray"):
