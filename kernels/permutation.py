@@ -48,9 +48,10 @@ def ranked(position, count, keys):
     because `mixed` is a bijection."""
     k0, k1, k2, k3 = keys
     own = mixed(mixed(mixed(mixed(u32(position), k0), k1), k2), k3)
-    rank = u64(0)
-    for other in range(count):
-        rank = u64(rank + u64(mixed(mixed(mixed(mixed(u32(other), k0), k1), k2), k3) < own))
+    rank, other = u64(0), u32(0)
+    while other < u32(count):
+        rank = u64(rank + u64(mixed(mixed(mixed(mixed(other, k0), k1), k2), k3) < own))
+        other = u32(other + u32(1))
     return rank
 
 

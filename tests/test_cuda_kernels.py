@@ -86,16 +86,18 @@ def test_more_rows_than_a_grid_has(device, op, monkeypatch):
     CHECKS[op](calls, np.random.default_rng(0), (7, 33))
 
 
-@pytest.mark.parametrize("count", [1, 2, 100, 1025])
-def test_the_order_is_that_of_the_cpu(device, count):
-    check_order(count)
+@pytest.mark.parametrize("count", [1, 2, 63, 64, 65, 100, 1025])
+@pytest.mark.parametrize("epoch", [0, 7])
+def test_the_order_is_that_of_the_cpu(device, count, epoch):
+    check_order(count, epoch)
 
 
-def check_order(count):
-    found, expected = (np.empty(max(1, count - 3), np.int64) for _ in range(2))
-    for kernels, out in ((calls, found), (cpu, expected)):
-        kernels.shuffled_indices(SEED, 7, count, min(3, count - 1), out[: count - min(3, count - 1)])
-    np.testing.assert_array_equal(found, expected)
+def check_order(count, epoch):
+    for start in (0, min(3, count - 1)):
+        found, expected = (np.empty(count - start, np.int64) for _ in range(2))
+        for kernels, out in ((calls, found), (cpu, expected)):
+            kernels.shuffled_indices(SEED, epoch, count, start, out)
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("code", "?bBhHiIlLqQfd")

@@ -135,6 +135,16 @@ def test_a_table_that_a_command_trained_on_may_have_unseen_values(tmp_path, caps
         assert ("widen it" in said) == (expected == 2)
 
 
+def test_a_large_constant_column_has_a_range_too():
+    from fastvae.data.datasets import DataSet
+    from fastvae.data.preparation import suitable_scale
+
+    X = np.array([[1e17, 0.0], [1e17, 2.0]])
+    low, high = suitable_scale("minmax", "bernoulli", DataSet("t", X), X.min(0), X.max(0))
+    assert fitted(np.repeat(X, 9, axis=0), scale=(low, high)).transform(X).shape == (2, 2)
+    assert all(a < b for a, b in zip(low, high, strict=True))
+
+
 # ---- other units -------------------------------------------------------------------------------------------------
 
 PIXELS = RNG.integers(0, 256, (60, 16))

@@ -21,6 +21,8 @@ def _is_of(X: object, module: str, *names: str) -> bool:
 
 def is_frame(X: object) -> bool:
     """Whether X is a table of pandas or polars."""
+    if isinstance(X, np.ndarray):
+        return False
     return _is_of(X, "pandas", "DataFrame") or _is_of(X, "polars", "DataFrame")
 
 
@@ -45,7 +47,7 @@ def column_names(X: Any) -> np.ndarray | None:
     return np.array(names, dtype=object) if names and all(text) else None
 
 
-def check_names(found: Sequence[str] | None, expected: Sequence[str] | None, name: str = "X") -> None:
+def check_names(found: Any, expected: Any, name: str = "X") -> None:
     """Raise `ValueError` that says which columns are unexpected, missing or moved, unless both are the same, or one is
     not known."""
     if found is None or expected is None or list(found) == list(expected):
@@ -81,6 +83,8 @@ def as_array(X: Any, name: str = "X") -> np.ndarray:
     TypeError, ValueError
         It is none: what it is, and what to do.
     """
+    if type(X) is np.ndarray and X.dtype.kind in "buif":
+        return X
     if getattr(X, "requires_grad", False):
         raise TypeError(f"{name} is a tensor that requires gradients: pass {name}.detach()")
     if hasattr(X, "toarray"):
@@ -214,7 +218,7 @@ def _frame_array(X: Any, name: str) -> np.ndarray:
     for label, column in _columns(X):
         values, gone = _column_array(column)
         count = 0 if gone is None else int(gone.sum())
-        if count and not first:
+        if gone is not None and count and not first:
             first = f"first: row {int(np.argmax(gone))}, column {label!r}"
         missing += count
         columns.append(values)
@@ -254,7 +258,7 @@ def _column_array(column: Any) -> tuple[np.ndarray, np.ndarray | None]:
     gone = column.isna().to_numpy()
     if str(dtype) == "category" or getattr(dtype, "kind", "O") not in "buif":
         return np.asarray(column.astype(object), object), gone
-    plain = getattr(dtype, "numpy_dtype", None) or getattr(dtype, "subtype", np.float64)
+    plain = np.dtype(getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", np.float64)))
     return column.to_numpy(dtype=plain, na_value=plain.type(0)), gone
 
 

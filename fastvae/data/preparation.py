@@ -99,5 +99,6 @@ def suitable_scale(asked: Any, likelihood: str, data: DataSet, smallest: np.ndar
         asked = "minmax"
     if asked == "minmax":
         low, high = smallest.astype(np.float64), largest.astype(np.float64)
-        return low.tolist(), np.where(high > low, high, low + 1).tolist()
+        above = low + np.maximum(1, np.spacing(np.abs(low)))  # for a constant column, however large
+        return low.tolist(), np.where(high > low, high, above).tolist()
     return asked

@@ -48,13 +48,12 @@ def warn_of_other_units(X: Any, known: Range | None, name: str = "X", what: str 
     """Warn where the first rows of `X` lie in [0, 1] and the known range is that of pixels, or the other way round."""
     if known is None or isinstance(X, DeviceRows) or known[0] < 0 or 1 < known[1] < PIXELS:
         return
-    some = X[: 1 + LOOKED_AT // X.shape[1]]
-    low, high = float(some.min()), float(some.max())
-    if some.size < LEAST or not low >= 0:
+    some, smaller = X[: 1 + LOOKED_AT // X.shape[1]], known[1] >= PIXELS
+    high = float(some.max())
+    if some.size < LEAST or not (0 < high <= 1 if smaller else high >= PIXELS):
         return
-    smaller = known[1] >= PIXELS and 0 < high <= 1
-    larger = known[1] <= 1 and high >= PIXELS and float(np.median(some[some > 0])) > 1  # not a few odd values
-    if smaller or larger:
+    low = float(some.min())
+    if low >= 0 and (smaller or float(np.median(some[some > 0])) > 1):  # not a few odd values
         warnings.warn(
             f"{name} has values in [{low:.6g}, {high:.6g}], the model {what} [{known[0]:.6g}, {known[1]:.6g}]: the "
             "units seem to be others; give data in the same ones",

@@ -54,7 +54,7 @@ def as_examples(X: Any, name: str = "X", columns: int | None = None, in_place: b
         count = int(np.ma.count_masked(X))
         raise ValueError(f"{name} has {count} masked entries: fill or remove them, with {name}.filled(value) for one")
     given = X
-    if not getattr(X, "requires_grad", False) and is_on_device(X):
+    if not isinstance(X, np.ndarray) and not getattr(X, "requires_grad", False) and is_on_device(X):
         X = adopt(X, name)
     if not in_place:
         X = on_host(X)

@@ -27,7 +27,6 @@ class Frames:
     __slots__ = ()
 
     _feature_names: np.ndarray | None = None
-    _sklearn_output_config: dict[str, str]  # scikit-learn's name: its `clone` copies it
 
     @property
     def feature_names_in_(self) -> np.ndarray:
@@ -41,7 +40,7 @@ class Frames:
 
     @feature_names_in_.setter
     def feature_names_in_(self, names: Any) -> None:
-        self._feature_names = np.array(names, dtype=object)
+        vars(self)["_feature_names"] = np.array(names, dtype=object)
 
     def _check_names(self, X: Any, name: str = "X") -> None:
         """Raise `ValueError` where X is a frame of other columns, or in another order."""
@@ -60,7 +59,7 @@ class Frames:
         """
         if transform is not None:
             check_name("transform", transform, CONTAINERS)
-            self._sklearn_output_config = {"transform": transform}
+            vars(self)["_sklearn_output_config"] = {"transform": transform}  # scikit-learn's name: `clone` copies it
         return self
 
     def _container(self) -> str:

@@ -49,7 +49,8 @@ class VAE(SavedEstimator):
     activation
         "identity", "relu", "leaky_relu", "tanh", "sigmoid", "softplus" or "silu".
     likelihood
-        "bernoulli", for data in [0, 1], or "gaussian".
+        "bernoulli", for data in [0, 1], or "gaussian". Where scale="minmax" has learned what becomes [0, 1], values
+        beyond it, which come later, are taken as the nearest end, with a warning.
     sigma
         Gaussian only: the standard deviation of p(x|z) in the model's units (after `scale`); "learned", as a parameter;
         or "optimal", the best one of each batch in closed form (Rybkin et al. 2021). The latter two begin at that of
@@ -101,6 +102,8 @@ class VAE(SavedEstimator):
         The standard deviation in use, a number or (D,), in the model's units.
     n_features_in_, offset_, scale_, seed_
         What `fit` learned beside the parameters.
+    feature_names_in_ : (D,) array of str
+        Where X was a frame of pandas or polars with names of columns: frames that come later must have the same ones.
 
     Examples
     --------
