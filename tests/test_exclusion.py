@@ -202,7 +202,7 @@ READERS = [
     lambda v: v.parameters()["encoder.0.weight"].copy(),
     lambda v: v.history_["loss"],
     lambda v: np.array([v.n_steps_, v.n_features_in_, v.seed_, v.best_epoch_, v.stopped_early_]),
-    lambda v: np.array([v.sigma_, *v.offset_, *v.scale_]),
+    lambda v: np.array([*v.sigma_, *v.offset_, *v.scale_]),
     lambda v: copy.deepcopy(v).transform(TABLE),
     lambda v: pickle.loads(pickle.dumps(v)).transform(TABLE),
 ]
@@ -248,7 +248,7 @@ def test_a_first_fit_that_fails_leaves_nothing():
 def test_readers_see_the_old_model_or_the_new_one():
     """Of 1 column, and of many, in turn; as often as the interpreter can switch."""
     narrow, wide = TABLE[:, :1].copy(), np.tile(WIDE, (1, 20))
-    vae, expected = small("gaussian", epochs=1, hidden=(2,)), []
+    vae, expected = small("gaussian", epochs=1, hidden=(2,), linear=False), []
     for X in (narrow, wide):
         expected.append([vae.fit(X).reconstruct(X), vae.elbo(X)])
     wrong, reads, stop = [], [], threading.Event()

@@ -119,7 +119,8 @@ def test_what_is_missing_is_said_or_changes_nothing(checkpoint, forge):
         except ModelFileError as error:
             assert path[-1] in str(error) or path[0] == "training"  # noqa: PT017
         else:
-            assert path[0] not in ("seed", "steps") and (path[0] != "params" or path[-1] in VAE.OLDER)
+            assert path[0] not in ("seed", "steps")
+            assert path[0] != "params" or path[-1] in VAE.OLDER
             np.testing.assert_array_equal(found.elbo(data("gaussian")), expected)
     for name in checkpoint[1]:
         named = {"training": "best_epoch", "history": "history"}.get(name.split(".")[0], name)

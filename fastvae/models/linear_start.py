@@ -126,7 +126,7 @@ def probabilistic_pca(
         Of the rows that are drawn where there are many.
     """
     rows, columns = X.shape
-    whole = columns <= MOST_COLUMNS and rows * columns**2 <= MOST_ROWS * MOST_COLUMNS**2
+    whole = columns <= min(rows, MOST_COLUMNS) and rows * columns**2 <= MOST_ROWS * MOST_COLUMNS**2
 
     def centred(some: np.ndarray) -> np.ndarray:
         return ((some.astype(np.float64) - units.offset) / units.scale - mean) / unit
