@@ -57,12 +57,13 @@ def parser() -> Parser:
         "auto, yes or no")  # fmt: skip
     add("--likelihood", type=one_of(["bernoulli", "gaussian"]), help="bernoulli (default for images) or gaussian")
     add("--sigma", type=_sigma, help="gaussian: a number in model units, learned (the default), or optimal")
-    switch = {"default": "auto", "type": one_of(["auto", "yes", "no"])}
+    switch: dict[str, Any] = {"default": AUTO, "type": one_of([AUTO, "yes", "no"])}
     add("--sigma-per-column", **switch, help="gaussian: whether each column has its own; auto: of a table")
     add(
         "--linear", **switch, help="gaussian: a linear path beside the network, started at probabilistic PCA; auto: yes"
     )
-    add("--latent-dim", type=int, default=20, help="dimension of the latent code")
+    add("--latent-dim", type=int, help="dimension of the latent code; default: 20; for a gaussian table one less than its "
+        "columns, in 20 ... 64")  # fmt: skip
     add("--hidden", type=int, nargs="*", default=[400], help="widths of the encoder's hidden layers")
     add("--decoder-hidden", type=int, nargs="*", help="widths of the decoder's; default: mirrored")
     add("--activation", type=one_of(ACTIVATIONS), help=f"one of {', '.join(ACTIVATIONS)}; default: silu for a "
@@ -259,19 +260,20 @@ def _started(
         raise ValueError(f"--batch-size {options.batch_size} is larger than {found}: use at most {len(X)}")
     table = likelihood == "gaussian" and not data.image_shape
     epochs = AUTO if table else EPOCHS.get(data.name, 50)
+    latent_dim = min(max(20, X.shape[1] - 1), 64) if table else 20
     if likelihood == "bernoulli" and options.sigma is not None:
         raise ValueError(f"--sigma {options.sigma} goes with --likelihood gaussian; this run is bernoulli")
     if likelihood == "gaussian" and options.binarize is not None:
         raise ValueError(f"--binarize {options.binarize} goes with --likelihood bernoulli; this run is gaussian")
     model = VAE(
-        latent_dim=options.latent_dim,
+        latent_dim=latent_dim if options.latent_dim is None else options.latent_dim,
         hidden=tuple(options.hidden),
         decoder_hidden=None if options.decoder_hidden is None else tuple(options.decoder_hidden),
         activation=options.activation or ("silu" if table else "relu"),
         likelihood=likelihood,
         sigma="learned" if options.sigma is None else options.sigma,
-        sigma_per_column={"auto": table, "yes": True, "no": False}[options.sigma_per_column],
-        linear={"auto": "auto", "yes": True, "no": False}[options.linear],
+        sigma_per_column=table if options.sigma_per_column == AUTO else options.sigma_per_column == "yes",
+        linear=AUTO if options.linear == AUTO else options.linear == "yes",
         init=options.init,
         beta=options.beta,
         kl_warmup_epochs=options.kl_warmup_epochs,
@@ -328,7 +330,7 @@ def _continued(folder: RunFolder, options: argparse.Namespace, X: np.ndarray) ->
 
 
 def _progress_of(folder: RunFolder, model: VAE) -> str:
-    if model.stopped_early_ or model.n_epochs_ >= model.epochs:
+    if model.stopped_early_ or model.n_epochs_ >= int(model.epochs):
         return f"{folder.path} is complete: {model.n_epochs_} epochs; --epochs asks for more"
     return f"continuing {folder.path} after {model.n_steps_} steps, in epoch {model.n_epochs_ + 1} of {model.epochs}"
 
@@ -349,7 +351,7 @@ def _run(
     observer.quiet = options.quiet
     try:
         patience = None if options.early_stopping == NEVER or held is None else options.early_stopping
-        model.fit_examples(examples, model.epochs, model.batch_size, held, patience, observer)
+        model.fit_examples(examples, int(model.epochs), int(model.batch_size), held, patience, observer)
     except DivergenceError as error:
         raise DivergenceError(f"{error}. The last good state is in {folder.checkpoint}") from None
     observer.save()

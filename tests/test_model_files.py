@@ -64,7 +64,7 @@ TAKEN = {
     **dict.fromkeys(["best_elbo", "loss", "nll", "kl"], NUMBERS | {-1}),
     "clip_norm": NUMBERS | {None},
     "metadata": [{"x": 1}],
-    **dict.fromkeys(["verbose", "sigma_per_column", "linear", "early_stopping"], {True}),
+    **{name: {True} for name in ("verbose", "sigma_per_column", "linear", "early_stopping")},
     "decoder_hidden": {None},
     "scale": {None},
     "random_state": {None},

@@ -205,7 +205,8 @@ class VAE(SavedEstimator):
         network.initialise(seed, mean, deviation, self.init)
         a = network.architecture
         if a.linear:
-            unit = network.likelihood.spread if a.sigma_per_column else np.ones(a.inputs)
+            unit = network.likelihood.output_gain() if a.sigma_per_column else 1.0
+            unit = np.broadcast_to(unit, a.inputs)
             sigma = None if isinstance(a.sigma, str) else a.sigma
             network.start_from(probabilistic_pca(X, units, mean, unit, a.latent_dim, sigma, seed))
 

@@ -94,7 +94,7 @@ class VAENetwork:
         self._describe(architecture, decoder_only)
         self.backend, self.kernels, self.exclusion = chosen, chosen.kernels, Exclusion()
         self.parameters = Parameters(self.shapes())
-        for layer in [*self._layers(), *self._paths()]:
+        for layer in self._with_paths():
             layer.bind(self.parameters, self.kernels)
         self.likelihood.bind(self.parameters)
         self.workers, self.seed = chosen.workers(), np.uint64(0)
@@ -124,10 +124,13 @@ class VAENetwork:
         paths = [self.mu_linear if self.complete else None, self.decoder.linear]
         return [path for path in paths if path is not None]
 
+    def _with_paths(self) -> list[Dense | Linear]:
+        return [*self._layers(), *self._paths()]
+
     def shapes(self) -> dict[str, Shape]:
         """Names and shapes of all parameters, in order of use."""
         shapes: dict[str, Shape] = {}
-        for layer in [*self._layers(), *self._paths()]:
+        for layer in self._with_paths():
             shapes |= layer.shapes()
         return shapes | self.likelihood.shapes()
 
