@@ -62,8 +62,8 @@ def parser() -> Parser:
     add(
         "--linear", **switch, help="gaussian: a linear path beside the network, started at probabilistic PCA; auto: yes"
     )
-    add("--latent-dim", type=int, help="dimension of the latent code; default: 20; for a gaussian table one less than its "
-        "columns, in 20 ... 64")  # fmt: skip
+    add("--latent-dim", type=int, help="dimension of the latent code; default: 20; of a gaussian table its columns "
+        "less one, but 20 to 64")  # fmt: skip
     add("--hidden", type=int, nargs="*", default=[400], help="widths of the encoder's hidden layers")
     add("--decoder-hidden", type=int, nargs="*", help="widths of the decoder's; default: mirrored")
     add("--activation", type=one_of(ACTIVATIONS), help=f"one of {', '.join(ACTIVATIONS)}; default: silu for a "
