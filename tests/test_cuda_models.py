@@ -407,4 +407,4 @@ def test_the_contract_has_the_same_names():
     assert cuda.__all__ == cpu.__all__
     for name in cpu.__all__:
         functions = [getattr(getattr(kernels, name), "py_func", getattr(kernels, name)) for kernels in (cpu, cuda)]
-        assert len({str(inspect.signature(function)) for function in functions}) == 1, name
+        assert len({tuple(inspect.signature(function).parameters) for function in functions}) == 1, name
