@@ -1,7 +1,5 @@
 """The numbers that change from step to step, where a program of any backend reads them."""
 
-import math
-
 import numpy as np
 
 # Places in `Scalars.integers` and `Scalars.reals`.
@@ -13,7 +11,6 @@ CLIP_NORM = 10  # 0 for no limit; read by programs that are not ON_HOST alone
 LEAST_ABOVE = 1e-3  # by which a log sigma that is set lies above its lowest
 SIGMA_RATE = 10.0  # a learned log sigma moves by so many learning rates a step
 MEMORY = 0.9  # of the running mean behind an optimal sigma, a step: about the last ten batches count
-HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
 class Scalars:

@@ -44,6 +44,7 @@ LIMITS = {
     "latent_backward": (56, 0.56),
     "bernoulli": (56, 1.0),
     "squared_error": (56, 1.0),
+    "gaussian": (64, 0.75),
     "draw": (56, 0.75),
     "gather_float64": (40, 0.75),
     "": (40, 1.0),

@@ -49,7 +49,7 @@ def sigma_forward(parameter, lowest, log_sigma, inverse, size, columns):
     j = u32(cuda.grid(1))
     if j < columns:
         k = j if size > u32(1) else u32(0)
-        found = soft_log_sigma(RATE * parameter[k], lowest[k])
+        found = f32(soft_log_sigma(RATE * parameter[k], lowest[k]))  # numba's simulator has float64 here
         log_sigma[j], inverse[j] = found, exp(-found)
 
 
@@ -90,7 +90,7 @@ def sigma_optimal(x, xhat, lowest, log_sigma, inverse, size, rows, columns):
     total = sum_of_slices(total, shared, each)
     count, j = f32(rows) if each else f32(rows) * f32(columns), own
     while j < columns and cuda.threadIdx.y == 0:
-        found = log_sigma_of_squares(total, count, lowest[j if each else u32(0)])
+        found = f32(log_sigma_of_squares(total, count, lowest[j if each else u32(0)]))
         log_sigma[j], inverse[j] = found, exp(-found)
         j = u32(j + step)
 
