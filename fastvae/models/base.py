@@ -55,7 +55,6 @@ class Estimator(Arguments, Frames, Learned):
     verbose: bool | int
     likelihood: str
 
-
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
 
