@@ -77,8 +77,8 @@ class RunFolder:
                 )
 
     @contextmanager
-    def claimed(self) -> Iterator[None]:
-        """Have the folder for oneself: made where it is missing, and locked until the block ends.
+    def claimed(self, new: bool = False) -> Iterator[None]:
+        """Have the folder for oneself: made where it is missing (`new`: by nobody else), and locked until the block ends.
 
         The lock ends with the process, however that ends. A folder that is empty then and was made here goes again.
         """
@@ -89,6 +89,8 @@ class RunFolder:
                 for attempt in range(ATTEMPTS):
                     try:
                         _make(self.path, made)
+                        if new and self.path not in made:
+                            raise BlockingIOError(errno.EEXIST, "somebody was faster")
                         descriptor = self._locked()
                         break
                     except FileNotFoundError:  # another command has just removed an empty folder, or its lock
@@ -121,15 +123,15 @@ class RunFolder:
         """Have the first of parent/name, parent/name-2, ... that does not exist for oneself, as `claimed` does."""
         for number in itertools.count(1):
             folder = cls(pathlib.Path(parent) / (name if number == 1 else f"{name}-{number}"))
+            if os.path.lexists(folder.path):
+                continue
             with ExitStack() as stack:
-                if not os.path.lexists(folder.path):
-                    try:
-                        stack.enter_context(folder.claimed())
-                    except FolderInUseError:
-                        continue  # somebody was faster
-                    if not folder.names():  # else somebody was here in between, and has ended already
-                        yield folder
-                        return
+                try:
+                    stack.enter_context(folder.claimed(new=True))
+                except FolderInUseError:
+                    continue
+                yield folder
+                return
 
     def names(self) -> list[str]:
         """The files in the folder, without the lock."""
