@@ -16,6 +16,10 @@ class FileAccessError(OSError, ValueError):
         return super().__str__() if self.filename is None else f"{self.filename}: {self.strerror}"
 
 
+class FolderInUseError(ValueError):
+    """Another process trains in this folder."""
+
+
 class DataFileError(ValueError):
     """A data file was read and its content is not what it should be."""
 

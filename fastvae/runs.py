@@ -7,23 +7,50 @@ model.npz        the trained model
 *.png            pictures, with the `plot` extra
 """
 
+import errno
 import hashlib
+import itertools
 import json
 import math
+import os
 import pathlib
 import signal
+import stat
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import numpy as np
 
 from fastvae.atomic import atomic_file, remove_partials
-from fastvae.errors import DataFileError, FileAccessError
+from fastvae.errors import DataFileError, FileAccessError, FolderInUseError
 from fastvae.models.saving import SavedEstimator
 from fastvae.progress import ProgressObserver
 from fastvae.training import Schedule, State
 
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+ATTEMPTS = 100
 HASHED_BYTES = 1 << 28
+LOCKED_BYTE = 1 << 20  # on Windows, where nobody can read what is locked: behind the number of the process
+
+
+def _make(path: pathlib.Path, made: list[pathlib.Path]) -> None:
+    """Make the folder and those above it; add to `made` those that were not there."""
+    if path.parent != path and not path.parent.exists():
+        _make(path.parent, made)
+    try:
+        path.mkdir()
+    except FileExistsError:
+        if not stat.S_ISDIR(path.lstat().st_mode) and not path.is_dir():  # lstat: it may have gone in between
+            raise
+    else:
+        made.append(path)
 
 
 class RunFolder:
@@ -35,16 +62,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.jsonl"
         self.checkpoint = self.path / "checkpoint.npz"
         self.model = self.path / "model.npz"
-
-    @classmethod
-    def free(cls, name: str, parent: str = "runs") -> "RunFolder":
-        """The first of parent/name, parent/name-2, ... that does not exist."""
-        number = 1
-        while True:
-            folder = cls(pathlib.Path(parent) / (name if number == 1 else f"{name}-{number}"))
-            if not folder.path.exists():
-                return folder
-            number += 1
+        self._lock = self.path / ".lock"
 
     def holds_a_run(self) -> bool:
         """True where a run has been started."""
@@ -58,14 +76,98 @@ class RunFolder:
                     f"{self.path} holds {present.name} but no {missing.name}: put it back, or start anew"
                 )
 
-    def create(self) -> None:
-        """Make the folder, and remove what a killed writer may have left half written."""
+    @contextmanager
+    def claimed(self, new: bool = False) -> Iterator[None]:
+        """Have the folder for oneself: made where it is missing (`new`: by nobody else), and locked until the block ends.
+
+        The lock ends with the process, however that ends. A folder that is empty then and was made here goes again.
+        """
+        made: list[pathlib.Path] = []
+        descriptor = -1
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            reason = (error.strerror or "cannot be made").lower()
-            raise FileAccessError(error.errno, f"--out: {reason}", str(self.path)) from None
-        remove_partials(self.path)
+            try:
+                for attempt in range(ATTEMPTS):
+                    try:
+                        _make(self.path, made)
+                        if new and self.path not in made:
+                            raise BlockingIOError(errno.EEXIST, "somebody was faster")
+                        descriptor = self._locked()
+                        break
+                    except FileNotFoundError:  # another command has just removed an empty folder, or its lock
+                        if attempt == ATTEMPTS - 1:
+                            raise
+            except BlockingIOError:
+                raise FolderInUseError(
+                    f"{self.path}: {self._owner()}; wait for its end, or name another folder"
+                ) from None
+            except OSError as error:
+                reason = (error.strerror or "cannot be made").lower()
+                raise FileAccessError(error.errno, f"--out: {reason}", str(self.path)) from None
+            remove_partials(self.path)
+            yield
+        finally:
+            if descriptor >= 0:
+                if sys.platform == "win32":  # where an open file cannot be removed
+                    os.close(descriptor)
+                with suppress(OSError):
+                    self._lock.unlink()
+                if sys.platform != "win32":
+                    os.close(descriptor)
+            with suppress(OSError):  # there is something in it, or somebody else has removed it
+                for path in reversed(made):
+                    path.rmdir()
+
+    @classmethod
+    @contextmanager
+    def claimed_new(cls, name: str, parent: str = "runs") -> Iterator["RunFolder"]:
+        """Have the first of parent/name, parent/name-2, ... that does not exist for oneself, as `claimed` does."""
+        for number in itertools.count(1):
+            folder = cls(pathlib.Path(parent) / (name if number == 1 else f"{name}-{number}"))
+            if os.path.lexists(folder.path):
+                continue
+            with ExitStack() as stack:
+                try:
+                    stack.enter_context(folder.claimed(new=True))
+                except FolderInUseError:
+                    continue
+                yield folder
+                return
+
+    def names(self) -> list[str]:
+        """The files in the folder, without the lock."""
+        return sorted(path.name for path in self.path.iterdir() if path != self._lock)
+
+    def _locked(self) -> int:
+        """The descriptor of the lock file, locked."""
+        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if sys.platform == "win32":
+                os.lseek(descriptor, LOCKED_BYTE, os.SEEK_SET)
+                try:
+                    msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+                except OSError as error:
+                    raise BlockingIOError(error.errno, "in use") from None
+            else:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise
+                except OSError:  # a file system without locks
+                    pass
+                if not (self._lock.exists() and os.path.samestat(os.fstat(descriptor), self._lock.stat())):
+                    raise FileNotFoundError(errno.ENOENT, "the lock was removed before it was locked")
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, f"{os.getpid():<12}\n".encode())  # over that of a process that was killed
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _owner(self) -> str:
+        try:
+            return f"process {int(self._lock.read_text('ascii'))} is training there"
+        except (OSError, ValueError):
+            return "another process is training there"
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Replace config.json."""

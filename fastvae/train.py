@@ -173,7 +173,23 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _train(arguments: argparse.Namespace, words: list[str]) -> int:
-    folder = _folder(arguments)
+    if arguments.out is None:
+        if arguments.resume:
+            raise ValueError("--resume needs --out: the folder of the run to continue")
+        with RunFolder.claimed_new(pathlib.Path(arguments.data).stem or "run") as folder:
+            return _train_in(folder, arguments, words)
+    if not arguments.out.strip():
+        raise ValueError("--out is empty: name a folder")
+    folder = RunFolder(arguments.out)
+    with folder.claimed():
+        if arguments.resume:
+            folder.check_complete()
+        elif folder.holds_a_run():
+            raise ValueError(f"--out {folder.path}: holds a run already; add --resume to continue it, or name another")
+        return _train_in(folder, arguments, words)
+
+
+def _train_in(folder: RunFolder, arguments: argparse.Namespace, words: list[str]) -> int:
     config = folder.read_config() if arguments.resume else None
     options = _options(arguments, words, config)
     data = datasets.load(options.data, options.array, options.labels, header=options.header)
@@ -192,7 +208,6 @@ def _train(arguments: argparse.Namespace, words: list[str]) -> int:
     held = None
     if rows.held_out is not None:
         held = model.examples(rows.held_out, "the held-out data", options.binarize)
-    folder.create()
     say(summary)
     if not rows.drawn and rows.held_out is not None:
         say(f"held out: the last {len(rows.held_out)} rows of the file (drawn rows would need a copy in memory)")
@@ -208,21 +223,6 @@ def _train(arguments: argparse.Namespace, words: list[str]) -> int:
         }
     )
     return _run(folder, options, model, examples, held, rows.labels)
-
-
-def _folder(arguments: argparse.Namespace) -> RunFolder:
-    if arguments.out is None:
-        if arguments.resume:
-            raise ValueError("--resume needs --out: the folder of the run to continue")
-        return RunFolder.free(pathlib.Path(arguments.data).stem or "run")
-    if not arguments.out.strip():
-        raise ValueError("--out is empty: name a folder")
-    folder = RunFolder(arguments.out)
-    if arguments.resume:
-        folder.check_complete()
-    elif folder.holds_a_run():
-        raise ValueError(f"--out {folder.path}: holds a run already; add --resume to continue it, or name another")
-    return folder
 
 
 def _options(arguments: argparse.Namespace, words: list[str], config: dict[str, Any] | None) -> argparse.Namespace:
@@ -369,7 +369,7 @@ def _run(
         say(line)
     _report(folder, options, model, examples, held)
     _pictures(folder, model, examples, labels, held if held is not None else examples)
-    say(f"{folder.path}: {', '.join(sorted(p.name for p in folder.path.iterdir()))}")
+    say(f"{folder.path}: {', '.join(folder.names())}")
     return 0
 
 
