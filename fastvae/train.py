@@ -62,8 +62,7 @@ def parser() -> Parser:
     add(
         "--linear", **switch, help="gaussian: a linear path beside the network, started at probabilistic PCA; auto: yes"
     )
-    add("--latent-dim", type=int, help="dimension of the latent code; default: 20; of a gaussian table its columns "
-        "less one, but 20 to 64")  # fmt: skip
+    add("--latent-dim", type=int, default=20, help="dimension of the latent code")
     add("--hidden", type=int, nargs="*", default=[400], help="widths of the encoder's hidden layers")
     add("--decoder-hidden", type=int, nargs="*", help="widths of the decoder's; default: mirrored")
     add("--activation", type=one_of(ACTIVATIONS), help=f"one of {', '.join(ACTIVATIONS)}; default: silu for a "
@@ -260,13 +259,12 @@ def _started(
         raise ValueError(f"--batch-size {options.batch_size} is larger than {found}: use at most {len(X)}")
     table = likelihood == "gaussian" and not data.image_shape
     epochs = AUTO if table else EPOCHS.get(data.name, 50)
-    latent_dim = min(max(20, X.shape[1] - 1), 64) if table else 20
     if likelihood == "bernoulli" and options.sigma is not None:
         raise ValueError(f"--sigma {options.sigma} goes with --likelihood gaussian; this run is bernoulli")
     if likelihood == "gaussian" and options.binarize is not None:
         raise ValueError(f"--binarize {options.binarize} goes with --likelihood bernoulli; this run is gaussian")
     model = VAE(
-        latent_dim=latent_dim if options.latent_dim is None else options.latent_dim,
+        latent_dim=options.latent_dim,
         hidden=tuple(options.hidden),
         decoder_hidden=None if options.decoder_hidden is None else tuple(options.decoder_hidden),
         activation=options.activation or ("silu" if table else "relu"),
@@ -364,7 +362,8 @@ def _run(
         )
         return INTERRUPTED if observer.interrupted == 2 else 128 + int(observer.interrupted or 0)
     if model.stopped_early_:
-        say(f"stopped early after epoch {model.n_epochs_}; epoch {model.best_epoch_} was the best, and is kept")
+        best = f"epoch {model.best_epoch_}" if model.best_epoch_ else "the start, before any step,"
+        say(f"stopped early after epoch {model.n_epochs_}; {best} was the best, and is kept")
     for line in model.remarks():
         say(line)
     _report(folder, options, model, examples, held)
@@ -385,6 +384,9 @@ def _report(
         "seconds": float(history["seconds"].sum()),
         "images_per_second": float(np.median(history["images_per_second"])),
     }
+    state = model._state
+    if state.best_elbo is not None and not state.best_epoch:  # of the start, which is kept, no more is known
+        figures |= {"epoch": 0, "loss": math.nan, "nll": math.nan, "kl": math.nan, "heldout_elbo": state.best_elbo}
     if model.likelihood == "gaussian":
         figures["sigma"] = float(np.sqrt(np.mean(np.square(model.sigma_))))
     shown = ("loss", "nll", "kl", "heldout_elbo", "sigma")

@@ -139,7 +139,7 @@ class State:
             ("epoch", self.epoch, len(self.records), len(self.records)),
             ("position", self.position, 0, LARGEST if examples is None else examples),
             ("step", self.step, begun, LARGEST),
-            ("best_epoch", self.best_epoch, int(known), self.epoch if known else 0),
+            ("best_epoch", self.best_epoch, 0, self.epoch if known else 0),
             ("best_optimizer_steps", self.best_optimizer_steps, 0, self.step),
         ):
             if not least <= value <= most:
@@ -214,6 +214,8 @@ def train(
     observer.started(state, schedule, count)
     try:
         with np.errstate(all="ignore"):  # a loss that is not finite gets one error, below
+            if schedule.patience is not None and heldout_elbo and not (state.step or schedule.warmup):
+                _judge(heldout_elbo(), model, optimizer, state)  # the start may be the best there is
             while state.epoch < schedule.epochs and not state.stopped_early:
                 started, ahead = time.perf_counter() - state.seconds, 1
                 while state.position < count:
@@ -258,6 +260,11 @@ def train(
         observer.stopped(state)
 
 
+def _judge(elbo: float, model: Trainable, optimizer: Adam, state: State) -> None:
+    if math.isfinite(elbo) and (state.best_elbo is None or elbo > state.best_elbo):
+        state.remember_best(elbo, model, optimizer)
+
+
 def _finish_epoch(
     model: Trainable,
     optimizer: Adam,
@@ -275,9 +282,7 @@ def _finish_epoch(
         state.records.append(record)
         state.epoch, state.position, state.sums, state.seconds = state.epoch + 1, 0, {}, 0.0
         if schedule.patience is not None and heldout_elbo and state.epoch > schedule.warmup:
-            elbo = record["heldout_elbo"]
-            if math.isfinite(elbo) and (state.best_elbo is None or elbo > state.best_elbo):
-                state.remember_best(elbo, model, optimizer)
+            _judge(record["heldout_elbo"], model, optimizer, state)
             judged_from = max(state.best_epoch, math.floor(schedule.warmup))
             state.stopped_early = state.epoch - judged_from >= schedule.patience
     observer.epoch_finished(state, record)

@@ -453,7 +453,7 @@ class Estimator(Arguments, Frames, Learned):
 
     @property
     def best_epoch_(self) -> int:
-        """The epoch with the best held-out ELBO, from 1; 0 where nobody asked for early stopping."""
+        """The epoch with the best held-out ELBO, from 1; 0 for the start, or where nobody asked for early stopping."""
         self._check_fitted()
         return self._state.best_epoch
 

@@ -187,7 +187,7 @@ class SavedEstimator(Estimator):
             )
         if state.sums and set(state.sums) != set(HISTORY) - set(ADDED):
             raise ValueError(f"training.sums has {', '.join(state.sums)}; expected the parts of the loss")
-        wanted = State.ARRAYS if state.best_epoch else ()
+        wanted = State.ARRAYS if state.best_elbo is not None else ()
         if tuple(stored) not in (wanted, wanted[:1]):  # checkpoints of earlier versions have the best values alone
             raise ValueError(
                 f"training.best_epoch is {state.best_epoch}; the file has {', '.join(stored) or 'nothing'}"
