@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastvae.data.device_rows import DeviceRows
+from fastvae.data.mapping import check_size, mapping_of
 from fastvae.data.scaling import ROUNDING, arithmetic
 from fastvae.data.validation import pieces
 
@@ -49,6 +50,10 @@ def warn_of_other_units(X: Any, known: Range | None, name: str = "X", what: str 
     if known is None or isinstance(X, DeviceRows) or known[0] < 0 or 1 < known[1] < PIXELS:
         return
     some, smaller = X[: 1 + LOOKED_AT // X.shape[1]], known[1] >= PIXELS
+    mapping = mapping_of(X)
+    if mapping is not None:
+        check_size(mapping, X, name)
+        some = np.array(some)
     high = float(some.max())
     if some.size < LEAST or not (0 < high <= 1 if smaller else high >= PIXELS):
         return
