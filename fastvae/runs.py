@@ -78,7 +78,7 @@ class RunFolder:
 
     @contextmanager
     def claimed(self, new: bool = False) -> Iterator[None]:
-        """Have the folder for oneself: made where it is missing (`new`: by nobody else), and locked until the block ends.
+        """Have the folder for oneself: made where it is missing (`new`: by nobody else), and locked to the block's end.
 
         The lock ends with the process, however that ends. A folder that is empty then and was made here goes again.
         """
@@ -183,7 +183,7 @@ class RunFolder:
             config = json.loads(self.config.read_text("utf-8"))
             if not isinstance(config, dict) or "options" not in config:
                 raise ValueError("it is not the configuration of a run")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataFileError(f"{self.config}: {error}; start anew in another folder") from None
         return config
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from fastvae import backend
 from fastvae.command_line import INTERRUPTED, Parser, one_of, run, say
 from fastvae.data import datasets
 from fastvae.data.datasets import DataSet
@@ -29,16 +28,15 @@ from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.likelihoods import Gaussian
 from fastvae.models.base import AUTO
 from fastvae.models.linear_start import gaussian_log_density
-from fastvae.models.settings import check_integer, plain, seed_from
+from fastvae.models.settings import plain, seed_from
 from fastvae.models.vae import VAE
 from fastvae.models.vae_network import INITS
+from fastvae.resuming import NOT_PART_OF_THE_RUN, continued, data_may_have_moved, options_of_the_run, progress_of
 from fastvae.runs import RunFolder, RunObserver, fingerprint, finite_or_none, is_ink
 from fastvae.version import VERSION
 from fastvae.workers import processors
 
-CHANGEABLE = {"epochs", "checkpoint_seconds", "device"}  # of a run that is continued
 EPOCHS = {"digits": 100, "mnist": 10}  # where --epochs is not given; other data: 50
-NOT_PART_OF_THE_RUN = ("out", "resume", "json", "quiet", "traceback")
 NEVER = "none"
 SCALES = ("auto", "none", "standard", "minmax")
 
@@ -190,15 +188,20 @@ def _train(arguments: argparse.Namespace, words: list[str]) -> int:
 
 def _train_in(folder: RunFolder, arguments: argparse.Namespace, words: list[str]) -> int:
     config = folder.read_config() if arguments.resume else None
-    options = _options(arguments, words, config)
-    data = datasets.load(options.data, options.array, options.labels, header=options.header)
+    options = argparse.Namespace(**vars(arguments) | {"scale": _scale(arguments.scale)})
+    if config is not None:
+        options = options_of_the_run(folder, parser(), options, words, config, _scale)
+    if options.data not in datasets.NAMES and pathlib.Path(options.data).exists():
+        options.data = str(pathlib.Path(options.data).resolve())
+    with data_may_have_moved(config is not None):
+        data = datasets.load(options.data, options.array, options.labels, header=options.header)
     smallest, largest = check_whole(data)
     rows = split(data, options.heldout, seed_from(options.seed))
     if isinstance(options.early_stopping, int) and rows.held_out is None:
         raise ValueError("--early-stopping needs held-out data: give --heldout")
     if config and folder.checkpoint.exists():
-        model, examples = _continued(folder, options, rows.X)
-        summary = _progress_of(folder, model)
+        model, examples = continued(folder, options, rows.X, config)
+        summary = progress_of(folder, model)
     else:
         likelihood = options.likelihood or ("bernoulli" if data.image_shape else "gaussian")
         scale = suitable_scale(options.scale, likelihood, data, smallest, largest)
@@ -222,32 +225,6 @@ def _train_in(folder: RunFolder, arguments: argparse.Namespace, words: list[str]
         }
     )
     return _run(folder, options, model, examples, held, rows.labels)
-
-
-def _options(arguments: argparse.Namespace, words: list[str], config: dict[str, Any] | None) -> argparse.Namespace:
-    """The options of this run; those of the run that it continues, where only `CHANGEABLE` may be changed."""
-    options = argparse.Namespace(**vars(arguments))
-    options.scale = _scale(options.scale)
-    if options.data not in datasets.NAMES and pathlib.Path(options.data).exists():
-        options.data = str(pathlib.Path(options.data).resolve())
-    if config is None:
-        return options
-    given = {name for name, spellings in parser().spellings().items() if any(_is_one_of(w, spellings) for w in words)}
-    stored = dict(config["options"])
-    for name in given - {*NOT_PART_OF_THE_RUN, *CHANGEABLE}:
-        value = plain(getattr(options, name))
-        if value != stored.get(name):
-            option = "--" + name.replace("_", "-")
-            raise ValueError(
-                f"{option} {value!r} is not what the run was started with ({stored.get(name)!r}): leave it out to "
-                "continue, or start anew in another folder"
-            )
-    changed = {name: getattr(options, name) for name in given & CHANGEABLE}
-    return argparse.Namespace(**(vars(options) | stored | changed))
-
-
-def _is_one_of(word: str, spellings: list[str]) -> bool:
-    return any(word == spelling or word.startswith(spelling + "=") for spelling in spellings)
 
 
 def _started(
@@ -312,27 +289,6 @@ def _summary(model: VAE, data: DataSet, X: np.ndarray) -> str:
     return f"{data.name}: {sizes}; scaling: {scaled}; likelihood: {model.likelihood}; seed {model.random_state}"
 
 
-def _continued(folder: RunFolder, options: argparse.Namespace, X: np.ndarray) -> tuple[VAE, Examples]:
-    try:
-        backend.select(options.device, options.precision)  # a run does not change its precision on the way
-    except ValueError as error:
-        raise ValueError(
-            f"the run in {folder.path} (--device {options.device}): {error}; --device changes it"
-        ) from None
-    model = VAE.load_checkpoint(folder.checkpoint, options.device)
-    if model.metadata_.get("fingerprint") != fingerprint(X):
-        raise ValueError(f"--resume: the data are not those that the run in {folder.path} was started with")
-    if options.epochs is not None:
-        model.epochs = check_integer("--epochs", options.epochs, 1)
-    return model, model.examples(X, "the data", options.binarize)
-
-
-def _progress_of(folder: RunFolder, model: VAE) -> str:
-    if model.stopped_early_ or model.n_epochs_ >= model.epochs:
-        return f"{folder.path} is complete: {model.n_epochs_} epochs; --epochs asks for more"
-    return f"continuing {folder.path} after {model.n_steps_} steps, in epoch {model.n_epochs_ + 1} of {model.epochs}"
-
-
 def _run(
     folder: RunFolder,
     options: argparse.Namespace,
@@ -349,6 +305,8 @@ def _run(
     observer.quiet = options.quiet
     try:
         patience = None if options.early_stopping == NEVER or held is None else options.early_stopping
+        if patience is None and model.best_epoch_:
+            patience = model.epochs + 1  # a run that stops early no more still keeps its best
         model.fit_examples(examples, model.epochs, model.batch_size, held, patience, observer)
     except DivergenceError as error:
         raise DivergenceError(f"{error}. The last good state is in {folder.checkpoint}") from None

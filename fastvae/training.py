@@ -105,6 +105,7 @@ class State:
     best_epoch: int = 0
     best_optimizer_steps: int = 0
     stopped_early: bool = False
+    judged_from: int = 0  # an epoch before which patience does not count
     best_values: np.ndarray | None = None  # parameters at the best held-out ELBO, with early stopping
     best_first_moment: np.ndarray | None = None  # of the optimizer at that time
     best_second_moment: np.ndarray | None = None
@@ -112,6 +113,10 @@ class State:
     def begin_epoch(self) -> None:
         """Forget a part of an epoch, and that a run stopped early: what comes is an epoch of its own."""
         self.position, self.sums, self.seconds, self.stopped_early = 0, {}, 0.0, False
+
+    def take_back_early_stop(self) -> None:
+        """Let a run that stopped early go on: patience counts anew."""
+        self.stopped_early, self.judged_from = False, self.epoch
 
     def remember_best(self, elbo: float, model: Trainable, optimizer: Adam) -> None:
         """Keep copies of the parameters and of the optimizer as they are after this epoch."""
@@ -140,6 +145,7 @@ class State:
             ("position", self.position, 0, LARGEST if examples is None else examples),
             ("step", self.step, begun, LARGEST),
             ("best_epoch", self.best_epoch, int(known), self.epoch if known else 0),
+            ("judged_from", self.judged_from, 0, self.epoch),
             ("best_optimizer_steps", self.best_optimizer_steps, 0, self.step),
         ):
             if not least <= value <= most:
@@ -278,7 +284,7 @@ def _finish_epoch(
             elbo = record["heldout_elbo"]
             if math.isfinite(elbo) and (state.best_elbo is None or elbo > state.best_elbo):
                 state.remember_best(elbo, model, optimizer)
-            judged_from = max(state.best_epoch, math.floor(schedule.warmup))
+            judged_from = max(state.best_epoch, state.judged_from, math.floor(schedule.warmup))
             state.stopped_early = state.epoch - judged_from >= schedule.patience
     observer.epoch_finished(state, record)
 
