@@ -21,6 +21,7 @@ class InterruptibleObserver(Observer):
     """
 
     SIGNALS: tuple[int, ...] = (signal.SIGINT,)
+    NOBODYS: tuple[Any, ...] = (signal.default_int_handler, signal.SIG_DFL)
     interval = 0.02
 
     def __init__(self) -> None:
@@ -31,7 +32,7 @@ class InterruptibleObserver(Observer):
         """Take the signals over."""
         if threading.current_thread() is threading.main_thread():
             for number in self.SIGNALS:
-                if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
+                if signal.getsignal(number) in self.NOBODYS:
                     self._previous[number] = signal.signal(number, self._on_signal)
             compiler.WHILE_COMPILING.append(self._give_up)
 

@@ -170,6 +170,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _train(arguments: argparse.Namespace, words: list[str]) -> int:
+    if arguments.json:
+        _check_standard_output()
     if arguments.out is None:
         if arguments.resume:
             raise ValueError("--resume needs --out: the folder of the run to continue")
@@ -210,7 +212,9 @@ def _train_in(folder: RunFolder, arguments: argparse.Namespace, words: list[str]
     held = None
     if rows.held_out is not None:
         held = model.examples(rows.held_out, "the held-out data", options.binarize)
+    folder.check_room(model.network_.parameters.values.size, options.early_stopping != NEVER)
     say(summary)
+    plotter = _plotter()
     if not rows.drawn and rows.held_out is not None:
         say(f"held out: the last {len(rows.held_out)} rows of the file (drawn rows would need a copy in memory)")
     folder.write_config(
@@ -224,7 +228,7 @@ def _train_in(folder: RunFolder, arguments: argparse.Namespace, words: list[str]
             "machine": platform.machine(),
         }
     )
-    return _run(folder, options, model, examples, held, rows.labels)
+    return _run(folder, options, model, examples, held, rows.labels, plotter)
 
 
 def _started(
@@ -296,6 +300,7 @@ def _run(
     examples: Examples,
     held: Examples | None,
     labels: np.ndarray | None,
+    plotter: Any,
 ) -> int:
     from fastvae.kernels.cpu import compiler, products
 
@@ -323,16 +328,19 @@ def _run(
         say(f"stopped early after epoch {model.n_epochs_}; epoch {model.best_epoch_} was the best, and is kept")
     for line in model.remarks():
         say(line)
-    _report(folder, options, model, examples, held)
-    _pictures(folder, model, examples, labels, held if held is not None else examples)
+    figures = _figures(model, examples, held)
+    if plotter:
+        unseen = held if held is not None else examples
+        for failure in plotter.write_pictures(folder.path, model, examples.X, labels, unseen.X):
+            say(failure)
     say(f"{folder.path}: {', '.join(folder.names())}")
+    if options.json:
+        print(json.dumps(finite_or_none(figures) | {"out": str(folder.path)}, allow_nan=False), flush=True)
     return 0
 
 
-def _report(
-    folder: RunFolder, options: argparse.Namespace, model: VAE, examples: Examples, held: Examples | None
-) -> None:
-    """Say the final figures, and print them as JSON if asked."""
+def _figures(model: VAE, examples: Examples, held: Examples | None) -> dict[str, Any]:
+    """The final figures, which are said too."""
     history = model.history_
     last = model.best_epoch_ - 1 if model.best_epoch_ else -1
     figures: dict[str, Any] = {name: float(values[last]) for name, values in history.items()}
@@ -350,19 +358,30 @@ def _report(
         full, apart = gaussian_log_density(examples.X, held.X)
         figures |= {"heldout_gaussian": full, "heldout_independent": apart}
         say(f"held out, log p(x) of one Gaussian with all covariances: {full:.3f}; of independent columns: {apart:.3f}")
-    if options.json:
-        print(json.dumps(finite_or_none(figures) | {"out": str(folder.path)}, allow_nan=False), flush=True)
+    return figures
 
 
-def _pictures(folder: RunFolder, model: VAE, examples: Examples, labels: np.ndarray | None, unseen: Examples) -> None:
+def _plotter() -> Any:
+    """The module that makes pictures, or None, which is said."""
     try:
-        import matplotlib  # noqa: F401
+        from fastvae import report
     except ImportError:
-        say("no pictures: they need matplotlib; pip install matplotlib")
-        return
-    from fastvae import report
+        say("there will be no pictures: they need matplotlib; pip install matplotlib")
+        return None
+    except Exception as error:  # one that is broken
+        say(f"there will be no pictures: matplotlib fails with {type(error).__name__}: {' '.join(str(error).split())}")
+        return None
+    return report
 
-    report.write_pictures(folder.path, model, examples.X, labels, unseen.X)
+
+def _check_standard_output() -> None:
+    """Refuse to train for figures that nobody will get."""
+    try:
+        print(end="", flush=True)
+        if sys.stdout is None:
+            raise ValueError("there is none")
+    except (ValueError, OSError) as error:
+        raise ValueError(f"--json: standard output cannot be written to: {error}") from None
 
 
 if __name__ == "__main__":

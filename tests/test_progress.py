@@ -9,8 +9,8 @@ import pytest
 
 from fastvae import VAE, sample, train
 from fastvae.progress import ProgressObserver
-from fastvae.training import Schedule, State
 from fastvae.standard_error import say
+from fastvae.training import Schedule, State
 
 X = np.random.default_rng(0).random((40, 5)).astype(np.float32)
 
