@@ -65,6 +65,19 @@ def _earlier_file(target: str) -> os.stat_result | None:
     return earlier
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise before the work what `atomic_file` would raise after it: no folder, no permission, a folder or device."""
+    name = checked_path(path)
+    try:
+        target = os.path.realpath(name)
+        _earlier_file(target)
+        temporary, descriptor = _new_partial(*os.path.split(target))
+        os.unlink(temporary)
+        os.close(descriptor)
+    except OSError as exc:
+        raise access_error(exc, "could not write the file", "an earlier file is unchanged; ", name) from exc
+
+
 def _new_partial(folder: str, name: str) -> tuple[str, int]:
     """Create a temporary file and lock it: the lock says "alive" to `remove_partials` and ends with the process."""
     while True:

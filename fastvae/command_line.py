@@ -9,14 +9,15 @@ import importlib
 import os
 import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
 from fastvae.errors import DivergenceError, closest
 from fastvae.standard_error import say
 
-FAILED, WRONG, INTERRUPTED = 1, 2, 128 + signal.SIGINT
+FAILED, WRONG, INTERRUPTED, TERMINATED = 1, 2, 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
 class Parser(argparse.ArgumentParser):
@@ -68,15 +69,39 @@ def check_imports() -> None:
         sys.exit(INTERRUPTED)
 
 
+class Terminated(BaseException):
+    """SIGTERM, raised where it arrives: files half written are removed on the way, as after Ctrl-C."""
+
+
+def terminate(number: int, frame: Any) -> NoReturn:
+    """Raise `Terminated`: a handler of signals."""
+    raise Terminated
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def run(program: str, action: Callable[[], int], traceback: bool) -> int:
     """Return the action's exit code; an error becomes one line on standard error and an exit code, a warning a line."""
     try:
-        with warnings.catch_warnings():
+        with _terminable(), warnings.catch_warnings():
             warnings.showwarning = _show_warning
             return action()
     except KeyboardInterrupt:
         say(f"python -m fastvae.{program}: interrupted")
         return INTERRUPTED
+    except Terminated:
+        say(f"python -m fastvae.{program}: terminated")
+        return TERMINATED
     except BrokenPipeError:
         with contextlib.suppress(AttributeError, OSError, ValueError):  # there may be no standard output
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

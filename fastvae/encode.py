@@ -15,7 +15,7 @@ from fastvae.command_line import Parser, one_of, run, say
 from fastvae.data import datasets
 from fastvae.data.tables import HEADERS
 from fastvae.models.vae import VAE
-from fastvae.sample import model_path
+from fastvae.sample import check_output, model_path
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,15 +37,12 @@ def _encode(arguments: argparse.Namespace) -> int:
     out = pathlib.Path(arguments.out)
     if out.suffix not in (".npy", ".npz"):
         raise ValueError(f"--out {arguments.out}: the ending {out.suffix!r} is not known; valid: .npy, .npz")
+    check_output(out, arguments.data, model_path(arguments.model))
     model = VAE.load(model_path(arguments.model), device=arguments.device)
     data = datasets.load(arguments.data, arguments.array, arguments.labels, header=arguments.header)
     X, labels = (data.X, data.labels) if arguments.part == "train" else (data.X_heldout, data.labels_heldout)
     if X is None:
         raise ValueError(f"--part test: {arguments.data} has no test part of its own")
-    if out.exists() and any(
-        out.samefile(path) for path in (arguments.data, model_path(arguments.model)) if exists(path)
-    ):
-        raise ValueError(f"--out {arguments.out}: that is what is read; give another name")
     expected = getattr(model, "feature_names_in_", None)
     X = _as_in_training(X, data.column_names, expected, arguments.data)
     binarize = model.metadata_.get("binarize")
@@ -61,11 +58,6 @@ def _encode(arguments: argparse.Namespace) -> int:
         say(f"the data were binarised ({binarize}), as in the model's training")
     say(f"{out}: codes of {len(mu)} examples in {mu.shape[1]} dimensions")
     return 0
-
-
-def exists(path: str | pathlib.Path) -> bool:
-    """Whether there is a file of that name."""
-    return pathlib.Path(path).exists()
 
 
 def _as_in_training(X: np.ndarray, names: Any, expected: Any, source: str) -> np.ndarray:

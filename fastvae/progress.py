@@ -21,6 +21,7 @@ class InterruptibleObserver(Observer):
     """
 
     SIGNALS: tuple[int, ...] = (signal.SIGINT,)
+    NOBODYS: tuple[Any, ...] = (signal.default_int_handler, signal.SIG_DFL)
     interval = 0.02
 
     def __init__(self) -> None:
@@ -31,7 +32,7 @@ class InterruptibleObserver(Observer):
         """Take the signals over."""
         if threading.current_thread() is threading.main_thread():
             for number in self.SIGNALS:
-                if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
+                if signal.getsignal(number) in self.NOBODYS:
                     self._previous[number] = signal.signal(number, self._on_signal)
             compiler.WHILE_COMPILING.append(self._give_up)
 
@@ -73,14 +74,14 @@ class ProgressObserver(InterruptibleObserver):
     def __init__(self, stream: TextIO | None = None) -> None:
         super().__init__()
         self.stream, self.quiet = sys.stderr if stream is None else stream, False
-        self._start: float | None = None
         self._bar: Any = None
 
     def started(self, state: State, schedule: Schedule, examples: int) -> None:
         """Open the bar."""
         super().started(state, schedule, examples)
-        self._schedule, self._examples = schedule, examples
-        self._start, self._done = None, 0
+        self._schedule = schedule
+        self._stepped = False
+        self._since: tuple[float, int] | None = None  # time and epoch of the first end of an epoch that was seen
         if is_terminal(self.stream) and not self.quiet:
             try:
                 from tqdm import tqdm
@@ -91,7 +92,7 @@ class ProgressObserver(InterruptibleObserver):
                 initial=state.epoch * examples + state.position,
                 desc=f"{state.epoch + 1}/{schedule.epochs}",
                 bar_format="{desc} {percentage:3.0f}%|{bar}|{rate_fmt}, {remaining} left{postfix}",
-                unit="img",
+                unit=" examples",
                 unit_scale=True,
                 file=self.stream,
                 mininterval=0.2,
@@ -101,12 +102,11 @@ class ProgressObserver(InterruptibleObserver):
     def stepped(self, state: State, examples: int) -> None:
         """Advance the bar."""
         super().stepped(state, examples)
-        if self._start is None:
-            self._start = time.perf_counter()  # after the first step, which may have compiled the kernels
-        else:
-            self._done += examples
         if self._bar is not None:
+            if not self._stepped:
+                self._bar.unpause()  # the first step may have compiled the kernels, which is no part of the rate
             self._bar.update(examples)
+        self._stepped = True
 
     def epoch_finished(self, state: State, record: dict[str, float]) -> None:
         """Show the epoch's figures."""
@@ -122,10 +122,20 @@ class ProgressObserver(InterruptibleObserver):
             return
         if self.quiet:
             return
-        left = (self._schedule.epochs - state.epoch) * self._examples
-        seconds = (time.perf_counter() - (self._start or 0.0)) / max(1, self._done) * left
-        line = f"epoch {state.epoch}/{self._schedule.epochs}  {figures}  {record['images_per_second']:,.0f} images/s"
-        say(f"{line}  {seconds:.0f} s left", self.stream)
+        line = f"epoch {state.epoch}/{self._schedule.epochs}  {figures}  {record['images_per_second']:,.0f} examples/s"
+        say(line + self._left(state.epoch), self.stream)
+
+    def _left(self, epoch: int) -> str:
+        """The time that is left, by whole epochs of this process without the first, which may have compiled kernels or
+        been done in part before."""
+        left, now = self._schedule.epochs - epoch, time.perf_counter()
+        if left == 0:
+            return "  0 s left"
+        if self._since is None:
+            self._since = now, epoch
+            return ""
+        then, first = self._since
+        return f"  {(now - then) / (epoch - first) * left:.0f} s left"
 
     def stopped(self, state: State) -> None:
         """Close the bar."""

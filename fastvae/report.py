@@ -1,10 +1,12 @@
 """Pictures of a model: its history, samples, reconstructions and latent space. Needs the `plot` extra."""
 
 import pathlib
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -16,22 +18,45 @@ GRID = 8  # images a side
 MOST_POINTS = 5000
 MOST_CLASSES = 20  # with a colour each
 MOST_NAMED = 30  # columns whose names fit below an axis
+LONGEST_NAME = 40  # letters that are shown of it
 
 
 def write_pictures(
     folder: pathlib.Path, model: VAE, X: np.ndarray, labels: np.ndarray | None, unseen: np.ndarray
-) -> None:
-    """Write history.png, samples.png, reconstructions.png (of `unseen`) and latent.png (of `X`), in user's units."""
-    write_history(folder / "history.png", model)
-    write_samples(folder / "samples.png", model, model.sample(GRID * GRID, random_state=0))
-    shown = unseen[np.linspace(0, len(unseen) - 1, min(10, len(unseen))).astype(int)]
-    write_reconstructions(folder / "reconstructions.png", model, shown)
+) -> list[str]:
+    """Write history.png, samples.png, reconstructions.png (of `unseen`) and latent.png (of `X`), in user's units.
+
+    Returns a line about each that could not be made; the others are.
+    """
+    shown = np.linspace(0, len(unseen) - 1, min(10, len(unseen))).astype(int)
     rows = np.unique(np.linspace(0, len(X) - 1, min(MOST_POINTS, len(X))).astype(int))
-    write_latent(folder / "latent.png", model.transform(X[rows]), None if labels is None else labels[rows])
+    pictures: dict[str, Callable[[pathlib.Path], None]] = {
+        "history.png": lambda path: write_history(path, model),
+        "samples.png": lambda path: write_samples(path, model, model.sample(GRID * GRID, random_state=0)),
+        "reconstructions.png": lambda path: write_reconstructions(path, model, unseen[shown]),
+        "latent.png": lambda path: write_latent(
+            path, model.transform(X[rows]), None if labels is None else labels[rows]
+        ),
+    }
+    failures = []
+    for name, write in pictures.items():
+        try:
+            write(folder / name)
+        except Exception as error:  # whatever a plotting library raises: the model is worth more than a picture
+            failures.append(f"no {name}: {type(error).__name__}: {' '.join(str(error).split())}")
+    return failures
+
+
+def _plain(name: object) -> str:
+    """A name as it is read, on one line and not too long: no formula, and none that a legend leaves out."""
+    text = "".join(c if c.isprintable() else " " for c in str(name))
+    text = text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 3] + "..."
+    return (" " if text.startswith("_") else "") + text.replace("$", "\\$")
 
 
 def _save(path: pathlib.Path, figure: Figure) -> None:
-    with atomic_file(path) as file:
+    with warnings.catch_warnings(), rc_context({"text.usetex": False}), atomic_file(path) as file:
+        warnings.simplefilter("ignore")  # of fonts without a glyph, and of layouts
         figure.savefig(file, format="png", dpi=120, bbox_inches="tight")
 
 
@@ -117,7 +142,7 @@ def _units(model: VAE) -> str:
 
 def _column_names(model: VAE, columns: int) -> list[str]:
     names = model.metadata_.get("column_names")
-    return list(names) if names and len(names) == columns else [str(i) for i in range(columns)]
+    return [_plain(name) for name in names] if names and len(names) == columns else [str(i) for i in range(columns)]
 
 
 def _lines(axes: Axes, model: VAE, rows: np.ndarray, label: str, **style: Any) -> None:
@@ -214,7 +239,7 @@ def _groups(labels: np.ndarray | None, count: int) -> list[tuple[str, np.ndarray
         kept = sorted(np.unique(text)[np.argsort(-sizes, kind="stable")[: MOST_CLASSES - 1]])
     palette = colormaps["tab10" if len(kept) <= 10 else "tab20"](range(20))
     groups: list[tuple[str, np.ndarray, Any]] = [
-        (str(name), np.flatnonzero(text == name), palette[i]) for i, name in enumerate(kept)
+        (_plain(name), np.flatnonzero(text == name), palette[i]) for i, name in enumerate(kept)
     ]
     if len(kept) < len(names):
         rest = ~np.isin(text, kept)

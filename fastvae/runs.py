@@ -14,6 +14,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import signal
 import stat
 import sys
@@ -25,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from fastvae.atomic import atomic_file, remove_partials
+from fastvae.command_line import terminate
 from fastvae.errors import DataFileError, FileAccessError, FolderInUseError
 from fastvae.models.saving import SavedEstimator
 from fastvae.progress import ProgressObserver
@@ -37,6 +39,7 @@ else:
 
 ATTEMPTS = 100
 HASHED_BYTES = 1 << 28
+PICTURES = 1 << 20  # bytes, of all
 LOCKED_BYTE = 1 << 20  # on Windows, where nobody can read what is locked: behind the number of the process
 
 
@@ -78,7 +81,7 @@ class RunFolder:
 
     @contextmanager
     def claimed(self, new: bool = False) -> Iterator[None]:
-        """Have the folder for oneself: made where it is missing (`new`: by nobody else), and locked until the block ends.
+        """Have the folder for oneself: made where it is missing (`new`: by nobody else), and locked to the block's end.
 
         The lock ends with the process, however that ends. A folder that is empty then and was made here goes again.
         """
@@ -137,6 +140,19 @@ class RunFolder:
         """The files in the folder, without the lock."""
         return sorted(path.name for path in self.path.iterdir() if path != self._lock)
 
+    def check_room(self, parameters: int, early_stopping: bool) -> None:
+        """Refuse a disk that cannot hold the run's files: the model, and twice the checkpoint while it is replaced."""
+        model = 4 * parameters
+        needed = model + 2 * model * (6 if early_stopping else 3) + PICTURES
+        with suppress(OSError):  # not every file system says
+            there = sum(path.stat().st_size for path in (self.model, self.checkpoint) if path.exists())
+            free = shutil.disk_usage(self.path).free
+            if free < needed - there:
+                raise ValueError(
+                    f"{self.path}: the run's files need about {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free "
+                    "there: free some space or choose another disk"
+                )
+
     def _locked(self) -> int:
         """The descriptor of the lock file, locked."""
         descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o666)
@@ -183,7 +199,7 @@ class RunFolder:
             config = json.loads(self.config.read_text("utf-8"))
             if not isinstance(config, dict) or "options" not in config:
                 raise ValueError("it is not the configuration of a run")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataFileError(f"{self.config}: {error}; start anew in another folder") from None
         return config
 
@@ -230,6 +246,7 @@ class RunObserver(ProgressObserver):
     """Progress, a line of metrics an epoch, and a checkpoint every so many seconds, after whatever step that is."""
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    NOBODYS = (*ProgressObserver.NOBODYS, terminate)
 
     def __init__(self, folder: RunFolder, model: SavedEstimator, checkpoint_seconds: float):
         super().__init__()

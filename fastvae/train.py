@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from fastvae import backend
 from fastvae.command_line import INTERRUPTED, Parser, one_of, run, say
 from fastvae.data import datasets
 from fastvae.data.datasets import DataSet
@@ -29,16 +28,15 @@ from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.likelihoods import Gaussian
 from fastvae.models.base import AUTO
 from fastvae.models.linear_start import gaussian_log_density
-from fastvae.models.settings import check_integer, plain, seed_from
+from fastvae.models.settings import plain, seed_from
 from fastvae.models.vae import VAE
 from fastvae.models.vae_network import INITS
+from fastvae.resuming import NOT_PART_OF_THE_RUN, continued, data_may_have_moved, options_of_the_run, progress_of
 from fastvae.runs import RunFolder, RunObserver, fingerprint, finite_or_none, is_ink
 from fastvae.version import VERSION
 from fastvae.workers import processors
 
-CHANGEABLE = {"epochs", "checkpoint_seconds", "device"}  # of a run that is continued
 EPOCHS = {"digits": 100, "mnist": 10}  # where --epochs is not given; other data: 50
-NOT_PART_OF_THE_RUN = ("out", "resume", "json", "quiet", "traceback")
 NEVER = "none"
 SCALES = ("auto", "none", "standard", "minmax")
 
@@ -172,6 +170,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _train(arguments: argparse.Namespace, words: list[str]) -> int:
+    if arguments.json:
+        _check_standard_output()
     if arguments.out is None:
         if arguments.resume:
             raise ValueError("--resume needs --out: the folder of the run to continue")
@@ -190,15 +190,20 @@ def _train(arguments: argparse.Namespace, words: list[str]) -> int:
 
 def _train_in(folder: RunFolder, arguments: argparse.Namespace, words: list[str]) -> int:
     config = folder.read_config() if arguments.resume else None
-    options = _options(arguments, words, config)
-    data = datasets.load(options.data, options.array, options.labels, header=options.header)
+    options = argparse.Namespace(**vars(arguments) | {"scale": _scale(arguments.scale)})
+    if config is not None:
+        options = options_of_the_run(folder, parser(), options, words, config, _scale)
+    if options.data not in datasets.NAMES and pathlib.Path(options.data).exists():
+        options.data = str(pathlib.Path(options.data).resolve())
+    with data_may_have_moved(config is not None):
+        data = datasets.load(options.data, options.array, options.labels, header=options.header)
     smallest, largest = check_whole(data)
     rows = split(data, options.heldout, seed_from(options.seed))
     if isinstance(options.early_stopping, int) and rows.held_out is None:
         raise ValueError("--early-stopping needs held-out data: give --heldout")
     if config and folder.checkpoint.exists():
-        model, examples = _continued(folder, options, rows.X)
-        summary = _progress_of(folder, model)
+        model, examples = continued(folder, options, rows.X, config)
+        summary = progress_of(folder, model)
     else:
         likelihood = options.likelihood or ("bernoulli" if data.image_shape else "gaussian")
         scale = suitable_scale(options.scale, likelihood, data, smallest, largest)
@@ -207,7 +212,9 @@ def _train_in(folder: RunFolder, arguments: argparse.Namespace, words: list[str]
     held = None
     if rows.held_out is not None:
         held = model.examples(rows.held_out, "the held-out data", options.binarize)
+    folder.check_room(model.network_.parameters.values.size, options.early_stopping != NEVER)
     say(summary)
+    plotter = _plotter()
     if not rows.drawn and rows.held_out is not None:
         say(f"held out: the last {len(rows.held_out)} rows of the file (drawn rows would need a copy in memory)")
     folder.write_config(
@@ -221,33 +228,7 @@ def _train_in(folder: RunFolder, arguments: argparse.Namespace, words: list[str]
             "machine": platform.machine(),
         }
     )
-    return _run(folder, options, model, examples, held, rows.labels)
-
-
-def _options(arguments: argparse.Namespace, words: list[str], config: dict[str, Any] | None) -> argparse.Namespace:
-    """The options of this run; those of the run that it continues, where only `CHANGEABLE` may be changed."""
-    options = argparse.Namespace(**vars(arguments))
-    options.scale = _scale(options.scale)
-    if options.data not in datasets.NAMES and pathlib.Path(options.data).exists():
-        options.data = str(pathlib.Path(options.data).resolve())
-    if config is None:
-        return options
-    given = {name for name, spellings in parser().spellings().items() if any(_is_one_of(w, spellings) for w in words)}
-    stored = dict(config["options"])
-    for name in given - {*NOT_PART_OF_THE_RUN, *CHANGEABLE}:
-        value = plain(getattr(options, name))
-        if value != stored.get(name):
-            option = "--" + name.replace("_", "-")
-            raise ValueError(
-                f"{option} {value!r} is not what the run was started with ({stored.get(name)!r}): leave it out to "
-                "continue, or start anew in another folder"
-            )
-    changed = {name: getattr(options, name) for name in given & CHANGEABLE}
-    return argparse.Namespace(**(vars(options) | stored | changed))
-
-
-def _is_one_of(word: str, spellings: list[str]) -> bool:
-    return any(word == spelling or word.startswith(spelling + "=") for spelling in spellings)
+    return _run(folder, options, model, examples, held, rows.labels, plotter)
 
 
 def _started(
@@ -312,6 +293,7 @@ def _summary(model: VAE, data: DataSet, X: np.ndarray) -> str:
     return f"{data.name}: {sizes}; scaling: {scaled}; likelihood: {model.likelihood}; seed {model.random_state}"
 
 
+<<<<<<< HEAD
 def _continued(folder: RunFolder, options: argparse.Namespace, X: np.ndarray) -> tuple[VAE, Examples]:
     try:
         backend.select(options.device, options.precision)  # a run does not change its precision on the way
@@ -333,6 +315,8 @@ def _progress_of(folder: RunFolder, model: VAE) -> str:
     return f"continuing {folder.path} after {model.n_steps_} steps, in epoch {model.n_epochs_ + 1} of {model.epochs}"
 
 
+=======
+>>>>>>> runs
 def _run(
     folder: RunFolder,
     options: argparse.Namespace,
@@ -340,6 +324,7 @@ def _run(
     examples: Examples,
     held: Examples | None,
     labels: np.ndarray | None,
+    plotter: Any,
 ) -> int:
     from fastvae.kernels.cpu import compiler, products
 
@@ -349,7 +334,13 @@ def _run(
     observer.quiet = options.quiet
     try:
         patience = None if options.early_stopping == NEVER or held is None else options.early_stopping
+<<<<<<< HEAD
         model.fit_examples(examples, int(model.epochs), int(model.batch_size), held, patience, observer)
+=======
+        if patience is None and model.best_epoch_:
+            patience = model.epochs + 1  # a run that stops early no more still keeps its best
+        model.fit_examples(examples, model.epochs, model.batch_size, held, patience, observer)
+>>>>>>> runs
     except DivergenceError as error:
         raise DivergenceError(f"{error}. The last good state is in {folder.checkpoint}") from None
     observer.save()
@@ -366,16 +357,19 @@ def _run(
         say(f"stopped early after epoch {model.n_epochs_}; {best} was the best, and is kept")
     for line in model.remarks():
         say(line)
-    _report(folder, options, model, examples, held)
-    _pictures(folder, model, examples, labels, held if held is not None else examples)
+    figures = _figures(model, examples, held)
+    if plotter:
+        unseen = held if held is not None else examples
+        for failure in plotter.write_pictures(folder.path, model, examples.X, labels, unseen.X):
+            say(failure)
     say(f"{folder.path}: {', '.join(folder.names())}")
+    if options.json:
+        print(json.dumps(finite_or_none(figures) | {"out": str(folder.path)}, allow_nan=False), flush=True)
     return 0
 
 
-def _report(
-    folder: RunFolder, options: argparse.Namespace, model: VAE, examples: Examples, held: Examples | None
-) -> None:
-    """Say the final figures, and print them as JSON if asked."""
+def _figures(model: VAE, examples: Examples, held: Examples | None) -> dict[str, Any]:
+    """The final figures, which are said too."""
     history = model.history_
     last = model.best_epoch_ - 1 if model.best_epoch_ else -1
     figures: dict[str, Any] = {name: float(values[last]) for name, values in history.items()}
@@ -396,19 +390,30 @@ def _report(
         full, apart = gaussian_log_density(examples.X, held.X)
         figures |= {"heldout_gaussian": full, "heldout_independent": apart}
         say(f"held out, log p(x) of one Gaussian with all covariances: {full:.3f}; of independent columns: {apart:.3f}")
-    if options.json:
-        print(json.dumps(finite_or_none(figures) | {"out": str(folder.path)}, allow_nan=False), flush=True)
+    return figures
 
 
-def _pictures(folder: RunFolder, model: VAE, examples: Examples, labels: np.ndarray | None, unseen: Examples) -> None:
+def _plotter() -> Any:
+    """The module that makes pictures, or None, which is said."""
     try:
-        import matplotlib  # noqa: F401
+        from fastvae import report
     except ImportError:
-        say("no pictures: they need matplotlib; pip install matplotlib")
-        return
-    from fastvae import report
+        say("there will be no pictures: they need matplotlib; pip install matplotlib")
+        return None
+    except Exception as error:  # one that is broken
+        say(f"there will be no pictures: matplotlib fails with {type(error).__name__}: {' '.join(str(error).split())}")
+        return None
+    return report
 
-    report.write_pictures(folder.path, model, examples.X, labels, unseen.X)
+
+def _check_standard_output() -> None:
+    """Refuse to train for figures that nobody will get."""
+    try:
+        print(end="", flush=True)
+        if sys.stdout is None:
+            raise ValueError("there is none")
+    except (ValueError, OSError) as error:
+        raise ValueError(f"--json: standard output cannot be written to: {error}") from None
 
 
 if __name__ == "__main__":

@@ -105,6 +105,7 @@ class State:
     best_epoch: int = 0
     best_optimizer_steps: int = 0
     stopped_early: bool = False
+    judged_from: int = 0  # an epoch before which patience does not count
     best_values: np.ndarray | None = None  # parameters at the best held-out ELBO, with early stopping
     best_first_moment: np.ndarray | None = None  # of the optimizer at that time
     best_second_moment: np.ndarray | None = None
@@ -112,6 +113,10 @@ class State:
     def begin_epoch(self) -> None:
         """Forget a part of an epoch, and that a run stopped early: what comes is an epoch of its own."""
         self.position, self.sums, self.seconds, self.stopped_early = 0, {}, 0.0, False
+
+    def take_back_early_stop(self) -> None:
+        """Let a run that stopped early go on: patience counts anew."""
+        self.stopped_early, self.judged_from = False, self.epoch
 
     def remember_best(self, elbo: float, model: Trainable, optimizer: Adam) -> None:
         """Keep copies of the parameters and of the optimizer as they are after this epoch."""
@@ -139,7 +144,12 @@ class State:
             ("epoch", self.epoch, len(self.records), len(self.records)),
             ("position", self.position, 0, LARGEST if examples is None else examples),
             ("step", self.step, begun, LARGEST),
+<<<<<<< HEAD
             ("best_epoch", self.best_epoch, 0, self.epoch if known else 0),
+=======
+            ("best_epoch", self.best_epoch, int(known), self.epoch if known else 0),
+            ("judged_from", self.judged_from, 0, self.epoch),
+>>>>>>> runs
             ("best_optimizer_steps", self.best_optimizer_steps, 0, self.step),
         ):
             if not least <= value <= most:
@@ -282,8 +292,15 @@ def _finish_epoch(
         state.records.append(record)
         state.epoch, state.position, state.sums, state.seconds = state.epoch + 1, 0, {}, 0.0
         if schedule.patience is not None and heldout_elbo and state.epoch > schedule.warmup:
+<<<<<<< HEAD
             _judge(record["heldout_elbo"], model, optimizer, state)
             judged_from = max(state.best_epoch, math.floor(schedule.warmup))
+=======
+            elbo = record["heldout_elbo"]
+            if math.isfinite(elbo) and (state.best_elbo is None or elbo > state.best_elbo):
+                state.remember_best(elbo, model, optimizer)
+            judged_from = max(state.best_epoch, state.judged_from, math.floor(schedule.warmup))
+>>>>>>> runs
             state.stopped_early = state.epoch - judged_from >= schedule.patience
     observer.epoch_finished(state, record)
 

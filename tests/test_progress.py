@@ -10,6 +10,7 @@ import pytest
 from fastvae import VAE, sample, train
 from fastvae.progress import ProgressObserver
 from fastvae.standard_error import say
+from fastvae.training import Schedule, State
 
 X = np.random.default_rng(0).random((40, 5)).astype(np.float32)
 
@@ -32,7 +33,7 @@ def test_a_plain_line_an_epoch_when_piped():
     lines = shown(io.StringIO()).splitlines()
     assert len(lines) == 3
     pattern = (
-        r"epoch 2/3  loss \d+\.\d+  nll \d+\.\d+  kl \d+\.\d+  held-out ELBO -\d+\.\d+  [\d,]+ images/s  \d+ s left"
+        r"epoch 2/3  loss \d+\.\d+  nll \d+\.\d+  kl \d+\.\d+  held-out ELBO -\d+\.\d+  [\d,]+ examples/s  \d+ s left"
     )
     assert re.fullmatch(pattern, lines[1])
     assert "held-out" not in shown(io.StringIO(), heldout=False)
@@ -42,7 +43,7 @@ def test_a_bar_on_a_terminal():
     pytest.importorskip("tqdm", reason="the bar needs tqdm: pip install 'fastvae-engine[plot]'")
     text = shown(Terminal())
     assert "100%" in text
-    for word in ("3/3", "loss ", "nll ", "kl ", "ELBO -", "img/s", "left"):
+    for word in ("3/3", "loss ", "nll ", "kl ", "ELBO -", "examples/s", "left"):
         assert word in text
 
 
@@ -109,3 +110,31 @@ def test_what_the_encoding_of_a_stream_lacks_is_spelled_out():
     stream = io.TextIOWrapper(io.BytesIO(), "ascii")
     say("the file Größe.csv", stream)
     assert stream.buffer.getvalue() == b"the file Gr\\xf6\\xdfe.csv\n"
+
+
+def test_the_time_left_comes_from_whole_epochs_of_this_process_after_its_first(monkeypatch):
+    """Neither the compiling of kernels nor what an earlier process did counts."""
+    clock = [16472168045.0]
+    monkeypatch.setattr("fastvae.progress.time.perf_counter", lambda: clock[0])
+    stream, record = io.StringIO(), {"loss": 1.0, "nll": 1.0, "kl": 0.0, "heldout_elbo": -1.0, "images_per_second": 5.0}
+    observer = ProgressObserver(stream)
+    state = State(epoch=6, position=90)
+    observer.started(state, Schedule(10, 10), 100)
+    for epoch, seconds in ((7, 30), (8, 2), (9, 4), (10, 3)):  # 30 s of compiling
+        clock[0] += seconds
+        observer.stepped(state, 10)
+        state.epoch = epoch
+        observer.epoch_finished(state, record)
+    observer.stopped(state)
+    endings = [line.split("examples/s")[1].strip() for line in stream.getvalue().splitlines()]
+    assert endings == ["", "4 s left", "3 s left", "0 s left"]
+
+
+def test_no_time_is_left_when_nothing_is_done_before_the_end_of_an_epoch():
+    stream, record = io.StringIO(), {"loss": 1.0, "nll": 1.0, "kl": 0.0, "heldout_elbo": -1.0, "images_per_second": 5.0}
+    observer, state = ProgressObserver(stream), State(epoch=3)
+    observer.started(state, Schedule(9, 10), 100)
+    state.epoch = 4
+    observer.epoch_finished(state, record)
+    observer.stopped(state)
+    assert "left" not in stream.getvalue()

@@ -105,3 +105,45 @@ def test_the_columns_of_a_table_go_by_their_names(tmp_path, monkeypatch, capsys)
     for header in (["a", "b", "x"], ["a", "b", "b"]):
         assert encode.main(["run", table(tmp_path / "other.csv", header, rows)]) == 2
         assert "the model was trained on 'a', 'b', 'c': give it these" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to", None])
+def test_what_is_read_is_not_written_over_by_any_name(model, link, capsys):
+    """Nor are the files of a run."""
+    folder = pathlib.Path("copy")
+    folder.mkdir()
+    (folder / "model.npz").write_bytes(model.read_bytes())
+    np.save("x.npy", np.random.default_rng(0).integers(0, 17, (30, 64)).astype(float))
+    before = (folder / "model.npz").read_bytes(), pathlib.Path("x.npy").read_bytes()
+    outs = {"x.npy": "x.npy", "model.npz": "copy/model.npz"}
+    if link:
+        outs = {"data.npy": "x.npy", "link.npz": "copy/model.npz"}
+        for name, target in outs.items():
+            getattr(pathlib.Path(name), link)(pathlib.Path(target).resolve())
+    for out in outs if link else outs.values():
+        assert encode.main(["copy", "x.npy", "--out", out]) == 2
+        assert "that is what is read; give another name" in capsys.readouterr().err
+    if link:
+        pathlib.Path("picture.npy").symlink_to((folder / "model.npz").resolve())
+        assert sample.main(["copy", "--out", "picture.npy"]) == 2
+        assert "that is what is read" in capsys.readouterr().err
+    (folder / "checkpoint.npz").write_bytes(b"of a run")
+    assert encode.main([str(model), "x.npy", "--out", "copy/checkpoint.npz"]) == 2
+    assert "that is a file of the run in" in capsys.readouterr().err
+    assert (folder / "checkpoint.npz").read_bytes() == b"of a run"
+    assert before == ((folder / "model.npz").read_bytes(), pathlib.Path("x.npy").read_bytes())
+
+
+@pytest.mark.parametrize("count", [10**12, 10**30])
+def test_more_samples_than_the_memory_holds_are_refused(model, count, capsys):
+    assert sample.main([str(model), "-n", str(count), "--out", "s.npy"]) == 2
+    error = capsys.readouterr().err
+    assert "GB of memory: draw fewer at a time" in error
+    assert error.count("\n") == 1
+    assert list(pathlib.Path().iterdir()) == []
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read(capsys):
+    for command, words in ((sample, ["missing.npz"]), (encode, ["missing.npz", "missing.npy"])):
+        assert command.main([*words, "--out", "nowhere/x.npy"]) == 2
+        assert "the folder" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -132,6 +133,48 @@ def test_early_stopping_keeps_the_best():
     assert (parameters("run") == parameters("best")).all()
 
 
+NAMES = [
+    "price $",
+    "cost in $\\frac{",
+    "a_{b}^c",
+    "100%",
+    "_hidden",
+    "\U0001f600 \u4e2d",
+    "x" * 3000,
+    "$x_$",
+    "\\$",
+    "a\\nb",
+]
+
+
+def test_names_are_no_formulas_in_pictures(recwarn):
+    """Names of columns and labels, whatever is in them: all pictures are made, and no run fails for them."""
+    pytest.importorskip("matplotlib", reason="pictures need matplotlib: pip install 'fastvae-engine[plot]'")
+    rows = np.random.default_rng(0).normal(size=(60, len(NAMES)))
+    name = "da$ta_{%\n.csv"
+    lines = [",".join(NAMES) + ",kind"]
+    lines += [",".join(f"{v:.3f}" for v in row) + "," + NAMES[i % len(NAMES)] for i, row in enumerate(rows)]
+    pathlib.Path(name).write_text("\n".join(lines) + "\n")
+    for words in (["--labels", "kind"], ["--labels", "kind", "--latent-dim", "1"]):
+        words = ["--data", name, *SMALL, *words, "--quiet"]
+        assert train.main([*words, "--out", "run" + words[-2]]) == 0
+        assert len(list(pathlib.Path("run" + words[-2]).glob("*.png"))) == 4
+
+
+def test_a_picture_that_fails_costs_neither_the_run_nor_the_others(monkeypatch, capsys):
+    pytest.importorskip("matplotlib", reason="pictures need matplotlib: pip install 'fastvae-engine[plot]'")
+    from fastvae import report
+
+    def fails(*_):
+        raise RuntimeError("no\nfont")
+
+    monkeypatch.setattr(report, "write_samples", fails)
+    assert train.main([*SMALL, "--out", "run", "--quiet"]) == 0
+    assert "no samples.png: RuntimeError: no font" in capsys.readouterr().err.splitlines()
+    assert len(list(pathlib.Path("run").glob("*.png"))) == 3
+    assert not list(pathlib.Path("run").glob(".*"))
+
+
 # ---- refusals ---------------------------------------------------------------------------------------------------
 
 WRONG = [
@@ -255,3 +298,67 @@ def test_a_full_disk_is_one_line(tmp_path):
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert "checkpoint.npz" in result.stderr.splitlines()[-1]
+
+
+def test_a_disk_without_room_is_refused_before_the_training(monkeypatch, capsys):
+    usage = type("Usage", (), {"free": 3_000_000})
+    monkeypatch.setattr("fastvae.runs.shutil.disk_usage", lambda path: usage)
+    assert train.main([*SMALL, "--hidden", "2000", "--out", "run"]) == 2
+    error = capsys.readouterr().err
+    assert "3 MB are free" in error
+    assert error.count("\n") == 1
+    assert not pathlib.Path("run").exists()
+
+
+@pytest.mark.parametrize("closed", [None, "closed"])
+def test_json_that_nobody_would_get_is_refused_before_the_training(monkeypatch, closed, capsys):
+    stdout = None
+    if closed:
+        stdout = open("out.txt", "w")  # noqa: SIM115
+        stdout.close()
+    monkeypatch.setattr(sys, "stdout", stdout)
+    assert train.main([*SMALL, "--json", "--out", "run"]) == 2
+    assert "--json: standard output cannot be written to" in capsys.readouterr().err
+    assert not pathlib.Path("run").exists()
+
+
+def test_json_that_fails_at_last_costs_nothing_else(monkeypatch, capsys):
+    class Full:
+        def write(self, text):
+            if text:
+                raise OSError(28, "No space left on device")
+
+        def flush(self):
+            pass
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert train.main([*SMALL, "--json", "--quiet", "--out", "run"]) == 2
+    assert "No space left on device" in capsys.readouterr().err.splitlines()[-1]
+    assert VAE.load("run/model.npz").n_epochs_ == 3
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "fastvae.train.datasets.load",
+        "fastvae.train.fingerprint",
+        "fastvae.models.vae.VAE.keep_best",
+        "fastvae.models.vae.VAE.save",
+    ],
+)
+def test_a_signal_at_any_moment_is_one_line_and_leaves_nothing_half_written(place, number, code, monkeypatch, capsys):
+    """Beside the training itself, which saves first."""
+
+    def interrupted(*_, **__):
+        signal.raise_signal(number)
+        raise AssertionError("the signal was not heard")
+
+    monkeypatch.setattr(place, interrupted)
+    assert train.main([*SMALL, "--out", "run", "--quiet"]) == code
+    error = capsys.readouterr().err
+    assert error.splitlines()[-1] in ("python -m fastvae.train: interrupted", "python -m fastvae.train: terminated")
+    assert "Traceback" not in error
+    assert not list(pathlib.Path().glob("run/.*"))
+    assert pathlib.Path("run").exists() == place.startswith("fastvae.models")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -409,6 +409,10 @@ class Estimator(Arguments, Frames, Learned):
 
         self._exclusion.alone(type(self).__name__, lambda: network.exclusion.between_steps(restore))
 
+    def take_back_early_stop(self) -> None:
+        """Let `fit_examples` go on after an early stop: patience counts anew."""
+        self._state.take_back_early_stop()
+
     def elbo_examples(self, examples: Examples, n_samples: int = 1) -> np.ndarray:
         """The ELBO of each of the examples, (N,) float64, in nats of the user's units, from so many draws each."""
         raise NotImplementedError

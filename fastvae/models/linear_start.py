@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastvae.data.device_rows import DeviceRows
 from fastvae.data.scaling import Units
 from fastvae.data.validation import pieces
 
@@ -128,14 +129,12 @@ def probabilistic_pca(
     rows, columns = X.shape
     whole = columns <= min(rows, MOST_COLUMNS) and rows * columns**2 <= MOST_ROWS * MOST_COLUMNS**2
 
-    def centred(some: np.ndarray) -> np.ndarray:
+    def centred(some: Any) -> np.ndarray:
         return ((some.astype(np.float64) - units.offset) / units.scale - mean) / unit
 
     count = min(rows, MOST_ROWS, max(256, (1 << 23) // columns))
-    drawn = np.arange(rows)
-    if count < rows:
-        drawn = np.sort(np.random.default_rng(int(seed)).choice(rows, count, replace=False))
-    some = centred(np.asarray(X[drawn]))
+    some = X[:count] if count == rows or isinstance(X, DeviceRows) else X[_drawn(rows, count, seed)]
+    some = centred(some)
     if whole:
         covariance = np.zeros((columns, columns))
         for _, piece in pieces(X):
@@ -151,6 +150,10 @@ def probabilistic_pca(
     diagonal = (weights**2).sum(axis=1) + variance  # of W'W + sigma^2 I
     encoder = (weights / diagonal[:, None]).T / unit[:, None]
     return LinearStart(mean, weights * unit, encoder, np.log(variance / diagonal), np.sqrt(variance) * unit)
+
+
+def _drawn(rows: int, count: int, seed: np.uint64) -> np.ndarray:
+    return np.sort(np.random.default_rng(int(seed)).choice(rows, count, replace=False))
 
 
 def gaussian_log_density(X: Any, heldout: Any) -> tuple[float, float]:
