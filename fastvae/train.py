@@ -293,30 +293,6 @@ def _summary(model: VAE, data: DataSet, X: np.ndarray) -> str:
     return f"{data.name}: {sizes}; scaling: {scaled}; likelihood: {model.likelihood}; seed {model.random_state}"
 
 
-<<<<<<< HEAD
-def _continued(folder: RunFolder, options: argparse.Namespace, X: np.ndarray) -> tuple[VAE, Examples]:
-    try:
-        backend.select(options.device, options.precision)  # a run does not change its precision on the way
-    except ValueError as error:
-        raise ValueError(
-            f"the run in {folder.path} (--device {options.device}): {error}; --device changes it"
-        ) from None
-    model = VAE.load_checkpoint(folder.checkpoint, options.device)
-    if model.metadata_.get("fingerprint") != fingerprint(X):
-        raise ValueError(f"--resume: the data are not those that the run in {folder.path} was started with")
-    if options.epochs is not None:
-        model.epochs = check_integer("--epochs", options.epochs, 1)
-    return model, model.examples(X, "the data", options.binarize)
-
-
-def _progress_of(folder: RunFolder, model: VAE) -> str:
-    if model.stopped_early_ or model.n_epochs_ >= int(model.epochs):
-        return f"{folder.path} is complete: {model.n_epochs_} epochs; --epochs asks for more"
-    return f"continuing {folder.path} after {model.n_steps_} steps, in epoch {model.n_epochs_ + 1} of {model.epochs}"
-
-
-=======
->>>>>>> runs
 def _run(
     folder: RunFolder,
     options: argparse.Namespace,
@@ -334,13 +310,9 @@ def _run(
     observer.quiet = options.quiet
     try:
         patience = None if options.early_stopping == NEVER or held is None else options.early_stopping
-<<<<<<< HEAD
+        if patience is None and model._state.best_elbo is not None:
+            patience = int(model.epochs) + 1  # a run that stops early no more still keeps its best
         model.fit_examples(examples, int(model.epochs), int(model.batch_size), held, patience, observer)
-=======
-        if patience is None and model.best_epoch_:
-            patience = model.epochs + 1  # a run that stops early no more still keeps its best
-        model.fit_examples(examples, model.epochs, model.batch_size, held, patience, observer)
->>>>>>> runs
     except DivergenceError as error:
         raise DivergenceError(f"{error}. The last good state is in {folder.checkpoint}") from None
     observer.save()

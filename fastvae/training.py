@@ -144,12 +144,8 @@ class State:
             ("epoch", self.epoch, len(self.records), len(self.records)),
             ("position", self.position, 0, LARGEST if examples is None else examples),
             ("step", self.step, begun, LARGEST),
-<<<<<<< HEAD
             ("best_epoch", self.best_epoch, 0, self.epoch if known else 0),
-=======
-            ("best_epoch", self.best_epoch, int(known), self.epoch if known else 0),
             ("judged_from", self.judged_from, 0, self.epoch),
->>>>>>> runs
             ("best_optimizer_steps", self.best_optimizer_steps, 0, self.step),
         ):
             if not least <= value <= most:
@@ -292,15 +288,8 @@ def _finish_epoch(
         state.records.append(record)
         state.epoch, state.position, state.sums, state.seconds = state.epoch + 1, 0, {}, 0.0
         if schedule.patience is not None and heldout_elbo and state.epoch > schedule.warmup:
-<<<<<<< HEAD
             _judge(record["heldout_elbo"], model, optimizer, state)
-            judged_from = max(state.best_epoch, math.floor(schedule.warmup))
-=======
-            elbo = record["heldout_elbo"]
-            if math.isfinite(elbo) and (state.best_elbo is None or elbo > state.best_elbo):
-                state.remember_best(elbo, model, optimizer)
             judged_from = max(state.best_epoch, state.judged_from, math.floor(schedule.warmup))
->>>>>>> runs
             state.stopped_early = state.epoch - judged_from >= schedule.patience
     observer.epoch_finished(state, record)
 
