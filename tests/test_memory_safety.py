@@ -26,7 +26,7 @@ def flat(array):
 
 @pytest.mark.parametrize("spoil", [flat, lambda a: a.setflags(write=False), lambda a: setattr(a, "dtype", np.int32)])
 def test_what_is_done_to_a_view_of_a_parameter_stays_with_it(spoil):
-    vae, alone = (small("gaussian", sigma="learned").fit(TABLE) for _ in range(2))
+    vae, alone = (small("gaussian", linear=False).fit(TABLE) for _ in range(2))
     network = vae.network_
     places = [*vae.parameters().values(), *network.parameters.named_gradients().values(), network.parameters.values]
     places += [vae._optimizer.first_moment, vae._optimizer.second_moment]
@@ -97,7 +97,8 @@ def test_parameters_set_after_the_fit_wait_for_the_next():
     before = vae.elbo(TABLE)
     vae.set_params(latent_dim=500, hidden=(3,), likelihood="bernoulli", sigma=9.0)
     np.testing.assert_array_equal(vae.elbo(TABLE), before)
-    vae.partial_fit(TABLE)
+    with pytest.raises(ValueError, match="latent_dim=500 was set after this model was fitted with latent_dim=3"):
+        vae.partial_fit(TABLE)
 
 
 # ---- examples -----------------------------------------------------------------------------------------------------
@@ -129,7 +130,7 @@ def other_rows(vae):
     [
         (lambda vae: small("gaussian").initialize(WIDE), "has 3000 features; the model has 12: take this model's own"),
         (lambda vae: small("gaussian").initialize(TABLE[:, :1]), "has 1 features; the model has 12"),
-        (lambda vae: small("gaussian", scale="standard").initialize(TABLE), "is scaled as another model's"),
+        (lambda vae: small("gaussian", scale=None).initialize(TABLE), "is scaled as another model's"),
         (longer_units, "is scaled as another model's"),
         (other_rows, "has 1 features"),
         (lambda vae: TABLE, "is a ndarray: pass what initialize.X. or examples.X. has returned"),
