@@ -69,7 +69,7 @@ def parser() -> Parser:
     add("--beta", type=float, default=1.0, help="weight of the KL in the loss")
     add("--kl-warmup-epochs", type=float, default=0, help="epochs over which that weight grows from 0")
     add("--epochs", type=int, help="default: 100 for digits, 10 for mnist, 50 for other images; for tables as many as "
-        "make 10,000 steps, 20 at least")  # fmt: skip
+        "make 20,000 steps, 20 at least")  # fmt: skip
     add("--batch-size", type=int, help="default: 128, of few data 64, or all of them")
     add("--learning-rate", type=float, default=1e-3, help="of Adam")
     add("--clip-norm", type=float, help="largest norm of the gradient")
@@ -79,7 +79,7 @@ def parser() -> Parser:
     add("--heldout", type=_fraction, help="fraction to keep for the held-out ELBO; default: the data's own test part, "
         "else 0.1")  # fmt: skip
     add("--early-stopping", type=_patience, metavar="EPOCHS", help="stop after so many without a better held-out ELBO, "
-        "and keep the best; none: never. Default: for tables as many as make 1,000 steps, at least 10")  # fmt: skip
+        "and keep the best; none: never. Default: for tables as many as make 3,000 steps, at least 10")  # fmt: skip
     add("--seed", type=int, default=0, help="of all that is random")
     add(
         "--precision", default="float32", help="of the matrix products: float32, or bfloat16 where the processor has it"

@@ -90,8 +90,8 @@ def test_few_rows(rows, likelihood):
 
 
 def test_plans():
-    assert VAE().plan(60_000) == (22, 128, 10)
-    assert VAE().plan(100) == (5000, 64, 500)
+    assert VAE().plan(60_000) == (43, 128, 10)
+    assert VAE().plan(100) == (10_000, 64, 1500)
     assert VAE().plan(10)[0] == 1000  # nothing to validate on: few steps
     assert VAE(epochs=7, batch_size=10).plan(100)[:2] == (7, 10)
     assert VAE(early_stopping=False).plan(100)[0] == 500

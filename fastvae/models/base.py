@@ -30,8 +30,8 @@ from fastvae.workers import processors
 
 AUTO = "auto"
 MOST_BATCH, LEAST_BATCH = 128, 64
-STEPS, FEW_STEPS, LEAST_EPOCHS = 10_000, 1_000, 20
-PATIENT_STEPS, LEAST_PATIENCE = 1_000, 10
+STEPS, FEW_STEPS, LEAST_EPOCHS = 20_000, 1_000, 20
+PATIENT_STEPS, LEAST_PATIENCE = 3_000, 10
 LEAST_TO_SPLIT = 20  # rows; fewer are all trained on
 ENOUGH_TO_JUDGE, STEPS_TO_JUDGE = 20, 200  # epochs and steps behind a remark that a training still improves
 HELDOUT_DRAWS, MOST_HELDOUT_DRAWS = 2048, 16  # of z in all behind a held-out ELBO, about; of an example
@@ -100,8 +100,8 @@ class Estimator(Arguments, Frames, Learned):
     def plan(self, rows: int) -> tuple[int, int, int]:
         """Epochs, batch size, and epochs of patience for so many rows, where they are "auto".
 
-        Batches of 128; where data are few, smaller ones, of which some fit into an epoch. At least 20 epochs and 10,000
-        steps; patience for 1,000 steps and 10 epochs. Without rows to validate on, where few steps already overfit a
+        Batches of 128; where data are few, smaller ones, of which some fit into an epoch. At least 20 epochs and 20,000
+        steps; patience for 3,000 steps and 10 epochs. Without rows to validate on, where few steps already overfit a
         small table, 1,000 steps.
         """
         batch_size = self.batch_size
@@ -233,7 +233,7 @@ class Estimator(Arguments, Frames, Learned):
             `validation_fraction` of X, which is then not trained on.
         patience
             Stop after that many epochs without a better held-out ELBO, and return to the best parameters and to Adam as
-            it was then. Default: with early stopping, as many as make 1,000 steps, 10 at least; else no stop.
+            it was then. Default: with early stopping, as many as make 3,000 steps, 10 at least; else no stop.
 
         Raises
         ------

@@ -61,7 +61,7 @@ class VAE(SavedEstimator):
         Epochs over which the weight grows from 0 to beta.
     epochs, batch_size, learning_rate
         Of Adam; batches are drawn without replacement, and differ by one row at most. "auto": batches of 128, or 64
-        where data are few; at least 20 epochs and 10,000 steps, most of which early stopping saves.
+        where data are few; at least 20 epochs and 20,000 steps, most of which early stopping saves.
     clip_norm
         Largest norm of the gradient; None for no limit.
     scale
