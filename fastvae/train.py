@@ -308,11 +308,12 @@ def _run(
         say("the first run compiles the kernels, which takes some seconds; later runs find them in a cache")
     observer = RunObserver(folder, model, options.checkpoint_seconds)
     observer.quiet = options.quiet
+    epochs, batch_size = int(model.epochs), int(model.batch_size)
     try:
         patience = None if options.early_stopping == NEVER or held is None else options.early_stopping
         if patience is None and model.best_epoch_:
-            patience = model.epochs + 1  # a run that stops early no more still keeps its best
-        model.fit_examples(examples, model.epochs, model.batch_size, held, patience, observer)
+            patience = epochs + 1  # a run that stops early no more still keeps its best
+        model.fit_examples(examples, epochs, batch_size, held, patience, observer)
     except DivergenceError as error:
         raise DivergenceError(f"{error}. The last good state is in {folder.checkpoint}") from None
     observer.save()
