@@ -123,15 +123,15 @@ def continued(
         raise ValueError(
             f"--resume: the data are not those that the run in {folder.path} was started with ({options.data})"
         )
-    epochs = model.epochs
+    earlier = epochs = int(model.epochs)
     if options.epochs is not None:
-        model.epochs = check_integer("--epochs", options.epochs, 1)
+        model.epochs = epochs = check_integer("--epochs", options.epochs, 1)
     other_patience = options.early_stopping != config["options"].get("early_stopping")
-    if model.stopped_early_ and model.epochs > model.n_epochs_ and (model.epochs > epochs or other_patience):
+    if model.stopped_early_ and epochs > model.n_epochs_ and (epochs > earlier or other_patience):
         model.take_back_early_stop()
         model.save_checkpoint(folder.checkpoint)  # before the new options are: a command given twice asks for no more
         say(
-            f"the run had stopped early after epoch {model.n_epochs_}: it goes on from there, to epoch {model.epochs} "
+            f"the run had stopped early after epoch {model.n_epochs_}: it goes on from there, to epoch {epochs} "
             f"at most; --early-stopping {options.early_stopping} counts from here, the best epoch stays kept"
         )
     return model, model.examples(X, "the data", options.binarize)
@@ -139,12 +139,12 @@ def continued(
 
 def progress_of(folder: RunFolder, model: VAE) -> str:
     """How far a run has come, and what asks for more."""
+    epochs = int(model.epochs)
     done = f"{folder.path} is complete: {model.n_epochs_} epochs"
     if model.stopped_early_:
         return (
-            f"{done}, stopped early; --epochs above {max(model.epochs, model.n_epochs_)} or another --early-stopping "
-            "goes on"
+            f"{done}, stopped early; --epochs above {max(epochs, model.n_epochs_)} or another --early-stopping goes on"
         )
-    if model.n_epochs_ >= model.epochs:
+    if model.n_epochs_ >= epochs:
         return f"{done}; --epochs asks for more"
-    return f"continuing {folder.path} after {model.n_steps_} steps, in epoch {model.n_epochs_ + 1} of {model.epochs}"
+    return f"continuing {folder.path} after {model.n_steps_} steps, in epoch {model.n_epochs_ + 1} of {epochs}"

@@ -308,11 +308,12 @@ def _run(
         say("the first run compiles the kernels, which takes some seconds; later runs find them in a cache")
     observer = RunObserver(folder, model, options.checkpoint_seconds)
     observer.quiet = options.quiet
+    epochs, batch_size = int(model.epochs), int(model.batch_size)
     try:
         patience = None if options.early_stopping == NEVER or held is None else options.early_stopping
         if patience is None and model._state.best_elbo is not None:
-            patience = int(model.epochs) + 1  # a run that stops early no more still keeps its best
-        model.fit_examples(examples, int(model.epochs), int(model.batch_size), held, patience, observer)
+            patience = epochs + 1  # a run that stops early no more still keeps its best
+        model.fit_examples(examples, epochs, batch_size, held, patience, observer)
     except DivergenceError as error:
         raise DivergenceError(f"{error}. The last good state is in {folder.checkpoint}") from None
     observer.save()
@@ -381,9 +382,7 @@ def _plotter() -> Any:
 def _check_standard_output() -> None:
     """Refuse to train for figures that nobody will get."""
     try:
-        print(end="", flush=True)
-        if sys.stdout is None:
-            raise ValueError("there is none")
+        print(end="", flush=True)  # where a program has none at all, nobody waits for it
     except (ValueError, OSError) as error:
         raise ValueError(f"--json: standard output cannot be written to: {error}") from None
 

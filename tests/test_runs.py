@@ -98,7 +98,7 @@ def readable(folder):
         elif path.name == "metrics.jsonl":
             metrics(folder)
         else:
-            assert path.name.endswith((".png", ".partial")), path
+            assert path.name.endswith((".png", ".partial", ".lock")), path
 
 
 def test_a_killed_run_resumes_bit_identical():

@@ -310,12 +310,9 @@ def test_a_disk_without_room_is_refused_before_the_training(monkeypatch, capsys)
     assert not pathlib.Path("run").exists()
 
 
-@pytest.mark.parametrize("closed", [None, "closed"])
-def test_json_that_nobody_would_get_is_refused_before_the_training(monkeypatch, closed, capsys):
-    stdout = None
-    if closed:
-        stdout = open("out.txt", "w")  # noqa: SIM115
-        stdout.close()
+def test_json_that_nobody_would_get_is_refused_before_the_training(monkeypatch, capsys):
+    stdout = open("out.txt", "w")  # noqa: SIM115
+    stdout.close()
     monkeypatch.setattr(sys, "stdout", stdout)
     assert train.main([*SMALL, "--json", "--out", "run"]) == 2
     assert "--json: standard output cannot be written to" in capsys.readouterr().err

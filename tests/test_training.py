@@ -324,7 +324,7 @@ def test_a_run_that_diverges_among_several_steps_is_where_it_would_be_alone():
 def test_early_stopping_returns_to_the_best_epoch():
     rng = np.random.default_rng(1)
     noise = rng.random((40, 30)).astype(np.float32)  # nothing to learn: overfits at once
-    vae = VAE(2, (200,), epochs=400, batch_size=40, learning_rate=1e-2, random_state=0)
+    vae = VAE(2, (200,), epochs=400, batch_size=40, learning_rate=1e-2, random_state=0, init="he")
     vae.fit(noise, heldout=rng.random((40, 30)), patience=3)
     elbo = vae.history_["heldout_elbo"]
     assert len(elbo) < 400
@@ -457,7 +457,7 @@ def test_a_diverged_fit_keeps_the_earlier_model():
 def test_the_best_parameters_survive_a_checkpoint(tmp_path):
     rng = np.random.default_rng(1)
     noise, held = rng.random((40, 30)), rng.random((40, 30))
-    whole = VAE(2, (200,), epochs=400, batch_size=40, learning_rate=1e-2, random_state=0)
+    whole = VAE(2, (200,), epochs=400, batch_size=40, learning_rate=1e-2, random_state=0, init="he")
     whole.fit_examples(whole.initialize(noise), 400, 40, whole.examples(held), 3, Observer())
     part = VAE(**whole.get_params())
     part.fit_examples(part.initialize(noise), 400, 40, part.examples(held), 3, StopAfter(whole.n_steps_ - 1))

@@ -374,13 +374,14 @@ class VAENetwork:
     ) -> None:
         """Part of a step of Adam: from the layers' inputs and gradients at once, or from the flat gradient where its
         norm must be known first."""
-        size = self.parameters.values.size
+        own, size = self.parameters.start(self.likelihood.shapes()), self.parameters.values.size
+        if self.likelihood.waits:  # an optimal sigma has no gradient, and is remembered by one thread alone
+            size = own
         if optimizer.clip_norm is not None or not self.kernels.ON_HOST:
             optimizer.record(program, size * part // parts, size * (part + 1) // parts)
             return
         for layer, x, buffers in self._inputs(whole):
             layer.adam(program, x, buffers, part, parts, optimizer.first_moment, optimizer.second_moment)
-        own = self.parameters.start(self.likelihood.shapes())
         if own < size and part == 0:
             self.likelihood.gradients(program, whole.decoder[-1].d_out, scratch)
             optimizer.record(program, own, size)
