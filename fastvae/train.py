@@ -26,7 +26,7 @@ from fastvae.data.tables import HEADERS
 from fastvae.errors import DivergenceError, check_name, closest
 from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.likelihoods import Gaussian
-from fastvae.models.base import AUTO
+from fastvae.models.duration import AUTO
 from fastvae.models.linear_start import gaussian_log_density
 from fastvae.models.settings import plain, seed_from
 from fastvae.models.vae import VAE

@@ -19,8 +19,9 @@ from fastvae.data.preparation import held_out
 from fastvae.data.ranges import clipping, warn_of_other_units
 from fastvae.data.scaling import Units, check_scale, check_unit_range, scaling
 from fastvae.data.validation import Statistics, as_examples, check_values, statistics
-from fastvae.errors import TrainingWarning, check_name
+from fastvae.errors import TrainingWarning
 from fastvae.models.arguments import Arguments
+from fastvae.models.duration import AUTO, Duration
 from fastvae.models.frames import Frames
 from fastvae.models.learned import Learned
 from fastvae.models.settings import check_integer, check_number, seed_from
@@ -28,24 +29,14 @@ from fastvae.optimizers import Adam
 from fastvae.training import AHEAD, Observer, Schedule, State, train
 from fastvae.workers import processors
 
-AUTO = "auto"
-MOST_BATCH, LEAST_BATCH = 128, 64
-STEPS, FEW_STEPS, LEAST_EPOCHS = 20_000, 1_000, 20
-PATIENT_STEPS, LEAST_PATIENCE = 3_000, 10
-LEAST_TO_SPLIT = 20  # rows; fewer are all trained on
-ENOUGH_TO_JUDGE, STEPS_TO_JUDGE = 20, 200  # epochs and steps behind a remark that a training still improves
 HELDOUT_DRAWS, MOST_HELDOUT_DRAWS = 2048, 16  # of z in all behind a held-out ELBO, about; of an example
 HISTORY = ("epoch", "loss", "nll", "kl", "heldout_elbo", "images_per_second", "seconds")
 
 
-class Estimator(Arguments, Frames, Learned):
+class Estimator(Arguments, Duration, Frames, Learned):
     """Base of the estimators: the constructor stores, `fit` learns; learned attributes end in an underscore."""
 
     # set by the constructor of each estimator
-    epochs: int | str
-    batch_size: int | str
-    early_stopping: bool | str
-    validation_fraction: float
     learning_rate: float
     clip_norm: float | None
     scale: Any
@@ -74,16 +65,7 @@ class Estimator(Arguments, Frames, Learned):
     # ---- fit ----------------------------------------------------------------------------------------------------
 
     def _check_settings(self) -> None:
-        for name, value in (("epochs", self.epochs), ("batch_size", self.batch_size)):
-            if isinstance(value, str):
-                check_name(name, value, (AUTO,))
-            else:
-                check_integer(name, value, 1)
-        if self.early_stopping != AUTO and not isinstance(self.early_stopping, bool | np.bool_):
-            raise ValueError(f"early_stopping={self.early_stopping!r} must be True, False or 'auto'")
-        check_number("validation_fraction", self.validation_fraction, 0, inclusive=False)
-        if self.validation_fraction >= 1:
-            raise ValueError(f"validation_fraction={self.validation_fraction!r} must be less than 1")
+        self._check_duration()
         check_number("learning_rate", self.learning_rate, 0, inclusive=False)
         if self.clip_norm is not None:
             check_number("clip_norm", self.clip_norm, 0, inclusive=False)
@@ -96,28 +78,6 @@ class Estimator(Arguments, Frames, Learned):
 
     def _check_storable(self) -> None:
         """Raise where this model could be trained and not be saved."""
-
-    def plan(self, rows: int) -> tuple[int, int, int]:
-        """Epochs, batch size, and epochs of patience for so many rows, where they are "auto".
-
-        Batches of 128; where data are few, smaller ones, of which some fit into an epoch. At least 20 epochs and 20,000
-        steps; patience for 3,000 steps and 10 epochs. Without rows to validate on, where few steps already overfit a
-        small table, 1,000 steps.
-        """
-        batch_size = self.batch_size
-        if isinstance(batch_size, str):
-            batch_size = min(MOST_BATCH, rows) if rows > 4 * MOST_BATCH else max(1, min(LEAST_BATCH, rows))
-        steps = -(-rows // batch_size)
-        epochs = self.epochs
-        if isinstance(epochs, str):
-            wanted = STEPS if self._stops_early(rows) else FEW_STEPS
-            epochs = max(LEAST_EPOCHS, -(-wanted // steps))
-        return int(epochs), int(batch_size), max(LEAST_PATIENCE, -(-PATIENT_STEPS // steps))
-
-    def _stops_early(self, rows: int) -> bool:
-        if self.early_stopping == AUTO:
-            return self.epochs == AUTO and rows >= LEAST_TO_SPLIT
-        return bool(self.early_stopping)
 
     def initialize(self, X: Any, binarize: str | float | None = None, seed: np.uint64 | None = None) -> Examples:
         """Everything of `fit` before the first step: checks, scaling, and the drawn initial weights.
@@ -192,24 +152,6 @@ class Estimator(Arguments, Frames, Learned):
     def _warmup(self) -> float:
         """Epochs over which the loss changes."""
         return 0.0
-
-    def remarks(self) -> list[str]:
-        """What should be known of the training that has ended: a line each."""
-        history, lines = self.history_, list[str]()
-        epochs = len(history["loss"])
-        if epochs < ENOUGH_TO_JUDGE or self.n_steps_ < STEPS_TO_JUDGE or self.stopped_early_:
-            return lines
-        judged, name = -history["heldout_elbo"], "the held-out ELBO"
-        if not np.isfinite(judged).all():
-            judged, name = history["loss"], "the loss"
-        last = max(ENOUGH_TO_JUDGE // 4, epochs // 10)
-        gain = judged[-2 * last : -last].mean() - judged[-last:].mean()
-        if gain > max(0.05, 0.01 * (judged[0] - judged.min())):
-            lines.append(
-                f"{name} still improves: by {gain:.2f} nats from the last but one {last} epochs to the last. More "
-                f"epochs than {epochs}, or a larger learning_rate than {self.learning_rate:g}, would make it better"
-            )
-        return lines
 
     def _make_optimizer(self) -> Adam:
         return Adam(self.network_.parameters, self.network_.kernels, self.learning_rate, self.clip_norm)

@@ -18,7 +18,7 @@ from fastvae.kernels.formulas import ACTIVATIONS, LOGVAR_HIGHEST, LOGVAR_LOWEST
 from fastvae.kernels.memory import empty
 from fastvae.kernels.scalars import SIGMA_RATE
 from fastvae.likelihoods import Gaussian, make_likelihood
-from fastvae.models.base import AUTO
+from fastvae.models.duration import AUTO
 from fastvae.models.frames import framed
 from fastvae.models.linear_start import probabilistic_pca
 from fastvae.models.saving import SavedEstimator, checked_array
