@@ -23,6 +23,7 @@ X = np.random.default_rng(0).random((40, 5)).astype(np.float32)
 def endless(monkeypatch):
     """What takes a minute to compile, at the step `endless.at`; the signal `endless.number` comes meanwhile."""
     released, honest = threading.Event(), VAENetwork.step
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run with it ignored
 
     def compile_it():
         signal.raise_signal(compile_it.number)
@@ -41,6 +42,7 @@ def endless(monkeypatch):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     assert compiler.WHILE_COMPILING == []
+    signal.signal(signal.SIGINT, previous)
 
 
 def small():
