@@ -117,7 +117,7 @@ def run(program: str, action: Callable[[], int], traceback: bool) -> int:
 
 
 def _show_warning(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
-    say(str(message))
+    say(f"note: {_one_line(str(message))}")
 
 
 def _one_line(text: str) -> str:

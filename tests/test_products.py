@@ -306,10 +306,16 @@ def test_views_as_input_give_the_bits_of_their_copies(change):
     X = change(np.concatenate([TABLE, TABLE[:, ::-1] + 1], axis=1)[:48])
     copy = np.ascontiguousarray(X)
     assert X.ctypes.data != copy.ctypes.data
+    noise = np.ones((len(X), 3))
     of_view, of_copy = small("gaussian").fit(X), small("gaussian").fit(copy)
     for name, values in of_view.parameters().items():
         np.testing.assert_array_equal(values, of_copy.parameters()[name])
-    for use in (of_view.transform, of_view.elbo, of_view.reconstruct, lambda x: of_view.loss_and_gradients(x)[0]):
+    for use in (
+        of_view.transform,
+        of_view.elbo,
+        of_view.reconstruct,
+        lambda x: of_view.loss_and_gradients(x, noise)[0],
+    ):
         np.testing.assert_array_equal(use(X), use(copy))
 
 

@@ -14,8 +14,10 @@ from fastvae.data.scaling import Units
 from fastvae.data.validation import pieces
 
 MOST_ROWS, MOST_COLUMNS = 4096, 2048  # of the data behind a covariance made as a whole, and of that
+MOST_NUMBERS = 1 << 22  # of data that are held in float64
 FOLDS = 5
 SHRINKAGES = np.array([0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 0.7, 1.0])
+ROUNDED = 1e-12  # of the largest eigenvalue: smaller ones of a product of rows are rounding
 LEAST = 1e-6  # of the mean eigenvalue: smaller ones are rounding
 
 
@@ -51,10 +53,12 @@ class Spectrum:
 
 
 def spectrum_of_rows(x: np.ndarray) -> Spectrum:
-    """Of centred rows (N, D), by whichever of N and D is smaller."""
+    """Of centred rows (N, D), by whichever of N and D is smaller: X'X and XX' have the same eigenvalues, but for 0."""
     if len(x) < x.shape[1]:
-        _, singular, vectors = np.linalg.svd(x, full_matrices=False)
-        return Spectrum(singular**2 / len(x), vectors.T)
+        values, sides = np.linalg.eigh(x @ x.T / len(x))
+        kept = values > ROUNDED * values[-1]
+        values, sides = values[kept][::-1], sides[:, kept][:, ::-1]
+        return Spectrum(values, x.T @ sides / np.sqrt(len(x) * values))
     return spectrum_of_covariance(x.T @ x / len(x))
 
 
@@ -132,7 +136,7 @@ def probabilistic_pca(
     def centred(some: Any) -> np.ndarray:
         return ((some.astype(np.float64) - units.offset) / units.scale - mean) / unit
 
-    count = min(rows, MOST_ROWS, max(256, (1 << 23) // columns))
+    count = min(rows, MOST_ROWS, max(256, MOST_NUMBERS // columns))
     some = X[:count] if count == rows or isinstance(X, DeviceRows) else X[_drawn(rows, count, seed)]
     some = centred(some)
     if whole:
@@ -160,7 +164,8 @@ def gaussian_log_density(X: Any, heldout: Any) -> tuple[float, float]:
     """Mean log density, in nats, of held-out rows (M, D) under the dumbest models of X (N, D): one Gaussian with all
     covariances, shrunk as far as helps rows that are left out, and independent Gaussian columns. Columns without a
     deviation count with 1."""
-    x, held = (np.asarray(some[: 1 << 16], np.float64) for some in (X, heldout))
+    most = max(256, MOST_NUMBERS // X.shape[1])
+    x, held = (np.asarray(some[:most], np.float64) for some in (X, heldout))
     mean, deviation = x.mean(axis=0), x.std(axis=0)
     unit = np.where(deviation > 0, deviation, 1.0)
     x, held = (x - mean) / unit, (held - mean) / unit
