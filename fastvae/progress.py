@@ -1,5 +1,6 @@
 """What a person sees while a model trains, and how Ctrl-C ends it: after the step, with nothing lost."""
 
+import math
 import signal
 import sys
 import threading
@@ -68,6 +69,9 @@ class InterruptibleObserver(Observer):
         self._keep_on()
 
 
+FEW_EPOCHS = 200  # each has a line; of more, one a second
+
+
 class ProgressObserver(InterruptibleObserver):
     """A bar on a terminal where tqdm is installed; else, and when piped, one plain line an epoch."""
 
@@ -75,6 +79,7 @@ class ProgressObserver(InterruptibleObserver):
         super().__init__()
         self.stream, self.quiet = sys.stderr if stream is None else stream, False
         self._bar: Any = None
+        self._printed = -math.inf
 
     def started(self, state: State, schedule: Schedule, examples: int) -> None:
         """Open the bar."""
@@ -120,8 +125,10 @@ class ProgressObserver(InterruptibleObserver):
             self._bar.set_description_str(f"{min(state.epoch + 1, self._schedule.epochs)}/{self._schedule.epochs}")
             self._bar.set_postfix_str(brief)
             return
-        if self.quiet:
+        last, now = state.epoch >= self._schedule.epochs or state.stopped_early, time.monotonic()
+        if self.quiet or not (last or self._schedule.epochs <= FEW_EPOCHS or now - self._printed >= 1.0):
             return
+        self._printed = now
         line = f"epoch {state.epoch}/{self._schedule.epochs}  {figures}  {record['images_per_second']:,.0f} examples/s"
         say(line + self._left(state.epoch), self.stream)
 

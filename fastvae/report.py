@@ -78,7 +78,9 @@ def write_history(path: pathlib.Path, model: VAE) -> None:
     for axes in (loss, kl):
         axes.set_xlabel("epoch")
         axes.set_ylabel("nats per example")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        if model.best_epoch_:
+            axes.axvline(model.best_epoch_, color="0.6", linewidth=1, linestyle=":", label="kept")
         axes.legend()
     _save(path, figure)
 

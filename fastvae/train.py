@@ -60,7 +60,7 @@ def parser() -> Parser:
     add(
         "--linear", **switch, help="gaussian: a linear path beside the network, started at probabilistic PCA; auto: yes"
     )
-    add("--latent-dim", type=int, default=20, help="dimension of the latent code")
+    add("--latent-dim", type=int, help="dimension of the latent code; default: 20, but of a table at most its columns")
     add("--hidden", type=int, nargs="*", default=[400], help="widths of the encoder's hidden layers")
     add("--decoder-hidden", type=int, nargs="*", help="widths of the decoder's; default: mirrored")
     add("--activation", type=one_of(ACTIVATIONS), help=f"one of {', '.join(ACTIVATIONS)}; default: silu for a "
@@ -240,12 +240,13 @@ def _started(
         raise ValueError(f"--batch-size {options.batch_size} is larger than {found}: use at most {len(X)}")
     table = likelihood == "gaussian" and not data.image_shape
     epochs = AUTO if table else EPOCHS.get(data.name, 50)
+    latent_dim = min(20, X.shape[1]) if table else 20
     if likelihood == "bernoulli" and options.sigma is not None:
         raise ValueError(f"--sigma {options.sigma} goes with --likelihood gaussian; this run is bernoulli")
     if likelihood == "gaussian" and options.binarize is not None:
         raise ValueError(f"--binarize {options.binarize} goes with --likelihood bernoulli; this run is gaussian")
     model = VAE(
-        latent_dim=options.latent_dim,
+        latent_dim=latent_dim if options.latent_dim is None else options.latent_dim,
         hidden=tuple(options.hidden),
         decoder_hidden=None if options.decoder_hidden is None else tuple(options.decoder_hidden),
         activation=options.activation or ("silu" if table else "relu"),
@@ -268,7 +269,7 @@ def _started(
     examples = model.initialize(X, options.binarize)
     model.epochs, model.batch_size, patience = model.plan(len(X))
     if options.early_stopping is None:
-        options.early_stopping = patience if table and options.epochs is None and options.heldout != 0 else NEVER
+        options.early_stopping = patience if table and options.heldout != 0 else NEVER
     model.metadata_ |= {
         "data": data.name,
         "image_shape": data.image_shape,

@@ -74,8 +74,9 @@ class Duration:
         last = max(ENOUGH_TO_JUDGE // 4, epochs // 10)
         gain = judged[-2 * last : -last].mean() - judged[-last:].mean()
         if gain > max(0.05, 0.01 * (judged[0] - judged.min())):
-            lines.append(
-                f"{name} still improves: by {gain:.2f} nats from the last but one {last} epochs to the last. More "
-                f"epochs than {epochs}, or a larger learning_rate than {self.learning_rate:g}, would make it better"
-            )
+            more = f"epochs than {epochs}, or a larger learning_rate than {self.learning_rate:g}, would make it better"
+            if name == "the loss":  # which also falls where a model only learns its rows by heart
+                more += "; whether new rows gain, only rows that are held back can tell: early_stopping=True"
+            so_far = f"by {gain:.2f} nats from the last but one {last} epochs to the last"
+            lines.append(f"{name} still improves: {so_far}. More {more}")
         return lines

@@ -28,7 +28,7 @@ from fastvae.models.workspace import EVALUATION, Workspace
 from fastvae.training import Batch
 from fastvae.workers import Workers
 
-COLLAPSED, COLLAPSED_STEPS = 0.01, 500  # nats of KL, after so many steps
+COLLAPSED, COLLAPSED_STEPS = 0.05, 500  # nats of KL, after so many steps
 FIRST_GRADIENT = 2**31  # the step of the noise of the first gradient that is asked for: no training comes so far
 UNSUITED = 30.0  # deviations of columns beyond this, or below its inverse, are said
 MOST_LAYERS = 1000  # each way: a file has room for so many
@@ -241,10 +241,13 @@ class VAE(SavedEstimator):
                 f"epochs): the weight of the KL never reached beta={self.beta:g}"
             )
         if self.n_steps_ >= COLLAPSED_STEPS and len(history["kl"]) and history["kl"][-1] < COLLAPSED:
+            others = {"sigma": "learned", "scale": AUTO, "init": "small"}
+            tries = [f"{name}={value!r}" for name, value in others.items() if getattr(self, name) != value]
+            tries += ["kl_warmup_epochs", "smaller or more hidden layers", "another seed"]
             lines.append(
                 f"the posterior has collapsed: the KL is {history['kl'][-1]:.2g} nats, so that the codes say nothing "
                 "of the data and every reconstruction is their mean. Either no column depends on another, or the model "
-                "does not fit: try sigma='learned', scale='auto', init='small', kl_warmup_epochs, or another seed"
+                f"does not fit: try {', '.join(tries)}"
             )
         return lines
 
