@@ -352,7 +352,11 @@ def test_a_signal_at_any_moment_is_one_line_and_leaves_nothing_half_written(plac
         raise AssertionError("the signal was not heard")
 
     monkeypatch.setattr(place, interrupted)
-    assert train.main([*SMALL, "--out", "run", "--quiet"]) == code
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run with it ignored
+    try:
+        assert train.main([*SMALL, "--out", "run", "--quiet"]) == code
+    finally:
+        signal.signal(signal.SIGINT, previous)
     error = capsys.readouterr().err
     assert error.splitlines()[-1] in ("python -m fastvae.train: interrupted", "python -m fastvae.train: terminated")
     assert "Traceback" not in error
