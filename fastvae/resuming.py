@@ -127,7 +127,7 @@ def continued(
     if options.epochs is not None:
         model.epochs = epochs = check_integer("--epochs", options.epochs, 1)
         if earlier != epochs < model.n_epochs_:
-            raise ValueError(f"--epochs {epochs}: {folder.path} has {model.n_epochs_} already; ask for as many, or more")
+            raise ValueError(f"--epochs {epochs}: {folder.path} has {model.n_epochs_} already; ask for more")
     other_patience = options.early_stopping != config["options"].get("early_stopping")
     if model.stopped_early_ and epochs > model.n_epochs_ and (epochs > earlier or other_patience):
         model.take_back_early_stop()
