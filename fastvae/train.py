@@ -36,7 +36,8 @@ from fastvae.runs import RunFolder, RunObserver, fingerprint, finite_or_none, is
 from fastvae.version import VERSION
 from fastvae.workers import processors
 
-EPOCHS = {"digits": 100, "mnist": 10}  # where --epochs is not given; other data: 50
+EPOCHS = {"digits": 300, "mnist": 10}  # where --epochs is not given; other data: 50
+LATENT_DIM = {"digits": 3}  # where --latent-dim is not given
 NEVER = "none"
 SCALES = ("auto", "none", "standard", "minmax")
 
@@ -60,7 +61,11 @@ def parser() -> Parser:
     add(
         "--linear", **switch, help="gaussian: a linear path beside the network, started at probabilistic PCA; auto: yes"
     )
-    add("--latent-dim", type=int, help="dimension of the latent code; default: 20, but of a table at most its columns")
+    add(
+        "--latent-dim",
+        type=int,
+        help="of the latent code; default: 3 for digits, else 20, of a table at most its columns",
+    )
     add("--hidden", type=int, nargs="*", default=[400], help="widths of the encoder's hidden layers")
     add("--decoder-hidden", type=int, nargs="*", help="widths of the decoder's; default: mirrored")
     add("--activation", type=one_of(ACTIVATIONS), help=f"one of {', '.join(ACTIVATIONS)}; default: silu for a "
@@ -68,7 +73,7 @@ def parser() -> Parser:
     add("--init", type=one_of(INITS), default=INITS[0], help=f"of the weights: {' or '.join(INITS)}")
     add("--beta", type=float, default=1.0, help="weight of the KL in the loss")
     add("--kl-warmup-epochs", type=float, default=0, help="epochs over which that weight grows from 0")
-    add("--epochs", type=int, help="default: 100 for digits, 10 for mnist, 50 for other images; for tables as many as "
+    add("--epochs", type=int, help="default: 300 for digits, 10 for mnist, 50 for other images; for tables as many as "
         "make 20,000 steps, 20 at least")  # fmt: skip
     add("--batch-size", type=int, help="default: 128, of few data 64, or all of them")
     add("--learning-rate", type=float, default=1e-3, help="of Adam")
@@ -240,7 +245,7 @@ def _started(
         raise ValueError(f"--batch-size {options.batch_size} is larger than {found}: use at most {len(X)}")
     table = likelihood == "gaussian" and not data.image_shape
     epochs = AUTO if table else EPOCHS.get(data.name, 50)
-    latent_dim = min(20, X.shape[1]) if table else 20
+    latent_dim = min(20, X.shape[1]) if table else LATENT_DIM.get(data.name, 20)
     if likelihood == "bernoulli" and options.sigma is not None:
         raise ValueError(f"--sigma {options.sigma} goes with --likelihood gaussian; this run is bernoulli")
     if likelihood == "gaussian" and options.binarize is not None:
