@@ -53,7 +53,7 @@ def test_ctrl_c_saves_and_says_how_to_resume(number, code):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # also where the tests run with nohup
     ) as process:
         for line in process.stderr:
-            if "epoch 5/" in line:
+            if line.startswith("epoch "):
                 process.send_signal(number)
                 break
         rest = process.stderr.read()
@@ -61,7 +61,7 @@ def test_ctrl_c_saves_and_says_how_to_resume(number, code):
     assert "Continue with: python -m fastvae.train --resume --out run" in rest
     assert "Traceback" not in rest
     done = len(metrics("run"))
-    assert 5 <= done < 40000
+    assert 1 <= done < 40000
     VAE.load("run/model.npz")
     assert train.main(["--resume", "--out", "run", "--epochs", str(done + 2), "--quiet"]) == 0
     assert train.main([*SMALL[:-1], str(done + 2), "--out", "whole", "--quiet"]) == 0
