@@ -193,6 +193,7 @@ def test_the_helpers_go_back_after_an_error(processors):
     assert len(workers.POOL.borrow(Pool(), 6)) == processors - 1
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # in callbacks of weak references
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a signal after some time")
 def test_ctrl_c_while_waiting_is_raised_and_later_teams_work(monkeypatch):
     """Whoever still works then is waited for: nobody works any more with what the caller gives up, and no thread is
@@ -261,6 +262,7 @@ INTERRUPTED = """
 """
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # in callbacks of weak references
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a signal after some time")
 def test_signal_handlers_that_raise_cost_no_thread():
     """Wherever they interrupt, and twice: no thread is lost, none works on, none turns round, no other error."""
