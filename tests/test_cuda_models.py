@@ -98,7 +98,6 @@ def test_training_in_three_orders(likelihood, capability, seed, monkeypatch):
     {"likelihood": "gaussian", "sigma": "optimal", "hidden": (9, 7)},
     {"likelihood": "gaussian", "sigma": "optimal", "sigma_per_column": False, "clip_norm": None},
     {"likelihood": "gaussian", "sigma": 0.5, "clip_norm": None, "activation": "tanh"},
-    {"linear": True, "clip_norm": None},
     {"activation": "silu", "hidden": (9, 7), "decoder_hidden": (5,)},
     {"activation": "tanh", "hidden": ()},
 ], ids=str)  # fmt: skip
