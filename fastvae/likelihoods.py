@@ -73,6 +73,9 @@ class Bernoulli:
         """Write down: nll (B,)."""
         program.add("bernoulli_forward", x, logits, nll)
 
+    def optimum(self, program: Program, x: np.ndarray, logits: np.ndarray, scratch: Scratch | None) -> None:
+        """Nothing is known of a whole batch alone."""
+
     def forward_backward(
         self,
         program: Program,
@@ -203,9 +206,10 @@ class Gaussian:
             program.add("sigma_forward", self._parameter, self.lowest, *scratch)
             program.add("gaussian_forward", x, xhat, *scratch, nll)
 
-    def optimum(self, program: Program, x: np.ndarray, xhat: np.ndarray, scratch: Scratch) -> None:
-        """Write down: the best sigma of a whole batch (B, D), for `forward_backward`."""
-        program.add("sigma_optimal", x, xhat, self.lowest, *scratch)
+    def optimum(self, program: Program, x: np.ndarray, xhat: np.ndarray, scratch: Scratch | None) -> None:
+        """Write down: an optimal sigma, the best one of a whole batch (B, D), for `forward_backward`."""
+        if scratch is not None and self.waits:
+            program.add("sigma_optimal", x, xhat, self.lowest, *scratch)
 
     def forward_backward(
         self,

@@ -304,7 +304,7 @@ def log_sigma_gradient(squares, count, weight, inverse):
 @formula
 def log_sigma_of_squares(total, count, lowest):
     """log of the root mean square of `count` numbers, from the sum of their squares; at least `lowest`."""
-    log_sigma = HALF * math.log(total / count) if total > ZERO else lowest
+    log_sigma = lowest if total == ZERO else HALF * math.log(total / count)
     return lowest if log_sigma < lowest else log_sigma
 
 

@@ -115,6 +115,16 @@ def test_wrong_arguments(settings, message):
         VAE(likelihood="gaussian", **settings).fit(ring(50, 0))
 
 
+def test_a_start_that_nothing_beats_is_kept():
+    """Gaussian data: what probabilistic PCA has is all there is."""
+    X = np.random.default_rng(0).normal(size=(400, 5)) @ np.random.default_rng(1).normal(size=(5, 5))
+    vae, start = (VAE(4, (32,), likelihood="gaussian", learning_rate=1e-2, random_state=0) for _ in range(2))
+    start.initialize(X[:300])
+    vae.fit(X[:300], heldout=X[300:], patience=5)
+    assert (vae.best_epoch_, vae.n_epochs_) == (0, 5)
+    np.testing.assert_array_equal(vae.score_samples(X), start.score_samples(X))
+
+
 # ---- KL warm-up ---------------------------------------------------------------------------------------------------
 
 

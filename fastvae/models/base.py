@@ -79,7 +79,7 @@ class Estimator(Arguments, Duration, Frames, Learned):
     def _check_storable(self) -> None:
         """Raise where this model could be trained and not be saved."""
 
-    def initialize(self, X: Any, binarize: str | float | None = None, seed: np.uint64 | None = None) -> Examples:
+    def initialize(self, X: Any, binarize: str | float | None = None) -> Examples:
         """Everything of `fit` before the first step: checks, scaling, and the drawn initial weights.
 
         For training loops of one's own, and for comparisons: `parameters()` and `loss_and_gradients` work afterwards.
@@ -90,15 +90,13 @@ class Estimator(Arguments, Duration, Frames, Learned):
             N >= 2; any real dtype, also a memory map, which is read in pieces.
         binarize
             See `fastvae.data.minibatches.Examples`.
-        seed
-            In place of `random_state`.
 
         Returns
         -------
         Examples
             `X` in the model's units.
         """
-        return self._exclusion.alone(type(self).__name__, lambda: self._initialize(X, binarize, seed))
+        return self._exclusion.alone(type(self).__name__, lambda: self._initialize(X, binarize))
 
     def _initialize(
         self, X: Any, binarize: str | float | None = None, seed: np.uint64 | None = None, names: Any = None

@@ -13,11 +13,13 @@ from fastvae.data.device_rows import DeviceRows
 from fastvae.data.scaling import Units
 from fastvae.data.validation import pieces
 
-MOST_ROWS, MOST_COLUMNS = 4096, 2048  # of the data behind a covariance made as a whole, and of that
+MOST_COLUMNS = 2048  # of data whose covariance (D, D) is made; wider ones go by the products of some of their rows
+MOST_ROWS = 4096  # that are cut into folds; a covariance costs at most as much as so many rows of the widest data
 MOST_NUMBERS = 1 << 22  # of data that are held in float64
 FOLDS = 5
 SHRINKAGES = np.array([0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 0.7, 1.0])
 ROUNDED = 1e-12  # of the largest eigenvalue: smaller ones of a product of rows are rounding
+LEAST_VARIANCE = 1e-30  # of data without any deviation
 LEAST = 1e-6  # of the mean eigenvalue: smaller ones are rounding
 
 
@@ -40,7 +42,7 @@ class Spectrum:
         columns, kept = len(self.vectors), min(components, len(self.values), len(self.vectors) - 1)
         if variance is None:
             left_out = values[kept:].sum() + rest * (columns - len(values))
-            variance = max(left_out / (columns - kept), LEAST * values.sum() / columns, 1e-30)
+            variance = max(left_out / (columns - kept), LEAST * values.sum() / columns, LEAST_VARIANCE)
         return np.maximum(values[:kept], variance), float(variance)
 
     def log_likelihood(self, x: np.ndarray, components: int, shrinkage: float) -> np.ndarray:

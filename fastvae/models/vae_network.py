@@ -26,7 +26,7 @@ from fastvae.kernels.memory import empty
 from fastvae.kernels.philox import LATENT
 from fastvae.kernels.scalars import EXAMPLE_WEIGHT, KL_WEIGHT, NOISE_STEP, SIGMA
 from fastvae.layers import MLP, RECTIFIERS, Buffers, Dense, Linear, Program
-from fastvae.likelihoods import Gaussian, Scratch, make_likelihood
+from fastvae.likelihoods import Scratch, make_likelihood
 from fastvae.models.linear_start import LinearStart
 from fastvae.models.shares import Shares
 from fastvae.models.workspace import Workspace
@@ -357,8 +357,7 @@ class VAENetwork:
         self, program: Program, whole: Workspace, w: Workspace, first_row: int, noise: np.ndarray | None
     ) -> None:
         """The same rows to the loss of each, and backward to the gradient before each layer's activation."""
-        if isinstance(self.likelihood, Gaussian) and self.likelihood.waits and w.scratch is not None:
-            self.likelihood.optimum(program, whole.x, whole.decoder[-1].out, w.scratch)
+        self.likelihood.optimum(program, whole.x, whole.decoder[-1].out, w.scratch)
         last = w.decoder[-1]
         self.likelihood.forward_backward(program, w.x, last.out, w.nll, last.d_out, w.scratch)
         self.decoder.backward(program, w.decoder, w.d_z)
