@@ -5,6 +5,7 @@ import pytest
 
 from fastvae import VAE, reference
 from fastvae.kernels.formulas import ACTIVATIONS
+from fastvae.optimizers import Adam
 from fastvae.training import Batch
 from models import PIXELS, RNG, TABLE, data, small
 
@@ -164,3 +165,19 @@ def test_kl_warmup_reaches_beta():
     vae.initialize(PIXELS)
     assert [vae.network_.kl_weight(e) for e in (0, 1, 2, 4, 9)] == [0, 0.5, 1, 2, 2]
     assert vae.fit(PIXELS).history_["loss"][0] < (vae.history_["nll"] + 2 * vae.history_["kl"])[0]
+
+
+@pytest.mark.parametrize("sigma", ["learned", "optimal"])
+def test_who_moves_sigma_where_gradients_are_clipped(monkeypatch, sigma):
+    """A learned one is moved by Adam, an optimal one by what remembers it alone: never by two threads at once."""
+    moved, record = set(), Adam.record
+
+    def noted(self, program, start, stop):
+        moved.update(range(start, stop))
+        record(self, program, start, stop)
+
+    monkeypatch.setattr(Adam, "record", noted)
+    vae = small("gaussian", sigma=sigma, clip_norm=1.0).fit(TABLE)
+    place = vae.network_.parameters.start(["sigma.parameter"])
+    places = set(range(place, place + TABLE.shape[1]))
+    assert (moved & places) == (places if sigma == "learned" else set())
