@@ -12,9 +12,9 @@ from cases import IMPLEMENTATIONS, OURS, Case, Op, model
 from fastvae_vae import team
 
 from fastvae.kernels import cpu
+from fastvae.kernels.cpu.workers import Workers, shares_for
 from fastvae.kernels.formulas import IDENTITY
 from fastvae.kernels.scalars import Scalars
-from fastvae.workers import Workers, shares_for
 
 SIZES = ("XS", "S", "M", "L")  # where --size does not say
 CHECKED, CHECKED_LARGE, LARGE = 4, 1, 5e9  # steps, steps of a large size, and its operations

@@ -57,8 +57,8 @@ def describe_implementation(module: str, device: str = "cpu") -> dict[str, objec
         return {"versions": versions("jax", "jaxlib"), "threads": xla_threads(), "pool": "XLA's own"}
     if module == "fastvae":
         from fastvae import backend
+        from fastvae.kernels.cpu.workers import processors
         from fastvae.version import VERSION
-        from fastvae.workers import processors
 
         backend.select(device)  # loads the kernels
         if device == "cuda":

@@ -33,7 +33,7 @@ class Backend:
         operations; without them, one after the other. A context manager."""
         if not self.kernels.ON_HOST:
             return _stream()
-        from fastvae.workers import Workers, shares_for
+        from fastvae.kernels.cpu.workers import Workers, shares_for
 
         return Workers(shares_for(rows, operations))
 
@@ -42,7 +42,7 @@ class Backend:
         many rows each."""
         if not self.kernels.ON_HOST:
             return 1, min(rows, CUDA_PIECE, max(1, CUDA_NUMBERS // widest))
-        from fastvae.workers import shares_for
+        from fastvae.kernels.cpu.workers import shares_for
 
         count = shares_for(rows, operations)
         return count, min(CPU_PIECE, -(-rows // count))
@@ -51,7 +51,7 @@ class Backend:
         """What runs so many programs at a time. A context manager."""
         if not self.kernels.ON_HOST:
             return _stream()
-        from fastvae.workers import workers_for
+        from fastvae.kernels.cpu.workers import workers_for
 
         return workers_for(count)
 

@@ -1,41 +1,206 @@
-"""Adam over a model's flat parameter buffer."""
+"""Optimizers over a model's flat parameter buffer: named state, numbers of each step, and what they write.
 
-import math
+What changes from step to step, bias corrections and a learning rate that follows a schedule, is worked out here in
+float64 for many steps at once; kernels read it from the table of a training.
+"""
+
+from dataclasses import dataclass
 from types import ModuleType
+from typing import Any, ClassVar
 
 import numpy as np
 
+from fastvae.errors import check_name
 from fastvae.kernels.memory import zeros
-from fastvae.kernels.scalars import (
-    ADAM_STEP,
-    BETA1,
-    BETA2,
-    CLIP_NORM,
-    EPSILON,
-    GRAD_SCALE,
-    LEARNING_RATE,
-    WEIGHT_DECAY,
-    Scalars,
-)
+from fastvae.kernels.slots import Slots
 from fastvae.parameters import Parameters
 
+SCHEDULES = ("constant", "linear", "cosine")
 
-class Adam:
-    """Adam with bias correction, decoupled weight decay and clipping of the gradient's norm.
+
+@dataclass(frozen=True)
+class RateSchedule:
+    """By what the learning rate is multiplied in each step.
 
     Parameters
     ----------
-    learning_rate, beta1, beta2, epsilon, weight_decay
-        See `adam_inplace` in the contract of `fastvae.kernels`. Kingma and Ba 2015; Loshchilov and Hutter 2019.
+    kind
+        "constant"; "linear", from 1 to 0 at the end; "cosine", (1 + cos(pi t)) / 2 with t from 0 to 1 (Loshchilov and
+        Hutter 2017).
+    warmup
+        Steps over which it grows linearly from 0 first; the fall to 0 takes the steps that remain.
+    total
+        Steps in all: for those that end at 0.
+    """
+
+    kind: str = "constant"
+    warmup: int = 0
+    total: int = 0
+
+    def __post_init__(self) -> None:
+        check_name("schedule", self.kind, SCHEDULES)
+
+    def factors(self, steps: np.ndarray) -> np.ndarray:
+        """Those of steps (n,), which count from 1: (n,) float64."""
+        rising = np.minimum(steps / self.warmup, 1.0) if self.warmup else np.ones(len(steps))
+        if self.kind == "constant":
+            return rising
+        done = np.clip((steps - 1 - self.warmup) / max(1, self.total - self.warmup), 0.0, 1.0)
+        return rising * (1.0 - done if self.kind == "linear" else (1.0 + np.cos(np.pi * done)) / 2)
+
+
+class Optimizer:
+    """Base of the optimizers.
+
+    Parameters
+    ----------
+    parameters, kernels
+        Of the model, and of the backend.
+    learning_rate
+        Times what `schedule` says.
     clip_norm
         Largest Euclidean norm of the whole gradient; a longer one is scaled down to it. None: no limit.
+    schedule
+        A `RateSchedule`.
+    average_from
+        From which step on an average of the parameters is kept, in the state "average"; None for none.
+    name
+        Of its numbers, where a step has several optimizers.
 
     Attributes
     ----------
+    state : dict
+        Name to flat array (P,) float32: what a checkpoint stores beside the parameters.
     step_count : int
         Steps taken so far.
-    first_moment, second_moment : (P,) float32
     """
+
+    STATE: ClassVar[tuple[str, ...]] = ()
+    NUMBERS: ClassVar[tuple[str, ...]] = ()  # real operands of its op, the scale of the gradient apart
+    OP: ClassVar[str]
+    DENSE: ClassVar[str | None] = None  # the op that makes a layer's gradient and uses it at once
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        kernels: ModuleType,
+        learning_rate: float = 1e-3,
+        clip_norm: float | None = None,
+        schedule: RateSchedule | None = None,
+        average_from: int | None = None,
+        name: str = "optimizer",
+    ):
+        self._parameters, self._kernels, self.name = parameters, kernels, name
+        self.learning_rate, self.clip_norm = learning_rate, clip_norm
+        self.schedule, self.average_from = schedule or RateSchedule(), average_from
+        names = (*self.STATE, "average") if average_from is not None else self.STATE
+        self._state = {each: zeros(parameters.values.size) for each in names}
+        self.step_count = 0
+
+    @property
+    def state(self) -> dict[str, np.ndarray]:
+        """As above; views."""
+        self._parameters.bring_back()
+        return {name: array[:] for name, array in self._state.items()}
+
+    # ---- numbers ------------------------------------------------------------------------------------------------
+
+    def numbers(self, count: int) -> dict[str, np.ndarray]:
+        """Slot names to the numbers (count,) of the next steps, in float64."""
+        steps = self.step_count + 1 + np.arange(count)
+        rate = self.learning_rate * self.schedule.factors(steps)
+        found = self._numbers(steps, rate) | {"largest": np.full(count, self.clip_norm or 0.0)}
+        if self.average_from is not None:
+            taken = np.maximum(steps - self.average_from + 1, 0)
+            found["share"] = np.where(taken > 0, 1.0 / np.maximum(taken, 1), 0.0)
+        return {f"{self.name} {name}": values for name, values in found.items()}
+
+    def _numbers(self, steps: np.ndarray, rate: np.ndarray) -> dict[str, np.ndarray]:
+        raise NotImplementedError
+
+    # ---- what it writes: see `passes.Updates` -------------------------------------------------------------------
+
+    @property
+    def fused(self) -> bool:
+        """Whether a layer's gradient and step are written together: not where the norm must be known first, nor where
+        all gradients are made in one launch."""
+        return self.DENSE is not None and self.clip_norm is None and self._kernels.ON_HOST
+
+    def _operands(self, slots: Slots) -> list[Any]:
+        return [slots.real(f"{self.name} {name}") for name in self.NUMBERS]
+
+    def write(self, program: Any, slots: Slots, owner: Any, uses: list, part: int, parts: int) -> None:
+        """Part of the step of one owner's parameters, with their gradient."""
+        if len(uses) == 1 and hasattr(owner, "arrays"):
+            (x, d_a), values = uses[0], (self._parameters.values, *(self._state[name] for name in self.STATE))
+            program.add(self.DENSE, x, d_a, *owner.rows(part, parts), *owner.arrays(*values), *self._operands(slots))
+        else:
+            for i, use in enumerate(uses):
+                owner.write_gradient(program, use, part, parts, i > 0)
+        for start, stop in owner.ranges(part, parts):
+            if not (len(uses) == 1 and hasattr(owner, "arrays")):
+                self._write_step(program, slots, start, stop)
+            self._write_average(program, slots, start, stop)
+
+    def write_norm(self, program: Any, slots: Slots, ranges: list[tuple[int, int]]) -> bool:
+        """The scale of the gradient, where its norm is limited."""
+        if self.clip_norm is None:
+            return False
+        if len(ranges) != 1:
+            raise ValueError(
+                f"clip_norm: the parameters of {self.name} must lie side by side, not in {len(ranges)} parts"
+            )
+        gradients = self._parameters.gradients[slice(*ranges[0])]
+        program.add("clip_scale", gradients, slots.real(f"{self.name} largest"), self._scale(slots))
+        return True
+
+    def _scale(self, slots: Slots) -> Any:
+        return slots.real(f"{self.name} scale") if self.clip_norm is not None else 1.0
+
+    def write_flat(self, program: Any, slots: Slots, start: int, stop: int) -> None:
+        """The step of the parameters start ... stop - 1 of the flat buffer, from their gradients there."""
+        self._write_step(program, slots, start, stop)
+        self._write_average(program, slots, start, stop)
+
+    def _write_step(self, program: Any, slots: Slots, start: int, stop: int) -> None:
+        flat = (self._parameters.values, self._parameters.gradients, *(self._state[name] for name in self.STATE))
+        program.add(self.OP, *(array[start:stop] for array in flat), *self._operands(slots), self._scale(slots))
+
+    def _write_average(self, program: Any, slots: Slots, start: int, stop: int) -> None:
+        if self.average_from is not None:
+            arrays = self._parameters.values[start:stop], self._state["average"][start:stop]
+            program.add("average_inplace", arrays[0], slots.real(f"{self.name} share"), arrays[1])
+
+    # ---- alone --------------------------------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Change the parameters by one step along the gradients that lie in the flat buffer."""
+        slots = Slots()
+        program, size = self._kernels.Program(slots), self._parameters.values.size
+        if self.write_norm(program, slots, [(0, size)]):
+            pass
+        self.write_flat(program, slots, 0, size)
+        for name, values in self.numbers(1).items():
+            if name in slots:
+                slots[name] = values[0]
+        arrays = self._parameters.values, *self._state.values()
+        self._kernels.upload(self._parameters.gradients, *arrays)
+        program.run()
+        self._kernels.download(*arrays)
+        self.step_count += 1
+
+
+class Adam(Optimizer):
+    """Adam with bias correction and decoupled weight decay: Kingma and Ba 2015; Loshchilov and Hutter 2019 (AdamW).
+
+    m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
+    params -= rate (mhat / (sqrt(vhat) + epsilon) + weight_decay params), with mhat = m / (1 - beta1^t) and
+    vhat = v / (1 - beta2^t)
+    """
+
+    STATE = ("first_moment", "second_moment")
+    NUMBERS = ("rate", "correction", "new1", "keep2", "new2", "decay", "epsilon")
+    OP, DENSE = "adam_inplace", "dense_adam_inplace"
 
     def __init__(
         self,
@@ -47,53 +212,54 @@ class Adam:
         beta1: float = 0.9,
         beta2: float = 0.999,
         epsilon: float = 1e-8,
+        **others: Any,
     ):
-        self._parameters, self._kernels = parameters, kernels
-        self.learning_rate, self.clip_norm, self.weight_decay = learning_rate, clip_norm, weight_decay
-        self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
-        self._first_moment, self._second_moment = (zeros(parameters.values.size) for _ in range(2))
-        self.step_count = 0
+        super().__init__(parameters, kernels, learning_rate, clip_norm, **others)
+        self.beta1, self.beta2, self.epsilon, self.weight_decay = beta1, beta2, epsilon, weight_decay
 
-    @property
-    def first_moment(self) -> np.ndarray:
-        """m."""
-        self._parameters.bring_back()
-        return self._first_moment[:]
+    def _numbers(self, steps: np.ndarray, rate: np.ndarray) -> dict[str, np.ndarray]:
+        def all_steps(value: float) -> np.ndarray:
+            return np.full(len(steps), value)
 
-    @property
-    def second_moment(self) -> np.ndarray:
-        """v."""
-        self._parameters.bring_back()
-        return self._second_moment[:]
+        return {
+            "rate": rate / (1.0 - self.beta1**steps),
+            "correction": 1.0 / np.sqrt(1.0 - self.beta2**steps),
+            "new1": all_steps(1.0 - self.beta1),
+            "keep2": all_steps(self.beta2),
+            "new2": all_steps(1.0 - self.beta2),
+            "decay": rate * self.weight_decay,
+            "epsilon": all_steps(self.epsilon),
+        }
 
-    def begin_step(self, scalars: Scalars) -> None:
-        """Count a step and set what its kernels read. With `clip_norm`, the gradients lie in the flat buffer already;
-        without, nothing looks at them here, and `dense_adam_inplace` can make and use them at once."""
-        scale = 1.0
-        if self.clip_norm is not None and self._kernels.ON_HOST:
-            norm = math.sqrt(self._kernels.squared_norm(self._parameters.gradients))
-            scale = self.clip_norm / norm if norm > self.clip_norm else 1.0
-        self.step_count += 1
-        scalars.integers[ADAM_STEP] = self.step_count
-        reals = scalars.reals
-        reals[LEARNING_RATE], reals[BETA1], reals[BETA2] = self.learning_rate, self.beta1, self.beta2
-        reals[EPSILON], reals[WEIGHT_DECAY], reals[GRAD_SCALE] = self.epsilon, self.weight_decay, scale
-        reals[CLIP_NORM] = self.clip_norm or 0.0
 
-    def step(self) -> None:
-        """Change the parameters by one step along the gradients that lie in the flat buffer."""
-        scalars = Scalars()
-        self.begin_step(scalars)
-        program = self._kernels.Program(scalars)
-        arrays = self._parameters.values, self.first_moment, self.second_moment
-        self._kernels.upload(self._parameters.gradients, *arrays)
-        self.record(program, 0, self.first_moment.size)
-        program.run()
-        self._kernels.download(*arrays)
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum and decoupled weight decay.
 
-    def record(self, program, start: int, stop: int) -> None:
-        """Write down the step of the parameters start ... stop - 1 of the flat buffer, from their gradients there."""
-        flat = (self._parameters.values, self._parameters.gradients, self.first_moment, self.second_moment)
-        if self.clip_norm is not None and not self._kernels.ON_HOST:
-            program.add("gradient_norm", self._parameters.gradients)
-        program.add("adam_inplace", *(array[start:stop] for array in flat))
+    velocity = momentum velocity + g;  params -= rate (velocity + weight_decay params)
+
+    With `nesterov`, g + momentum velocity stands in the place of velocity (Sutskever et al. 2013).
+    """
+
+    STATE, NUMBERS, OP = ("velocity",), ("rate", "momentum", "ahead", "decay"), "sgd_inplace"
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        kernels: ModuleType,
+        learning_rate: float = 1e-2,
+        clip_norm: float | None = None,
+        momentum: float = 0.9,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        **others: Any,
+    ):
+        super().__init__(parameters, kernels, learning_rate, clip_norm, **others)
+        self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
+
+    def _numbers(self, steps: np.ndarray, rate: np.ndarray) -> dict[str, np.ndarray]:
+        ones = np.ones(len(steps))
+        numbers = self.momentum, self.momentum if self.nesterov else 0.0, self.weight_decay
+        return {"rate": rate} | {name: value * ones for name, value in zip(self.NUMBERS[1:], numbers, strict=True)}
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "sgd": SGD}

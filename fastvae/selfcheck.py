@@ -90,7 +90,7 @@ def describe() -> dict[str, Any]:
     from llvmlite import binding
 
     from fastvae.kernels.cpu import blas, cache, processor, program
-    from fastvae.workers import processors
+    from fastvae.kernels.cpu.workers import processors
 
     processor.check()
     has = processor.features()
@@ -128,7 +128,7 @@ def _as_dict(result: Any) -> dict[str, Any]:
 
 def _check(precision: str) -> list[dict[str, Any]]:
     from fastvae.checks import check_all
-    from fastvae.workers import Workers
+    from fastvae.kernels.cpu.workers import Workers
 
     with Workers(1):  # which also gives a BLAS one thread
         return [_as_dict(result) for result in check_all(precision)]

@@ -24,6 +24,7 @@ from fastvae.data.minibatches import Examples
 from fastvae.data.preparation import check_whole, split, suitable_scale
 from fastvae.data.tables import HEADERS
 from fastvae.errors import DivergenceError, check_name, closest
+from fastvae.kernels.cpu.workers import processors
 from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.likelihoods import Gaussian
 from fastvae.models.duration import AUTO
@@ -34,7 +35,6 @@ from fastvae.models.vae_network import INITS
 from fastvae.resuming import NOT_PART_OF_THE_RUN, continued, data_may_have_moved, options_of_the_run, progress_of
 from fastvae.runs import RunFolder, RunObserver, fingerprint, finite_or_none, is_ink
 from fastvae.version import VERSION
-from fastvae.workers import processors
 
 EPOCHS = {"digits": 300, "mnist": 10}  # where --epochs is not given; other data: 50
 LATENT_DIM = {"digits": 3}  # where --latent-dim is not given

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -17,34 +17,11 @@ from fastvae.data.minibatches import Examples
 from fastvae.declared import LARGEST
 from fastvae.errors import DivergenceError
 from fastvae.exclusion import Exclusion
-from fastvae.optimizers import Adam
+from fastvae.optimizers import Optimizer
 from fastvae.parameters import Parameters
 
 AHEAD = 100  # steps at a time, at most
 ADDED = ("epoch", "heldout_elbo", "images_per_second", "seconds")  # in a record, beside the parts of the loss
-
-
-@dataclass
-class Batch:
-    """What a model is given in one step.
-
-    `fill(start, stop, out)` writes the rows start ... stop - 1 into `out` (stop - start, D), in the model's units, for
-    a model that does not read them itself. `step` is that of the noise; `progress` counts the epochs done so far.
-    """
-
-    rows: int
-    fill: Callable[[int, int, np.ndarray], None]
-    step: int
-    progress: float
-
-    @classmethod
-    def of(cls, x: np.ndarray, step: int, progress: float) -> Self:
-        """The rows of an array (B, D)."""
-
-        def fill(start: int, stop: int, out: np.ndarray) -> None:
-            out[...] = x[start:stop]
-
-        return cls(len(x), fill, step, progress)
 
 
 class Trainable(Protocol):
@@ -52,18 +29,18 @@ class Trainable(Protocol):
 
     parameters: Parameters
     exclusion: Exclusion
-    steps_ahead: bool  # whether it has `steps` too
 
-    def steps(self, batch: Batch, order: np.ndarray, progress: list[float]) -> list[dict[str, float]]:
-        """Some of the steps on the rows of `order` (n, B), from that of `batch` on, at least one: what `step` returns,
-        for each."""
+    @property
+    def steps_ahead(self) -> bool:
+        """Whether `steps` does more than one step in a call."""
 
-    def step(self, batch: Batch) -> dict[str, float]:
-        """Change the parameters by one step of the optimizer, unless the loss is not finite; return "loss" and its
-        parts before the step, means over the batch in nats."""
+    def steps(self, first: int, order: np.ndarray, progress: np.ndarray) -> list[dict[str, float]]:
+        """Change the parameters by some of the steps on the examples of `order` (n, B), at least one, the first of
+        which has that number, at a progress (n,) in epochs. For each step, return "loss" and its parts before it, means
+        over the batch in nats. After a loss that is not finite nothing is changed."""
 
-    def faults(self, batch: Batch) -> str:
-        """Name the first place where a number is not finite, after a loss that was not."""
+    def faults(self, rows: int) -> str:
+        """Name the first place where a number is not finite, after a loss that was not, of a batch of so many rows."""
 
 
 @dataclass
@@ -93,7 +70,7 @@ class Schedule:
 class State:
     """How far a run has come. JSON can hold it but for `ARRAYS` and the records, which are arrays in a file."""
 
-    ARRAYS: ClassVar = ("best_values", "best_first_moment", "best_second_moment")
+    ARRAYS: ClassVar = ("best_values", "best_state")
 
     epoch: int = 0  # epochs finished
     position: int = 0  # examples of the current epoch that are done
@@ -107,8 +84,7 @@ class State:
     stopped_early: bool = False
     judged_from: int = 0  # an epoch before which patience does not count
     best_values: np.ndarray | None = None  # parameters at the best held-out ELBO, with early stopping
-    best_first_moment: np.ndarray | None = None  # of the optimizer at that time
-    best_second_moment: np.ndarray | None = None
+    best_state: dict[str, np.ndarray] = field(default_factory=dict)  # of the optimizer at that time
 
     def begin_epoch(self) -> None:
         """Forget a part of an epoch, and that a run stopped early: what comes is an epoch of its own."""
@@ -118,18 +94,19 @@ class State:
         """Let a run that stopped early go on: patience counts anew."""
         self.stopped_early, self.judged_from = False, self.epoch
 
-    def remember_best(self, elbo: float, model: Trainable, optimizer: Adam) -> None:
+    def remember_best(self, elbo: float, model: Trainable, optimizer: Optimizer) -> None:
         """Keep copies of the parameters and of the optimizer as they are after this epoch."""
         self.best_elbo, self.best_epoch, self.best_optimizer_steps = elbo, self.epoch, optimizer.step_count
         self.best_values = model.parameters.values.copy()
-        self.best_first_moment, self.best_second_moment = optimizer.first_moment.copy(), optimizer.second_moment.copy()
+        self.best_state = {name: array.copy() for name, array in optimizer.state.items()}
 
-    def return_to_best(self, model: Trainable, optimizer: Adam) -> None:
+    def return_to_best(self, model: Trainable, optimizer: Optimizer) -> None:
         """Go back to what `remember_best` has kept, if anything: a training that goes on continues from there."""
         if self.best_values is not None:
             model.parameters.values[:] = self.best_values
-        if self.best_first_moment is not None and self.best_second_moment is not None:
-            optimizer.first_moment[:], optimizer.second_moment[:] = self.best_first_moment, self.best_second_moment
+        if self.best_state:
+            for name, array in optimizer.state.items():
+                array[:] = self.best_state[name]
             optimizer.step_count = self.best_optimizer_steps
 
     def to_json(self) -> dict[str, Any]:
@@ -186,18 +163,16 @@ class Observer:
 def train(
     model: Trainable,
     examples: Examples,
-    optimizer: Adam,
+    optimizer: Optimizer,
     schedule: Schedule,
     state: State,
     observer: Observer,
     heldout_elbo: Callable[[], float] | None = None,
-    indices: np.ndarray | None = None,
 ) -> None:
     """Train from `state` to the end of the schedule, until it should stop early, or until the observer asks.
 
     Each epoch goes once through a new permutation of the examples, in batches that differ by one row at most.
-    `indices` (batch_size,) int64 gets the rows of each batch, for a model that reads them itself. Whoever wants model,
-    optimizer and `state` as they are between two steps gets that by `model.exclusion`.
+    Whoever wants model, optimizer and `state` as they are between two steps gets that by `model.exclusion`.
 
     Raises
     ------
@@ -208,14 +183,8 @@ def train(
     """
     state.check(len(examples))
     count, size = len(examples), schedule.batch_size
-    if indices is None:
-        indices = np.empty(size, np.int64)
-
-    def fill(start: int, stop: int, out: np.ndarray) -> None:
-        examples.fill(indices[start:stop], out, state.step + 1, start)
-
     most = max(1, min(AHEAD, examples.room // size))
-    batch, ordered = Batch(0, fill, 0, 0.0), np.empty(most * size, np.int64)
+    ordered = np.empty(most * size, np.int64)
     parts: dict[str, float] = {"loss": math.nan}  # of the last step
     observer.started(state, schedule, count)
     try:
@@ -227,38 +196,31 @@ def train(
                 while state.position < count:
                     before, seconds = state.position, state.seconds
                     rows, alike = schedule.cut(count, before)
-                    batch.rows, batch.step, batch.progress = rows, state.step + 1, state.epoch + before / count
-                    ahead = min(ahead, alike)
+                    ahead = min(ahead, alike) if model.steps_ahead else 1
+                    progress = state.epoch + (before + rows * np.arange(ahead)) / count
                     model.exclusion.let_others()
                     with model.exclusion.lock:
-                        if ahead > 1 and model.steps_ahead:
-                            chosen = ordered[: ahead * rows]
-                            examples.order(state.epoch, before, chosen)
-                            examples.fetch(chosen)
-                            progress = [state.epoch + (before + i * rows) / count for i in range(ahead)]
-                            losses = model.steps(batch, chosen.reshape(ahead, rows), progress)
-                        else:
-                            examples.order(state.epoch, before, indices[:rows])
-                            examples.fetch(indices[:rows])
-                            losses = [model.step(batch)]
-                        for parts in losses:
+                        chosen = ordered[: ahead * rows]
+                        examples.order(state.epoch, before, chosen)
+                        examples.fetch(chosen)
+                        for parts in model.steps(state.step + 1, chosen.reshape(ahead, rows), progress):
                             if not math.isfinite(parts["loss"]):
-                                batch.step, batch.progress = state.step + 1, state.epoch + state.position / count
-                                raise DivergenceError(_divergence(model, batch, parts, state))
+                                raise DivergenceError(_divergence(model, rows, parts, state))
                             state.step += 1
                             state.position += rows
                             for name, value in parts.items():
                                 state.sums[name] = state.sums.get(name, 0.0) + rows * value
                     state.seconds = time.perf_counter() - started
-                    each = (state.seconds - seconds) / len(losses)
-                    ahead = min(most, int(observer.interval / each)) if each > 0 else 1
+                    each = (state.seconds - seconds) * rows / (state.position - before)
+                    ahead = max(1, min(most, int(observer.interval / each))) if each > 0 else 1
                     observer.stepped(state, state.position - before)
                     if observer.stop_requested():
                         return
                 if not np.isfinite(model.parameters.values).all():
-                    raise DivergenceError(_divergence(model, batch, parts, state))
-                if not np.isfinite(optimizer.second_moment).all():
-                    raise DivergenceError(_overflow(model, optimizer, batch, state))
+                    raise DivergenceError(_divergence(model, rows, parts, state))
+                for name, moments in optimizer.state.items():
+                    if not np.isfinite(moments).all():
+                        raise DivergenceError(_overflow(model, name, moments, state))
                 _finish_epoch(model, optimizer, schedule, state, observer, count, heldout_elbo)
                 if observer.stop_requested():
                     return
@@ -266,14 +228,14 @@ def train(
         observer.stopped(state)
 
 
-def _judge(elbo: float, model: Trainable, optimizer: Adam, state: State) -> None:
+def _judge(elbo: float, model: Trainable, optimizer: Optimizer, state: State) -> None:
     if math.isfinite(elbo) and (state.best_elbo is None or elbo > state.best_elbo):
         state.remember_best(elbo, model, optimizer)
 
 
 def _finish_epoch(
     model: Trainable,
-    optimizer: Adam,
+    optimizer: Optimizer,
     schedule: Schedule,
     state: State,
     observer: Observer,
@@ -294,20 +256,19 @@ def _finish_epoch(
     observer.epoch_finished(state, record)
 
 
-def _overflow(model: Trainable, optimizer: Adam, batch: Batch, state: State) -> str:
+def _overflow(model: Trainable, what: str, moments: np.ndarray, state: State) -> str:
     """Weights whose second moment is infinite would never move again, and nothing else would tell."""
-    moments = model.parameters.views(optimizer.second_moment)
-    name = next(name for name, values in moments.items() if not np.isfinite(values).all())
+    name = next(name for name, values in model.parameters.views(moments).items() if not np.isfinite(values).all())
     return (
-        f"training diverged in epoch {state.epoch + 1}, step {batch.step}: the gradient of {name!r} is too large for "
-        "float32, its square overflows in Adam. Try scale='standard', or clip_norm=1"
+        f"training diverged in epoch {state.epoch + 1}, step {state.step}: the gradient of {name!r} is too large for "
+        f"float32, its square overflows in the optimizer's {what}. Try scale='standard', or clip_norm=1"
     )
 
 
-def _divergence(model: Trainable, batch: Batch, parts: dict[str, float], state: State) -> str:
+def _divergence(model: Trainable, rows: int, parts: dict[str, float], state: State) -> str:
     bad = [name for name, value in parts.items() if not math.isfinite(value) and name != "loss"]
     values = ", ".join(f"{name} = {parts[name]}" for name in bad or ["loss"])
     return (
-        f"training diverged in epoch {state.epoch + 1}, step {batch.step}: {values}; {model.faults(batch)}. Try a "
+        f"training diverged in epoch {state.epoch + 1}, step {state.step + 1}: {values}; {model.faults(rows)}. Try a "
         "smaller learning_rate, clip_norm=1, or scale='standard' if the data's values are large"
     )

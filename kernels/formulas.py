@@ -264,9 +264,29 @@ def adam_moved(param, grad, m, v, scale, chosen):
     return param - (rate * first / (math.sqrt(second) * correction + tiny) + decay * param), first, second
 
 
+@formula
+def sgd_moved(param, grad, velocity, scale, rate, momentum, ahead, decay):
+    """(param, velocity) after one step of gradient descent with momentum; where `ahead` is above 0, Nesterov's. As for
+    Adam, no sum has two products."""
+    g = grad * scale
+    new = momentum * velocity + g
+    direction = ahead * new + g if ahead > ZERO else new
+    return param - rate * (direction + decay * param), new
+
+
+@formula
+def averaged(average, param, share):
+    """A running average that has moved by `share` towards `param`; with 1, it is that."""
+    return param if share == ONE else average + share * (param - average)
+
+
 # ---- a sigma that is not fixed: few numbers a batch -------------------------------------------------------------
 # By the maths library, and of the type that comes in: the host calls them (`py_func`) with float64, kernels with
 # float32. Constants that float32 does not hold exactly are passed.
+
+LEAST_ABOVE = 1e-3  # by which a log sigma that is set lies above its lowest
+SIGMA_RATE = 10.0  # a learned log sigma moves by so many learning rates a step
+MEMORY = 0.9  # of the running mean behind an optimal sigma, a step: about the last ten batches count
 
 
 @formula

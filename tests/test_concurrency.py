@@ -16,7 +16,7 @@ from commands import python
 START = """
     import multiprocessing, os, sys, threading, warnings
     from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-    from fastvae.workers import Workers
+    from fastvae.kernels.cpu.workers import Workers
     from sharing import THREADS, helpers, made, parameters, use
     from test_workers import counting
 

@@ -5,9 +5,9 @@ import os
 import pytest
 
 from commands import python
-from fastvae import processor_count as module
 from fastvae.kernels.cpu import blas
-from fastvae.processor_count import processors, quota
+from fastvae.kernels.cpu import processor_count as module
+from fastvae.kernels.cpu.processor_count import processors, quota
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def test_the_systems_own_limit():
     script = """
         import os
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-        from fastvae.processor_count import processors
+        from fastvae.kernels.cpu.processor_count import processors
         print(processors())
     """
     assert python(script, FASTVAE_THREADS="").split() == ["1"]
@@ -71,7 +71,7 @@ def test_a_limit_of_threadpoolctl_is_seen_while_it_lasts():
         pytest.skip("NumPy does not use OpenBLAS")
     script = """
         from threadpoolctl import threadpool_limits
-        from fastvae import processor_count
+        from fastvae.kernels.cpu import processor_count
         from fastvae.kernels.cpu import blas
         processor_count.available = lambda: 8
         with threadpool_limits(3):
@@ -90,7 +90,7 @@ def test_the_workers_of_joblib_share_the_processors():
     script = """
         import joblib
         if __name__ == "__main__":
-            from fastvae.processor_count import processors
+            from fastvae.kernels.cpu.processor_count import processors
             print(processors(), *joblib.Parallel(n_jobs=2)(joblib.delayed(processors)() for _ in range(2)))
     """
     alone, *each = python(script, PYTHONWARNINGS="default").split()

@@ -13,12 +13,12 @@ from fastvae.data.minibatches import Examples
 from fastvae.errors import DivergenceError
 from fastvae.exclusion import Exclusion
 from fastvae.kernels import cpu
+from fastvae.kernels.cpu.workers import Workers
 from fastvae.models.vae_network import VAENetwork
 from fastvae.optimizers import Adam
 from fastvae.parameters import Parameters
 from fastvae.progress import InterruptibleObserver
 from fastvae.training import Batch, Observer, Schedule, State, train
-from fastvae.workers import Workers
 from models import StopAfter
 from tolerances import check_same
 

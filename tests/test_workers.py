@@ -12,8 +12,8 @@ from commands import python
 from fastvae import workers
 from fastvae.kernels import cpu
 from fastvae.kernels.cpu import team
+from fastvae.kernels.cpu.workers import Pool, Workers, shares_for
 from fastvae.kernels.scalars import ADAM_STEP, EXAMPLE_WEIGHT, FACTOR, KL_WEIGHT, NOISE_STEP, Scalars
-from fastvae.workers import Pool, Workers, shares_for
 
 
 def helpers():
@@ -351,7 +351,7 @@ def test_the_helpers_of_a_process_end_with_it():
     """Asleep, looking for work, and at work: the process ends at once, and with its own exit code."""
     script = """
         import sys, threading
-        from fastvae.workers import Workers
+        from fastvae.kernels.cpu.workers import Workers
         from test_workers import counting, lengthy
         programs = counting(3)[0]
         with Workers(3) as team:

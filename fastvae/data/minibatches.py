@@ -9,8 +9,8 @@ from fastvae.data.device_rows import DeviceRows
 from fastvae.data.mapping import check_size, mapping_of
 from fastvae.data.scaling import arithmetic
 from fastvae.errors import check_name
+from fastvae.passes import ROW, Pass
 
-Program = Any  # of the backend: see the contract in `fastvae.kernels`
 STAGED_BYTES = 1 << 23  # of a mapped file that are copied at a time
 _COMPILED = frozenset(np.dtype(code) for code in "?bBhHiIlLqQfd")
 
@@ -20,14 +20,12 @@ def direct(dtype: np.dtype) -> bool:
     return dtype.isnative and dtype in _COMPILED
 
 
-def write_binarization(
-    program: Program, x: np.ndarray, binarize: str | float | None, seed: np.uint64, first_row: int
-) -> None:
-    """Write down what `Examples` say of it, for rows x."""
+def write_binarization(p: Pass, x: np.ndarray, binarize: str | float | None, seed: np.uint64) -> None:
+    """Write down what `Examples` say of it, for the rows x (B, D) of a pass."""
     if binarize == "dynamic":
-        program.add("binarize_inplace", x, seed, first_row)
+        p.add("binarize_inplace", x, seed, p.step, ROW)
     elif binarize is not None:
-        program.add("threshold_inplace", x, binarize)
+        p.add("threshold_inplace", x, binarize)
 
 
 class Examples:
@@ -122,10 +120,10 @@ class Examples:
         elif self.binarize is not None:
             self.kernels.threshold_inplace(out, self.binarize)
 
-    def write(self, program: Program, indices: np.ndarray, first_row: int, out: np.ndarray) -> None:
+    def write(self, p: Pass, indices: np.ndarray, x: np.ndarray) -> None:
         """Write down what `fill` does, for whatever stands in `indices` by then; only where `direct`."""
-        program.add("gather", self.X, indices, self.offset, self.scale, out)
-        write_binarization(program, out, self.binarize, self.seed, first_row)
+        p.add("gather", self.X, indices, self.offset, self.scale, x)
+        write_binarization(p, x, self.binarize, self.seed)
 
 
 class _Staged(Examples):

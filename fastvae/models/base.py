@@ -20,14 +20,15 @@ from fastvae.data.ranges import clipping, warn_of_other_units
 from fastvae.data.scaling import Units, check_scale, check_unit_range, scaling
 from fastvae.data.validation import Statistics, as_examples, check_values, statistics
 from fastvae.errors import TrainingWarning
+from fastvae.kernels.cpu.workers import processors
+from fastvae.likelihoods import LIKELIHOODS
 from fastvae.models.arguments import Arguments
 from fastvae.models.duration import AUTO, Duration
 from fastvae.models.frames import Frames
 from fastvae.models.learned import Learned
 from fastvae.models.settings import check_integer, check_number, seed_from
-from fastvae.optimizers import Adam
+from fastvae.optimizers import Adam, Optimizer
 from fastvae.training import AHEAD, Observer, Schedule, State, train
-from fastvae.workers import processors
 
 HELDOUT_DRAWS, MOST_HELDOUT_DRAWS = 2048, 16  # of z in all behind a held-out ELBO, about; of an example
 HISTORY = ("epoch", "loss", "nll", "kl", "heldout_elbo", "images_per_second", "seconds")
@@ -111,7 +112,7 @@ class Estimator(Arguments, Duration, Frames, Learned):
         network = self._make_network(X.shape[1])
         facts = statistics(X)
         offset, scale = scaling(self._scale(), facts, keep_constant=isinstance(self.scale, str) and self.scale == AUTO)
-        if self.likelihood == "bernoulli":
+        if LIKELIHOODS[self.likelihood].SUPPORT == (0, 1):
             check_unit_range(facts.smallest, facts.largest, offset, scale, asked=self._scale())
         low, high = float(facts.smallest.min()), float(facts.largest.max())
         if not isinstance(self.scale, str | None):
@@ -132,26 +133,23 @@ class Estimator(Arguments, Duration, Frames, Learned):
         """The scaling that "auto" stands for."""
         if not (isinstance(self.scale, str) and self.scale == AUTO):
             return self.scale
-        return "standard" if self.likelihood == "gaussian" else None
+        return LIKELIHOODS[self.likelihood].SCALING
 
     def _adopt(
         self, network: Any, units: Units, seed: np.uint64, fitted: dict[str, Any], names: Any, metadata: dict[str, Any]
     ) -> None:
         """Set the learned attributes around a network; `fitted`: see `_fixed`; `names`: of columns that have some."""
-        network.prepare(seed=seed, units=units, **self._objective())
+        network.prepare(seed, units)
+        self._set_objective(network)
         learned = {"network_": network, "_state": State(), "_optimizer": None, "_fitted": fitted}
         learned |= {"metadata_": metadata, "_feature_names": names}
         self._put(learned | {"_draws": 0, "_gradients": 0})
-
-    def _objective(self) -> dict[str, Any]:
-        """What the loss needs to know beside the batch."""
-        return {}
 
     def _warmup(self) -> float:
         """Epochs over which the loss changes."""
         return 0.0
 
-    def _make_optimizer(self) -> Adam:
+    def _make_optimizer(self) -> Optimizer:
         return Adam(self.network_.parameters, self.network_.kernels, self.learning_rate, self.clip_norm)
 
     def fit(self, X: Any, y: Any = None, *, heldout: Any = None, patience: int | None = None) -> Self:
@@ -300,7 +298,7 @@ class Estimator(Arguments, Duration, Frames, Learned):
             heldout = self._accepted(network, heldout, "heldout")
         self._check_unchanged()
         self._check_storable()
-        network.weigh_kl(**self._objective())
+        self._set_objective(network)
         self._optimizer = self._optimizer or self._make_optimizer()
         self._optimizer.learning_rate, self._optimizer.clip_norm = self.learning_rate, self.clip_norm
         elbo = None
@@ -308,14 +306,13 @@ class Estimator(Arguments, Duration, Frames, Learned):
             draws = min(HELDOUT_DRAWS // len(heldout) + 1, MOST_HELDOUT_DRAWS)
             elbo = lambda: float(self.elbo_examples(heldout, draws).mean())  # noqa: E731
         schedule = Schedule(epochs, batch_size, patience, self._warmup())
-        indices = np.empty(batch_size, np.int64)
         product, failed = network.largest_product(batch_size), True
         try:
             with network.backend.workers(batch_size, product) as workers:
                 with network.exclusion.lock:
                     network.workers = workers
-                    network.allocate(batch_size, self._optimizer, examples, indices)
-                train(network, examples, self._optimizer, schedule, self._state, observer, elbo, indices)
+                    network.allocate(batch_size, [self._optimizer], examples, np.empty(batch_size, np.int64))
+                train(network, examples, self._optimizer, schedule, self._state, observer, elbo)
             failed = False
         finally:
             # a device that has failed fails here again: what counts is the first error
@@ -424,7 +421,7 @@ class Estimator(Arguments, Duration, Frames, Learned):
         """Look at the values of X, an array; return how rows are brought into a range that was learned, where some are
         beyond it."""
         found, scaled = check_values(X, name), (network.units.offset, network.units.scale)
-        if network.architecture.likelihood != "bernoulli":
+        if network.likelihood.SUPPORT != (0, 1):
             return None
         if (isinstance(self.scale, str) and self.scale == "minmax") or self.metadata_.get("learned_range") is True:
             return clipping(X, *found, *scaled, name)
@@ -433,7 +430,7 @@ class Estimator(Arguments, Duration, Frames, Learned):
 
     def _warn_of_other_units(self, network: Any, X: Any, name: str = "X") -> None:
         known = self.metadata_.get("data_range")
-        refused = network.architecture.likelihood == "bernoulli"  # or clipped, with a word: what is beyond
+        refused = network.likelihood.SUPPORT == (0, 1)  # or clipped, with a word: what is beyond
         if known is not None and not (refused and known[1] <= 1):
             warn_of_other_units(X, tuple(known), name)
 

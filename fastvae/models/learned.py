@@ -9,7 +9,7 @@ from fastvae import backend
 from fastvae.data.scaling import Units
 from fastvae.errors import NotFittedError
 from fastvae.exclusion import Exclusion
-from fastvae.optimizers import Adam
+from fastvae.optimizers import Optimizer
 from fastvae.training import State
 
 
@@ -26,7 +26,7 @@ class Learned:
     network_: Any
     metadata_: dict[str, Any]
     _state: State
-    _optimizer: Adam | None
+    _optimizer: Optimizer | None
     _draws: int
     _gradients: int
     _fitted: dict[str, Any]
@@ -45,11 +45,10 @@ class Learned:
         """The network of an architecture."""
         raise NotImplementedError
 
-    def _objective(self) -> dict[str, Any]:
-        """What the loss needs to know beside the batch."""
-        raise NotImplementedError
+    def _set_objective(self, network: Any) -> None:
+        """Tell a network what the loss needs to know beside the batch."""
 
-    def _make_optimizer(self) -> Adam:
+    def _make_optimizer(self) -> Optimizer:
         raise NotImplementedError
 
     # ---- as a whole ---------------------------------------------------------------------------------------------
@@ -62,12 +61,12 @@ class Learned:
         def pack() -> None:
             state["_state"] = copy.deepcopy(state["_state"])
             scaling = network.units.offset, network.units.scale, network.seed
-            constants = {name: array.copy() for name, array in network.likelihood.constants().items()}
+            constants = {name: array.copy() for name, array in network.constants().items()}
             values = network.parameters.values.copy()
             state["_packed"] = network.architecture, network.complete, values, constants, *scaling
             if optimizer is not None:
-                moments = optimizer.first_moment.copy(), optimizer.second_moment.copy()
-                state["_packed_optimizer"] = optimizer.step_count, *moments
+                arrays = {name: array.copy() for name, array in optimizer.state.items()}
+                state["_packed_optimizer"] = optimizer.step_count, arrays
 
         if network is not None:
             network.exclusion.between_steps(pack)
@@ -84,14 +83,16 @@ class Learned:
             chosen = backend.select_for_file(made.device, made._fitted["precision"])
             made.network_ = made._build(architecture, chosen, not complete)
             made.network_.parameters.values[:] = values
-            for name, array in made.network_.likelihood.constants().items():
+            for name, array in made.network_.constants().items():
                 array[:] = constants[name]
-            made.network_.prepare(seed, Units(offset, scale), **made._objective())
+            made.network_.prepare(seed, Units(offset, scale))
+            made._set_objective(made.network_)
             made._optimizer = None
         if packed_optimizer is not None:
             made._optimizer = made._make_optimizer()
             made._optimizer.step_count = packed_optimizer[0]
-            made._optimizer.first_moment[:], made._optimizer.second_moment[:] = packed_optimizer[1:]
+            for name, array in made._optimizer.state.items():
+                array[:] = packed_optimizer[1][name]
         self._put(vars(made))
 
     def _copy_with(self, attributes: dict[str, Any]) -> Self:

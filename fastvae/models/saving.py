@@ -74,7 +74,7 @@ class SavedEstimator(Estimator):
         network = self._check_complete()
         arrays = {"scaling.offset": network.units.offset, "scaling.scale": network.units.scale}
         arrays |= {name: values.copy() for name, values in network.parameters.named_values().items()}
-        arrays |= network.likelihood.constants()
+        arrays |= network.constants()
         arrays |= {f"history.{name}": values for name, values in self.history_.items()}
         return self._header(), arrays
 
@@ -88,10 +88,10 @@ class SavedEstimator(Estimator):
         header, arrays = self._contents()
         optimizer, state = self._optimizer or self._make_optimizer(), self._state
         header["training"] = state.to_json() | {"optimizer_steps": optimizer.step_count}
-        moments = optimizer.first_moment.copy(), optimizer.second_moment.copy()
-        arrays |= dict(zip(("optimizer.first_moment", "optimizer.second_moment"), moments, strict=True))
-        kept = {f"training.{name}": getattr(state, name) for name in State.ARRAYS}
-        return header, arrays | {name: array for name, array in kept.items() if array is not None}
+        arrays |= {f"optimizer.{name}": array.copy() for name, array in optimizer.state.items()}
+        if state.best_values is not None:
+            arrays["training.best_values"] = state.best_values
+        return header, arrays | {f"training.best_{name}": array for name, array in state.best_state.items()}
 
     # ---- reading ------------------------------------------------------------------------------------------------
 
@@ -175,11 +175,12 @@ class SavedEstimator(Estimator):
         optimizer.step_count = entry("training", training, "optimizer_steps", int)
         del training["optimizer_steps"]
         size = self.network_.parameters.values.shape
-        for name in ("first_moment", "second_moment"):
-            getattr(optimizer, name)[:] = checked_array(arrays, f"optimizer.{name}", size)
-        stored = [name for name in State.ARRAYS if f"training.{name}" in arrays]
+        for name, array in optimizer.state.items():
+            array[:] = checked_array(arrays, f"optimizer.{name}", size)
+        best = ("best_values", *(f"best_{name}" for name in optimizer.state))
+        stored = tuple(name for name in best if f"training.{name}" in arrays)
         kept = {name: checked_array(arrays, f"training.{name}", size) for name in stored}
-        state = from_fields(State, "training", training, records=self._state.records, **dict.fromkeys(State.ARRAYS))
+        state = from_fields(State, "training", training, records=self._state.records, best_values=None, best_state={})
         state.check()
         if state.step != self.n_steps_ or optimizer.step_count > state.step:
             raise ValueError(
@@ -187,12 +188,13 @@ class SavedEstimator(Estimator):
             )
         if state.sums and set(state.sums) != set(HISTORY) - set(ADDED):
             raise ValueError(f"training.sums has {', '.join(state.sums)}; expected the parts of the loss")
-        wanted = State.ARRAYS if state.best_elbo is not None else ()
-        if tuple(stored) not in (wanted, wanted[:1]):  # checkpoints of earlier versions have the best values alone
+        wanted = best if state.best_elbo is not None else ()
+        if stored not in (wanted, wanted[:1]):  # checkpoints of earlier versions have the best values alone
             raise ValueError(
                 f"training.best_epoch is {state.best_epoch}; the file has {', '.join(stored) or 'nothing'}"
             )
-        vars(state).update(kept)
+        state.best_values = kept.pop("best_values", None)
+        state.best_state = {name.removeprefix("best_"): array for name, array in kept.items()}
         self._state = state
 
     @classmethod

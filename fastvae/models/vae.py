@@ -2,31 +2,26 @@
 
 import math
 import warnings
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 
 from fastvae import backend
-from fastvae.data.mapping import check_size, mapping_of
 from fastvae.data.minibatches import Examples
 from fastvae.data.scaling import Units
 from fastvae.data.validation import Statistics, as_examples, check_values
+from fastvae.engine import EVALUATION
 from fastvae.errors import TrainingWarning, check_name
 from fastvae.kernels import philox
-from fastvae.kernels.formulas import ACTIVATIONS, LOGVAR_HIGHEST, LOGVAR_LOWEST
+from fastvae.kernels.formulas import ACTIVATIONS, LOGVAR_HIGHEST, LOGVAR_LOWEST, SIGMA_RATE
 from fastvae.kernels.memory import empty
-from fastvae.kernels.scalars import SIGMA_RATE
-from fastvae.likelihoods import Gaussian, make_likelihood
+from fastvae.likelihoods import LIKELIHOODS, Gaussian, make_likelihood
 from fastvae.models.duration import AUTO
 from fastvae.models.frames import framed
 from fastvae.models.linear_start import probabilistic_pca
 from fastvae.models.saving import SavedEstimator, checked_array
 from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.models.vae_network import INITS, MOST_DRAWS, Architecture, VAENetwork, symmetric_points
-from fastvae.models.workspace import EVALUATION, Workspace
-from fastvae.training import Batch
-from fastvae.workers import Workers
 
 COLLAPSED, COLLAPSED_STEPS = 0.05, 500  # nats of KL, after so many steps
 FIRST_GRADIENT = 2**31  # the step of the noise of the first gradient that is asked for: no training comes so far
@@ -183,19 +178,24 @@ class VAE(SavedEstimator):
         ):
             if not any(value is v or (isinstance(value, str | np.bool_) and value == v) for v in valid):
                 raise ValueError(f"{name}={value!r} must be {' or '.join(map(repr, valid))}")
-        if self.linear is True and self.likelihood != "gaussian":
-            raise ValueError(f"linear=True needs likelihood='gaussian', not {self.likelihood!r}: leave it at 'auto'")
+        kind = LIKELIHOODS[self.likelihood]
+        if self.linear is True and not kind.LINEAR:
+            suited = " or ".join(repr(name) for name, other in LIKELIHOODS.items() if other.LINEAR)
+            raise ValueError(f"linear=True needs likelihood={suited}, not {self.likelihood!r}: leave it at 'auto'")
         sigma = self.sigma if isinstance(self.sigma, str) else float(self.sigma)
-        gaussian = self.likelihood == "gaussian"
-        linear = gaussian if self.linear == AUTO else bool(self.linear)
-        per_column = gaussian and isinstance(sigma, str) and bool(self.sigma_per_column)
+        linear = kind.LINEAR if self.linear == AUTO else bool(self.linear)
+        per_column = kind.HAS_SIGMA and isinstance(sigma, str) and bool(self.sigma_per_column)
         latent_dim, names = int(self.latent_dim), (self.activation, self.likelihood)
         return Architecture(columns, hidden, latent_dim, decoder_hidden, *names, sigma, per_column, linear)
 
     def _begin(self, network: VAENetwork, X: Any, units: Units, facts: Statistics, seed: np.uint64) -> None:
         deviation, mean = facts.deviation / units.scale, (facts.mean - units.offset) / units.scale
         least, most = float(deviation.min()), float(deviation.max())
-        if self.scale is None and self.likelihood == "gaussian" and (least < 1 / UNSUITED or most > UNSUITED):
+        if (
+            self.scale is None
+            and network.likelihood.SCALING == "standard"
+            and (least < 1 / UNSUITED or most > UNSUITED)
+        ):
             warnings.warn(
                 f"scale=None: the columns are trained on as they are, with deviations from {least:.3g} to {most:.3g}; "
                 "Adam's steps suit deviations near 1: pass scale='auto', which changes no unit of what you get",
@@ -223,11 +223,9 @@ class VAE(SavedEstimator):
     def _build(architecture: Architecture, chosen: backend.Backend, decoder_only: bool) -> VAENetwork:
         return VAENetwork(architecture, chosen, decoder_only)
 
-    def _objective(self) -> dict[str, Any]:
-        return {
-            "beta": check_number("beta", self.beta, 0),
-            "kl_warmup_epochs": check_number("kl_warmup_epochs", self.kl_warmup_epochs, 0),
-        }
+    def _set_objective(self, network: VAENetwork) -> None:
+        beta = check_number("beta", self.beta, 0)
+        network.weigh_kl(beta, check_number("kl_warmup_epochs", self.kl_warmup_epochs, 0))
 
     def _warmup(self) -> float:
         return float(self.kl_warmup_epochs)
@@ -260,66 +258,20 @@ class VAE(SavedEstimator):
         cls, architecture: Architecture, arrays: dict[str, np.ndarray], chosen: backend.Backend, decoder_only: bool
     ) -> VAENetwork:
         if OLDER_SIGMA in arrays:
-            older = {Gaussian.NAME: arrays[OLDER_SIGMA] / np.float32(SIGMA_RATE)}
+            older = {Gaussian.PARAMETER: arrays[OLDER_SIGMA] / np.float32(SIGMA_RATE)}
             arrays = arrays | older | {Gaussian.LOWEST: np.array([OLDER_LOWEST], np.float32)}
         expected = VAENetwork.expected_shapes(architecture, decoder_only)
         values = {name: checked_array(arrays, name, shape) for name, shape in expected.items()}
         network = VAENetwork(architecture, chosen, decoder_only)
         for name, value in values.items():
             network.parameters.value(name)[...] = value
-        for name, constant in network.likelihood.constants().items():
+        for name, constant in network.constants().items():
             constant[...] = checked_array(arrays, name, constant.shape)
         if not np.isfinite(network.likelihood.sigma).all():
-            raise ValueError(f"array {Gaussian.NAME!r} has values of which no float64 holds the exponential")
+            raise ValueError(f"array {Gaussian.PARAMETER!r} has values of which no float64 holds the exponential")
         return network
 
     # ---- use ----------------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def _over(
-        network: VAENetwork,
-        X: np.ndarray,
-        name: str,
-        keep: Callable[[int, int, Workspace], None],
-        check: Callable[[], Callable[[Any], np.ndarray] | None] | None = None,
-        binarize: str | float | None = None,
-        draws: int = 1,
-        step: int = EVALUATION,
-    ) -> None:
-        """Do the pass `name` (see `VAENetwork.write`) over all rows of X in pieces, by one thread or several; nothing
-        of X is kept.
-
-        keep(start, stop, workspace) takes what it made; `check`, where given, is called first if a value is out of
-        range: it finds which, and says it, or returns how rows are brought into the range.
-        """
-        count, mapping, clip = len(X), mapping_of(X), None
-        threads, size = network.backend.pieces(count, network.largest_product(count), network.widest)
-        network.prepare_passes()
-        with network.backend.passing(threads) as workers:
-            for first in range(0, count, threads * size):
-                starts = range(first, min(first + threads * size, count), size)
-                pieces = [(start, network.borrow(min(size, count - start))) for start in starts]
-                programs: list[Any] = []
-                check_size(mapping, X)
-                try:
-                    for i, w in pieces:
-                        rows = X[i : i + len(w.x)] if mapping is None else np.array(X[i : i + len(w.x)])
-                        programs.append(w.prepare(name, rows, i, binarize, draws, step))
-                    check_size(mapping, X)
-                    workers.run_programs(programs)
-                finally:
-                    for program in programs:
-                        program.read(None)
-                for start, w in pieces:
-                    if check is not None and not w.in_range:
-                        clip, check = check(), None
-                    if clip is not None and not w.in_range:
-                        rows = clip(X[start : start + len(w.x)])
-                        program = w.prepare(name, rows, start, binarize, draws, step)
-                        workers.run_programs([program])
-                        program.read(None)
-                    keep(start, start + len(w.x), w)
-                    network.give_back(w)
 
     def _data(self, X: Any) -> tuple[VAENetwork, Any]:
         """The network, and `X` as an array for a pass that begins with the encoder, its values not looked at."""
@@ -343,11 +295,11 @@ class VAE(SavedEstimator):
     def _encode(self, network: VAENetwork, X: np.ndarray, **how: Any) -> tuple[np.ndarray, np.ndarray]:
         mu, logvar = (np.empty((len(X), network.architecture.latent_dim), np.float32) for _ in range(2))
 
-        def keep(start: int, stop: int, w: Workspace) -> None:
-            mu[start:stop] = w.mu.out
-            np.minimum(np.maximum(w.logvar.out, LOGVAR_LOWEST), LOGVAR_HIGHEST, out=logvar[start:stop])
+        def keep(start: int, stop: int, found_mu: np.ndarray, found_logvar: np.ndarray) -> None:
+            mu[start:stop] = found_mu
+            np.minimum(np.maximum(found_logvar, LOGVAR_LOWEST), LOGVAR_HIGHEST, out=logvar[start:stop])
 
-        self._over(network, X, "encode", keep, **how)
+        network.over(X, "encode", network.encode, keep, **how)
         return _finite(mu, X), _finite(logvar, X)
 
     @framed
@@ -358,10 +310,10 @@ class VAE(SavedEstimator):
     def _mean(self, network: VAENetwork, X: Any) -> np.ndarray:
         mu = np.empty((len(X), network.architecture.latent_dim), np.float32)
 
-        def keep(start: int, stop: int, w: Workspace) -> None:
-            mu[start:stop] = w.mu.out
+        def keep(start: int, stop: int, found: np.ndarray) -> None:
+            mu[start:stop] = found
 
-        self._over(network, X, "mean", keep, lambda: self._clipping(network, X))
+        network.over(X, "mean", network.mean, keep, lambda: self._clipping(network, X))
         return _finite(mu, X)
 
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
@@ -380,13 +332,13 @@ class VAE(SavedEstimator):
         units = network.units
         out = np.empty((len(Z), network.architecture.inputs), units.dtype)
 
-        def keep(start: int, stop: int, w: Workspace) -> None:
-            units.to_user(w.decoder[-1].out, out[start:stop])
+        def keep(start: int, stop: int, mean: np.ndarray) -> None:
+            units.to_user(mean, out[start:stop])
 
         def check() -> None:
             check_values(Z, "Z")
 
-        self._over(network, Z, "decode", keep, check)
+        network.over(Z, "decode", network.decode, keep, check, name="z", units=network.latent_units)
         return _finite(out, Z)
 
     inverse_transform = decode
@@ -433,16 +385,9 @@ class VAE(SavedEstimator):
     @staticmethod
     def _draw_observations(network: VAENetwork, mean: np.ndarray, seed: np.uint64, call: int) -> None:
         """Write a draw from p(x|z) over its mean (n, D), both in the user's units."""
-        kernels, scale = network.kernels, network.units.scale.astype(mean.dtype)
-        if network.architecture.likelihood == "gaussian":
-            eps = np.empty(mean.shape, np.float32)
-            kernels.normal_noise(seed, philox.OBSERVATION, call, 0, eps)
-            network.parameters.bring_back()
-            mean += (network.likelihood.sigma * scale).astype(mean.dtype) * eps
-        else:
-            offset, uniform = network.units.offset.astype(mean.dtype), np.empty(mean.shape, np.float32)
-            kernels.uniform_noise(seed, philox.OBSERVATION, call, 0, uniform)
-            mean[:] = np.where(uniform <= (mean - offset) / scale, scale, 0) + offset
+        offset, scale = network.units.offset.astype(mean.dtype), network.units.scale.astype(mean.dtype)
+        network.parameters.bring_back()
+        mean[:] = network.likelihood.draw((mean - offset) / scale, network.kernels, seed, call) * scale + offset
 
     def elbo(self, X: Any, n_samples: int = 1) -> np.ndarray:
         """Return an estimate of the ELBO of each example, (N,) float64, in nats of the user's units.
@@ -462,18 +407,21 @@ class VAE(SavedEstimator):
         examples = self._accepted(network, examples)
         return self._elbo(network, examples.X, n_samples, binarize=examples.binarize)
 
-    def _elbo(self, network: VAENetwork, X: np.ndarray, n_samples: int, name: str = "elbo", **how: Any) -> np.ndarray:
+    def _elbo(
+        self, network: VAENetwork, X: np.ndarray, n_samples: int, points: list[np.ndarray] | None = None, **how: Any
+    ) -> np.ndarray:
         total = np.zeros(len(X))
 
-        def keep(start: int, stop: int, w: Workspace) -> None:
-            for nll in w.nlls[:draws]:
+        def keep(start: int, stop: int, kl: np.ndarray, *nlls: np.ndarray) -> None:
+            for nll in nlls:
                 total[start:stop] += nll
-                total[start:stop] += w.kl
+                total[start:stop] += kl
 
         done = 0
         while done < n_samples:
-            draws = min(n_samples - done, n_samples if name == "score" else MOST_DRAWS)
-            self._over(network, X, name, keep, draws=draws, step=done, **how)
+            draws = n_samples if points else min(n_samples - done, MOST_DRAWS)
+            key, wanted = ("elbo", points is None, draws), points or draws
+            network.over(X, key, lambda p: network.elbo(p, wanted), keep, step=done, **how)  # noqa: B023
             done += draws
         return -total / n_samples - network.log_jacobian
 
@@ -485,8 +433,8 @@ class VAE(SavedEstimator):
         where latent_dim <= 4; else it differs from the mean of many draws by some tenths of a nat.
         """
         network, X = self._data(X)
-        points = len(symmetric_points(network.architecture.latent_dim))
-        return _finite(self._elbo(network, X, points, "score", check=lambda: self._clipping(network, X)), X)
+        points = symmetric_points(network.architecture.latent_dim)
+        return _finite(self._elbo(network, X, len(points), points, check=lambda: self._clipping(network, X)), X)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean of `score_samples`: larger is better."""
@@ -517,7 +465,7 @@ class VAE(SavedEstimator):
         X, units = self._checked(network, as_examples(X)), network.units
         self._warn_of_other_units(network, X)
         examples = Examples(X, units.offset, units.scale, network.seed, network.kernels)
-        x = np.empty(examples.X.shape, np.float32)
+        x = empty(*examples.X.shape)
         examples.fill(np.arange(len(x), dtype=np.int64), x, EVALUATION, 0)
         if noise is not None:
             given = as_examples(noise, "noise", network.architecture.latent_dim)
@@ -528,9 +476,9 @@ class VAE(SavedEstimator):
 
         def compute() -> tuple[dict[str, float], dict[str, np.ndarray]]:
             step, self._gradients = FIRST_GRADIENT + self._gradients, self._gradients + 1
-            network.weigh_kl(**self._objective())
-            with Workers(1):
-                parts = network.loss_and_gradients(Batch.of(x, step, float("inf")), noise)
+            self._set_objective(network)
+            write = None if noise is None else lambda p: network.step(p, [None], p.cut(noise))
+            parts = network.loss_and_gradients(x, step, float("inf"), write)
             return parts, {name: g.copy() for name, g in network.parameters.named_gradients().items()}
 
         parts, gradients = network.exclusion.between_steps(compute)

@@ -1,109 +1,53 @@
-"""Kernels that are steps of programs alone, called from Python: programs of one call."""
+"""The ops of the table as functions, called from Python: each a program of one call."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from fastvae.kernels.cpu.addresses import call
-from fastvae.kernels.cpu.compiler import kernel
-from fastvae.kernels.cpu.noise import draw
-from fastvae.kernels.cpu.ops import translated
 from fastvae.kernels.cpu.program import Program
-from fastvae.kernels.scalars import (
-    ADAM_STEP,
-    BETA1,
-    BETA2,
-    EPSILON,
-    FIRST_ROW,
-    KL_WEIGHT,
-    LEARNING_RATE,
-    NOISE_STEP,
-    OUTSIDE,
-    SOURCE,
-    SOURCE_COLUMN,
-    SOURCE_ROW,
-    WEIGHT_DECAY,
-    Scalars,
-)
+from fastvae.kernels.ops import OPS
+from fastvae.kernels.slots import Slots, Source
 
 
-@kernel
-def invoke(code, operands):
-    """Call what lies at an address with whole numbers."""
-    call(code, operands)
+def function_of(name: str, program: Callable[[Slots], Any]) -> Callable[..., Any]:
+    """The op as a function of its operands, by programs that `program` makes. A number that it leaves is returned."""
+    op = OPS[name]
+    left = next((operand for operand in op.operands if operand.kind in ("counter", "result")), None)
+    given = [operand for operand in op.operands if operand is not left]
+    parameters = [inspect.Parameter(_argument(operand), inspect.Parameter.POSITIONAL_OR_KEYWORD) for operand in given]
+    signature = inspect.Signature(parameters)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        named = signature.bind(*args, **kwargs).arguments
+        slots, operands = Slots(), []
+        for operand in op.operands:
+            if operand is left:
+                value: Any = slots.whole("left") if operand.kind == "counter" else slots.real("left")
+            else:
+                value = named[_argument(operand)]
+            if operand.kind == "source":
+                rows, value = value, Source(slots, "rows", value.dtype)
+                value.read(rows)
+            if operand.optional and value is not None and not len(value):
+                value = None
+            operands.append(value)
+        made = program(slots)
+        made.add(name, *operands)
+        made.returns(*[value for value in operands if isinstance(value, np.ndarray)])
+        made.run()
+        return None if left is None else slots["left"]
+
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = "See the contract in `fastvae.kernels`."
+    call.__signature__ = signature  # type: ignore[attr-defined]
+    return call
 
 
-def _run(op, scalars, *operands):
-    program = Program(scalars)
-    program.add(op, *operands)
-    program.run()
+def _argument(operand: Any) -> str:
+    """What a function calls an operand."""
+    return "data" if operand.kind == "source" else operand.name
 
 
-def dense_forward(x, weight, bias, activation, out, saved):
-    """See the contract in `fastvae.kernels`."""
-    _run("dense_forward", Scalars(), x, weight, bias, activation, out, saved)
-
-
-def dense_accumulate(x, weight, out):
-    """See the contract in `fastvae.kernels`."""
-    _run("dense_accumulate", Scalars(), x, weight, out)
-
-
-def dense_backward_input(saved, weight, activation, d_out, more, d_x):
-    """See the contract in `fastvae.kernels`."""
-    _run("dense_backward_input", Scalars(), saved, weight, activation, d_out, more, d_x)
-
-
-def dense_backward_weight(x, d_a, first, last, d_weight, d_bias):
-    """See the contract in `fastvae.kernels`."""
-    _run("dense_backward_weight", Scalars(), x, d_a, first, last, d_weight, d_bias)
-
-
-def dense_adam_inplace(
-    x, d_a, first, last, weight, m_weight, v_weight, bias, m_bias, v_bias,
-    step, learning_rate, beta1, beta2, epsilon, weight_decay,
-):  # fmt: skip
-    """See the contract in `fastvae.kernels`."""
-    scalars = Scalars()
-    scalars.integers[ADAM_STEP] = step
-    numbers = learning_rate, beta1, beta2, epsilon, weight_decay
-    scalars.reals[[LEARNING_RATE, BETA1, BETA2, EPSILON, WEIGHT_DECAY]] = numbers
-    arrays = weight, m_weight, v_weight, bias, m_bias, v_bias
-    _run("dense_adam_inplace", scalars, x, d_a, first, last, *arrays)
-
-
-def _noise_scalars(seed, step, first_row):
-    scalars = Scalars(seed)
-    scalars.integers[NOISE_STEP], scalars.integers[FIRST_ROW] = step, first_row
-    return scalars
-
-
-def normal_noise(seed, stream, step, first_row, out):
-    """See the contract in `fastvae.kernels`."""
-    key = int(np.uint64(seed).view(np.int64))
-    invoke(draw.address, (0, key, int(stream), int(step), int(first_row), out.ctypes.data, *out.shape))
-
-
-def latent_forward(mu, logvar, noise, seed, step, first_row, z, kl):
-    """See the contract in `fastvae.kernels`."""
-    noise = noise if len(noise) else None
-    _run("latent_forward", _noise_scalars(seed, step, 0), mu, logvar, noise, first_row, z, kl)
-
-
-def latent_backward(mu, logvar, d_z, noise, seed, step, first_row, kl_weight, d_mu, d_logvar):
-    """See the contract in `fastvae.kernels`."""
-    scalars, noise = _noise_scalars(seed, step, 0), noise if len(noise) else None
-    scalars.reals[KL_WEIGHT] = kl_weight
-    _run("latent_backward", scalars, mu, logvar, d_z, noise, first_row, d_mu, d_logvar)
-
-
-def gather(data, indices, offset, scale, out):
-    """See the contract in `fastvae.kernels`."""
-    code, *operands = translated("gather", (data, indices, offset, scale, out))
-    invoke(code, tuple(operands))
-
-
-def read_rows(data, offset, scale, lowest, highest, out):
-    """See the contract in `fastvae.kernels`."""
-    scalars = Scalars()
-    scalars.integers[[SOURCE, SOURCE_ROW, SOURCE_COLUMN]] = data.ctypes.data, *data.strides
-    _run("read_rows", scalars, data.dtype, offset, scale, lowest, highest, out)
-    return int(scalars.integers[OUTSIDE])
+FUNCTIONS = {name: function_of(name, Program) for name in OPS}

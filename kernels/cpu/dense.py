@@ -1,16 +1,14 @@
 """Dense layer: the products of `products`, the activations of `activations`, and the gradients."""
 
 from fastvae.kernels import formulas as f
-from fastvae.kernels.cpu.adam import factors, move
 from fastvae.kernels.cpu.addresses import call, vector_at
-from fastvae.kernels.cpu.compiler import as_part, part
+from fastvae.kernels.cpu.compiler import part
+from fastvae.kernels.cpu.optimizers import in_float32, move
 from fastvae.kernels.cpu.products import OF_COLUMNS, PLAIN, TRANSPOSED
 
 # Numbers and columns of a weight's gradient made at a time: they stay in the cache. Rows that are no wider are made
 # whole, and lie side by side with the next ones for Adam, which reads long lines fastest.
 BLOCK, WIDEST = 1 << 16, 1024
-
-adam_factors = as_part(factors)
 
 
 def gradient_block(columns):
@@ -62,20 +60,25 @@ def accumulate(x, weight, out, room, multiply):
 
 
 @part
-def backward_input(saved, weight, deactivate, d_out, more, d_x, room, multiply):
+def backward_input(saved, weight, deactivate, d_out, accumulate, d_x, room, multiply):
     """`dense_backward_input` of the contract; a `d_x` without rows is none."""
     rows, depth = d_out.shape
     call(deactivate, (at(saved), at(d_out), rows, depth))
     if d_x.shape[0]:
-        call(multiply, (TRANSPOSED, at(d_out), at(weight), at(d_x), rows, depth, weight.shape[0], more, 0, 0, room))
+        call(
+            multiply, (TRANSPOSED, at(d_out), at(weight), at(d_x), rows, depth, weight.shape[0], accumulate, 0, 0, room)
+        )
 
 
 @part
-def backward_weight(x, d_a, first, last, d_weight, d_bias, room, multiply):
+def backward_weight(x, d_a, first, last, accumulate, d_weight, d_bias, room, multiply):
     """`dense_backward_weight` of the contract."""
     if first >= last:
         return
     (depth, whole), columns = x.shape, d_a.shape[1]
+    if accumulate:
+        add_gradient(x, d_a, first, last, d_weight, d_bias, room, multiply)
+        return
     to = at(d_weight) + 4 * first * columns
     call(multiply, (OF_COLUMNS, at(x), at(d_a), to, last - first, depth, columns, first, whole, columns, room))
     if first == 0 and d_bias.size:
@@ -83,10 +86,35 @@ def backward_weight(x, d_a, first, last, d_weight, d_bias, room, multiply):
 
 
 @part
-def adam(x, d_a, first, last, weight, m_weight, v_weight, bias, m_bias, v_bias, chosen, room, multiply):
-    """`dense_adam_inplace` of the contract, with the numbers of `adam.factors`: a block of the gradient at a time."""
+def add_gradient(x, d_a, first, last, d_weight, d_bias, room, multiply):
+    """The same, added to what stands there: a block of the product at a time."""
+    (depth, whole), columns = x.shape, d_a.shape[1]
+    tall, wide = shape_of_block(columns)
+    rest, product, total = room + 4 * tall * wide, vector_at(room, max(tall * wide, columns)), d_weight.reshape(-1)
+    for start in range(first, last, tall):
+        rows = min(tall, last - start)
+        for left in range(0, columns, wide):
+            width = min(wide, columns - left)
+            to = OF_COLUMNS, at(x), at(d_a) + 4 * left, room, rows, depth, width, start, whole, columns, rest
+            call(multiply, to)
+            for i in range(rows):
+                for j in range(width):
+                    total[(start + i) * columns + left + j] += product[i * width + j]
+    if first == 0 and d_bias.size:
+        sum_of_rows(d_a, product)
+        for j in range(columns):
+            d_bias[j] += product[j]
+
+
+@part
+def adam(
+    x, d_a, first, last, weight, m_weight, v_weight, bias, m_bias, v_bias,
+    rate, correction, new1, keep2, new2, decay, epsilon, room, multiply,
+):  # fmt: skip
+    """`dense_adam_inplace` of the contract: a block of the gradient at a time."""
     if first >= last:
         return
+    chosen = in_float32(rate, correction, new1, keep2, new2, decay, epsilon)
     (depth, whole), columns = x.shape, d_a.shape[1]
     tall, wide = shape_of_block(columns)
     rest, gradient = room + 4 * tall * wide, vector_at(room, max(tall * wide, columns))

@@ -11,29 +11,27 @@ HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
 
 @reduction
-def squared_error_forward(x, xhat, sigma, nll):
+def squared_error_forward(x, xhat, log_sigma, inverse, nll):
     """See the contract in `fastvae.kernels`."""
     rows, columns = x.shape
-    constant = columns * (math.log(sigma) + HALF_LOG_TWO_PI)
-    inverse = f32(1.0 / sigma)
+    constant, by = columns * (log_sigma + HALF_LOG_TWO_PI), f32(inverse)
     for i in range(rows):
         total = ZERO
         for j in range(columns):
-            total += squared_error_term(x[i, j], xhat[i, j], inverse)[0]
+            total += squared_error_term(x[i, j], xhat[i, j], by)[0]
         nll[i] = f32(0.5 * total + constant)
 
 
 @reduction
-def squared_error_forward_backward(x, xhat, sigma, weight, nll, d_xhat):
+def squared_error_forward_backward(x, xhat, log_sigma, inverse, weight, nll, d_xhat):
     """See the contract in `fastvae.kernels`."""
     rows, columns = x.shape
-    constant = columns * (math.log(sigma) + HALF_LOG_TWO_PI)
-    inverse = f32(1.0 / sigma)
-    slope = f32(weight / sigma)
+    constant = columns * (log_sigma + HALF_LOG_TWO_PI)
+    by, slope = f32(inverse), f32(weight * inverse)
     for i in range(rows):
         total = ZERO
         for j in range(columns):
-            term, r = squared_error_term(x[i, j], xhat[i, j], inverse)
+            term, r = squared_error_term(x[i, j], xhat[i, j], by)
             total += term
             d_xhat[i, j] = r * slope
         nll[i] = f32(0.5 * total + constant)
@@ -80,13 +78,3 @@ def sigmoid_inplace(logits):
     for i in range(rows):
         for j in range(columns):
             logits[i, j] = sigmoid(logits[i, j])
-
-
-@kernel
-def scale_inplace(x, factor):
-    """See the contract in `fastvae.kernels`."""
-    rows, columns = x.shape
-    by = f32(factor)
-    for i in range(rows):
-        for j in range(columns):
-            x[i, j] *= by

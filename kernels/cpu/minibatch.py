@@ -6,7 +6,7 @@ import numpy as np
 from numba import from_dtype
 
 from fastvae.kernels import philox
-from fastvae.kernels.cpu.addresses import array_at, integers_at, matrix_at
+from fastvae.kernels.cpu.addresses import array_at, call, integers_at, matrix_at
 from fastvae.kernels.cpu.compiler import Native, kernel, native, part
 from fastvae.kernels.permutation import half_bits, permuted
 
@@ -55,6 +55,20 @@ def count_outside(x, lowest, highest):
         for j in range(columns):
             outside += not (low <= x[i, j] <= high)
     return outside
+
+
+@part
+def gather(data, indices, offset, scale, out, code):
+    """`gather` of the contract; `data` is its address and strides, `code` the address of what `gathering` gives."""
+    rows, columns = out.shape
+    call(code, (data[0], data[1], data[2], indices, rows, offset, scale, columns, out.ctypes.data))
+
+
+@part
+def read_rows(source, offset, scale, lowest, highest, outside, out, code):
+    """`read_rows` of the contract; see `gather`."""
+    gather(source, 0, offset, scale, out, code)
+    outside[0] += count_outside(out, lowest, highest)
 
 
 @kernel

@@ -4,7 +4,7 @@ import numpy as np
 from numba import uint32
 
 from fastvae.kernels import philox
-from fastvae.kernels.cpu.addresses import array_at, matrix_at, vector_at
+from fastvae.kernels.cpu.addresses import array_at, call, matrix_at, vector_at
 from fastvae.kernels.cpu.compiler import kernel, native, part
 from fastvae.kernels.formulas import bernoulli_draw, box_muller, uniform
 
@@ -50,6 +50,13 @@ def draw(given, seed, stream, step, first_row, out, rows, columns):
         for i in range(rows):
             start = i * columns
             turn_pairs(words[start : start + columns - 1], to[i, : columns - 1])
+
+
+@part
+def normal_noise(seed, stream, step, first_row, out, code):
+    """`normal_noise` of the contract; `code` is the address of `draw`."""
+    rows, columns = out.shape
+    call(code, (0, np.int64(seed), stream, step, first_row, out.ctypes.data, rows, columns))
 
 
 @kernel

@@ -1,15 +1,17 @@
 """Programs: kernel calls that are written down once and then run one after the other, without Python in between."""
 
 import functools
+from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from fastvae.kernels.cpu import blas, processor, products, products_bfloat16, products_rounded
-from fastvae.kernels.cpu.ops import LONGEST, OPS, room_of, translated
+from fastvae.kernels.cpu.ops import LONGEST, memory_for, row_of
 from fastvae.kernels.cpu.team import run
 from fastvae.kernels.memory import empty
-from fastvae.kernels.scalars import SOURCE, SOURCE_COLUMN, SOURCE_ROW, Scalars
+from fastvae.kernels.slots import Slots, Source
 
 
 def missing(precision: str) -> str | None:
@@ -29,61 +31,52 @@ def engine(precision: str) -> ModuleType:
 
 
 class Program:
-    """Calls of kernels, written down by `add` and done in order by `run`; products in float32 or bfloat16."""
+    """Calls of kernels, written down by `add` and done in order by `run`; products in float32 or bfloat16.
 
-    def __init__(self, scalars: Scalars, precision: str = "float32"):
-        self.scalars, self._engine = scalars, engine(precision)
+    Attributes
+    ----------
+    sources
+        The `Source` operands of its calls.
+    """
+
+    def __init__(self, slots: Slots, precision: str = "float32"):
+        self.slots, self._engine = slots, engine(precision)
         self._rows: list[list[int]] = []
-        self._kept: list[np.ndarray] = []  # addresses do not keep an array alive
-        self.rows: np.ndarray | None = None  # see `read`
-        self._room = 0
+        self._kept: list[Any] = []  # addresses do not keep an array alive
+        self.sources: list[Source] = []
+        self._memory_size = 0
         self._table: np.ndarray | None = None
 
-    def add(self, op: str, *operands: np.ndarray | int | None) -> None:
-        """Write down a call. Operands as in the contract, without the scalars that `Scalars` holds.
+    def add(self, op: str, *operands: Any) -> None:
+        """Write down a call, with the operands that the table of ops has for it.
 
-        An array is float32 and C-contiguous, but for those of `gather`; it is kept alive, and read when the program
-        runs. None: no array.
+        An array is kept alive, and read when the program runs; a number is that which stands in its slot by then.
         """
-        row = [OPS[op].address]
+        self._rows.append(row_of(op, operands, self.slots))
         self._kept += [operand for operand in operands if isinstance(operand, np.ndarray)]
-        for operand in translated(op, operands):
-            if operand is None:
-                row += [0, 0, 0]
-            elif isinstance(operand, np.ndarray):
-                if operand.dtype != np.float32 or not operand.flags.c_contiguous:
-                    raise TypeError(f"{op}: an operand is {operand.dtype}, strides {operand.strides}; C float32 needed")
-                row += [operand.ctypes.data, *(operand.shape if operand.ndim == 2 else (1, operand.size))]
-            else:
-                row.append(int(operand))
-        self._rows.append(row + [0] * (LONGEST - len(row)))
-        self._room = max(self._room, room_of(op, operands, self._engine))
+        self.sources += [operand for operand in operands if isinstance(operand, Source)]
+        self._memory_size = max(self._memory_size, memory_for(op, operands, self._engine))
         self._table = None
 
     def returns(self, *arrays: np.ndarray) -> None:
         """Nothing to do: the arrays are those that the kernels write."""
-
-    def read(self, rows: np.ndarray | None) -> None:
-        """Have `read_rows` read these rows (B, D) from now on; they are kept alive here until it is told None."""
-        self.rows = rows
-        if rows is not None:
-            integers = self.scalars.integers
-            integers[SOURCE], (integers[SOURCE_ROW], integers[SOURCE_COLUMN]) = rows.ctypes.data, rows.strides
 
     @property
     def job(self) -> int:
         """The address of what a thread needs to run this program: see `team`."""
         if self._table is None:
             self._table = np.array(self._rows, np.int64).reshape(-1, LONGEST)
-            self._memory = empty(self._room)
-            arrays = self.scalars.integers, self.scalars.reals, self._memory
-            table = (self._table.ctypes.data, *self._table.shape[:1], self._table.strides[0])
-            self._job = np.array(
-                [*table, *(array.ctypes.data for array in arrays), self._engine.multiply.address], np.int64
-            )
+            self._memory = empty(self._memory_size)
+            rows = self._table.ctypes.data, len(self._table), self._table.strides[0]
+            self._job = np.array([*rows, self._memory.ctypes.data, self._engine.multiply.address], np.int64)
             self._address = self._job.ctypes.data
         return self._address
 
     def run(self) -> None:
         """Do all calls. Other threads may run meanwhile, Python's among them."""
         run(self.job)
+
+
+def jobs(phases: Sequence[Sequence[Program]]) -> np.ndarray:
+    """The jobs of phases with as many programs each."""
+    return np.array([[program.job for program in phase] for phase in phases], np.int64)

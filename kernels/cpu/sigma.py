@@ -5,7 +5,10 @@ import numpy as np
 from fastvae.kernels.cpu.compiler import kernel, reduction
 from fastvae.kernels.cpu.likelihoods import HALF_LOG_TWO_PI
 from fastvae.kernels.formulas import (
+    LEAST_ABOVE,
+    MEMORY,
     ONE,
+    SIGMA_RATE,
     ZERO,
     exp,
     f32,
@@ -17,7 +20,6 @@ from fastvae.kernels.formulas import (
     soft_slope,
     squared_error_term,
 )
-from fastvae.kernels.scalars import LEAST_ABOVE, MEMORY, SIGMA_RATE
 
 RATE, LEAST, NEW = f32(SIGMA_RATE), f32(LEAST_ABOVE), f32(1.0 - MEMORY)
 

@@ -19,10 +19,9 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from fastvae.kernels.cpu.addresses import I64, call, integers_at, intrinsic, number
+from fastvae.kernels.cpu.addresses import I64, call, integers_at, intrinsic, number, reals_at, vector_at
 from fastvae.kernels.cpu.compiler import as_part, kernel, part
 from fastvae.kernels.cpu.likelihoods import total
-from fastvae.kernels.scalars import ADAM_STEP, EXAMPLE_WEIGHT, KL_WEIGHT, NOISE_STEP
 
 add_up = as_part(total)
 
@@ -43,7 +42,7 @@ def _word(builder, address):
 
 @intrinsic
 def load(typing, address):
-    """The word at an address, after everything that whoever wrote it wrote before."""
+    """An acquire load of the word at an address: what was written before its value was stored is seen afterwards."""
 
     def codegen(context, builder, signature, args):
         return builder.load_atomic(_word(builder, args[0]), ordering="acquire", align=8)
@@ -53,7 +52,7 @@ def load(typing, address):
 
 @intrinsic
 def exchange(typing, address, value):
-    """Write a word, and return what stood there."""
+    """Store a word and return the one that stood there, in one atomic operation."""
 
     def codegen(context, builder, signature, args):
         return builder.atomic_rmw("xchg", _word(builder, args[0]), args[1], "seq_cst")
@@ -63,7 +62,7 @@ def exchange(typing, address, value):
 
 @intrinsic
 def change(typing, address, old, new):
-    """Write `new` where `old` stands; whether it did."""
+    """Store `new` where `old` stands, in one atomic operation; return whether it did."""
 
     def codegen(context, builder, signature, args):
         pair = builder.cmpxchg(_word(builder, args[0]), args[1], args[2], "seq_cst", "seq_cst")
@@ -106,7 +105,7 @@ def let_others(typing):
     return types.void(), codegen
 
 
-NOTHING = np.zeros(7, np.int64)  # a job without calls
+NOTHING = np.zeros(5, np.int64)  # a job without calls
 
 
 def mailbox() -> np.ndarray:
@@ -156,11 +155,12 @@ def done_within(box, patience):
 
 @part
 def do(job):
-    """Do the calls of a program: its table's address, rows and bytes a row, then what each call is given beside it."""
-    n = integers_at(job, 7)
+    """Do the calls of a program. A job is its table's address, rows and bytes a row, then the addresses of memory for
+    products and of the code that does them."""
+    n = integers_at(job, 5)
     for i in range(n[1]):
         at_row = n[0] + i * n[2]
-        call(integers_at(at_row, 1)[0], (at_row, n[3], n[4], n[5], n[6]))
+        call(integers_at(at_row, 1)[0], (at_row, n[3], n[4]))
 
 
 @kernel
@@ -234,28 +234,38 @@ def together(jobs, boxes):
     return awake
 
 
-@kernel
-def steps(first, second, boxes, integers, reals, kl_weights, order, indices, nll, kl, sums):
-    """Steps of training, up to one for each of `kl_weights` (n,): the jobs `first`, then, where the loss is finite,
-    `second`; before each step but the first, the scalars are set for it.
+@part
+def finite_losses(phase, watched, slots, sums):
+    """Whether the losses that a phase has completed are finite: their sums, see `steps`, times their weights."""
+    loss = 0.0
+    for k in range(len(watched)):
+        if watched[k, 3] == phase:
+            sums[k] = add_up(vector_at(watched[k, 0], watched[k, 1]))
+            loss += reals_at(slots.ctypes.data + 8 * watched[k, 2], 1)[0] * sums[k]
+    return np.isfinite(loss)
 
-    `order` (n, B), where it is not empty, has the rows of each step, which the first jobs read in `indices` (B,).
-    `sums` (n, 2) gets those of `nll` and `kl`, which the first jobs write. Return how many steps were begun, and how
-    many were done: it ends after a loss that is not finite, and where a helper has fallen asleep, to be woken.
+
+@kernel
+def steps(jobs, boxes, slots, table, order, indices, watched, sums):
+    """Steps, up to one for each row of `table` (n, U): its numbers become the first of `slots`; then the phases of
+    `jobs` (phases, shares) come one after the other, all shares of one at the same time.
+
+    `order` (n, B), where it is not empty, has the rows of each step, which the jobs read in `indices` (B,). `watched`
+    (losses, 4) has, of each loss, the address and size of its values, the place of its weight, and the phase that
+    completes it; `sums` (n, losses) gets what the values add up to. Return how many steps were begun, and how many were
+    done: it ends after a loss that is not finite, and where a helper has fallen asleep, to be woken.
     """
-    for i in range(len(kl_weights)):
-        if i:
-            integers[NOISE_STEP] += 1
-            integers[ADAM_STEP] += 1
-            reals[KL_WEIGHT] = kl_weights[i] * reals[EXAMPLE_WEIGHT]
+    for i in range(len(table)):
+        for j in range(table.shape[1]):
+            slots[j] = table[i, j]
         if order.size:
             for j in range(indices.size):
                 indices[j] = order[i, j]
-        awake = together(first, boxes)
-        sums[i, 0], sums[i, 1] = add_up(nll), add_up(kl)
-        if not np.isfinite(sums[i, 0] + kl_weights[i] * sums[i, 1]):
-            return i + 1, i
-        awake = together(second, boxes) and awake
+        awake = True
+        for phase in range(len(jobs)):
+            awake = together(jobs[phase], boxes) and awake
+            if not finite_losses(phase, watched, slots, sums[i]):
+                return i + 1, i
         if not awake:
             return i + 1, i + 1
-    return len(kl_weights), len(kl_weights)
+    return len(table), len(table)

@@ -17,13 +17,15 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 
 from fastvae.kernels.cpu import blas, team
 from fastvae.kernels.cpu.processor import BLAS, CHOSEN, UNIT
-from fastvae.processor_count import processors
+from fastvae.kernels.cpu.processor_count import processors
+from fastvae.kernels.cpu.program import Program, jobs
+from fastvae.kernels.slots import Slots, Watched
 
 SMALLEST_SHARE = 16  # rows; fewer make the products inefficient
 SMALL_PRODUCT = UNIT.small_product  # of a pass' largest one; below, a second thread brings nothing
@@ -185,8 +187,6 @@ POOL = Pool()
 class Workers:
     """Runs the programs of `count` shares, with the help of idle threads; a context manager."""
 
-    CAN_STEP: ClassVar[bool] = team.CLOCK is not None  # else `run_programs`, twice
-
     def __init__(self, count: int = 1):
         self.count = count
         self._helpers: list[Helper] = []
@@ -218,7 +218,7 @@ class Workers:
             return
         busy = helpers[: len(programs) - 1]
         for helper, program in zip(busy, programs[1:], strict=False):
-            helper.begin(program.job, (program, program.rows))
+            helper.begin(program.job, (program, [source.rows for source in program.sources]))
         for program in programs[len(busy) + 1 :]:
             program.run()
         if busy:
@@ -229,25 +229,29 @@ class Workers:
             helper.finish()
 
     def run_steps(
-        self, shares: Any, kl_weights: np.ndarray, order: np.ndarray, indices: np.ndarray, sums: np.ndarray
+        self,
+        phases: Sequence[Sequence[Program]],
+        slots: Slots,
+        table: np.ndarray,
+        order: np.ndarray,
+        indices: np.ndarray,
+        watched: Sequence[Watched],
+        sums: np.ndarray,
     ) -> tuple[int, int]:
-        """Steps of training in one call: see `team.steps`. Only where CAN_STEP.
-
-        `shares` has arrays of jobs, `forward_jobs` and `adam_jobs`, the `scalars` that they read, and what the first
-        ones write: `nll` and `kl`.
-        """
-        scalars, jobs = shares.scalars, (shares.forward_jobs, shares.adam_jobs)
+        """See the contract in `fastvae.kernels`. Without a clock to wait by, all is done in this thread."""
+        losses = np.array([w.words() for w in watched], np.int64).reshape(-1, 4)
+        helpers = self._helpers if team.CLOCK is not None else []
+        boxes = self._boxes[: len(helpers)]
         try:
-            for helper in self._helpers:
+            for helper in helpers:
                 helper.hold()
-            given = scalars.integers, scalars.reals, kl_weights, order, indices
-            return team.steps(*jobs, self._boxes, *given, shares.nll, shares.kl, sums)
+            return team.steps(jobs(phases), boxes, slots.row, table, order, indices, losses, sums)
         finally:
-            for helper in self._helpers:
+            for helper in helpers:
                 helper.let_go()
 
 
-class _Alone:
+class Alone:
     """`Workers` of one thread where nothing else has one too: nothing to set up."""
 
     def __enter__(self) -> Self:
@@ -263,9 +267,9 @@ class _Alone:
             program.run()
 
 
-ALONE = _Alone()
+ALONE = Alone()
 
 
-def workers_for(count: int) -> Workers | _Alone:
+def workers_for(count: int) -> Workers | Alone:
     """Who runs the programs of `count` shares."""
     return ALONE if count == 1 and CHOSEN != BLAS else Workers(count)

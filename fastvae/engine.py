@@ -1,0 +1,371 @@
+"""What runs the passes of a model: steps of a training, many in one call, and passes over data in pieces.
+
+A model is a `Network`: it has owners of parameters, writes its step and its other passes (see `passes`), and says which
+numbers change from step to step. All else that training and inference need of it is here.
+"""
+
+import contextlib
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastvae.backend import Backend
+from fastvae.data.mapping import check_size, mapping_of
+from fastvae.data.minibatches import Examples, direct, write_binarization
+from fastvae.data.scaling import Units, arithmetic
+from fastvae.data.validation import LARGEST
+from fastvae.exclusion import Exclusion
+from fastvae.kernels.slots import Slots, Source
+from fastvae.optimizers import Optimizer
+from fastvae.parameters import Parameters, Shape
+from fastvae.passes import Arena, Pass
+
+NOTHING = np.empty((1, 0), np.int64)  # no rows to be chosen
+KEPT_SIZES = 4  # of recordings that wait for the next call
+EVALUATION = 0  # the step of all noise outside training, whose steps count from 1
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A pass that was written down, and what its writer returned."""
+
+    p: Pass
+    results: Any
+
+
+class Recordings:
+    """Passes over so many rows, written down when they are first wanted; of one thread at a time."""
+
+    def __init__(self, backend: Backend, rows: int):
+        self.rows, self.slots = rows, Slots()
+        self._backend, self._arena = backend, Arena(rows)
+        self._recorded: dict[Hashable, Recorded] = {}
+
+    def get(
+        self, key: Hashable, write: Callable[[Pass], Any], inputs: dict[str, Callable[[Pass], np.ndarray]]
+    ) -> Recorded:
+        """The pass of that key, as `write` writes it the first time."""
+        if key not in self._recorded:
+            p = Pass(self._backend, self.slots, self.rows, inputs, arena=self._arena, backward=False)
+            self._recorded[key] = Recorded(p, write(p))
+        return self._recorded[key]
+
+    @property
+    def in_range(self) -> bool:
+        """After a run, whether all values that were read were where they should be."""
+        return "outside" not in self.slots or self.slots["outside"] == 0
+
+
+class Network:
+    """Base of the models' networks: parameters in one flat buffer, and passes over batches.
+
+    Parameters
+    ----------
+    backend
+        Where it computes.
+    complete
+        Whether it has all its parts: one that was loaded to generate has no encoder.
+
+    Attributes
+    ----------
+    units
+        Of the user's data.
+    seed
+        Of all noise.
+    """
+
+    inputs: dict[str, int]  # name to columns
+    seed: np.uint64
+    units: Units
+
+    def __init__(self, backend: Backend, complete: bool = True):
+        self.backend, self.kernels, self.complete = backend, backend.kernels, complete
+        self.exclusion = Exclusion()
+        self.parameters = Parameters(self.shapes())
+        for owner in self.owners():
+            owner.bind(self.parameters, self.kernels)
+        self.workers, self.seed = backend.workers(), np.uint64(0)
+        self._away = self._newer = False  # the parameters, while they are trained elsewhere; see `allocate`
+        self._idle: dict[int, list[Recordings]] = {}
+        sizes = [shape for owner in self.owners() for shape in owner.shapes().values() if len(shape) == 2]
+        self._largest_weight = max(a * b for a, b in sizes)
+        self.widest = max(max(shape) for shape in sizes)
+        self.allocate(0)
+
+    # ---- what a model brings ------------------------------------------------------------------------------------
+
+    def owners(self) -> Sequence[Any]:
+        """All that has parameters, in order."""
+        raise NotImplementedError
+
+    def step(self, p: Pass, optimizers: Sequence[Optimizer | None]) -> None:
+        """Write a step: the losses of a batch, their gradients, and what the optimizers make of them."""
+        raise NotImplementedError
+
+    def numbers(self, rows: int, progress: np.ndarray) -> dict[str, np.ndarray]:
+        """Slot names to the numbers (n,) of steps on so many rows, at a progress (n,) in epochs."""
+        raise NotImplementedError
+
+    def report(self, sums: dict[str, np.ndarray], rows: int, progress: np.ndarray) -> dict[str, np.ndarray]:
+        """What a user is told of steps, "loss" first (n,), from the sums (n,) of the losses over the batch."""
+        raise NotImplementedError
+
+    def range_of(self, name: str) -> tuple[float, float]:
+        """Between what the values of an input lie, in the model's units, where nothing is wrong."""
+        return -LARGEST, LARGEST
+
+    def constants(self) -> dict[str, np.ndarray]:
+        """Arrays that belong to a model beside its parameters."""
+        return {}
+
+    # ---- before anything ----------------------------------------------------------------------------------------
+
+    def shapes(self) -> dict[str, Shape]:
+        """Names and shapes of all parameters, in order."""
+        shapes: dict[str, Shape] = {}
+        for owner in self.owners():
+            shapes |= owner.shapes()
+        return shapes
+
+    def prepare(self, seed: np.uint64, units: Units) -> None:
+        """Set what the passes need: the noise's key, and the user's units."""
+        self.seed, self.units = seed, units
+        self._idle.clear()  # recordings know the seed and the units
+        self.allocate(0)
+
+    def largest_product(self, rows: int) -> float:
+        """Floating-point operations of the largest matrix product for a batch."""
+        return 2.0 * rows * self._largest_weight
+
+    # ---- training -----------------------------------------------------------------------------------------------
+
+    def allocate(
+        self,
+        batch: int,
+        optimizers: Sequence[Optimizer] = (),
+        examples: Examples | None = None,
+        indices: np.ndarray | None = None,
+    ) -> None:
+        """Have the buffers for training on batches of up to `batch` rows, cut into shares for `workers`: `steps` then
+        trains with the optimizers, on rows of `examples`, which are read by `indices` (batch,)."""
+        try:
+            self.parameters.bring_back()
+        finally:
+            self._away = self._newer = False
+        self._arena, self._slots = Arena(batch), Slots()
+        self._optimizers, self._examples, self._indices = tuple(optimizers), examples, indices
+        self._steps: dict[int, Pass] = {}
+        self.parameters.bring_back = self._bring_back
+        if optimizers and not self.kernels.ON_HOST:
+            if examples is not None:
+                self.kernels.forget(examples.X)  # it may have changed since an earlier training
+            self.kernels.upload(self.parameters.gradients, *self.constants().values(), *self._trained())
+            self._away = True
+
+    def _trained(self) -> list[np.ndarray]:
+        states = [array for optimizer in self._optimizers for array in optimizer.state.values()]
+        return [self.parameters.values, *states]
+
+    def _bring_back(self) -> None:
+        """Have the newest parameters and moments here."""
+        if self._newer:
+            self._newer = False
+            self.kernels.download(*self._trained())
+
+    @property
+    def steps_ahead(self) -> bool:
+        """Whether `steps` can do many in one call: it reads the data itself."""
+        return self._examples is not None and self._examples.direct
+
+    def _x(self, p: Pass) -> np.ndarray:
+        """Write how the rows of a batch are read; or have somebody fill them in."""
+        x = p.empty(self.inputs["x"])
+        if self.steps_ahead:
+            assert self._examples is not None
+            assert self._indices is not None
+            self._examples.write(p, p.cut(self._indices[: p.rows]), x)
+        else:
+            self._filled = x
+        return x
+
+    def _pass(self, rows: int) -> Pass:
+        """The step on a batch of so many rows; written down once for every number of rows."""
+        if rows not in self._steps:
+            p = Pass(self.backend, self._slots, rows, {"x": self._x}, self.workers.count, self._arena)
+            self.step(p, self._optimizers)
+            self._steps[rows] = p
+        return self._steps[rows]
+
+    def steps(self, first: int, order: np.ndarray, progress: np.ndarray) -> list[dict[str, float]]:
+        """Steps one after the other, without Python between them: that of number `first` and those after it, each on
+        the examples that stand in its row of `order` (n, B), at its `progress` (n,) in epochs.
+
+        It ends with a loss that is not finite, after which nothing is changed, and may end earlier; return what
+        `report` makes of the losses before each step, one dict a step.
+        """
+        count, rows = order.shape
+        p, numbers = self._pass(rows), self._numbers(first, rows, progress)
+        if not self.steps_ahead:
+            assert self._examples is not None
+            self._examples.fill(order[0], self._filled[:rows], first, 0)
+            self.kernels.upload(self._filled)
+        for optimizer in self._optimizers:
+            numbers |= optimizer.numbers(count)
+        self._slots["seed"] = np.uint64(self.seed).view(np.int64)
+        table = self._slots.table(count, **numbers)
+        indices = self._indices[:rows] if self.steps_ahead and self._indices is not None else NOTHING[0]
+        sums = np.empty((count, len(p.losses)))
+        given = table, order if self.steps_ahead else NOTHING, indices, list(p.losses.values()), sums
+        begun, done = self.workers.run_steps(p.phases, self._slots, *given)
+        self._newer = self._away
+        for optimizer in self._optimizers:
+            optimizer.step_count += done
+        return self._reported(p, sums[:begun], rows, progress[:begun])
+
+    def _numbers(self, first: int, rows: int, progress: np.ndarray) -> dict[str, np.ndarray]:
+        return self.numbers(rows, progress) | {"step": first + np.arange(len(progress))}
+
+    def _reported(self, p: Pass, sums: np.ndarray, rows: int, progress: np.ndarray) -> list[dict[str, float]]:
+        named = self.report(dict(zip(p.losses, sums.T, strict=True)), rows, progress)
+        columns = [values.tolist() for values in named.values()]
+        return [dict(zip(named, step, strict=True)) for step in zip(*columns, strict=True)]
+
+    def loss_and_gradients(
+        self, x: np.ndarray, step: int, progress: float, write: Callable[[Pass], None] | None = None
+    ) -> dict[str, float]:
+        """Fill the gradients for the rows x (B, D), in the model's units; return what `report` makes of the losses.
+
+        It has buffers of its own: nothing of a training changes. `write` is what is written instead of `step`.
+        """
+        p = Pass(self.backend, Slots(), len(x), {"x": lambda p: p.cut(x)})
+        write(p) if write else self.step(p, [None])
+        numbers = self._numbers(step, len(x), np.array([progress]))
+        for name, values in numbers.items():
+            if name in p.slots:
+                p.slots[name] = values[0]
+        p.slots["seed"] = np.uint64(self.seed).view(np.int64)
+        self.upload_parameters()
+        self.kernels.upload(x)
+        with self.backend.passing(1) as workers:
+            p.run(workers)
+        self.kernels.download(self.parameters.gradients, *[watched.values for watched in p.losses.values()])
+        sums = np.array([[self.kernels.total(watched.values) for watched in p.losses.values()]])
+        return self._reported(p, sums, len(x), np.array([progress]))[0]
+
+    def faults(self, rows: int) -> str:
+        """Name the first layer with a parameter, or else with an output for the last batch, that is not finite."""
+        for name, values in self.parameters.named_values().items():
+            if not np.isfinite(values).all():
+                return f"layer {name.rsplit('.', 1)[0]!r} has a {name.rsplit('.', 1)[-1]} that is not finite"
+        name = ""
+        for name, output in self._pass(rows).outputs.items():
+            self.kernels.download(output)
+            if not np.isfinite(output).all():
+                return f"the output of layer {name!r} is not finite"
+        return f"layer {name!r} gives outputs whose loss overflows"
+
+    # ---- passes over data ---------------------------------------------------------------------------------------
+
+    def upload_parameters(self) -> None:
+        """Before passes are run: where they work elsewhere, the parameters go there."""
+        if not self._away:
+            self.kernels.upload(self.parameters.values, *self.constants().values())
+
+    def _borrow(self, rows: int) -> Recordings:
+        try:
+            return self._idle[rows].pop()  # atomic: many threads may run one model
+        except LookupError:
+            return Recordings(self.backend, rows)
+
+    def _give_back(self, recordings: Recordings) -> None:
+        rows = recordings.rows
+        self._idle.setdefault(rows, []).append(recordings)
+        if len(self._idle) > KEPT_SIZES:
+            with contextlib.suppress(KeyError, RuntimeError, StopIteration):
+                del self._idle[next(size for size in self._idle if size != rows)]
+
+    def over(
+        self,
+        X: Any,
+        key: Hashable,
+        write: Callable[[Pass], Sequence[np.ndarray]],
+        keep: Callable[..., None],
+        check: Callable[[], Callable[[Any], np.ndarray] | None] | None = None,
+        binarize: str | float | None = None,
+        step: int = EVALUATION,
+        name: str = "x",
+        units: Units | None = None,
+    ) -> None:
+        """Do a pass over all rows of X in pieces, by one thread or several; nothing of X is kept.
+
+        Parameters
+        ----------
+        X : (N, columns)
+            In the user's units.
+        key
+            Of what `write` writes.
+        write
+            Writes the pass, and returns arrays of its results.
+        keep
+            keep(start, stop, *results) takes what a piece has made.
+        check
+            Called first if a value is out of the input's range: it finds which, and says it, or returns how rows are
+            brought into the range.
+        binarize
+            Of the rows, as `Examples` have it.
+        step
+            Of the noise.
+        name, units
+            Of the input, and its own; by default the data's.
+        """
+        count, mapping, clip = len(X), mapping_of(X), None
+        threads, size = self.backend.pieces(count, self.largest_product(count), self.widest)
+        self.upload_parameters()
+        given = name, self.units if units is None else units, binarize
+
+        def recorded(r: Recordings, rows: Any, first_row: int) -> Recorded:
+            """The pass over rows of the data, those from `first_row` on, ready to be run once."""
+            if not direct(rows.dtype):  # never so on a device
+                rows = rows.astype(arithmetic(rows.dtype))
+            inputs = {name: lambda p: self._read(p, rows.dtype, *given)}
+            made = r.get((key, rows.dtype, name, binarize), write, inputs)
+            slots = r.slots
+            slots["seed"], slots["step"], slots["first row"] = np.uint64(self.seed).view(np.int64), step, first_row
+            slots["outside"] = 0
+            made.p.sources[0].read(rows)
+            return made
+
+        with self.backend.passing(threads) as workers:
+            for first in range(0, count, threads * size):
+                starts = range(first, min(first + threads * size, count), size)
+                pieces = [(start, self._borrow(min(size, count - start))) for start in starts]
+                running: list[Recorded] = []
+                check_size(mapping, X)
+                try:
+                    for i, r in pieces:
+                        rows = X[i : i + r.rows] if mapping is None else np.array(X[i : i + r.rows])
+                        running.append(recorded(r, rows, i))
+                    check_size(mapping, X)
+                    workers.run_programs([made.p.phases[0][0] for made in running])
+                finally:
+                    for made in running:
+                        made.p.sources[0].read(None)
+                for (start, r), made in zip(pieces, running, strict=True):
+                    if check is not None and not r.in_range:
+                        clip, check = check(), None
+                    if clip is not None and not r.in_range:
+                        made = recorded(r, clip(X[start : start + r.rows]), start)
+                        workers.run_programs(made.p.phases[0])
+                        made.p.sources[0].read(None)
+                    keep(start, start + r.rows, *made.results)
+                    self._give_back(r)
+
+    def _read(self, p: Pass, dtype: np.dtype, name: str, units: Units, binarize: str | float | None) -> np.ndarray:
+        """Write how rows of the data are read."""
+        x = p.empty(self.inputs[name])
+        source, outside = Source(p.slots, name, dtype), p.slots.whole("outside")
+        p.add("read_rows", source, *units.pair(dtype), *self.range_of(name), outside, x)
+        write_binarization(p, x, binarize, self.seed)
+        return x

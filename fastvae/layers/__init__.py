@@ -1,0 +1,7 @@
+"""Layers: what writes the passes forward and backward over weights of its own. See `fastvae.passes`."""
+
+from fastvae.layers.dense import MLP as MLP
+from fastvae.layers.dense import RECTIFIERS as RECTIFIERS
+from fastvae.layers.dense import Dense as Dense
+from fastvae.layers.dense import Linear as Linear
+from fastvae.layers.latent import latent as latent

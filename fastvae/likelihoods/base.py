@@ -1,0 +1,104 @@
+"""p(x|z): what the decoder's outputs mean. A likelihood turns them into nats, gradients, a mean and draws."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastvae.kernels import philox
+from fastvae.kernels.slots import Slot
+from fastvae.parameters import Parameters, Shape
+from fastvae.passes import Pass
+
+
+class Likelihood:
+    """Base of the likelihoods; what is here holds for one without parameters of its own.
+
+    Attributes
+    ----------
+    NAME
+        What the user calls it.
+    SUPPORT
+        Least and largest value of x, in the model's units.
+    WHOLE
+        Whether x are whole numbers.
+    DENSITY
+        Whether p(x|z) is a density, which changes with the units of x; else a probability.
+    SCALING
+        The scaling that suits, where the user leaves that open.
+    HAS_SIGMA
+        Whether it has a standard deviation sigma that the user may choose.
+    LINEAR
+        Whether a decoder that begins at probabilistic PCA makes sense: its outputs are the mean of a Gaussian.
+    """
+
+    NAME: ClassVar[str]
+    SUPPORT: ClassVar[tuple[float, float]] = (-np.inf, np.inf)
+    WHOLE: ClassVar[bool] = False
+    DENSITY: ClassVar[bool] = False
+    SCALING: ClassVar[str | None] = None
+    HAS_SIGMA: ClassVar[bool] = False
+    LINEAR: ClassVar[bool] = False
+
+    # ---- in a pass: x (B, D) the data, a (B, D) the decoder's outputs -------------------------------------------
+
+    def loss(self, p: Pass, x: np.ndarray, a: np.ndarray, weight: float | Slot) -> tuple[np.ndarray, np.ndarray]:
+        """Write nll (B,), in nats, and d_a (B, D), the gradient of `weight` times their sum."""
+        nll, d_a = p.empty(), p.empty(a.shape[1])
+        p.add(f"{self.NAME}_forward_backward", x, a, weight, nll, d_a)
+        return nll, d_a
+
+    def nll(self, p: Pass, x: np.ndarray, a: np.ndarray, nll: np.ndarray) -> np.ndarray:
+        """Write nll (B,), in nats."""
+        p.add(f"{self.NAME}_forward", x, a, nll)
+        return nll
+
+    def mean(self, p: Pass, a: np.ndarray) -> np.ndarray:
+        """Write the mean of p(x|z) over a."""
+        raise NotImplementedError
+
+    # ---- over arrays of the host --------------------------------------------------------------------------------
+
+    def draw(self, mean: np.ndarray, kernels: Any, seed: np.uint64, call: int) -> np.ndarray:
+        """Draw x (N, D) from p(x|z), by its mean in the model's units; the noise is that of a call of that number."""
+        raise NotImplementedError
+
+    def intercept(self, mean: np.ndarray) -> np.ndarray:
+        """The decoder's outputs (D,) at which the mean of p(x|z) is that of the data."""
+        raise NotImplementedError
+
+    def output_gain(self) -> float | np.ndarray:
+        """By what the weights of the decoder's last layer are multiplied at first, a number or one a column."""
+        return 1.0
+
+    def log_jacobian(self, scale: np.ndarray) -> float:
+        """What the nll of scaled data lacks to be that of the user's units: sum_D log(scale) of a density, 0 of a
+        probability."""
+        return float(np.log(scale.astype(np.float64)).sum()) if self.DENSITY else 0.0
+
+    # ---- parameters of its own ----------------------------------------------------------------------------------
+
+    sigma: Any = 1.0  # not used
+    size = 1
+
+    def set_sigma(self, sigma: np.ndarray | float) -> None:
+        """Nothing to set."""
+
+    def shapes(self) -> dict[str, Shape]:
+        """Names and shapes of the parameters."""
+        return {}
+
+    def constants(self) -> dict[str, np.ndarray]:
+        """Arrays that belong to a model beside its parameters."""
+        return {}
+
+    def bind(self, parameters: Parameters, kernels: Any) -> None:
+        """Take the views of the parameters."""
+
+    def initialise(self, deviation: np.ndarray) -> None:
+        """Start from the deviation (D,) of the data from their mean, in model units."""
+
+    def uniform(self, shape: tuple[int, ...], kernels: Any, seed: np.uint64, call: int) -> np.ndarray:
+        """Uniform noise in (0, 1] for `draw`, float32."""
+        noise = np.empty(shape, np.float32)
+        kernels.uniform_noise(seed, philox.OBSERVATION, call, 0, noise)
+        return noise

@@ -1,0 +1,32 @@
+"""Bernoulli: data in [0, 1]."""
+
+from typing import Any
+
+import numpy as np
+
+from fastvae.likelihoods.base import Likelihood
+from fastvae.passes import Pass
+
+
+class Bernoulli(Likelihood):
+    """Bernoulli(x; sigmoid(a)), a the decoder's outputs: nll = sum_D softplus(a) - x a, for x in [0, 1].
+
+    Between 0 and 1 it is the usual cross-entropy of a pixel taken as a probability. It is a probability mass, not a
+    density: scaling of the data does not enter it.
+    """
+
+    NAME, SUPPORT = "bernoulli", (0.0, 1.0)
+
+    def mean(self, p: Pass, a: np.ndarray) -> np.ndarray:
+        """Write sigmoid(a) over a."""
+        p.add("sigmoid_inplace", a)
+        return a
+
+    def draw(self, mean: np.ndarray, kernels: Any, seed: np.uint64, call: int) -> np.ndarray:
+        """1 with probability `mean`, else 0."""
+        return (self.uniform(mean.shape, kernels, seed, call) <= mean).astype(mean.dtype)
+
+    def intercept(self, mean: np.ndarray) -> np.ndarray:
+        """logit(mean), with the mean kept off 0 and 1."""
+        p = np.clip(mean, 1e-3, 1 - 1e-3)
+        return np.log(p / (1 - p))

@@ -1,0 +1,167 @@
+"""The table of ops: a row for each, with its operands in order. All else that is known of an op follows from its row.
+
+An operand is `name:kind`, or one word where both are the same; outputs stand after the arrow. A kind is the shape of an
+array of float32, in letters that mean the same number throughout the row, or one of the words in `KINDS`. What may be
+None ends in a question mark.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastvae.kernels.slots import Slot, Source
+
+KINDS = {
+    "whole": "a whole number, or a Slot",
+    "real": "a real number, or a Slot",
+    "seed": "a uint64, or a Slot",
+    "counter": "a Slot, to which a whole number is added",
+    "result": "a Slot, where a real number is left",
+    "fixed": "a whole number",
+    "activation": "a number of formulas.ACTIVATIONS",
+    "derivative": "a number of formulas.ACTIVATIONS",
+    "data": "an array (N, D) of any real dtype and layout",
+    "source": "a Source",
+    "indices": "an array (n,) of int64",
+    "scaling": "an array (D,) of float32 or float64",
+}
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One operand of an op."""
+
+    name: str
+    kind: str  # a shape in letters, or a key of `KINDS`
+    optional: bool
+    output: bool
+
+    @property
+    def shape(self) -> tuple[str, ...] | None:
+        """The letters of its shape, where it is an array of float32."""
+        return None if self.kind in KINDS else tuple(self.kind.split(","))
+
+
+class Op:
+    """A row of the table."""
+
+    def __init__(self, name: str, operands: str):
+        self.name, self.operands, output = name, list[Operand](), False
+        for word in operands.split():
+            if word == "->":
+                output = True
+                continue
+            operand, _, kind = word.rstrip("?").partition(":")
+            self.operands.append(Operand(operand, kind or operand, word.endswith("?"), output))
+
+    def check(self, values: tuple) -> None:
+        """Raise `TypeError` or `ValueError` unless these can be its operands: how many, types, layouts and shapes."""
+        if len(values) != len(self.operands):
+            names = ", ".join(operand.name for operand in self.operands)
+            raise TypeError(f"{self.name} takes {len(self.operands)} operands ({names}), not {len(values)}")
+        sizes: dict[str, tuple[int, str]] = {}
+        for operand, value in zip(self.operands, values, strict=True):
+            if value is None and operand.optional:
+                continue
+            if operand.shape is not None:
+                self._check_array(operand, operand.shape, value, sizes)
+            elif operand.kind in ("whole", "real", "seed", "counter", "result"):
+                written = operand.kind in ("counter", "result")
+                if not isinstance(value, Slot) and (written or isinstance(value, np.ndarray)):
+                    raise TypeError(f"{self.name}: {operand.name} is {value!r}; {KINDS[operand.kind]} needed")
+            elif operand.kind == "source" and not isinstance(value, Source):
+                raise TypeError(f"{self.name}: {operand.name} is {value!r}; {KINDS[operand.kind]} needed")
+        self._check_data(values)
+
+    def _check_array(self, operand: Operand, letters: tuple[str, ...], value: Any, sizes: dict) -> None:
+        place = f"{self.name}: {operand.name}"
+        if not isinstance(value, np.ndarray) or value.dtype != np.float32 or not value.flags.c_contiguous:
+            found = f"{value.dtype}, strides {value.strides}" if isinstance(value, np.ndarray) else repr(value)
+            raise TypeError(f"{place} is {found}; a C-contiguous array of float32 is needed")
+        wanted = f"({', '.join(letters)}{',' if len(letters) == 1 else ''})"
+        if value.ndim != len(letters):
+            raise ValueError(f"{place} has shape {value.shape}; {wanted} needed")
+        for letter, size in zip(letters, value.shape, strict=True):
+            known, by = sizes.setdefault(letter, (size, operand.name))
+            if known != size:
+                raise ValueError(f"{place} has shape {value.shape}; {wanted} needed, where {by} has {letter} = {known}")
+
+    def _check_data(self, values: tuple) -> None:
+        named = {operand.kind: value for operand, value in zip(self.operands, values, strict=True)}
+        if "scaling" not in named:
+            return
+        by_name = {operand.name: value for operand, value in zip(self.operands, values, strict=True)}
+        offset, scale, out = by_name["offset"], by_name["scale"], by_name["out"]
+        if offset.dtype != scale.dtype or not (offset.flags.c_contiguous and scale.flags.c_contiguous):
+            found = f"{offset.dtype} and {scale.dtype}"
+            raise TypeError(f"{self.name}: offset and scale are {found}; two alike, C-contiguous, needed")
+        shapes, wanted = [offset.shape, scale.shape], [out.shape[1:]] * 2
+        if "indices" in named:
+            data, indices = by_name["data"], by_name["indices"]
+            if indices.dtype != np.int64 or not indices.flags.c_contiguous or not out.flags.writeable:
+                raise TypeError(f"{self.name}: indices are {indices.dtype}; C-contiguous int64, and a writeable out")
+            shapes, wanted = [*shapes, data.shape[1:], indices.shape], [*wanted, out.shape[1:], out.shape[:1]]
+        if shapes != wanted:
+            found = ", ".join(f"{name} {value.shape}" for name, value in by_name.items() if hasattr(value, "shape"))
+            raise ValueError(
+                f"{self.name}: {found}; data (N, D), indices (n,), offset and scale (D,), out (n, D) needed"
+            )
+
+
+ROWS = (
+    # dense layers
+    Op("dense_forward", "x:B,D weight:D,H bias:H activation -> out:B,H saved:B,H"),
+    Op("dense_accumulate", "x:B,D weight:D,H -> out:B,H"),
+    Op("dense_backward_input", "saved:B,H weight:D,H activation:derivative d_out:B,H accumulate:fixed -> d_x:B,D?"),
+    Op("dense_backward_weight", "x:B,D d_a:B,H first:fixed last:fixed accumulate:fixed -> d_weight:D,H d_bias:H?"),
+    Op(
+        "dense_adam_inplace",
+        "x:B,D d_a:B,H first:fixed last:fixed weight:D,H m_weight:D,H v_weight:D,H bias:H? m_bias:H? v_bias:H?"
+        " rate:real correction:real new1:real keep2:real new2:real decay:real epsilon:real",
+    ),
+    # the latent layer
+    Op(
+        "latent_forward",
+        "mu:B,Z logvar:B,Z noise:B,Z? seed stream:whole step:whole first_row:whole -> z:B,Z kl:B",
+    ),
+    Op(
+        "latent_backward",
+        "mu:B,Z logvar:B,Z d_z:B,Z noise:B,Z? seed stream:whole step:whole first_row:whole kl_weight:real"
+        " -> d_mu:B,Z d_logvar:B,Z",
+    ),
+    # likelihoods
+    Op("squared_error_forward", "x:B,D xhat:B,D log_sigma:real inverse:real -> nll:B"),
+    Op(
+        "squared_error_forward_backward",
+        "x:B,D xhat:B,D log_sigma:real inverse:real weight:real -> nll:B d_xhat:B,D",
+    ),
+    Op("gaussian_forward", "x:B,D xhat:B,D log_sigma:D inverse:D -> nll:B"),
+    Op("gaussian_forward_backward", "x:B,D xhat:B,D log_sigma:D inverse:D weight:real -> nll:B d_xhat:B,D"),
+    Op("sigma_forward", "parameter:S lowest:S -> log_sigma:D inverse:D"),
+    Op("sigma_backward", "d_xhat:B,D inverse:D parameter:S lowest:S weight:real -> d_parameter:S"),
+    Op("sigma_optimal", "x:B,D xhat:B,D lowest:S -> log_sigma:D inverse:D"),
+    Op("sigma_remember", "log_sigma:D share:real lowest:S step:whole -> parameter:S"),
+    Op("bernoulli_forward", "x:B,D logits:B,D -> nll:B"),
+    Op("bernoulli_forward_backward", "x:B,D logits:B,D weight:real -> nll:B d_logits:B,D"),
+    Op("sigmoid_inplace", "-> logits:B,D"),
+    # optimizers
+    Op(
+        "adam_inplace",
+        "params:P grads:P m:P v:P rate:real correction:real new1:real keep2:real new2:real decay:real epsilon:real"
+        " grad_scale:real",
+    ),
+    Op("sgd_inplace", "params:P grads:P velocity:P rate:real momentum:real ahead:real decay:real grad_scale:real"),
+    Op("average_inplace", "params:P share:real -> average:P"),
+    Op("clip_scale", "grads:P largest:real -> scale:result"),
+    # noise
+    Op("normal_noise", "seed stream:whole step:whole first_row:whole -> out:B,D"),
+    Op("uniform_noise", "seed stream:whole step:whole first_row:whole -> out:B,D"),
+    Op("binarize_inplace", "x:B,D seed step:whole first_row:whole"),
+    Op("threshold_inplace", "x:B,D threshold:real"),
+    # data
+    Op("gather", "data indices offset:scaling scale:scaling -> out:B,D"),
+    Op("read_rows", "source offset:scaling scale:scaling lowest:real highest:real outside:counter -> out:B,D"),
+)
+
+OPS = {row.name: row for row in ROWS}
