@@ -1,9 +1,9 @@
 """One step of Adam over the flat buffer of all parameters of the model."""
 
 import numpy as np
-from cases import Case, Op
-from devices import ours
 
+from benchmarks.cases import Case, Op
+from benchmarks.devices import ours
 from fastvae.kernels import scalars
 
 RATE, BETA1, BETA2, EPSILON = 1e-3, 0.9, 0.999, 1e-8

@@ -1,9 +1,9 @@
 """A dense layer D -> H with ReLU: product, bias and activation; its backward with all gradients; and a linear path."""
 
 import numpy as np
-from cases import Case, Op
-from devices import ours
 
+from benchmarks.cases import Case, Op
+from benchmarks.devices import ours
 from fastvae.kernels.formulas import RELU
 
 

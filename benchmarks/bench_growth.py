@@ -8,12 +8,13 @@ import functools
 import tempfile
 from dataclasses import replace
 
-import machine
 import numpy as np
-from bench_training import noises
-from cases import Case, Op, Point, model
-from fastvae_vae import FastVAE
-from sizes import SIZES
+
+from benchmarks import machine
+from benchmarks.bench_training import noises
+from benchmarks.cases import Case, Op, Point, model
+from benchmarks.fastvae_vae import FastVAE
+from benchmarks.sizes import SIZES
 
 PEERS = ("fastvae", "numpy", "torch", "jax")
 ROUNDS = 5

@@ -3,7 +3,8 @@
 import functools
 
 import numpy as np
-from cases import Case, Op, model
+
+from benchmarks.cases import Case, Op, model
 
 ROWS = (1, 128, 4096)
 IMPLEMENTATIONS = ("fastvae", "numpy", "torch", "jax", "fastvae_cuda")

@@ -5,9 +5,9 @@ must agree.
 """
 
 import numpy as np
-from cases import Case, Op
-from devices import ours
 
+from benchmarks.cases import Case, Op
+from benchmarks.devices import ours
 from fastvae.kernels.scalars import KL_WEIGHT, Scalars
 
 

@@ -3,9 +3,9 @@
 import functools
 
 import numpy as np
-from cases import Case, Op
-from devices import ours
 
+from benchmarks.cases import Case, Op
+from benchmarks.devices import ours
 from fastvae.kernels.scalars import EXAMPLE_WEIGHT, SIGMA, Scalars
 
 

@@ -1,8 +1,9 @@
 """Minibatches from 60,000 examples: B rows of bytes gathered and scaled, and the order of a whole epoch."""
 
 import numpy as np
-from cases import Case, Op
-from devices import ours
+
+from benchmarks.cases import Case, Op
+from benchmarks.devices import ours
 
 EXAMPLES = 60_000
 SEED = np.uint64(7)

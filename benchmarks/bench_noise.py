@@ -1,9 +1,9 @@
 """Arrays (B, D) of normals, and dynamic binarisation. The draws differ, so it is their moments that must agree."""
 
 import numpy as np
-from cases import Case, Op
-from devices import ours
 
+from benchmarks.cases import Case, Op
+from benchmarks.devices import ours
 from fastvae.kernels import philox
 
 SEED = np.uint64(7)

@@ -11,10 +11,11 @@ import sys
 import tempfile
 import time
 
-import cases
 import pytest
-from sizes import SIZES
-from tables import Start
+
+from benchmarks import cases
+from benchmarks.sizes import SIZES
+from benchmarks.tables import Start
 
 PEERS = ("numpy", "torch", "jax")
 WARM_ROUNDS = 3
@@ -46,7 +47,7 @@ def command(what: str, implementation: str, saved: pathlib.Path, out: pathlib.Pa
     """The command line of one process."""
     if what == TRAIN:
         return [sys.executable, "-m", "fastvae.train", "--epochs", "1", "--quiet", "--out", str(out)]
-    return [sys.executable, str(cases.HERE / "start.py"), implementation, what, str(saved)]
+    return [sys.executable, "-m", "benchmarks.start", implementation, what, str(saved)]
 
 
 def run(line: list[str], cache: pathlib.Path) -> float:

@@ -8,9 +8,9 @@ reading. Beside it, the products that a step consists of, alone.
 import functools
 
 import numpy as np
-from cases import IMPLEMENTATIONS, OURS, Case, Op, model
-from fastvae_vae import team
 
+from benchmarks.cases import IMPLEMENTATIONS, OURS, Case, Op, model
+from benchmarks.fastvae_vae import team
 from fastvae.kernels import cpu
 from fastvae.kernels.cpu.workers import Workers, shares_for
 from fastvae.kernels.formulas import IDENTITY

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import machine
 import numpy as np
-from sizes import Size
+
+from benchmarks import machine
+from benchmarks.sizes import Size
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))  # what is measured is this checkout, whatever else is installed
 
 OURS, OURS_ON_GPU = "fastvae", "fastvae_cuda"
 REFERENCE = "numpy"  # what the results of the others are compared with
@@ -216,12 +216,12 @@ def rival(implementation: str) -> str:
 def model(implementation: str, size: Size) -> Any:
     """The VAE of an implementation, with the weights that all of them start from."""
     stem, name = IMPLEMENTATIONS[implementation].model.split(":")
-    return getattr(importlib.import_module(stem), name)(size, size.weights())
+    return getattr(importlib.import_module(f"benchmarks.{stem}"), name)(size, size.weights())
 
 
 def ops_of(stem: str) -> dict[str, Op]:
     """The ops of one `bench_<stem>.py`; a process that measures imports no more than it needs."""
-    return importlib.import_module(stem).OPS
+    return importlib.import_module(f"benchmarks.{stem}").OPS
 
 
 @functools.cache

@@ -15,13 +15,16 @@ import argparse
 import json
 import pathlib
 import statistics
+import sys
 from collections.abc import Iterator
 
-import machine
-from cases import IMPLEMENTATIONS, OURS, Op, all_ops, missing
-from sizes import DEFAULT_SIZE, SIZES, Size
-from tables import environment, times
-from workers import Workers, ratios
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))  # this checkout, whatever else is installed
+
+from benchmarks import machine
+from benchmarks.cases import IMPLEMENTATIONS, OURS, Op, all_ops, missing
+from benchmarks.sizes import DEFAULT_SIZE, SIZES, Size
+from benchmarks.tables import environment, times
+from benchmarks.workers import Workers, ratios
 
 WIDTHS = {"median": 8, "min": 8, "max": 8, "fastest": 10}  # of the columns of ratios
 

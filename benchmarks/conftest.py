@@ -17,13 +17,12 @@ import os
 import statistics
 from collections.abc import Callable, Iterator
 
-import cases
-import machine
 import pytest
-import tables
-from cases import Point
-from sizes import DEFAULT_SIZE, SIZES
-from workers import THREAD_SETTINGS, Workers, ratios
+
+from benchmarks import cases, machine, tables
+from benchmarks.cases import Point
+from benchmarks.sizes import DEFAULT_SIZE, SIZES
+from benchmarks.workers import THREAD_SETTINGS, Workers, ratios
 
 TEST_SECONDS, FEWEST = 1.5, 3  # a test that would take longer has fewer rounds, but so many
 FIRST = "bench_training"  # what it says of memory should not include what other ops have left

@@ -24,12 +24,14 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 
-import density_models
 import numpy as np
-from density_data import FOUR, TABLES, MissingDataError, Table, load, split
-from density_models import BAR
-from importance import log_densities
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))  # this checkout, whatever else is installed
+
+from benchmarks import density_models
+from benchmarks.density_data import FOUR, TABLES, MissingDataError, Table, load, split
+from benchmarks.density_models import BAR
+from benchmarks.importance import log_densities
 from fastvae import VAE
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent

@@ -9,8 +9,9 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from cases import OURS, OURS_ON_GPU, Case
-from sizes import Size
+
+from benchmarks.cases import OURS, OURS_ON_GPU, Case
+from benchmarks.sizes import Size
 
 REPEATS = 100  # of a program on the GPU before the host waits: what waiting takes is then spread over so many
 

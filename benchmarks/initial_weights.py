@@ -16,14 +16,17 @@ import json
 import math
 import os
 import pathlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import density_data
 import numpy as np
-from density_data import MissingDataError
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))  # this checkout, whatever else is installed
+
+from benchmarks import density_data
+from benchmarks.density_data import MissingDataError
 from fastvae import VAE
 from fastvae.data import datasets
 from fastvae.training import Observer

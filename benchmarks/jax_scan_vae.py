@@ -4,7 +4,8 @@ import functools
 
 import jax
 import numpy as np
-from jax_vae import JaxVAE, advance, advance_randomly
+
+from benchmarks.jax_vae import JaxVAE, advance, advance_randomly
 
 
 @functools.partial(jax.jit, donate_argnums=0)

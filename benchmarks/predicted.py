@@ -5,9 +5,9 @@
 
 Nothing here has run on a GPU. The launches are those of the program itself: a model trains on a device that only notes
 them. What each reads, writes and computes follows from its arguments by the formulas of `h100.py`, which
-`tests/test_predicted.py` compares with the compiled kernels, executed by an interpreter. What that costs is taken from
-what others have published of the device. Bernoulli likelihood, no clipping, rows of bytes gathered from a data set on
-the device. numba-cuda must be installed with its libraries; no GPU is needed.
+`tests/benchmarks/test_predicted.py` compares with the compiled kernels, executed by an interpreter. What that costs is
+taken from what others have published of the device. Bernoulli likelihood, no clipping, rows of bytes gathered from a
+data set on the device. numba-cuda must be installed with its libraries; no GPU is needed.
 
 A launch takes as long as launches do, and then the longest of these, which is the column "bound":
 
@@ -39,7 +39,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from h100 import (
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))  # this checkout, whatever else is installed
+
+from benchmarks.h100 import (
     CLOCK,
     DRAM_RATE,
     HOST,
@@ -61,9 +64,7 @@ from h100 import (
     Work,
     work,
 )
-from sizes import SIZES, Size
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))  # this checkout, whatever else is installed
+from benchmarks.sizes import SIZES, Size
 
 # ---- the launches of a step -----------------------------------------------------------------------------------------
 

@@ -1,13 +1,14 @@
-"""A process that does one thing for the first time and ends: `python start.py IMPLEMENTATION WHAT MODEL_FILE`.
+"""A process that does one thing for the first time and ends.
 
-Ours is used as its users do; the peers train their first step.
+`python -m benchmarks.start IMPLEMENTATION WHAT MODEL_FILE`, in this checkout. Ours is used as its users do;
+the peers train their first step.
 """
 
 import os
 import sys
 
-from cases import OURS, model
-from sizes import SIZES
+from benchmarks.cases import OURS, model
+from benchmarks.sizes import SIZES
 
 SIZE = SIZES["XS"]
 

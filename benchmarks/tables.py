@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 
-import machine
-from cases import IMPLEMENTATIONS, OURS, Op, Point, missing
-from sizes import Size
+from benchmarks import machine
+from benchmarks.cases import IMPLEMENTATIONS, OURS, Op, Point, missing
+from benchmarks.sizes import Size
 
 MB = 1e6
 RATIO, NAME = 22, 19  # widths of a column of ratios, and of one of implementations

@@ -1,7 +1,8 @@
 """The PyTorch peer under autocast: products in bfloat16, weights, sums and Adam in float32."""
 
 import torch
-from torch_vae import TorchVAE
+
+from benchmarks.torch_vae import TorchVAE
 
 
 class TorchVAEInBfloat16(TorchVAE):

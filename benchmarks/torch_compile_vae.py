@@ -1,7 +1,8 @@
 """The PyTorch peer with its loss, forward and backward, compiled by torch.compile. Adam is the fused one."""
 
 import torch
-from torch_vae import TorchVAE
+
+from benchmarks.torch_vae import TorchVAE
 
 
 class CompiledTorchVAE(TorchVAE):

@@ -1,8 +1,9 @@
-"""The process that one implementation is measured in: `python worker.py IMPLEMENTATION`, driven by `workers.py`.
+"""The process that one implementation is measured in, driven by `workers.py`.
 
-One JSON object a line on standard input, one a line back: {"do": "describe"}, {"do": "build", ...}, {"do": "round"},
-{"do": "memory"}. It answers a round only when its threads have come to rest: the pools of OpenMP and OpenBLAS go on
-spinning for some time after their last task, and would take the cores from whoever is measured next.
+`python -m benchmarks.worker IMPLEMENTATION`; one JSON object a line on standard input, one a line back:
+{"do": "describe"}, {"do": "build", ...}, {"do": "round"}, {"do": "memory"}. It answers a round only when its threads
+have come to rest: the pools of OpenMP and OpenBLAS go on spinning for some time after their last task, and would take
+the cores from whoever is measured next.
 """
 
 import contextlib
@@ -12,9 +13,9 @@ import sys
 import time
 import traceback
 
-import machine
-from cases import IMPLEMENTATIONS, OURS, REFERENCE, Case, ops_of
-from sizes import Size
+from benchmarks import machine
+from benchmarks.cases import IMPLEMENTATIONS, OURS, REFERENCE, Case, ops_of
+from benchmarks.sizes import Size
 
 WARM_UP = 0.1  # fraction of a round's calls that come before it, untimed: they wake threads and fill caches
 LONG = 0.1  # seconds of a call that does not notice those

@@ -8,8 +8,8 @@ import statistics
 import subprocess
 import sys
 
-from cases import HERE, homes
-from sizes import Size
+from benchmarks.cases import HERE, homes
+from benchmarks.sizes import Size
 
 ROUND_SECONDS = 0.025
 THREAD_SETTINGS = (
@@ -41,7 +41,8 @@ class Worker:
         self.implementation = implementation
         settings = dict.fromkeys(THREAD_SETTINGS, str(threads)) if threads else {}
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "worker.py"), implementation],
+            [sys.executable, "-m", "benchmarks.worker", implementation],
+            cwd=HERE.parent,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -6,7 +6,8 @@ literal would promote the arithmetic to float64. Comparisons are written so that
 must come out, or a diverged run would look healthy.
 
 Polynomials are minimax fits (iteratively reweighted least squares in float64, in the variable that the code names).
-Largest errors against float64, measured by `tests/test_formulas.py` over the whole range of float32, stand with each.
+Largest errors against float64, measured by `tests/kernels/test_formulas.py` over the whole range of float32, stand with
+each.
 """
 
 import math

@@ -1,6 +1,6 @@
 """An interpreter for the PTX that numba.cuda emits: kernels as they were compiled, run on the CPU and watched.
 
-    from ptx import launch
+    from tests.ptx import launch
     counters = launch(ptx, grid, block, [x, out, n], order="warp", seed=1, count=True)
 
 | module | what is in it |

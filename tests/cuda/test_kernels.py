@@ -1,0 +1,396 @@
+"""Kernels for the device, compiled by the real compiler and executed from their PTX: the checks of the contract."""
+
+import numpy as np
+import pytest
+
+from tests.ptx.compiling import why_not
+
+if reason := why_not():
+    pytest.skip(reason, allow_module_level=True)
+
+from fastvae import reference
+from fastvae.kernels import cpu, philox
+from fastvae.kernels.cuda import adam, calls, dense, minibatch, settings, sigma, steps, sums
+from fastvae.kernels.cuda.device import KERNELS, using
+from fastvae.kernels.formulas import IDENTITY, RELU, SILU, TANH
+from fastvae.kernels.scalars import (
+    ADAM_STEP,
+    BETA1,
+    BETA2,
+    CLIP_NORM,
+    EPSILON,
+    EXAMPLE_WEIGHT,
+    KL_WEIGHT,
+    LEARNING_RATE,
+    NOISE_STEP,
+    WEIGHT_DECAY,
+    Scalars,
+)
+from tests.cuda.ptx_device import PTXDevice, code_of
+from tests.kernels.test_contract import CHECKS, FIRST_ROW, SEED, SHAPES, STEP, normal
+from tests.support.tolerances import check
+
+ARCHITECTURES = [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)]
+OPS = [op for op in CHECKS if hasattr(calls, op)]
+for types in (("uint8", "float32"), ("int16", "float32"), ("float32", "float32"), ("float64", "float64")):
+    minibatch.gathering(*map(np.dtype, types))  # so that it is among KERNELS
+
+
+@pytest.fixture(params=[(8, 0), (9, 0)], ids=["sm_80", "sm_90"])
+def device(request, monkeypatch):
+    with using(PTXDevice(request.param, 0, monkeypatch)) as made:
+        yield made
+
+
+LONG = [op for op in OPS if op.startswith("dense")]  # a launch takes a second
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("op", [op for op in OPS if op not in LONG])
+def test_op(device, op, shape):
+    """Against float64, with warps in an order drawn from three seeds, and races looked for."""
+    for device.seed in range(3):
+        CHECKS[op](calls, np.random.default_rng(list(shape)), shape)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 33)], ids=str)
+@pytest.mark.parametrize("op", LONG)
+def test_op_of_layers(op, shape, monkeypatch):
+    """The same for one architecture and one order."""
+    with using(PTXDevice((8, 0), 1, monkeypatch)):
+        CHECKS[op](calls, np.random.default_rng(list(shape)), shape)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("op", LONG)
+def test_op_of_layers_in_three_orders(device, op, shape):
+    for device.seed in range(3):
+        CHECKS[op](calls, np.random.default_rng(list(shape)), shape)
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (5, 8), (2, 21)], ids=str)
+def test_noise_is_that_of_the_cpu(device, shape):
+    found, expected = (np.empty(shape, np.float32) for _ in range(2))
+    for kernels, out in ((calls, found), (cpu, expected)):
+        kernels.uniform_noise(SEED, philox.PRIOR, STEP, FIRST_ROW, out)
+    np.testing.assert_array_equal(found, expected)  # one word each, exactly
+    for kernels, x in ((calls, found), (cpu, expected)):
+        kernels.binarize_inplace(x, SEED, STEP, FIRST_ROW)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("op", ["normal_noise", "uniform_noise", "binarize_inplace"])
+def test_more_rows_than_a_grid_has(device, op, monkeypatch):
+    monkeypatch.setattr(calls, "MOST_ROWS", 3)
+    CHECKS[op](calls, np.random.default_rng(0), (7, 33))
+
+
+@pytest.mark.parametrize("count", [1, 2, 63, 64, 65, 100, 1025])
+@pytest.mark.parametrize("epoch", [0, 7])
+def test_the_order_is_that_of_the_cpu(device, count, epoch):
+    check_order(count, epoch)
+
+
+def check_order(count, epoch):
+    for start in (0, min(3, count - 1)):
+        found, expected = (np.empty(count - start, np.int64) for _ in range(2))
+        for kernels, out in ((calls, found), (cpu, expected)):
+            kernels.shuffled_indices(SEED, epoch, count, start, out)
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("code", "?bBhHiIlLqQfd")
+def test_rows_are_those_of_the_cpu(device, code):
+    """Of every type, in every bit; but the CPU scales uint16 in float64."""
+    rng, dtype = np.random.default_rng(0), np.dtype(code)
+    data = (rng.random((9, 37)) * 100).astype(dtype)
+    scaling = [
+        rng.random(37).astype(np.float32 if dtype.itemsize <= 2 or code == "f" else np.float64) for _ in range(2)
+    ]
+    found, expected = (np.empty((5, 37), np.float32) for _ in range(2))
+    for kernels, out in ((calls, found), (cpu, expected)):
+        kernels.gather(data, np.array([3, 0, 8, 8, 1]), *scaling, out)
+    np.testing.assert_array_max_ulp(found, expected, int(code == "H"))
+
+
+POWERS = {"total": 1, "squared_norm": 2}
+
+
+@pytest.mark.parametrize("op", POWERS)
+def test_sums_hold_more_digits_than_their_terms(device, op):
+    check_sum(op)
+
+
+def check_sum(op):
+    """Over all blocks, each thread with several shares, and a tail."""
+    values = np.random.default_rng(0).lognormal(0, 4, 300_003).astype(np.float32)
+    check(np.float64(getattr(calls, op)(values)), (values.astype(float) ** POWERS[op]).sum(), "exact")
+
+
+@pytest.mark.parametrize("op", POWERS)
+def test_sums_are_not_finite_where_a_term_is_not(device, op):
+    for value in (np.inf, np.nan):
+        values = np.ones(1030, np.float32)
+        values[1] = value
+        np.testing.assert_equal(getattr(calls, op)(values), value)
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 0.5, 1e9])
+def test_adam_clips_without_the_host(device, clip_norm):
+    check_adam(clip_norm)
+
+
+def check_adam(clip_norm):
+    rng, scalars = np.random.default_rng(0), Scalars()
+    scalars.integers[ADAM_STEP] = 3
+    scalars.reals[[LEARNING_RATE, BETA1, BETA2, EPSILON, WEIGHT_DECAY]] = numbers = 0.01, 0.9, 0.99, 1e-8, 0.1
+    scalars.reals[CLIP_NORM] = clip_norm
+    found = rng.normal(size=(4, 131_075)).astype(np.float32)  # all parts of the norm have a share, and some two
+    found[3] **= 2
+    expected = found.copy()
+    calls.adam_with_clipping(*found, scalars)
+    norm = np.linalg.norm(expected[1].astype(float))
+    scale = clip_norm / norm if clip_norm and norm > clip_norm else 1.0
+    cpu.adam_inplace(*expected, 3, *numbers, scale)
+    for array, other in zip(found, expected, strict=True):
+        check(array, other, "adam", np.abs(other) + 0.01)
+
+
+# ---- the ends of a step -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", [0, 2])
+@pytest.mark.parametrize("batch", [0, 30, 300])
+def test_a_step_takes_its_line_of_the_tables(device, place, batch):
+    check_next_step(device, place, batch)
+
+
+def check_next_step(device, place, batch):
+    rng, lines = np.random.default_rng(place), 3
+    integers, reals = np.zeros(steps.INTEGER_COUNT, np.int64), np.zeros(settings.SIZE, np.float32)
+    table = rng.integers(-(2**62), 2**62, (lines, len(integers)))
+    table_reals, order = normal(rng, lines, len(reals)), rng.integers(0, 2**40, (lines, batch))
+    state, indices = np.array([place, 7]), np.zeros(batch + 1, np.int64)
+    arguments = [
+        table.reshape(-1),
+        table_reals.reshape(-1),
+        order.reshape(-1),
+        state,
+        integers,
+        reals,
+        indices,
+        batch,
+    ]
+    device.launch(steps.next_step, (1,), steps.next_step.block, arguments)
+    for found, expected in ((integers, table), (reals, table_reals), (indices[:-1], order)):
+        np.testing.assert_array_equal(found, expected[place])
+    assert state.tolist() == [place + 1, 7]
+    assert indices[-1] == 0
+
+
+@pytest.mark.parametrize(("bad", "place"), [(None, 0), (np.inf, 1), (np.nan, 2), (-np.inf, 0)])
+@pytest.mark.parametrize("size", [0, 2051])
+def test_losses_of_a_step(device, bad, place, size):
+    """With the sum of the gradient's squares or without; and whether the loss is finite."""
+    check_losses(device, bad, place, size)
+
+
+def check_losses(device, bad, place, size):
+    rng, rows, blocks = np.random.default_rng(place), 301, 3
+    nll, kl, grads = (rng.lognormal(0, 3, n).astype(np.float32) for n in (rows, rows, size + 1))
+    reals, state, sums = np.ones(settings.SIZE, np.float32), np.array([place + 1, 0]), np.full(12, -1, np.float32)
+    if bad is not None:
+        (nll, kl)[place % 2][rows - 1] = bad
+    reals[[EXAMPLE_WEIGHT, KL_WEIGHT]] = 0.5, 0.25
+    parts, grid = np.zeros(2 * blocks + 1, np.float32), (blocks + 1 if size else 1,)
+    arguments = [nll, kl, reals, state, sums, rows, grads, parts, size]
+    device.launch(steps.losses, grid, steps.losses.block, arguments)
+    assert state.tolist() == [place + 1, int(bad is not None)]
+    line = sums[4 * place : 4 * place + 4].astype(float)
+    if bad is None:
+        check(line[[0, 2]] + line[[1, 3]], np.array([nll.astype(float).sum(), kl.astype(float).sum()]), "exact")
+    else:
+        np.testing.assert_equal(line[2 * (place % 2)], bad)
+    assert (np.delete(sums, range(4 * place, 4 * place + 4)) == -1).all()
+    check(parts.astype(float).sum(), (grads[:size].astype(float) ** 2).sum(), "exact")
+    assert parts[-1] == 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 301])
+def test_sigma_of_more_columns_than_a_block_has(device, size):
+    check_sigma(size)
+
+
+def check_sigma(size):
+    """As on the CPU, for one of all columns or one each, over several blocks."""
+    rng, rows, columns = np.random.default_rng(size), 19, max(size, 70)
+    columns = size if size > 1 else columns
+    x, xhat, lowest = normal(rng, rows, columns), normal(rng, rows, columns), normal(rng, size) - 4
+    parameter, found = normal(rng, size) / 5, []
+    for kernels in (calls, cpu):
+        made = [np.full(columns, np.nan, np.float32) for _ in range(4)]
+        kernels.sigma_optimal(x, xhat, lowest, *made[:2])
+        kernels.sigma_forward(parameter, lowest, *made[2:])
+        gradient, memory = np.full(size, np.nan, np.float32), parameter.copy()
+        kernels.sigma_backward(x, made[3], parameter, lowest, 0.37, gradient)
+        kernels.sigma_remember(made[0], 0.75, lowest, 3, memory)
+        found.append([*made, gradient, memory])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_sigma_stays_where_the_loss_was_not_finite(device):
+    check_remembered(device)
+
+
+def check_remembered(device):
+    """It moves only as long as the flag is not set."""
+    seen, lowest, before = np.float32([0.5, -2, 1]), np.float32([-9, -8, -7]), np.float32([-0.1, 0.2, 0.0])
+    integers = np.zeros(8, np.int64)
+    integers[NOISE_STEP] = 5
+    for stopped in (0, 1):
+        parameter, state = before.copy(), np.array([4, stopped])
+        arguments = [seen, np.float32(1), lowest, integers, state, parameter, len(parameter)]
+        device.launch(sigma.sigma_remember, (1,), sigma.sigma_remember.block, arguments)
+        assert (parameter != before).all() == (not stopped)
+        assert (parameter == before).all() == bool(stopped)
+
+
+def test_adam_does_nothing_once_a_loss_was_not_finite(device):
+    check_stopped(device)
+
+
+def check_stopped(device):
+    arrays = list(np.random.default_rng(0).random((4, 70)).astype(np.float32))
+    before, reals = np.array(arrays), np.ones(settings.SIZE, np.float32)
+    state, parts = np.array([3, 1]), np.ones(2 * sums.PARTS, np.float32)
+    device.launch(adam.adam_inplace, (1,), adam.adam_inplace.block, [*arrays, reals, parts, state, 70])
+    np.testing.assert_array_equal(arrays, before)
+
+
+# ---- products of matrices -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("b_along", [False, True])
+@pytest.mark.parametrize("a_along", [False, True])
+def test_several_products_in_one_launch(device, a_along, b_along):
+    """Of any shapes, one or two pairs of operands each, for every way in which they may lie; no bank is met twice."""
+    several_products(device, a_along, b_along)
+    assert sum(a.wavefronts for a in device.counters[-1].accesses if a.space == "shared") == 0
+    assert any(".v4." in a.text for a in device.counters[-1].accesses if a.space == "shared" and a.kind == "load")
+
+
+def several_products(device, a_along, b_along):
+    """Each with another end; nothing begins where its array does, and nothing is written beside it."""
+    rng = np.random.default_rng(0)
+    flat = {name: [normal(rng, 4)] for name in ("a", "b", "c", "before", "after")}
+    expected, rows = [], []
+
+    def put(name, array):
+        """Where it begins; always by fours, as the operands must to be read so."""
+        flat[name].append(np.full(-sum(x.size for x in flat[name]) % 4, 7, np.float32))
+        place = sum(x.size for x in flat[name])
+        flat[name].append(np.ascontiguousarray(array, np.float32).ravel())
+        return place
+
+    for m, n, depths, mode, code in (
+        (70, 66, (45,), dense.GRADIENT, IDENTITY),
+        (2, 5, (2, 1), dense.ADDED, TANH),
+        (64, 8, (16, 20), dense.FORWARD, SILU),
+        (3, 129, (64,), dense.BACKWARD, RELU),
+    ):
+        pairs, total, size, sums = [], 0.0, 0.0, 0.0
+        for depth in depths:
+            a, b = normal(rng, m, depth), normal(rng, depth, n)
+            places = put("a", a if a_along else a.T), put("b", b.T if b_along else b)
+            pairs.append((depth, places[0], depth if a_along else m, places[1], depth if b_along else n))
+            total, size = total + a.astype(float) @ b, size + np.abs(a).astype(float) @ np.abs(b)
+            sums = sums + b.sum(axis=0, dtype=float)
+        extra, bias = 0, 0
+        found, saved, line = normal(rng, m, n), normal(rng, m, n), normal(rng, n)
+        place = put("c", found)
+        if mode == dense.FORWARD:
+            extra, bias = put("after", saved), put("before", line)
+            total, size = total + line, size + np.abs(line)
+            expected.append(("after", extra, total, size))
+            total = total * reference.sigmoid(total)
+        elif mode == dense.GRADIENT:
+            extra, bias = 1, put("after", line)
+            expected.append(("after", bias, sums, 45.0 * np.ones(n)))
+        else:
+            extra = put("before", saved)
+            if mode == dense.ADDED:
+                total, size = total + found, size + np.abs(found)
+            total = total * (1 - saved.astype(float) ** 2 if code == TANH else saved > 0)
+            size = size * (1 + saved.astype(float) ** 2)
+        rows.append(dense.row((m, n), pairs, mode, code, place, extra, bias))
+        expected.append(("c", place, total, size))
+    arrays = {name: np.concatenate([*parts, normal(rng, 4)]) for name, parts in flat.items()}
+    before, (table, tiles) = {name: array.copy() for name, array in arrays.items()}, dense.table_of(rows)
+    how = (tiles,), (dense.THREADS,), [*arrays.values(), table, len(rows)]
+    device.launch(dense.product(a_along, b_along), *how)
+    for name, place, result, size in expected:
+        own = slice(place, place + result.size)
+        check(arrays[name][own].reshape(result.shape), result, "dense", size)
+        before[name][own] = arrays[name][own]
+    for name, array in before.items():
+        np.testing.assert_array_equal(arrays[name], array)
+
+
+# ---- what the compiler makes of them ------------------------------------------------------------------------------
+
+
+SINGLY = (
+    "next_step",
+    "sigma_backward",
+    "sigma_forward",
+    "sigma_optimal",
+    "sigma_remember",
+    "draw",
+    "binarize_inplace",
+    "derivative_inplace",
+    "shuffled_indices",
+    "count_outside",
+    "threshold_inplace",
+)
+
+
+@pytest.mark.parametrize("capability", ARCHITECTURES, ids=str)
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.__name__)
+def test_code(kernel, capability, monkeypatch):
+    """For every architecture: nothing in float64, nothing in local memory, 128 bits at a time where that can be."""
+    if capability < kernel.least:
+        pytest.skip(f"needs {kernel.least}")
+    code = code_of(kernel, capability, monkeypatch)
+    body = code[code.index(".entry") :]
+    assert ".f64" not in body or "float64" in kernel.__name__
+    assert ".local" not in body
+    assert "call" not in body
+    if kernel.__name__ not in SINGLY and not kernel.__name__.startswith("gather"):
+        assert "ld.global.v4.f32" in body
+
+
+@pytest.mark.parametrize("columns", [64, 136])
+def test_traffic_is_the_least_there_can_be(device, columns):
+    """Each input read once, each output written once, in whole sectors."""
+    rng, rows = np.random.default_rng(0), 6
+    x, mu, logvar = (rng.random((rows, columns), np.float32) for _ in range(3))
+    out, other, sums = np.empty_like(x), np.empty_like(x), np.empty(rows, np.float32)
+    flat, size = [x.reshape(-1).copy() for _ in range(4)], 4 * x.size
+    each = x[0].copy(), x[1].copy()  # numbers of each column, which every row reads
+    for run, read, written in (
+        (lambda: calls.latent_forward(mu, logvar, out[:0], SEED, 1, 0, out, sums), 2 * size, size),
+        (lambda: calls.latent_backward(mu, logvar, x, out[:0], SEED, 1, 0, 0.1, out, other), 3 * size, 2 * size),
+        (lambda: calls.bernoulli_forward_backward(x, mu, 0.1, sums, out), 2 * size, size),
+        (lambda: calls.squared_error_forward_backward(x, mu, 1.0, 0.1, sums, out), 2 * size, size),
+        (lambda: calls.gaussian_forward_backward(x, mu, *each, 0.1, sums, out), 4 * size, size),
+        (lambda: calls.adam_inplace(*flat, 1, 0.1, 0.9, 0.9, 1e-8, 0.0, 1.0), 4 * size, 3 * size),
+    ):
+        run()
+        counters = device.counters[-1]
+        assert counters.distinct_written_bytes <= written + 4 * rows
+        assert counters.written_bytes <= 1.05 * (written + 4 * rows)
+        wide = [a for a in counters.accesses if a.space == "global" and ".v4." in a.text]
+        assert sum(a.bytes for a in wide if a.kind == "load") == read
+        assert all(a.sectors == a.least_sectors for a in wide)

@@ -1,0 +1,55 @@
+"""The README's Python and its commands, run as they stand."""
+
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from fastvae.backend import missing_cuda
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "README.md").read_text()
+PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+COMMANDS = [line.strip().split("  #")[0] for line in TEXT.splitlines() if line.startswith("    python -m fastvae.")]
+
+
+def test_there_is_something_to_run():
+    assert len(PYTHON) >= 1
+    assert len(COMMANDS) >= 4
+
+
+@pytest.mark.parametrize("code", PYTHON)
+def test_python(code, tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_commands_in_order(tmp_path):
+    for command in COMMANDS:
+        if "mnist" in command or "NAME" in command or "table.csv" in command:
+            continue  # needs data that is not in the package
+        if "cuda" in command and missing_cuda():
+            continue
+        words = [sys.executable if w == "python" else w for w in shlex.split(command)]
+        result = subprocess.run(
+            words, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, f"{command}: {result.stderr}"
+
+
+def test_files_that_are_named_exist():
+    for path in re.findall(r"`((?:fastvae|kernels|tests|benchmarks)/[\w./]*)`", TEXT) + re.findall(
+        r"\]\(([\w./]+)\)", TEXT
+    ):
+        assert (ROOT / path).exists(), path
