@@ -190,23 +190,27 @@ class Network:
             self._filled = x
         return x
 
-    def _pass(self, rows: int) -> Pass:
+    def _pass(self, rows: int, write: Callable[..., None] | None = None) -> Pass:
         """The step on a batch of so many rows; written down once for every number of rows."""
-        if rows not in self._steps:
-            p = Pass(self.backend, self._slots, rows, {"x": self._x}, self.workers.count, self._arena)
-            self.step(p, self._optimizers)
+        if rows in self._steps and write is None:
+            return self._steps[rows]
+        p = Pass(self.backend, self._slots, rows, {"x": self._x}, self.workers.count, self._arena)
+        (write or self.step)(p, self._optimizers)
+        if write is None:
             self._steps[rows] = p
-        return self._steps[rows]
+        return p
 
-    def steps(self, first: int, order: np.ndarray, progress: np.ndarray) -> list[dict[str, float]]:
+    def steps(
+        self, first: int, order: np.ndarray, progress: np.ndarray, write: Callable[..., None] | None = None
+    ) -> list[dict[str, float]]:
         """Steps one after the other, without Python between them: that of number `first` and those after it, each on
         the examples that stand in its row of `order` (n, B), at its `progress` (n,) in epochs.
 
         It ends with a loss that is not finite, after which nothing is changed, and may end earlier; return what
-        `report` makes of the losses before each step, one dict a step.
+        `report` makes of the losses before each step, one dict a step. `write` is what is written instead of `step`.
         """
         count, rows = order.shape
-        p, numbers = self._pass(rows), self._numbers(first, rows, progress)
+        p, numbers = self._pass(rows, write), self._numbers(first, rows, progress)
         if not self.steps_ahead:
             assert self._examples is not None
             self._examples.fill(order[0], self._filled[:rows], first, 0)
