@@ -13,20 +13,7 @@ from fastvae import backend, reference
 from fastvae.backend import Backend
 from fastvae.kernels import philox
 from fastvae.kernels.formulas import ACTIVATIONS, SILU
-from fastvae.kernels.scalars import (
-    ADAM_STEP,
-    BETA1,
-    BETA2,
-    EPSILON,
-    EXAMPLE_WEIGHT,
-    GRAD_SCALE,
-    KL_WEIGHT,
-    LEARNING_RATE,
-    NOISE_STEP,
-    SIGMA,
-    WEIGHT_DECAY,
-    Scalars,
-)
+from fastvae.kernels.slots import Slots as Scalars
 
 SHAPES = [(1, 1, 1), (7, 33, 5), (13, 17, 16), (129, 31, 67), (64, 256, 40)]  # batch, inputs, outputs
 USUAL = (128, 784, 400)

@@ -10,7 +10,6 @@ import numpy as np
 from fastvae.checks import Outcome
 from fastvae.kernels import cpu, philox
 from fastvae.models.vae import VAE
-from fastvae.training import Batch
 
 NOISE = [(1, 1), (3, 70), (129, 31)]
 SMALL, SMALL_BATCH, EPOCHS = (16, 24, 4), 8, 4  # data, hidden and latent width of the training on both

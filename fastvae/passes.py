@@ -145,6 +145,7 @@ class Pass:
         self._arena, self._taken = arena or Arena(rows), 0
         self._inputs = inputs
         self._over_rows: dict[int, np.ndarray] = {}
+        self._shares: dict[tuple[int, int], np.ndarray] = {}
         self._gradients: dict[Any, list[Any]] = {}
         self._at_end: list[tuple[Any, ...]] = []
         self._open = False  # whether ops over rows may be added to the last phase
@@ -211,7 +212,12 @@ class Pass:
             return operand.array
         if isinstance(operand, Each):
             return operand[share]
-        return operand[start:stop] if id(operand) in self._over_rows else operand
+        if id(operand) not in self._over_rows:
+            return operand
+        key = id(operand), share  # one array for each: those of one memory are told by being the same
+        if key not in self._shares:
+            self._shares[key] = operand[start:stop]
+        return self._shares[key]
 
     # ---- losses, gradients, updates -----------------------------------------------------------------------------
 

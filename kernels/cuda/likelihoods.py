@@ -15,9 +15,7 @@ from fastvae.kernels.cuda.device import (
     store4,
     sum_of_warp,
 )
-from fastvae.kernels.cuda.settings import INVERSE_SIGMA, LOG_SIGMA, SLOPE
 from fastvae.kernels.formulas import HALF, ZERO, bernoulli_term, f32, sigmoid, squared_error_term
-from fastvae.kernels.scalars import EXAMPLE_WEIGHT
 
 ROWS = 4  # of a block of (WARP, ROWS) threads
 FLAT = 256  # threads of a block that does not know rows
@@ -25,11 +23,11 @@ HALF_LOG_TWO_PI = np.float32(0.5 * math.log(2.0 * math.pi))
 u32, u64 = np.uint32, np.uint64
 
 
-@kernel(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, COUNT, COUNT, COUNT, block=(WARP, ROWS))
-def bernoulli(x, logits, reals, nll, d_logits, backward, rows, columns):
+@kernel(FLOATS, FLOATS, COUNT, FLOATS, FLOATS, FLOATS, COUNT, COUNT, COUNT, block=(WARP, ROWS))
+def bernoulli(x, logits, weight_place, nll, d_logits, reals, backward, rows, columns):
     """`bernoulli_forward` of the contract, or `bernoulli_forward_backward` where `backward` is 1."""
     lane, row = u32(cuda.threadIdx.x), u32(cuda.blockIdx.x) * u32(ROWS) + u32(cuda.threadIdx.y)
-    total, start, weight = ZERO, u64(row) * u64(columns), reals[EXAMPLE_WEIGHT]
+    total, start, weight = ZERO, u64(row) * u64(columns), reals[weight_place]
     if row < rows:
         if columns % VECTOR == u32(0):
             c = u32(lane * VECTOR)
@@ -59,13 +57,13 @@ def bernoulli(x, logits, reals, nll, d_logits, backward, rows, columns):
         nll[row] = total
 
 
-@kernel(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, COUNT, COUNT, COUNT, block=(WARP, ROWS))
-def squared_error(x, xhat, reals, nll, d_xhat, backward, rows, columns):
+@kernel(FLOATS, FLOATS, COUNT, COUNT, COUNT, FLOATS, FLOATS, FLOATS, COUNT, COUNT, COUNT, block=(WARP, ROWS))
+def squared_error(x, xhat, log_sigma, inverse_place, weight_place, nll, d_xhat, reals, backward, rows, columns):
     """`squared_error_forward` of the contract, or `squared_error_forward_backward` where `backward` is 1."""
     lane, row = u32(cuda.threadIdx.x), u32(cuda.blockIdx.x) * u32(ROWS) + u32(cuda.threadIdx.y)
     total, start = ZERO, u64(row) * u64(columns)
-    inverse, slope = reals[INVERSE_SIGMA], reals[SLOPE]
-    constant = f32(columns) * (reals[LOG_SIGMA] + HALF_LOG_TWO_PI)
+    inverse, slope = reals[inverse_place], reals[weight_place] * reals[inverse_place]
+    constant = f32(columns) * (reals[log_sigma] + HALF_LOG_TWO_PI)
     if row < rows:
         if columns % VECTOR == u32(0):
             c = u32(lane * VECTOR)
@@ -95,11 +93,11 @@ def squared_error(x, xhat, reals, nll, d_xhat, backward, rows, columns):
         nll[row] = HALF * total + constant
 
 
-@kernel(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, COUNT, COUNT, COUNT, block=(WARP, ROWS))
-def gaussian(x, xhat, log_sigma, inverse, reals, nll, d_xhat, backward, rows, columns):
+@kernel(FLOATS, FLOATS, FLOATS, FLOATS, COUNT, FLOATS, FLOATS, FLOATS, COUNT, COUNT, COUNT, block=(WARP, ROWS))
+def gaussian(x, xhat, log_sigma, inverse, weight_place, nll, d_xhat, reals, backward, rows, columns):
     """`gaussian_forward` of the contract, or `gaussian_forward_backward` where `backward` is 1."""
     lane, row = u32(cuda.threadIdx.x), u32(cuda.blockIdx.x) * u32(ROWS) + u32(cuda.threadIdx.y)
-    total, logs, start, weight = ZERO, ZERO, u64(row) * u64(columns), reals[EXAMPLE_WEIGHT]
+    total, logs, start, weight = ZERO, ZERO, u64(row) * u64(columns), reals[weight_place]
     if row < rows:
         if columns % VECTOR == u32(0):
             c = u32(lane * VECTOR)
@@ -147,23 +145,5 @@ def sigmoid_inplace(logits, size):
     k = u32(whole + thread)
     while k < size:
         logits[k] = sigmoid(logits[k])
-
-        k = u32(k + threads)
-
-
-@kernel(FLOATS, FLOATS, COUNT, COUNT, block=(FLAT,))
-def scale_inplace(x, reals, place, size):
-    """`scale_inplace` of the contract over `size` numbers; the factor stands at that place of `reals`."""
-    factor = reals[place]
-    thread, threads = u32(cuda.grid(1)), u32(cuda.gridsize(1))
-    whole = size - size % VECTOR
-    k = u32(thread * VECTOR)
-    while k < whole:
-        x0, x1, x2, x3 = load4(x, u64(k))
-        store4(x, u64(k), (factor * x0, factor * x1, factor * x2, factor * x3))
-        k = u32(k + threads * VECTOR)
-    k = u32(whole + thread)
-    while k < size:
-        x[k] *= factor
 
         k = u32(k + threads)

@@ -15,8 +15,7 @@ from fastvae import VAE, checks, checks_cuda, encode, sample, selfcheck, train
 from fastvae.kernels import cpu, cuda
 from fastvae.kernels.cuda.device import Device, using
 from fastvae.kernels.formulas import IDENTITY, SILU, TANH
-from fastvae.kernels.scalars import Scalars
-from fastvae.training import Batch, Observer
+from fastvae.training import Observer
 from tests.cuda.ptx_device import OfAnotherLibrary, PTXDevice
 
 X = np.random.default_rng(0).random((36, 16)).astype(np.float32)
