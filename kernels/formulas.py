@@ -409,7 +409,7 @@ def poisson_term(x, a):
     limited = LOG_RATE_HIGHEST if a > LOG_RATE_HIGHEST else a
     rate = exp(limited)
     high, low = log_parts(x)
-    d = ONE if x == ZERO else (limited - high) - low
+    d = (limited - high) - low  # of no effect where x is 0: ln x is finite here then, and x multiplies it
     close = abs(d) < f32(0.34)
     tail = d * d * exp_tail(d)
     value = (x * tail if close else (rate - x) - x * d) + log_factorial_excess(x, high + low)

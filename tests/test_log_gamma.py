@@ -151,6 +151,14 @@ def test_poisson_near_and_far_from_the_best_rate(count, spread):
     assert (value >= 0).all()
 
 
+def test_a_count_of_0_whatever_the_rate():
+    """ln 0, which the formula takes, is not infinity there, but must not matter."""
+    a = np.linspace(-120, 30, 30_001).astype(np.float32)
+    value, slope = poisson(0, a)
+    np.testing.assert_array_equal(value, slope)
+    np.testing.assert_allclose(value, np.exp(a.astype(float)), rtol=3e-7, atol=1e-38)
+
+
 def test_poisson_is_the_reference():
     """What the truth above is made of, where float64 has digits enough."""
     rng = np.random.default_rng(1)
