@@ -1,0 +1,36 @@
+"""Functions of one number on the device, over whole arrays in place."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from fastvae.kernels.cuda.device import COUNT, FLOATS, VECTOR, Kernel, cuda, kernel, load4, store4
+from fastvae.kernels.formulas import exp, sigmoid
+
+FLAT = 256  # threads of a block, which knows no rows
+u32, u64 = np.uint32, np.uint64
+
+
+def _elementwise(function: Callable, name: str) -> Kernel:
+    """A kernel (x, size) of that name which writes a function of each of `size` numbers over it."""
+
+    def elementwise(x, size):
+        """See the contract in `fastvae.kernels`."""
+        thread, threads = u32(cuda.grid(1)), u32(cuda.gridsize(1))
+        whole = size - size % VECTOR
+        k = u32(thread * VECTOR)
+        while k < whole:
+            x0, x1, x2, x3 = load4(x, u64(k))
+            store4(x, u64(k), (function(x0), function(x1), function(x2), function(x3)))
+            k = u32(k + threads * VECTOR)
+        k = u32(whole + thread)
+        while k < size:
+            x[k] = function(x[k])
+            k = u32(k + threads)
+
+    elementwise.__name__ = elementwise.__qualname__ = name
+    return kernel(FLOATS, COUNT, block=(FLAT,))(elementwise)
+
+
+sigmoid_inplace = _elementwise(sigmoid, "sigmoid_inplace")
+exp_inplace = _elementwise(exp, "exp_inplace")
