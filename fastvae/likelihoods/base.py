@@ -75,6 +75,17 @@ class Likelihood:
         probability."""
         return float(np.log(scale.astype(np.float64)).sum()) if self.DENSITY else 0.0
 
+    def check(
+        self,
+        X: Any,
+        found: tuple[np.ndarray, np.ndarray],
+        scaling: tuple[np.ndarray, np.ndarray],
+        name: str = "X",
+        asked: Any = None,
+    ) -> None:
+        """Raise `ValueError` where data X (N, D) are none that it can have made, from the smallest and largest value of
+        each column that were found in them, and offset and scale (D,), which follow from what the user `asked`."""
+
     # ---- parameters of its own ----------------------------------------------------------------------------------
 
     sigma: Any = 1.0  # not used

@@ -1,22 +1,23 @@
 """Functions of one number, over whole matrices in place."""
 
+from typing import Any
+
 from fastvae.kernels.cpu.compiler import kernel
-from fastvae.kernels.formulas import exp, sigmoid
+from fastvae.kernels.ops import INPLACE
 
 
-@kernel
-def sigmoid_inplace(logits):
-    """See the contract in `fastvae.kernels`."""
-    rows, columns = logits.shape
-    for i in range(rows):
-        for j in range(columns):
-            logits[i, j] = sigmoid(logits[i, j])
+def _elementwise(function: Any, name: str) -> Any:
+    """What writes a function of each number over it."""
+
+    def elementwise(x):
+        """See the contract in `fastvae.kernels`."""
+        rows, columns = x.shape
+        for i in range(rows):
+            for j in range(columns):
+                x[i, j] = function(x[i, j])
+
+    elementwise.__name__ = elementwise.__qualname__ = name
+    return kernel(elementwise)
 
 
-@kernel
-def exp_inplace(log_rate):
-    """See the contract in `fastvae.kernels`."""
-    rows, columns = log_rate.shape
-    for i in range(rows):
-        for j in range(columns):
-            log_rate[i, j] = exp(log_rate[i, j])
+FUNCTIONS = {name: _elementwise(function, name) for name, function in INPLACE.items()}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fastvae.kernels.cuda.device import COUNT, FLOATS, VECTOR, Kernel, cuda, kernel, load4, store4
-from fastvae.kernels.formulas import exp, sigmoid
+from fastvae.kernels.ops import INPLACE
 
 FLAT = 256  # threads of a block, which knows no rows
 u32, u64 = np.uint32, np.uint64
@@ -32,5 +32,4 @@ def _elementwise(function: Callable, name: str) -> Kernel:
     return kernel(FLOATS, COUNT, block=(FLAT,))(elementwise)
 
 
-sigmoid_inplace = _elementwise(sigmoid, "sigmoid_inplace")
-exp_inplace = _elementwise(exp, "exp_inplace")
+KERNEL = {name: _elementwise(function, name) for name, function in INPLACE.items()}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastvae.kernels.cuda import likelihoods, minibatch, noise, optimizers, sigma
+from fastvae.kernels.cuda import elementwise, minibatch, noise, optimizers, row_losses, sigma
 from fastvae.kernels.cuda.device import WARP, Device, Kernel, blocks
 from fastvae.kernels.cuda.latent import ROWS, latent_backward, latent_forward
 from fastvae.kernels.cuda.memory import Memory
@@ -106,7 +106,7 @@ def over_columns(named: dict[str, Any]) -> tuple[Grid, list[int]]:
     return (blocks(columns, sigma.THREADS),), [named["parameter"].size, columns]
 
 
-FLAT, VECTORS = likelihoods.FLAT, 4 * WARP * optimizers.WARPS
+VECTORS = 4 * WARP * optimizers.WARPS
 KINDS = {
     "latent_forward": Kind(latent_forward, over_rows("mu"), ("integers",)),
     "latent_backward": Kind(latent_backward, over_rows("mu"), ("integers", "reals")),
@@ -116,7 +116,6 @@ KINDS = {
     "sigma_remember": Kind(
         sigma.sigma_remember, over_sigma(sigma.THREADS, "parameter"), ("integers", "reals", "state")
     ),
-    "sigmoid_inplace": Kind(likelihoods.sigmoid_inplace, over_numbers("logits", 4 * FLAT)),
     "adam_inplace": Kind(optimizers.adam_inplace, over_numbers("params", VECTORS), ("reals", "parts", "state")),
     "sgd_inplace": Kind(optimizers.sgd_inplace, over_numbers("params", VECTORS), ("reals", "parts", "state")),
     "average_inplace": Kind(optimizers.average_inplace, over_numbers("params", VECTORS), ("reals", "state")),
@@ -125,11 +124,7 @@ KINDS = {
     "binarize_inplace": Kind(noise.binarize_inplace, over_noise("x"), ("integers",)),
     "threshold_inplace": Kind(minibatch.threshold_inplace, over_numbers("x", minibatch.FLAT), ("reals",)),
 }
-LOSSES = {  # of each row, forward alone or with the gradient
-    "bernoulli": likelihoods.bernoulli,
-    "squared_error": likelihoods.squared_error,
-    "gaussian": likelihoods.gaussian,
-}
+KINDS |= {name: Kind(each, over_numbers("x", 4 * elementwise.FLAT)) for name, each in elementwise.KERNEL.items()}
 UPDATES = (optimizers.adam_inplace, optimizers.sgd_inplace, optimizers.average_inplace, sigma.sigma_remember)
 
 
@@ -160,9 +155,10 @@ def launch_of(name: str, operands: tuple, memory: Memory, settings: Settings, sl
         grid, sizes = kind.grid(named)
         arguments += [getattr(settings, attribute) for attribute in kind.reads]
         return Launch(kind.kernel, grid, [*arguments, *kind.flags, *sizes])
-    stem, _, backward = name.removesuffix("_backward").rpartition("_forward"), None, name.endswith("_backward")
+    loss, backward = name.removesuffix("_backward").removesuffix("_forward"), name.endswith("_backward")
     rows, columns = named["x"].shape
     if not backward:
         arguments = [*arguments[:-1], 0, arguments[-1], settings.nothing]  # no weight, no gradient
     sizes = [int(backward), rows, columns]
-    return Launch(LOSSES[stem[0]], (blocks(rows, likelihoods.ROWS),), [*arguments, settings.reals, *sizes])
+    kernel, grid = row_losses.KERNEL[loss], (blocks(rows, row_losses.ROWS),)
+    return Launch(kernel, grid, [*arguments, settings.reals, *sizes])
