@@ -139,6 +139,7 @@ class Pass:
         self.phases: list[list[Any]] = []
         self.losses: dict[str, Watched] = {}
         self.outputs: dict[str, np.ndarray] = {}
+        self.filled: list[np.ndarray] = []  # inputs that somebody fills in before a run
         self.seed, self.step = slots.whole("seed"), slots.whole("step")
         self._first_row = slots.whole("first row")
         self._cuts = [rows * i // shares for i in range(shares + 1)]
@@ -278,6 +279,11 @@ class Pass:
     def sources(self) -> list[Source]:
         """The inputs that are read from rows which somebody gives for a run."""
         return [source for program in self.programs for source in program.sources]
+
+    def forget_rows(self) -> None:
+        """Hold the rows no longer that were given for a run."""
+        for source in self.sources:
+            source.read(None)
 
     def returns(self, *arrays: np.ndarray) -> None:
         """Have these arrays hold their results after a run."""

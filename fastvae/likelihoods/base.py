@@ -41,6 +41,10 @@ class Likelihood:
 
     # ---- in a pass: x (B, D) the data, a (B, D) the decoder's outputs -------------------------------------------
 
+    def seen(self, p: Pass, x: np.ndarray) -> np.ndarray:
+        """What an encoder is given of the data: x itself, or what is written of them."""
+        return x
+
     def loss(self, p: Pass, x: np.ndarray, a: np.ndarray, weight: float | Slot) -> tuple[np.ndarray, np.ndarray]:
         """Write nll (B,), in nats, and d_a (B, D), the gradient of `weight` times their sum."""
         nll, d_a = p.empty(), p.empty(a.shape[1])

@@ -44,8 +44,9 @@ class VAE(SavedEstimator):
     activation
         "identity", "relu", "leaky_relu", "tanh", "sigmoid", "softplus" or "silu".
     likelihood
-        "bernoulli", for data in [0, 1], "gaussian", or "poisson", for counts. Where scale="minmax" has learned what becomes [0, 1], values
-        beyond it, which come later, are taken as the nearest end, with a warning.
+        "bernoulli", for data in [0, 1]; "gaussian"; or "poisson", for counts, of which the encoder sees log(1 + x).
+        Where scale="minmax" has learned what becomes [0, 1], values beyond it, which come later, are taken as the
+        nearest end, with a warning.
     sigma
         Gaussian only: the standard deviation of p(x|z) in the model's units (after `scale`); "learned", as a parameter;
         or "optimal", the best one of each batch in closed form (Rybkin et al. 2021). The latter two begin at that of
