@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.kernels.formulas import sigmoid
+from fastvae.kernels.formulas import exp, log_one_plus, sigmoid
 from fastvae.kernels.row_losses import ROW_LOSSES
 from fastvae.kernels.slots import Slot, Source
 
@@ -157,7 +157,7 @@ ROWS = (
     Op("read_rows", "source offset:scaling scale:scaling lowest:real highest:real outside:counter -> out:B,D"),
 )
 
-INPLACE = {"sigmoid_inplace": sigmoid}  # functions of one number
+INPLACE = {"sigmoid_inplace": sigmoid, "exp_inplace": exp, "log1p_inplace": log_one_plus}  # functions of one number
 
 
 def _of_losses() -> Iterator[Op]:
