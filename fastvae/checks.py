@@ -10,7 +10,7 @@ import numpy as np
 
 from fastvae import backend
 from fastvae.backend import Backend
-from fastvae.contract_cases import LEFT, PRODUCTS, Case, Shape, cases_of
+from fastvae.contract_cases import PRODUCTS, Case, Shape, cases_of
 from fastvae.kernels.ops import OPS
 from fastvae.kernels.slots import Slots
 
@@ -81,7 +81,7 @@ def _error(case: Case, on: Backend) -> float:
     if not on.kernels.ON_HOST:
         on.kernels.download(*program.operands)
     error = 0.0
-    for found, expected, size in case.compared(slots[LEFT] if LEFT in slots else None):
+    for found, expected, size in case.compared(case.left(slots)):
         found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
         if (np.isfinite(found) != np.isfinite(expected)).any():
             return math.nan

@@ -22,7 +22,7 @@ KEY, STEP, ROW = np.uint64(2**63 + 2**31 + 17), 12, 1000
 WEIGHT, SIGMA = 0.37, 0.3  # no powers of two: a factor that is left out, or taken twice, shows
 ADAM = (3, 0.02, 0.85, 0.97, 1e-3, 0.1)  # step, learning rate, betas, epsilon, weight decay
 AHEAD = 5  # what is added to a whole number in a slot
-LEFT = "left"  # the slot of the number that an op leaves
+LEFT, LEAVE = "left", ("counter", "result")  # the slot of the number that an op leaves; kinds of its operand
 PRODUCTS = tuple(name for name in OPS if name.startswith("dense_"))
 CURVED = ("tanh", "sigmoid", "softplus", "silu")
 
@@ -80,7 +80,7 @@ class Case:
                 source = Source(slots, operand.name, value.dtype)
                 source.read(value)
                 value = source
-            elif operand.kind in ("counter", "result"):
+            elif operand.kind in LEAVE:
                 value = slots.whole(LEFT) if operand.kind == "counter" else slots.real(LEFT)
             elif operand.kind == "real":
                 slot = slots.real(operand.name)
@@ -93,6 +93,10 @@ class Case:
                 slots[operand.name], value = np.uint64(value).view(np.int64), slot
             given.append(value)
         program.add(self.op, *given)
+
+    def left(self, slots: Slots) -> float | None:
+        """The number that the op has left in the slots of its program, if it leaves one."""
+        return slots[LEFT] if any(operand.kind in LEAVE for operand in OPS[self.op].operands) else None
 
     def compared(self, left: Any = None) -> list[Compared]:
         """All arrays after a run, and the number that the op has left: those that `compare` names, and all others,

@@ -14,7 +14,7 @@ import pytest
 import fastvae.kernels
 from fastvae import contract_cases, reference
 from fastvae.backend import Backend
-from fastvae.contract_cases import CASES, LEFT, cases_of
+from fastvae.contract_cases import CASES, LEAVE, cases_of
 from fastvae.kernels.ops import OPS
 from fastvae.kernels.slots import Slots
 from tests.support.tolerances import check
@@ -22,7 +22,6 @@ from tests.support.tolerances import check
 # batch, inputs, outputs: ops over rows have the first two
 SHAPES = [(1, 1, 1), (7, 33, 23), (3, 4, 3), (5, 17, 12), (2, 64, 43), (129, 31, 21)]
 NOT_OPS = {"Program", "download", "forget", "shuffled_indices", "squared_norm", "total", "upload"}
-LEAVE = ("counter", "result")  # operands that a function returns
 
 KINDS = {"dense_backward_input": "derivative", "normal_noise": "normal"}  # of tolerances, beside those of the stem
 STEMS = {"dense": "dense", "latent": "latent", "adam": "adam", "sgd": "adam", "average": "adam", "clip": "adam"}
@@ -118,7 +117,7 @@ def as_a_program(kernels, case):
     for array, before in zip(case.arrays, case.before, strict=True):
         np.testing.assert_array_equal(array, before)  # nothing has happened yet
     program.run()
-    return slots[LEFT] if LEFT in slots else None
+    return case.left(slots)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -145,7 +144,9 @@ def twice(kernels, shape):
     """What stands there first is kept both times."""
     rows, columns, outputs = shape
     rng = np.random.default_rng(list(shape))
-    x, weight, out = (rng.standard_normal(s, np.float32) for s in ((rows, columns), (columns, outputs), (rows, outputs)))
+    x, weight, out = (
+        rng.standard_normal(s, np.float32) for s in ((rows, columns), (columns, outputs), (rows, outputs))
+    )
     x64, weight64, out64 = (a.astype(np.float64) for a in (x, weight, out))
     for times in (1, 2):
         kernels.dense_accumulate(x, weight, out)
