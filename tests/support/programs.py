@@ -5,12 +5,12 @@ import numpy as np
 from fastvae.kernels.slots import Slots
 
 
-
-def add_doubling(program, x, decay=-1.0):
+def add_doubling(program, x, decay=-1.0, times=1):
     """Have a program double the numbers of x: a step of gradient descent whose only force is a decay of -1."""
     flat = x.reshape(-1)
     zeros = np.zeros_like(flat)
-    program.add("sgd_inplace", flat, zeros, zeros.copy(), 1.0, 0.0, 0.0, decay, 1.0)
+    for _ in range(times):
+        program.add("sgd_inplace", flat, zeros, zeros, 1.0, 0.0, 0.0, decay, 1.0)
 
 
 def doubling(kernels, count=1):
