@@ -13,7 +13,7 @@ import pytest
 from numba import config
 
 import fastvae
-from fastvae.kernels.cpu import adam, cache, compiler
+from fastvae.kernels.cpu import cache, compiler, optimizers
 from fastvae.kernels.cpu.cache import Folder
 from tests.support import commands
 
@@ -25,10 +25,10 @@ import sys, numpy as np
 if sys.argv[1:] == ["full"]:
     import resource
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-from fastvae.kernels.cpu import adam
+from fastvae.kernels.cpu import optimizers
 for numbers in (np.ones(3, np.float32), np.ones(6, np.float32)[::2]):
-    assert adam.squared_norm(numbers) == 3
-print(sum(adam.squared_norm.stats.cache_hits.values()))
+    assert optimizers.squared_norm(numbers) == 3
+print(sum(optimizers.squared_norm.stats.cache_hits.values()))
 """
 
 
@@ -172,7 +172,7 @@ def test_a_process_that_can_write_nowhere_compiles_and_says_so_in_one_line(tmp_p
 @pytest.fixture(scope="module")
 def compiled():
     """A function, just compiled, for its only types."""
-    function = compiler.as_part(adam.squared_norm)
+    function = compiler.as_part(optimizers.squared_norm)
     assert function(np.ones(3, np.float32)) == 3
     return function
 
@@ -308,7 +308,7 @@ def test_root_makes_no_folder_in_the_home_of_another(tmp_path, monkeypatch):
 def test_code_of_other_versions_goes_when_nobody_has_made_any_for_long(named):
     Folder(named, True).write("first.nbc", b"")
     long_ago = time.time() - cache.UNUSED - 1
-    ours = f"adam.squared_norm-{cache.SHARED_DIGEST[:12]}-1.nbc"
+    ours = f"optimizers.squared_norm-{cache.SHARED_DIGEST[:12]}-1.nbc"
     for name in ("old-0123-1.nbc", "half-0123-1.nbc.a1b2", ours, "recent-0123-1.nbc", "of-others.txt"):
         (named / name).write_bytes(b"")
         if not name.startswith("recent"):
