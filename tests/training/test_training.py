@@ -111,20 +111,51 @@ def test_a_step_allocates_nothing(sigma, threads, clip_norm, monkeypatch):
         network.allocate(128, [optimizer], examples, np.empty(128, np.int64))
         for number in (1, 2, 3):  # compiles
             step(number)
-        tracemalloc.start()
-        try:
-            step(4)
-            before, _ = tracemalloc.get_traced_memory()
+        largest, left = allocated(step, range(4, 55))
+    assert optimizer.step_count == 54
+    print(f"50 steps: at most {largest} bytes at once, {left} of arrays left")
+    assert largest < 128 * 20 * 4 / 2  # the interpreter's small objects and some numbers; the smallest matrix is twice that
+    assert left == 0
+
+
+def allocated(step, numbers):
+    """The largest number of bytes that one of these steps needs at once, and what all but the first leave in arrays."""
+
+    def arrays():
+        only = tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)
+        return sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces([only]).traces)
+
+    largest = 0
+    tracemalloc.start()
+    try:
+        step(numbers[0])
+        before = arrays()
+        for number in numbers[1:]:
+            begun = tracemalloc.get_traced_memory()[0]
             tracemalloc.reset_peak()
-            for number in range(5, 105):
-                step(number)
-            after, peak = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-    assert optimizer.step_count == 104
-    print(f"100 steps: at most {peak - before} bytes at once, {after - before} left")
-    assert peak - before < 128 * 20 * 4 / 2  # the interpreter's own small objects; the smallest matrix is twice that
-    assert after - before < 100 * 20  # and nothing stays: no object is as small as 20 bytes
+            step(number)
+            largest = max(largest, tracemalloc.get_traced_memory()[1] - begun)
+        return largest, arrays() - before
+    finally:
+        tracemalloc.stop()
+
+
+def test_steps_leave_nothing():
+    """In the long run no object of whatever kind: the interpreter keeps some to use again, and those are enough."""
+    vae = VAE(2, (4,), random_state=0)
+    examples = vae.initialize(X)
+    network, order = vae.network_, np.arange(16)[None]
+    network.allocate(16, [vae._make_optimizer()], examples, np.empty(16, np.int64))
+    tracemalloc.start()
+    try:
+        for number in range(1, 3001):
+            network.steps(number, order, np.zeros(1))
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(3001, 4001):
+            network.steps(number, order, np.zeros(1))
+        assert tracemalloc.get_traced_memory()[0] - before < 1000 * 20  # no object is as small as 20 bytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_many_steps_in_a_call_allocate_as_little(monkeypatch):
