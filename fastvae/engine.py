@@ -150,6 +150,9 @@ class Network:
     ) -> None:
         """Have the buffers for training on batches of up to `batch` rows, cut into shares for `workers`: `steps` then
         trains with the optimizers, on rows of `examples`, which are read by `indices` (batch,)."""
+        names = [optimizer.name for optimizer in optimizers]
+        if len(set(names)) < len(names):
+            raise ValueError(f"optimizers of one step need names of their own; these have {', '.join(map(repr, names))}")
         try:
             self.parameters.bring_back()
         finally:
