@@ -160,6 +160,7 @@ class Network:
         self._arena, self._slots = Arena(batch), Slots()
         self._optimizers, self._examples, self._indices = tuple(optimizers), examples, indices
         self._steps: dict[int, Pass] = {}
+        self._filled: dict[int, np.ndarray] = {}  # by the number of rows: what `Examples.fill` fills
         self.parameters.bring_back = self._bring_back
         if optimizers and not self.kernels.ON_HOST:
             if examples is not None:
@@ -190,7 +191,7 @@ class Network:
             assert self._indices is not None
             self._examples.write(p, p.cut(self._indices[: p.rows]), x)
         else:
-            self._filled = x
+            self._filled[p.rows] = x
         return x
 
     def _pass(self, rows: int, write: Callable[..., None] | None = None) -> Pass:
@@ -216,8 +217,8 @@ class Network:
         p, numbers = self._pass(rows, write), self._numbers(first, rows, progress)
         if not self.steps_ahead:
             assert self._examples is not None
-            self._examples.fill(order[0], self._filled[:rows], first, 0)
-            self.kernels.upload(self._filled)
+            self._examples.fill(order[0], self._filled[rows], first, 0)
+            self.kernels.upload(self._filled[rows])
         for optimizer in self._optimizers:
             numbers |= optimizer.numbers(count)
         self._slots["seed"] = np.uint64(self.seed).view(np.int64)
@@ -336,8 +337,9 @@ class Network:
             """The pass over rows of the data, those from `first_row` on, ready to be run once."""
             if not direct(rows.dtype):  # never so on a device
                 rows = rows.astype(arithmetic(rows.dtype))
-            inputs = {name: lambda p: self._read(p, rows.dtype, *given)}
-            made = r.get((key, rows.dtype, name, binarize), write, inputs)
+            dtype = rows.dtype  # a recording is kept, and with it what its inputs know: not the rows
+            inputs = {name: lambda p: self._read(p, dtype, *given)}
+            made = r.get((key, dtype, name, binarize), write, inputs)
             slots = r.slots
             slots["seed"], slots["step"], slots["first row"] = np.uint64(self.seed).view(np.int64), step, first_row
             slots["outside"] = 0
