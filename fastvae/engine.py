@@ -152,7 +152,9 @@ class Network:
         trains with the optimizers, on rows of `examples`, which are read by `indices` (batch,)."""
         names = [optimizer.name for optimizer in optimizers]
         if len(set(names)) < len(names):
-            raise ValueError(f"optimizers of one step need names of their own; these have {', '.join(map(repr, names))}")
+            raise ValueError(
+                f"optimizers of one step need names of their own; these have {', '.join(map(repr, names))}"
+            )
         try:
             self.parameters.bring_back()
         finally:

@@ -1,4 +1,4 @@
-"""Optimizers over a parameter buffer: clipping, decay, schedules, averages; PyTorch's beside them, and plain float64."""
+"""Optimizers over a parameter buffer: clipping, decay, schedules, averages; beside PyTorch's, and in plain float64."""
 
 from itertools import pairwise
 

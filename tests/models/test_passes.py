@@ -235,7 +235,11 @@ def test_wrong_operands_are_refused_where_they_are_written(kernels):
         (TypeError, "weight is float64", (x, np.ones((3, 5)), out)),
         (TypeError, "weight is float32, strides .* a C-contiguous array of float32", (x, normal(5, 3).T, out)),
         (TypeError, "x is None; a C-contiguous array", (None, normal(3, 5), out)),
-        (ValueError, r"out has shape \(4, 5\); \(B, H\) needed, where x has B = 2", (p.cut(normal(2, 3)), normal(3, 5), Whole(out))),
+        (
+            ValueError,
+            r"out has shape \(4, 5\); \(B, H\) needed, where x has B = 2",
+            (p.cut(normal(2, 3)), normal(3, 5), Whole(out)),
+        ),
     ):
         with pytest.raises(error, match=message):
             p.add("dense_accumulate", *operands)
@@ -354,13 +358,15 @@ def test_an_owner_without_a_gradient_stays_where_it_is(kernels, kind):
     parameters = bound(kernels, first, second, third)
     p, before = new_pass(kernels, 5, 2), parameters.values.copy()
     h, back_h = first(p, p.cut(normal(5, 3)))
-    y, back_y = second(p, h)
+    _, back_y = second(p, h)
     back_h(back_y(p.cut(normal(5, 3))), inputs=False)
     p.drop_gradients([second])
     optimizer = kind(parameters, kernels, 0.1)
     p.update(optimizer, [first, second, third])
     run(p, optimizer)
-    moved = {name: (values != parameters.views(before)[name]).any() for name, values in parameters.named_values().items()}
+    moved = {
+        name: (values != parameters.views(before)[name]).any() for name, values in parameters.named_values().items()
+    }
     assert moved == {"a.weight": True, "a.bias": True, "b.weight": False, "b.bias": False, "c.weight": False,
                      "c.bias": False}  # fmt: skip
 

@@ -10,11 +10,11 @@ import pytest
 
 from fastvae import VAE, reference
 from fastvae.data.minibatches import Examples
+from fastvae.engine import Network
 from fastvae.errors import DivergenceError
 from fastvae.exclusion import Exclusion
 from fastvae.kernels import cpu
 from fastvae.kernels.cpu.workers import Workers
-from fastvae.engine import Network
 from fastvae.optimizers import Adam
 from fastvae.parameters import Parameters
 from fastvae.progress import InterruptibleObserver
@@ -114,7 +114,7 @@ def test_a_step_allocates_nothing(sigma, threads, clip_norm, monkeypatch):
         largest, left = allocated(step, range(4, 55))
     assert optimizer.step_count == 54
     print(f"50 steps: at most {largest} bytes at once, {left} of arrays left")
-    assert largest < 128 * 20 * 4 / 2  # the interpreter's small objects and some numbers; the smallest matrix is twice that
+    assert largest < 128 * 20 * 4 / 2  # small objects and some numbers; the smallest matrix is twice that
     assert left == 0
 
 
