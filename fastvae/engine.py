@@ -150,6 +150,11 @@ class Network:
     ) -> None:
         """Have the buffers for training on batches of up to `batch` rows, cut into shares for `workers`: `steps` then
         trains with the optimizers, on rows of `examples`, which are read by `indices` (batch,)."""
+        names = [optimizer.name for optimizer in optimizers]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"optimizers of one step need names of their own; these have {', '.join(map(repr, names))}"
+            )
         try:
             self.parameters.bring_back()
         finally:
@@ -157,6 +162,7 @@ class Network:
         self._arena, self._slots = Arena(batch), Slots()
         self._optimizers, self._examples, self._indices = tuple(optimizers), examples, indices
         self._steps: dict[int, Pass] = {}
+        self._filled: dict[int, np.ndarray] = {}  # by the number of rows: what `Examples.fill` fills
         self.parameters.bring_back = self._bring_back
         if optimizers and not self.kernels.ON_HOST:
             if examples is not None:
@@ -334,8 +340,9 @@ class Network:
             """The pass over rows of the data, those from `first_row` on, ready to be run once."""
             if not direct(rows.dtype):  # never so on a device
                 rows = rows.astype(arithmetic(rows.dtype))
-            inputs = {name: lambda p: self._read(p, rows.dtype, *given)}
-            made = r.get((key, rows.dtype, name, binarize), write, inputs)
+            dtype = rows.dtype  # a recording is kept, and with it what its inputs know: not the rows
+            inputs = {name: lambda p: self._read(p, dtype, *given)}
+            made = r.get((key, dtype, name, binarize), write, inputs)
             slots = r.slots
             slots["seed"], slots["step"], slots["first row"] = np.uint64(self.seed).view(np.int64), step, first_row
             slots["outside"] = 0

@@ -19,6 +19,7 @@ import numpy as np
 
 from fastvae.backend import Backend
 from fastvae.kernels.memory import empty
+from fastvae.kernels.ops import OPS
 from fastvae.kernels.slots import Slot, Slots, Source, Watched
 from fastvae.parameters import Shape
 
@@ -183,13 +184,20 @@ class Pass:
 
     def add(self, op: str, *operands: Any) -> None:
         """An op over the rows, once for each share: arrays of rows are cut, `ROW` is the share's first row."""
+        for operand, value in zip(OPS[op].operands, operands, strict=False):
+            if operand.output and isinstance(value, np.ndarray) and id(value) not in self._over_rows:
+                raise ValueError(
+                    f"{op}: every share would write the whole {operand.name} {value.shape}: take an array from "
+                    "`empty` or `each`, or have it cut with the batch by `cut`"
+                )
         if not self._open:
             self._begin_phase(of_rows=True)
         for share, program in enumerate(self.phases[-1]):
             program.add(op, *(self._of_share(operand, share) for operand in operands))
 
     def at_end(self, op: str, *operands: Any) -> None:
-        """An op that one thread does after the optimizer's step, if there is one."""
+        """An op that one thread does beside the optimizer's step, if there is one, on arrays that the step leaves
+        alone: other threads may still be at it."""
         self._at_end.append((op, *(operand[0] if isinstance(operand, Each) else operand for operand in operands)))
 
     @property
@@ -222,10 +230,10 @@ class Pass:
 
     # ---- losses, gradients, updates -----------------------------------------------------------------------------
 
-    def loss(self, **parts: tuple[np.ndarray, Slot]) -> None:
+    def loss(self, **parts: tuple[np.ndarray, float | Slot]) -> None:
         """What is minimised: name to values (B,) and the weight of their sum. A step ends where it is not finite."""
         for name, (values, weight) in parts.items():
-            self.losses[name] = Watched(values, weight, len(self.phases) - 1)
+            self.losses[name] = Watched(values, self.slots.real_operand(weight), len(self.phases) - 1)
 
     def gradient(self, owner: Owner, use: Any) -> None:
         """An owner's parameters have a gradient, by one use of them; those of several uses add up."""

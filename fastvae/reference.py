@@ -143,10 +143,6 @@ def poisson_forward_backward(x, log_rate):
     return nll, rate - x
 
 
-# ---- Adam --------------------------------------------------------------------------------------------------------
-# ---- optimizers --------------------------------------------------------------------------------------------------
-
-
 def adam(
     params, grads, m, v, step, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.0, grad_scale=1.0
 ):

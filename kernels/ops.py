@@ -106,9 +106,10 @@ class Op:
                 raise TypeError(f"{self.name}: indices are {indices.dtype}; C-contiguous int64, and a writeable out")
             shapes, wanted = [*shapes, data.shape[1:], indices.shape], [*wanted, out.shape[1:], out.shape[:1]]
         if shapes != wanted:
-            found = ", ".join(f"{name} {value.shape}" for name, value in by_name.items() if hasattr(value, "shape"))
+            arrays = {name: str(value.shape) for name, value in by_name.items() if hasattr(value, "shape")}
             raise ValueError(
-                f"{self.name}: {found}; data (N, D), indices (n,), offset and scale (D,), out (n, D) needed"
+                f"{self.name}: {', '.join(arrays)} are {', '.join(arrays.values())}; data (N, D), indices (n,), offset "
+                "and scale (D,), out (n, D) needed"
             )
 
 

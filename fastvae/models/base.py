@@ -19,7 +19,7 @@ from fastvae.data.preparation import held_out
 from fastvae.data.ranges import clipping, warn_of_other_units
 from fastvae.data.scaling import Units, check_scale, scaling
 from fastvae.data.validation import Statistics, as_examples, check_values, statistics
-from fastvae.errors import TrainingWarning
+from fastvae.errors import TrainingWarning, check_name
 from fastvae.kernels.cpu.workers import processors
 from fastvae.likelihoods import LIKELIHOODS
 from fastvae.models.arguments import Arguments
@@ -132,6 +132,7 @@ class Estimator(Arguments, Duration, Frames, Learned):
         """The scaling that "auto" stands for."""
         if not (isinstance(self.scale, str) and self.scale == AUTO):
             return self.scale
+        check_name("likelihood", self.likelihood, tuple(LIKELIHOODS))
         return LIKELIHOODS[self.likelihood].SCALING
 
     def _adopt(

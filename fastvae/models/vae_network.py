@@ -112,6 +112,12 @@ class VAENetwork(Network):
         """See `engine.Network`."""
         return self.likelihood.constants()
 
+    def prepare(self, seed: np.uint64, units: Units) -> None:
+        """See `engine.Network`; and what the nll in the model's units lacks to be that of the user's, once for all
+        steps."""
+        super().prepare(seed, units)
+        self.log_jacobian = self.likelihood.log_jacobian(units.scale)
+
     def range_of(self, name: str) -> tuple[float, float]:
         """See `engine.Network`."""
         least, most = self.likelihood.SUPPORT if name == "x" else (-np.inf, np.inf)
@@ -206,11 +212,6 @@ class VAENetwork(Network):
         """Means over the batch, in nats of the user's units: "loss", "nll" and "kl"."""
         nll, kl = sums["nll"] / rows + self.log_jacobian, sums["kl"] / rows
         return {"loss": nll + self.kl_weight(progress) * kl, "nll": nll, "kl": kl}
-
-    @property
-    def log_jacobian(self) -> float:
-        """What the nll in the model's units lacks to be that of the user's."""
-        return self.likelihood.log_jacobian(self.units.scale)
 
     # ---- other passes -------------------------------------------------------------------------------------------
 

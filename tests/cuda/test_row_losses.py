@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from ptx.compiling import why_not
+
+from tests.ptx.compiling import why_not
 
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
-from ptx_device import PTXDevice, code_of
 from test_row_losses import (
     LINES,
     LOSSES,
@@ -24,7 +24,8 @@ from fastvae.kernels.cuda import elementwise
 from fastvae.kernels.cuda.device import KERNELS, WARP, blocks, using
 from fastvae.kernels.cuda.row_losses import KERNEL, ROWS, kernel_of
 from fastvae.kernels.row_losses import ROW_LOSSES
-from tolerances import check
+from tests.ptx_device import PTXDevice, code_of
+from tests.support.tolerances import check
 
 ARCHITECTURES = [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)]
 LOSS = {loss.name: loss for loss in ROW_LOSSES}

@@ -18,7 +18,7 @@ from fastvae.kernels.cpu import compiler, processor
 from fastvae.kernels.cpu.row_losses import FUNCTIONS, functions_of
 from fastvae.kernels.formulas import formula
 from fastvae.kernels.row_losses import ROW_LOSSES, RowLoss
-from tolerances import check
+from tests.support.tolerances import check
 
 SHAPES = [(1, 1), (7, 33), (3, 4), (5, 17), (2, 64), (129, 31)]
 HALF_LOG_TWO_PI = math.log(2 * math.pi) / 2

@@ -7,7 +7,7 @@ import pytest
 
 from fastvae import reference
 from fastvae.kernels.cpu import elementwise
-from tolerances import check
+from tests.support.tolerances import check
 
 SHAPES = [(1, 1), (7, 33), (3, 4), (5, 17), (2, 64), (129, 31)]
 
