@@ -162,7 +162,6 @@ class Network:
         self._arena, self._slots = Arena(batch), Slots()
         self._optimizers, self._examples, self._indices = tuple(optimizers), examples, indices
         self._steps: dict[int, Pass] = {}
-        self._filled: dict[int, np.ndarray] = {}  # by the number of rows: what `Examples.fill` fills
         self.parameters.bring_back = self._bring_back
         if optimizers and not self.kernels.ON_HOST:
             if examples is not None:

@@ -8,7 +8,7 @@ from tests.ptx.compiling import why_not
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
-from test_row_losses import (
+from tests.kernels.test_row_losses import (
     LINES,
     LOSSES,
     SHAPES,
@@ -24,7 +24,7 @@ from fastvae.kernels.cuda import elementwise
 from fastvae.kernels.cuda.device import KERNELS, WARP, blocks, using
 from fastvae.kernels.cuda.row_losses import KERNEL, ROWS, kernel_of
 from fastvae.kernels.row_losses import ROW_LOSSES
-from tests.ptx_device import PTXDevice, code_of
+from tests.cuda.ptx_device import PTXDevice, code_of
 from tests.support.tolerances import check
 
 ARCHITECTURES = [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)]
