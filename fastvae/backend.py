@@ -101,7 +101,7 @@ def missing_cuda(precision: str = "float32") -> str | None:
     if importlib.util.find_spec("numba_cuda") is None and not simulated():
         return f"numba-cuda is not installed: {INSTALL_CUDA}"
     try:
-        from fastvae.kernels.cuda.device import device
+        from fastvae.kernels.cuda.driver import device
 
         return device().missing(precision)
     except Exception as error:  # it loads libraries of CUDA, and says so in many ways where they are missing

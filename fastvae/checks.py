@@ -90,7 +90,7 @@ def _result(name: str, make: Callable, on: Backend, work: int, unit: str = "GB/s
 
 def _seconds_of_launches(program: Any) -> float:
     """Of one run on a device, without what is copied: of many, one after the other."""
-    from fastvae.kernels.cuda.device import device
+    from fastvae.kernels.cuda.driver import device
 
     on, best = device(), math.inf
     for _ in range(REPEATS):

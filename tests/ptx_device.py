@@ -4,7 +4,8 @@ import numpy as np
 from ptx import launch
 from ptx.compiling import compiled, pretend_device
 
-from fastvae.kernels.cuda.device import Device, Kernel
+from fastvae.kernels.cuda.declaration import Kernel
+from fastvae.kernels.cuda.driver import Device
 
 
 def code_of(kernel: Kernel, capability, monkeypatch) -> str:

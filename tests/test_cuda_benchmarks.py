@@ -22,7 +22,7 @@ REASON = why_not()
 if REASON is None:
     from ptx_device import PTXDevice
 
-    from fastvae.kernels.cuda.device import Device, using
+    from fastvae.kernels.cuda.driver import Device, using
 
     class Counting(PTXDevice):
         """Which notes how often somebody waits for it."""

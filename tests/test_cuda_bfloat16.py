@@ -23,7 +23,7 @@ from fastvae.kernels.formulas import IDENTITY, RELU, SILU, TANH, bfloat16
 REASON = why_not()
 if REASON is None or os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
     from fastvae.kernels.cuda import dense, dense_bfloat16
-    from fastvae.kernels.cuda.device import device as device_in_use
+    from fastvae.kernels.cuda.driver import device as device_in_use
 if REASON is None:
     from ptx_device import PTXDevice, code_of
 

@@ -15,7 +15,7 @@ from test_cuda_models import Broken, X, check_same, check_uses, model
 
 from fastvae import VAE, backend
 from fastvae.errors import DivergenceError
-from fastvae.kernels.cuda.device import Device, cuda, using
+from fastvae.kernels.cuda.driver import Device, cuda, using
 
 
 @pytest.fixture

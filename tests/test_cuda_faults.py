@@ -27,7 +27,7 @@ from test_cuda_kernels import (
 )
 
 from fastvae.kernels.cuda import calls
-from fastvae.kernels.cuda.device import using
+from fastvae.kernels.cuda.driver import using
 
 REACHING = [(5, 1), (3, 70), (2, 67), (2, 260)]  # each tail of a row, and more columns than a warp takes at a time
 USERS = {

@@ -13,7 +13,8 @@ from test_contract import CHECKS, FIRST_ROW, SEED, SHAPES, STEP, normal
 from fastvae import reference
 from fastvae.kernels import cpu, philox
 from fastvae.kernels.cuda import adam, calls, dense, minibatch, settings, sigma, steps, sums
-from fastvae.kernels.cuda.device import KERNELS, using
+from fastvae.kernels.cuda.declaration import KERNELS
+from fastvae.kernels.cuda.driver import using
 from fastvae.kernels.formulas import IDENTITY, RELU, SILU, TANH
 from fastvae.kernels.scalars import (
     ADAM_STEP,

@@ -14,7 +14,7 @@ from ptx_device import OfAnotherLibrary, PTXDevice
 
 from fastvae import VAE, checks, checks_cuda, encode, sample, selfcheck, train
 from fastvae.kernels import cpu, cuda
-from fastvae.kernels.cuda.device import Device, using
+from fastvae.kernels.cuda.driver import Device, using
 from fastvae.kernels.formulas import IDENTITY, SILU, TANH
 from fastvae.kernels.scalars import Scalars
 from fastvae.training import Batch, Observer

@@ -3,7 +3,8 @@
 import numpy as np
 
 from fastvae.kernels.cuda import adam, dense, likelihoods, minibatch, sigma, sums
-from fastvae.kernels.cuda.device import WARP, Kernel, blocks, device
+from fastvae.kernels.cuda.declaration import WARP, Kernel, blocks
+from fastvae.kernels.cuda.driver import device
 from fastvae.kernels.cuda.latent import ROWS
 from fastvae.kernels.cuda.latent import latent_backward as latent_backward_kernel
 from fastvae.kernels.cuda.latent import latent_forward as latent_forward_kernel

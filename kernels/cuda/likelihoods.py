@@ -4,17 +4,9 @@ import math
 
 import numpy as np
 
-from fastvae.kernels.cuda.device import (
-    COUNT,
-    FLOATS,
-    VECTOR,
-    WARP,
-    cuda,
-    kernel,
-    load4,
-    store4,
-    sum_of_warp,
-)
+from fastvae.kernels.cuda.declaration import COUNT, FLOATS, WARP, kernel
+from fastvae.kernels.cuda.driver import cuda
+from fastvae.kernels.cuda.instructions import VECTOR, load4, store4, sum_of_warp
 from fastvae.kernels.cuda.settings import INVERSE_SIGMA, LOG_SIGMA, SLOPE
 from fastvae.kernels.formulas import HALF, ZERO, bernoulli_term, f32, sigmoid, squared_error_term
 from fastvae.kernels.scalars import EXAMPLE_WEIGHT

@@ -3,7 +3,9 @@
 import numpy as np
 from numba import uint64
 
-from fastvae.kernels.cuda.device import COUNT, FLOATS, INTEGERS, cuda, kernel, part
+from fastvae.kernels.cuda.declaration import COUNT, FLOATS, INTEGERS, kernel
+from fastvae.kernels.cuda.driver import cuda
+from fastvae.kernels.cuda.instructions import part
 from fastvae.kernels.formulas import bernoulli_draw, uniform
 from fastvae.kernels.philox import BINARIZATION, normals, words
 from fastvae.kernels.scalars import FIRST_ROW, NOISE_STEP, SEED

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from fastvae.kernels.cuda import adam, dense, dense_bfloat16, likelihoods, minibatch, sigma, sums
-from fastvae.kernels.cuda.device import WARP, Device, Kernel, blocks, device
+from fastvae.kernels.cuda.declaration import WARP, Kernel, blocks
+from fastvae.kernels.cuda.driver import Device, device
 from fastvae.kernels.cuda.latent import ROWS, latent_backward, latent_forward
 from fastvae.kernels.cuda.memory import Memory, Place, as_stored, flat, stored
 from fastvae.kernels.cuda.noise import FLAT, NORMAL, binarize_inplace, draw

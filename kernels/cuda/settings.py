@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.kernels.cuda.device import Device, device
+from fastvae.kernels.cuda.driver import Device, device
 from fastvae.kernels.cuda.sums import PARTS
 from fastvae.kernels.scalars import (
     ADAM_STEP,

@@ -4,8 +4,8 @@ A table has the numbers of each step, and the rows of the data that it uses. It 
 step takes its line of it. The losses stay on the device until the last step is launched. When one is not finite, a flag
 is set at which Adam does nothing any more.
 
-With FASTVAE_CUDA_GRAPH=1 the launches of a step become a CUDA graph: one launch. Nobody has seen that on hardware yet,
-so the first one is compared with the plain step, bit for bit, and dropped with a warning where it differs.
+The launches of a step become a CUDA graph: one launch. The first one is compared with the plain step, bit for bit, and
+dropped with a warning where it differs. With FASTVAE_CUDA_GRAPH=0 each is launched by itself.
 """
 
 import os
@@ -17,14 +17,16 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from fastvae.kernels.cuda.adam import adam_inplace
-from fastvae.kernels.cuda.device import COUNT, FLOATS, INTEGERS, cuda, device, kernel
+from fastvae.kernels.cuda.declaration import COUNT, FLOATS, INTEGERS, kernel
+from fastvae.kernels.cuda.driver import DeviceError, cuda, device
 from fastvae.kernels.cuda.program import Launch, Program
 from fastvae.kernels.cuda.settings import PLACE, SIZE, STOPPED, Settings, reals_of
 from fastvae.kernels.cuda.sums import FLAT, leave_sum, plus, square_parts, sum_of_squares
 from fastvae.kernels.formulas import ZERO
 from fastvae.kernels.scalars import ADAM_STEP, EXAMPLE_WEIGHT, KL_WEIGHT, NOISE_STEP, Scalars
 
-GRAPH_VARIABLE = "FASTVAE_CUDA_GRAPH"  # 1: do steps as a CUDA graph
+GRAPH_VARIABLE = "FASTVAE_CUDA_GRAPH"  # 0: no step is a CUDA graph
+INSTEAD = f"its kernels are launched one by one, as with {GRAPH_VARIABLE}=0"
 INTEGER_COUNT = len(Scalars().integers)
 MOST, MOST_INDICES = 128, 1 << 20  # steps of a call, and rows of the data that they name together
 SUMS = 4  # numbers that a step leaves: the sum of nll as a pair, that of kl as a pair
@@ -74,8 +76,8 @@ def losses(nll, kl, reals, state, sums, rows, grads, parts, size):
 
 
 def graph_is_asked_for() -> bool:
-    """Whether the environment asks for steps as a CUDA graph."""
-    asked = os.environ.get(GRAPH_VARIABLE) or "0"
+    """Whether steps are to be CUDA graphs: unless the environment says otherwise."""
+    asked = os.environ.get(GRAPH_VARIABLE) or "1"
     if asked not in ("0", "1"):
         raise ValueError(f"{GRAPH_VARIABLE}={asked!r} must be 0 or 1")
     return asked == "1"
@@ -116,22 +118,24 @@ class Steps:
         self.launches = [first, *forward, *backward, *gradients, summed, *adam]
 
     def _chosen(self) -> Callable[[], None]:
-        """What does a step: its launches, or their graph where that is asked for and right."""
+        """What does a step: their graph where that is asked for and right, else its launches."""
         if self._graph is None:
             self._graph = self._checked_graph() if graph_is_asked_for() else self._do
         return self._graph
 
     def _checked_graph(self) -> Callable[[], None]:
         """The step as a graph, if that leaves every bit as the launches do; else these, with a warning."""
+        expected = self._tried(self._do)  # which also loads all code: not allowed while capturing
         try:
-            expected = self._tried(self._do)  # which also loads all code: not allowed while capturing
             graph = self._on.graph(self.launches)
             found = self._tried(graph)
+        except DeviceError:
+            raise
         except Exception as error:
-            warnings.warn(f"{GRAPH_VARIABLE}=1: a step cannot be captured ({error}); it is launched", stacklevel=2)
+            warnings.warn(f"a step cannot be captured as a CUDA graph ({error}): {INSTEAD}", stacklevel=2)
             return self._do
         if expected != found:
-            warnings.warn(f"{GRAPH_VARIABLE}=1: a captured step gives other numbers; it is launched", stacklevel=2)
+            warnings.warn(f"a step captured as a CUDA graph gives other numbers: {INSTEAD}", stacklevel=2)
             return self._do
         return graph
 

@@ -6,7 +6,9 @@ here depends on it, since every product is of halves of 12 bits, and exact.
 
 import numpy as np
 
-from fastvae.kernels.cuda.device import COUNT, FLOATS, VECTOR, cuda, kernel, load4, part
+from fastvae.kernels.cuda.declaration import COUNT, FLOATS, kernel
+from fastvae.kernels.cuda.driver import cuda
+from fastvae.kernels.cuda.instructions import VECTOR, load4, part
 from fastvae.kernels.formulas import TWO, ZERO
 
 FLAT, PARTS = 256, 128  # threads of a block; most blocks, each of which leaves one pair
