@@ -111,6 +111,12 @@ def test_copies_wait_for_nothing_but_what_was_launched(state, device):
     np.testing.assert_array_equal(numbers, [0, 1, 0, 1])
 
 
+def test_arguments_of_another_type_are_refused(device):
+    there = device.upload(np.ones(4))
+    with pytest.raises(TypeError, match=r"threshold_inplace: array.float32, 1d, C. is needed, 1-D float64 was given"):
+        device.launch(minibatch.threshold_inplace, (1,), (minibatch.FLAT,), [there, np.float32(0.5), 4])
+
+
 def test_pinned_arrays_of_others_may_change_after_a_write(state, device):
     """A copy from pinned memory reads it late."""
     pinned, there, out = cuda_pinned(4), device.empty(4, np.dtype(np.float32)), np.empty(4, np.float32)

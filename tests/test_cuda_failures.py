@@ -15,7 +15,8 @@ from test_cuda_models import Broken, X, check_same, check_uses, model
 
 from fastvae import VAE, backend
 from fastvae.errors import DivergenceError
-from fastvae.kernels.cuda.driver import Device, cuda, using
+from fastvae.kernels.cuda import driver
+from fastvae.kernels.cuda.driver import Device, using
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_the_compiler_is_tried(monkeypatch):
     def failing(*args, **kwargs):
         raise RuntimeError('Failure finding "libnvrtc.so.13"')
 
-    monkeypatch.setattr(cuda, "compile_ptx", failing)
+    monkeypatch.setattr(driver, "compiled", failing)
     found = WithDriver()._compiler_fault
     assert found is not None
     assert found.startswith('the compiler of CUDA is not complete (Failure finding "libnvrtc.so.13"): pip install')

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from cuda import core
+from cuda.bindings import driver
 from numba import cuda as numba_cuda
 
 from fastvae.kernels.cpu import cache
@@ -84,14 +86,10 @@ def _kept(chosen: Kernel, capability: tuple[int, int]) -> Code:
 
 
 def _made(chosen: Kernel, capability: tuple[int, int]) -> Code:
-    from cuda.core import Linker, LinkerOptions, ObjectCode
-
     ptx = cuda.compile_ptx(chosen.py_func, chosen.types, cc=target(capability))[0]
-    options = LinkerOptions(arch="sm_" + "".join(map(str, target(capability))))
-    cubin = Linker(ObjectCode.from_ptx(ptx.encode()), options=options).link("cubin").code
-    found = ENTRY.search(ptx)
-    assert found is not None
-    return Code(found[1], ptx, bytes(cubin))
+    options = core.LinkerOptions(arch="sm_" + "".join(map(str, target(capability))))
+    cubin = core.Linker(core.ObjectCode.from_ptx(ptx.encode()), options=options).link("cubin").code
+    return Code(ENTRY.findall(ptx)[0], ptx, bytes(cubin))
 
 
 def _nothing() -> None:
@@ -105,6 +103,8 @@ def _parameters(chosen: Kernel, arguments: Sequence[Any]) -> Iterator[Any]:
     """Arguments as numba's compiler takes them: an array is seven numbers, most of which flat ones do not need."""
     for kind, argument in zip(chosen.types, arguments, strict=True):
         if hasattr(kind, "ndim"):
+            if argument.dtype.name != kind.dtype.name or argument.ndim != 1:
+                raise TypeError(f"{chosen.__name__}: {kind} is needed, {argument.ndim}-D {argument.dtype} was given")
             address, item = argument.device_ctypes_pointer.value or 0, argument.dtype.itemsize
             yield from (0, 0, argument.size, item, address, argument.size, item)
         else:
@@ -140,11 +140,7 @@ class Device:
     @functools.cached_property
     def _launching(self) -> Any:
         """The same, as what launches kernels has it."""
-        from cuda.core import Stream
-
-        return Stream.from_handle(int(self.stream))
-
-    # ---- what is missing or wrong -----------------------------------------------------------------------------------
+        return core.Stream.from_handle(int(self.stream))
 
     def _unusable(self) -> str | None:
         """Why nothing can be done here any more."""
@@ -249,8 +245,6 @@ class Device:
         }
         return {name: _or_unknown(ask) for name, ask in asked.items()}
 
-    # ---- arrays -----------------------------------------------------------------------------------------------------
-
     def upload(self, array: np.ndarray) -> Any:
         """A copy of a flat array on the device."""
         there = self.empty(array.size, array.dtype)
@@ -292,8 +286,6 @@ class Device:
 
     def _check_place(self, address: int) -> None:
         """Raise `ValueError` unless an address is one of this device; 0 is that of no numbers."""
-        from cuda.bindings import driver
-
         own = cuda.get_current_device().id
         attribute = driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
         error, found = driver.cuPointerGetAttribute(attribute, address) if address else (0, own)
@@ -311,19 +303,16 @@ class Device:
         """Two buffers of so many numbers for data that come from the host step by step."""
         return Feed(self, size, dtype)
 
-    # ---- launches ---------------------------------------------------------------------------------------------------
-
     def launch(self, chosen: Kernel, grid: tuple, block: tuple, arguments: list) -> None:
         """Run a kernel over a grid of blocks."""
-        from cuda.core import LaunchConfig, ObjectCode, launch
-
         with self.explained():
             cuda.current_context()  # every thread needs it
             if chosen not in self._loaded:
                 code = compiled(chosen, self.capability())
-                self._loaded[chosen] = ObjectCode.from_cubin(code.cubin).get_kernel(code.entry)
+                self._loaded[chosen] = core.ObjectCode.from_cubin(code.cubin).get_kernel(code.entry)
             to = self._launching if self._building is None else self._building
-            launch(to, LaunchConfig(grid=grid, block=block), self._loaded[chosen], *_parameters(chosen, arguments))
+            config = core.LaunchConfig(grid=grid, block=block)
+            core.launch(to, config, self._loaded[chosen], *_parameters(chosen, arguments))
 
     def synchronize(self) -> None:
         """Wait for everything that was launched."""
@@ -332,10 +321,8 @@ class Device:
 
     def graph(self, launches: Sequence[Any]) -> Callable[[], None]:
         """A CUDA graph of launches, which `do(device)`; to be called as often as they are wanted."""
-        from cuda.core import Device as CoreDevice
-
         with self.explained():
-            device = CoreDevice(cuda.get_current_device().id)
+            device = core.Device(cuda.get_current_device().id)
             device.set_current()
             self._building = builder = device.create_graph_builder()
             builder.begin_building()

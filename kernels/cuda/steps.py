@@ -55,7 +55,7 @@ def losses(nll, kl, reals, state, sums, rows, grads, parts, size):
     """The last block adds up the nll and kl of a step, writes both to its line of `sums`, and sets the flag where the
     loss is not finite. The blocks before it, where there are any, leave `sums.square_parts` of the gradient."""
     highs = cuda.shared.array(FLAT, np.float32)
-    lows = cuda.shared.array(FLAT, np.float32)  # in a line of its own: the simulator tells arrays apart by that
+    lows = cuda.shared.array(FLAT, np.float32)
     thread, block, last = u32(cuda.threadIdx.x), u32(cuda.blockIdx.x), u32(cuda.gridDim.x) - u32(1)
     k, high, low, other_high, other_low = thread, ZERO, ZERO, ZERO, ZERO
     if block < last:

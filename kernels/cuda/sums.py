@@ -56,7 +56,7 @@ def leave_sum(parts, place, high, low, highs, lows):
 def total_parts(values, parts, size):
     """The sum of the numbers, as a pair of each block (2 blocks,)."""
     highs = cuda.shared.array(FLAT, np.float32)
-    lows = cuda.shared.array(FLAT, np.float32)  # in a line of its own: the simulator tells arrays apart by that
+    lows = cuda.shared.array(FLAT, np.float32)
     thread, threads = u32(cuda.grid(1)), u32(cuda.gridsize(1))
     whole, high, low = size - size % VECTOR, ZERO, ZERO
     k = u32(thread * VECTOR)
@@ -93,7 +93,7 @@ def sum_of_squares(values, thread, threads, size):
 def square_parts(values, parts, size):
     """The sum of the numbers' squares, as a pair of each block (2 blocks,)."""
     highs = cuda.shared.array(FLAT, np.float32)
-    lows = cuda.shared.array(FLAT, np.float32)  # in a line of its own: the simulator tells arrays apart by that
+    lows = cuda.shared.array(FLAT, np.float32)
     high, low = sum_of_squares(values, u32(cuda.grid(1)), u32(cuda.gridsize(1)), size)
     leave_sum(parts, i64(cuda.blockIdx.x) * i64(2), high, low, highs, lows)
 
