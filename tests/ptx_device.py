@@ -34,7 +34,7 @@ class PTXDevice(Device):
 
     def __init__(self, capability, seed, monkeypatch, races=True, count=True):
         super().__init__()
-        self.state = fake_driver.load()
+        self.state = fake_driver.load_for(self)
         monkeypatch.setattr(self.state, "watcher", self)
         if GRAPH_VARIABLE not in os.environ:
             monkeypatch.setenv(GRAPH_VARIABLE, "0")  # the check of a graph does a step four times more

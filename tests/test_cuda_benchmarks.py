@@ -13,7 +13,7 @@ import pytest
 import tables
 import worker
 from cases import IMPLEMENTATIONS, Point
-from ptx.compiling import why_not
+from fake_driver import why_not
 from sizes import Size
 
 REASON = why_not()

@@ -9,9 +9,9 @@ import re
 
 import numpy as np
 import pytest
+from fake_driver import why_not
 from ptx import PtxError, mutants
 from ptx.assembling import MULTIPROCESSORS
-from ptx.compiling import why_not
 
 from fastvae import reference
 from fastvae.kernels.formulas import IDENTITY, RELU, SILU, TANH, bfloat16

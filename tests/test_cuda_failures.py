@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from ptx.compiling import why_not
+from fake_driver import why_not
 
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)

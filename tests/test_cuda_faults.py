@@ -4,8 +4,8 @@ import re
 
 import numpy as np
 import pytest
+from fake_driver import why_not
 from ptx import PtxError, mutants
-from ptx.compiling import why_not
 
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)

@@ -1,7 +1,7 @@
 """A stand-in for NVIDIA's driver: the real `Device` runs on it, and kernels are executed by the interpreter of PTX.
 
-    fake_driver.load()  # before anything asks CUDA for a driver; the process has this one from then on
-    with using(Device()) as device: ...
+    with using(Device()) as device:
+        state = fake_driver.load_for(device)
 
 `cuda.c` is the driver; gcc makes the library of it, in a temporary folder. Here is what Python does for it: finding the
 PTX of what is loaded, and executing launches. An exception of the interpreter, as for a race, is kept and raised by
@@ -21,7 +21,7 @@ import tempfile
 from dataclasses import dataclass, field
 
 import numpy as np
-from ptx import launch
+from ptx import compiling, launch
 
 HERE = pathlib.Path(__file__).parent
 FOLDER = "FAKE_DRIVER"  # a variable: where a process before this one has built the library
@@ -40,7 +40,7 @@ def why_not():
         return "the stand-in driver is for Linux"
     if shutil.which("gcc") is None:
         return "there is no gcc, which builds the stand-in driver"
-    return None
+    return compiling.why_not()
 
 
 @functools.cache
@@ -183,6 +183,16 @@ def load(**numbers):
     LOADED.append(state)
     if "numba.cuda" in sys.modules:  # which has looked for a driver by now
         sys.modules["numba.cuda.cudadrv.driver"].driver.__init__()
+    return state
+
+
+def load_for(device):
+    """The same for one device of this process, and the tests that use it: others find no driver."""
+    from fastvae.kernels.cuda import driver
+
+    state = load()
+    driver._used[0].fault = lambda: "no NVIDIA driver is found"
+    assert device is not driver._used[0]
     return state
 
 
