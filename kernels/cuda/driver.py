@@ -202,7 +202,7 @@ class Device:
             return f"no NVIDIA driver is found ({said}): install the driver of the GPU"
         if not available:
             return "the GPU, or a library of CUDA, is not found: install the driver, and pip install 'numba-cuda[cu13]'"
-        return self._compiler_fault
+        return self._too_old("float32") or self._compiler_fault
 
     @functools.cached_property
     def _compiler_fault(self) -> str | None:
@@ -220,13 +220,13 @@ class Device:
 
     def missing(self, precision: str) -> str | None:
         """Why models cannot run here in a precision; None where they can."""
-        if fault := self.fault():
-            return fault
-        capability, least = self.capability(), LEAST[precision]
-        if capability < least:
-            found, needed = (".".join(map(str, numbers)) for numbers in (capability, least))
-            return f"the GPU has compute capability {found}; precision={precision!r} needs {needed} or later"
-        return None
+        return self.fault() or self._too_old(precision)
+
+    def _too_old(self, precision: str) -> str | None:
+        if self.capability() >= LEAST[precision]:
+            return None
+        found, needed = (".".join(map(str, numbers)) for numbers in (self.capability(), LEAST[precision]))
+        return f"the GPU has compute capability {found}; precision={precision!r} needs {needed} or later"
 
     def describe(self) -> dict[str, Any]:
         """What the device and its software are."""
