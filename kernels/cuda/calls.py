@@ -6,7 +6,8 @@ import numpy as np
 
 from fastvae.kernels.cpu.calls import function_of
 from fastvae.kernels.cuda import minibatch, sums
-from fastvae.kernels.cuda.device import Kernel, blocks, device
+from fastvae.kernels.cuda.declaration import Kernel, blocks
+from fastvae.kernels.cuda.driver import device
 from fastvae.kernels.cuda.launches import MOST_BLOCKS, Launch
 from fastvae.kernels.cuda.program import Program
 from fastvae.kernels.ops import OPS

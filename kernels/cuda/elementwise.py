@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastvae.kernels.cuda.device import COUNT, FLOATS, VECTOR, Kernel, cuda, kernel, load4, store4
+from fastvae.kernels.cuda.declaration import COUNT, FLOATS, Kernel, kernel
+from fastvae.kernels.cuda.driver import cuda
+from fastvae.kernels.cuda.instructions import VECTOR, load4, store4
 from fastvae.kernels.ops import INPLACE
 
 FLAT = 256  # threads of a block, which knows no rows

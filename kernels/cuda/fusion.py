@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from fastvae.kernels.cuda import dense, dense_bfloat16, optimizers
-from fastvae.kernels.cuda.device import Kernel, device
+from fastvae.kernels.cuda.declaration import Kernel
+from fastvae.kernels.cuda.driver import device
 from fastvae.kernels.cuda.launches import VECTORS, Launch, flat_grid
 from fastvae.kernels.cuda.memory import Memory, Place
 from fastvae.kernels.cuda.settings import Settings

@@ -5,19 +5,9 @@ A thread takes the four columns that one block of noise serves, and those 128 fu
 
 import numpy as np
 
-from fastvae.kernels.cuda.device import (
-    COUNT,
-    FLOATS,
-    INTEGERS,
-    VECTOR,
-    WARP,
-    cuda,
-    kernel,
-    load4,
-    part,
-    store4,
-    sum_of_warp,
-)
+from fastvae.kernels.cuda.declaration import COUNT, FLOATS, INTEGERS, WARP, kernel
+from fastvae.kernels.cuda.driver import cuda
+from fastvae.kernels.cuda.instructions import VECTOR, load4, part, store4, sum_of_warp
 from fastvae.kernels.cuda.settings import whole
 from fastvae.kernels.formulas import ZERO, latent_gradients, latent_terms
 from fastvae.kernels.philox import normals

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastvae.kernels.cuda import elementwise, minibatch, noise, optimizers, row_losses, sigma
-from fastvae.kernels.cuda.device import WARP, Device, Kernel, blocks
+from fastvae.kernels.cuda.declaration import WARP, Kernel, blocks
+from fastvae.kernels.cuda.driver import Device
 from fastvae.kernels.cuda.latent import ROWS, latent_backward, latent_forward
 from fastvae.kernels.cuda.memory import Memory
 from fastvae.kernels.cuda.settings import Settings

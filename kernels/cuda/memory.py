@@ -99,7 +99,8 @@ class Memory:
     def view(self, array: np.ndarray) -> Any:
         """The counterpart itself, flat."""
         place = self.place(array)
-        return place.buffer[place.start : place.start + array.size]
+        with self._device.explained():
+            return place.buffer[place.start : place.start + array.size]
 
     def feed(self, size: int, dtype: np.dtype) -> Any:
         """Buffers for data that come step by step: see `device.Feed`."""

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from numba import from_dtype, uint64
 
-from fastvae.kernels.cuda.device import COUNT, FLOATS, INTEGERS, WARP, Kernel, cuda, kernel, sum_of_warp
+from fastvae.kernels.cuda.declaration import COUNT, FLOATS, INTEGERS, WARP, Kernel, kernel
+from fastvae.kernels.cuda.driver import cuda
+from fastvae.kernels.cuda.instructions import sum_of_warp
 from fastvae.kernels.formulas import ONE, ZERO
 from fastvae.kernels.permutation import half_bits, permuted
 from fastvae.kernels.philox import SHUFFLE, words

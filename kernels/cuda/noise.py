@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from fastvae.kernels.cuda.device import COUNT, FLOATS, INTEGERS, cuda, kernel, part
+from fastvae.kernels.cuda.declaration import COUNT, FLOATS, INTEGERS, kernel
+from fastvae.kernels.cuda.driver import cuda
+from fastvae.kernels.cuda.instructions import part
 from fastvae.kernels.cuda.settings import whole
 from fastvae.kernels.formulas import bernoulli_draw, uniform
 from fastvae.kernels.philox import BINARIZATION, normals, words

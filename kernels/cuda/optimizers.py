@@ -4,19 +4,9 @@ import math
 
 import numpy as np
 
-from fastvae.kernels.cuda.device import (
-    COUNT,
-    FLOATS,
-    INTEGERS,
-    VECTOR,
-    WARP,
-    cuda,
-    kernel,
-    load4,
-    part,
-    store4,
-    sum_of_warp,
-)
+from fastvae.kernels.cuda.declaration import COUNT, FLOATS, INTEGERS, WARP, kernel
+from fastvae.kernels.cuda.driver import cuda
+from fastvae.kernels.cuda.instructions import VECTOR, load4, part, store4, sum_of_warp
 from fastvae.kernels.cuda.settings import STOPPED
 from fastvae.kernels.cuda.sums import PARTS
 from fastvae.kernels.formulas import ZERO, adam_moved, averaged, sgd_moved

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from fastvae.kernels.cuda import minibatch, sums
-from fastvae.kernels.cuda.device import Device, blocks, device
+from fastvae.kernels.cuda.declaration import blocks
+from fastvae.kernels.cuda.driver import Device, device
 from fastvae.kernels.cuda.fusion import Products
 from fastvae.kernels.cuda.launches import Launch, arguments_of, launch_of
 from fastvae.kernels.cuda.memory import Memory, as_stored, flat, stored

@@ -6,18 +6,9 @@ is 1. Real numbers are given as their places in `reals`.
 
 import numpy as np
 
-from fastvae.kernels.cuda.device import (
-    COUNT,
-    FLOATS,
-    VECTOR,
-    WARP,
-    Kernel,
-    cuda,
-    kernel,
-    load4,
-    store4,
-    sum_of_warp,
-)
+from fastvae.kernels.cuda.declaration import COUNT, FLOATS, WARP, Kernel, kernel
+from fastvae.kernels.cuda.driver import cuda
+from fastvae.kernels.cuda.instructions import VECTOR, load4, store4, sum_of_warp
 from fastvae.kernels.formulas import HALF, HALF_LOG_TWO_PI, ZERO, f32
 from fastvae.kernels.row_losses import ROW_LOSSES, RowLoss, function_of
 

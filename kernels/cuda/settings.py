@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.kernels.cuda.device import Device, device, part
+from fastvae.kernels.cuda.driver import Device, device
+from fastvae.kernels.cuda.instructions import part
 from fastvae.kernels.cuda.sums import PARTS
 from fastvae.kernels.slots import CAPACITY, Slots
 

@@ -6,7 +6,9 @@ them; else one block has all.
 
 import numpy as np
 
-from fastvae.kernels.cuda.device import COUNT, FLOATS, INTEGERS, WARP, cuda, kernel, part, sum_of_warp
+from fastvae.kernels.cuda.declaration import COUNT, FLOATS, INTEGERS, WARP, kernel
+from fastvae.kernels.cuda.driver import cuda
+from fastvae.kernels.cuda.instructions import part, sum_of_warp
 from fastvae.kernels.cuda.settings import STOPPED, whole
 from fastvae.kernels.formulas import (
     LEAST_ABOVE,

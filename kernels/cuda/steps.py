@@ -4,8 +4,8 @@ A table has the numbers of each step, and the rows of the data that it uses. It 
 step takes its line of it. The losses stay on the device until the last step is launched. When one is not finite, a flag
 is set at which Adam does nothing any more.
 
-With FASTVAE_CUDA_GRAPH=1 the launches of a step become a CUDA graph: one launch. Nobody has seen that on hardware yet,
-so the first one is compared with the plain step, bit for bit, and dropped with a warning where it differs.
+The launches of a step become a CUDA graph: one launch. The first one is compared with the plain step, bit for bit, and
+dropped with a warning where it differs. With FASTVAE_CUDA_GRAPH=0 each is launched by itself.
 """
 
 import os
@@ -16,7 +16,8 @@ from typing import Self
 
 import numpy as np
 
-from fastvae.kernels.cuda.device import COUNT, FLOATS, INTEGERS, cuda, device, kernel
+from fastvae.kernels.cuda.declaration import COUNT, FLOATS, INTEGERS, kernel
+from fastvae.kernels.cuda.driver import DeviceError, cuda, device
 from fastvae.kernels.cuda.launches import UPDATES, Launch
 from fastvae.kernels.cuda.program import Program
 from fastvae.kernels.cuda.settings import PLACE, STOPPED, Settings, reals_of
@@ -24,7 +25,8 @@ from fastvae.kernels.cuda.sums import FLAT, leave_sum, plus, square_parts, sum_o
 from fastvae.kernels.formulas import ZERO
 from fastvae.kernels.slots import Slots, Watched
 
-GRAPH_VARIABLE = "FASTVAE_CUDA_GRAPH"  # 1: do steps as a CUDA graph
+GRAPH_VARIABLE = "FASTVAE_CUDA_GRAPH"  # 0: no step is a CUDA graph
+INSTEAD = f"its kernels are launched one by one, as with {GRAPH_VARIABLE}=0"
 MOST, MOST_INDICES = 128, 1 << 20  # steps of a call, and rows of the data that they name together
 u32, u64, i64 = np.uint32, np.uint64, np.int64
 
@@ -56,7 +58,7 @@ def losses(
     `sums`, at the numbers `first` on of `count`, and sets the flag where they are not finite with their weights. The
     blocks before it, where there are any, leave `sums.square_parts` of the gradient."""
     highs = cuda.shared.array(FLAT, np.float32)
-    lows = cuda.shared.array(FLAT, np.float32)  # in a line of its own: the simulator tells arrays apart by that
+    lows = cuda.shared.array(FLAT, np.float32)
     thread, block, last = u32(cuda.threadIdx.x), u32(cuda.blockIdx.x), u32(cuda.gridDim.x) - u32(1)
     k, high, low, other_high, other_low = thread, ZERO, ZERO, ZERO, ZERO
     if block < last:
@@ -81,8 +83,8 @@ def losses(
 
 
 def graph_is_asked_for() -> bool:
-    """Whether the environment asks for steps as a CUDA graph."""
-    asked = os.environ.get(GRAPH_VARIABLE) or "0"
+    """Whether steps are to be CUDA graphs: unless the environment says otherwise."""
+    asked = os.environ.get(GRAPH_VARIABLE) or "1"
     if asked not in ("0", "1"):
         raise ValueError(f"{GRAPH_VARIABLE}={asked!r} must be 0 or 1")
     return asked == "1"
@@ -151,22 +153,24 @@ class Steps:
         return launches
 
     def _chosen(self) -> Callable[[], None]:
-        """What does a step: its launches, or their graph where that is asked for and right."""
+        """What does a step: their graph where that is asked for and right, else its launches."""
         if self._graph is None:
             self._graph = self._checked_graph() if graph_is_asked_for() else self._do
         return self._graph
 
     def _checked_graph(self) -> Callable[[], None]:
         """The step as a graph, if that leaves every bit as the launches do; else these, with a warning."""
+        expected = self._tried(self._do)  # which also loads all code: not allowed while capturing
         try:
-            expected = self._tried(self._do)  # which also loads all code: not allowed while capturing
             graph = self._on.graph(self.launches)
             found = self._tried(graph)
+        except DeviceError:
+            raise
         except Exception as error:
-            warnings.warn(f"{GRAPH_VARIABLE}=1: a step cannot be captured ({error}); it is launched", stacklevel=2)
+            warnings.warn(f"a step cannot be captured as a CUDA graph ({error}): {INSTEAD}", stacklevel=2)
             return self._do
         if expected != found:
-            warnings.warn(f"{GRAPH_VARIABLE}=1: a captured step gives other numbers; it is launched", stacklevel=2)
+            warnings.warn(f"a step captured as a CUDA graph gives other numbers: {INSTEAD}", stacklevel=2)
             return self._do
         return graph
 

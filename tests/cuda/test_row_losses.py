@@ -8,6 +8,13 @@ from tests.ptx.compiling import why_not
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
+from fastvae import reference
+from fastvae.kernels.cuda import elementwise
+from fastvae.kernels.cuda.declaration import KERNELS, WARP, blocks
+from fastvae.kernels.cuda.driver import using
+from fastvae.kernels.cuda.row_losses import KERNEL, ROWS, kernel_of
+from fastvae.kernels.row_losses import ROW_LOSSES
+from tests.cuda.ptx_device import PTXDevice, code_of
 from tests.kernels.test_row_losses import (
     LINES,
     LOSSES,
@@ -18,13 +25,6 @@ from tests.kernels.test_row_losses import (
     check_line,
     check_loss,
 )
-
-from fastvae import reference
-from fastvae.kernels.cuda import elementwise
-from fastvae.kernels.cuda.device import KERNELS, WARP, blocks, using
-from fastvae.kernels.cuda.row_losses import KERNEL, ROWS, kernel_of
-from fastvae.kernels.row_losses import ROW_LOSSES
-from tests.cuda.ptx_device import PTXDevice, code_of
 from tests.support.tolerances import check
 
 ARCHITECTURES = [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)]
