@@ -108,10 +108,10 @@ def test_choices_follow_the_data(capsys):
 
 
 def test_heldout_rows_are_drawn_once_and_kept_out():
-    from fastvae.data import datasets
+    from fastvae.data.loading import load
     from fastvae.data.preparation import split
 
-    data = datasets.load("digits")
+    data = load("digits")
     X, labels, held, _ = split(data, 0.25, np.uint64(3))
     assert (len(X), len(labels), len(held)) == (1348, 1348, 449)
     both = np.concatenate([X, held])
@@ -338,7 +338,7 @@ def test_json_that_fails_at_last_costs_nothing_else(monkeypatch, capsys):
 @pytest.mark.parametrize(
     "place",
     [
-        "fastvae.train.datasets.load",
+        "fastvae.train.loading.load",
         "fastvae.train.fingerprint",
         "fastvae.models.vae.VAE.keep_best",
         "fastvae.models.vae.VAE.save",
