@@ -267,7 +267,7 @@ def test_positions_are_those_of_the_file_not_of_the_split(capsys):
 
 
 @pytest.mark.parametrize("scale", [[], ["--scale", "minmax"], ["--scale", "-9", "9"]])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_bernoulli_run_on_a_table_takes_its_range_over_all_rows(scale, seed):
     np.save("table.npy", np.random.default_rng(seed).normal(size=(60, 5)))
     words = ["--data", "table.npy", "--likelihood", "bernoulli", *SMALL, *scale, "--seed", str(seed), "--quiet"]

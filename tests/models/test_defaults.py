@@ -38,6 +38,7 @@ def test_batches_differ_by_one_row_at_most(count, size):
     assert rows[alike : alike + 1] != [first]
 
 
+@pytest.mark.long
 def test_raw_tables_with_nothing_said():
     train, new = ring(600, 0), ring(2000, 1)
     with warnings.catch_warnings():
