@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from fastvae.command_line import INTERRUPTED, Parser, one_of, run, say
-from fastvae.data import datasets
-from fastvae.data.datasets import DataSet
+from fastvae.data import loading
+from fastvae.data.dataset import DataSet
 from fastvae.data.minibatches import Examples
 from fastvae.data.preparation import check_whole, split, suitable_scale
 from fastvae.data.tables import HEADERS
@@ -205,10 +205,10 @@ def _train_in(folder: RunFolder, arguments: argparse.Namespace, words: list[str]
     options = argparse.Namespace(**vars(arguments) | {"scale": _scale(arguments.scale)})
     if config is not None:
         options = options_of_the_run(folder, parser(), options, words, config, _scale)
-    if options.data not in datasets.NAMES and pathlib.Path(options.data).exists():
+    if options.data not in loading.NAMES and pathlib.Path(options.data).exists():
         options.data = str(pathlib.Path(options.data).resolve())
     with data_may_have_moved(config is not None):
-        data = datasets.load(options.data, options.array, options.labels, header=options.header)
+        data = loading.load(options.data, options.array, options.labels, header=options.header)
     smallest, largest = check_whole(data)
     rows = split(data, options.heldout, seed_from(options.seed))
     if isinstance(options.early_stopping, int) and rows.held_out is None:

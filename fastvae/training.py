@@ -167,7 +167,7 @@ class Observer:
         """After each epoch."""
 
     def stopped(self, state: State) -> None:
-        """After the last step, also on the way out of an error."""
+        """After the last step, also on the way out of an error, were it of `started`."""
 
     def stop_requested(self) -> bool:
         """True ends the run after this step, in a state that can be continued."""
@@ -200,8 +200,8 @@ def train(
     most = max(1, min(AHEAD, examples.room // size))
     ordered = np.empty(most * size, np.int64)
     parts: dict[str, float] = {"loss": math.nan}  # of the last step
-    observer.started(state, schedule, count)
     try:
+        observer.started(state, schedule, count)
         with np.errstate(all="ignore"):  # a loss that is not finite gets one error, below
             if schedule.patience is not None and heldout_score and not (state.step or schedule.warmup):
                 _judge(heldout_score(), model, optimizer, state)  # the start may be the best there is
