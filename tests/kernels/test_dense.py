@@ -56,9 +56,7 @@ def test_inputs_are_left_alone(kernels, activation):
     backward(kernels, x, saved, weight, ACTIVATIONS[activation], d_out, np.empty_like(x))
     kept += [d_out.copy()]
     moments = [np.zeros(s, np.float32) for s in (weight.shape, weight.shape, bias.shape, bias.shape)]
-    kernels.dense_adam_inplace(
-        x, d_out, 0, 5, weight.copy(), *moments[:2], bias.copy(), *moments[2:], *SETTINGS
-    )
+    kernels.dense_adam_inplace(x, d_out, 0, 5, weight.copy(), *moments[:2], bias.copy(), *moments[2:], *SETTINGS)
     for now, before in zip((x, weight, bias, saved, d_out), kept, strict=True):
         np.testing.assert_array_equal(now, before)
 

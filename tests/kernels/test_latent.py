@@ -24,7 +24,9 @@ def forward(kernels, mu, logvar, noise=DRAWN, seed=SEED, step=1, first_row=0, st
     return z, kl
 
 
-def backward(kernels, mu, logvar, d_z, noise=DRAWN, kl_weight=1.0, seed=SEED, step=1, first_row=0, stream=philox.LATENT):
+def backward(
+    kernels, mu, logvar, d_z, noise=DRAWN, kl_weight=1.0, seed=SEED, step=1, first_row=0, stream=philox.LATENT
+):
     mu, logvar, d_z = (np.array(a, np.float32) for a in (mu, logvar, d_z))
     d_mu, d_logvar = np.full((2, *mu.shape), np.nan, np.float32)
     kernels.latent_backward(mu, logvar, d_z, noise, seed, stream, step, first_row, kl_weight, d_mu, d_logvar)

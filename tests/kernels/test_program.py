@@ -182,9 +182,7 @@ def arrays_of(op):
     operands = [kinds.get(o.kind, value) for o, value in zip(OPS[op].operands, case.operands, strict=True)]
     if op == "read_rows":
         operands[0] = Source(Slots(), "rows", operands[0].dtype)
-    places = [
-        i for i, o in enumerate(OPS[op].operands) if o.shape is not None and isinstance(operands[i], np.ndarray)
-    ]
+    places = [i for i, o in enumerate(OPS[op].operands) if o.shape is not None and isinstance(operands[i], np.ndarray)]
     return operands, places
 
 

@@ -10,7 +10,7 @@ import pytest
 from fastvae.kernels import cpu
 from fastvae.kernels.cpu import processor_count, team, workers
 from fastvae.kernels.cpu.workers import Pool, Workers, shares_for
-from fastvae.kernels.slots import Slots, Watched
+from fastvae.kernels.slots import Watched
 from tests.support.commands import python
 from tests.support.programs import add_doubling, doubling
 
