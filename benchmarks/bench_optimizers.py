@@ -5,6 +5,7 @@ import numpy as np
 from benchmarks.cases import Case, Op
 from benchmarks.devices import ours
 from fastvae.contract_cases import adam_numbers
+from fastvae.kernels.slots import Slots
 
 RATE, BETA1, BETA2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
 MOMENTUM, LARGEST = 0.9, 1.0
@@ -80,10 +81,9 @@ def sgd_torch(s):
 
 
 def clip_fastvae(on, s):
-    """A function, not a program, whose number is returned: on a GPU it includes the copy to the device."""
-    _, grads = inputs(s)
-    scale = on.functions.clip_scale
-    return Case(lambda: scale(grads, LARGEST), lambda: [scale(grads, LARGEST)])
+    (_, grads), slots = inputs(s), Slots()
+    program = on.program("clip_scale", grads, LARGEST, slots.real("scale"), slots=slots)
+    return on.case(program, lambda: [slots["scale"]])
 
 
 def clip_numpy(s):
