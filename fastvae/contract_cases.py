@@ -346,7 +346,7 @@ def _both_ways(op, inputs, nll, slope):
 
 def _squared_error(rng, shape, precision):
     x, xhat = (_normal(rng, *shape[:2]) for _ in range(2))
-    nll, slope = reference.squared_error_forward_backward(*_wide(x, xhat), SIGMA)
+    nll, slope = reference.squared_error_forward_backward(x.astype(np.float64), xhat.astype(np.float64), SIGMA)
     constant = shape[1] * (abs(math.log(SIGMA)) + 0.5 * math.log(2 * math.pi))
     inputs = x, xhat, math.log(SIGMA), 1 / SIGMA
     return _both_ways("squared_error", inputs, (nll, np.abs(nll) + constant), (slope, np.abs(slope)))
@@ -473,7 +473,8 @@ def _adam_inplace(rng, shape, precision):
     params, grads, m = (_normal(rng, math.prod(shape[1:])) for _ in range(3))
     v = np.abs(_normal(rng, len(params))) + np.float32(0.01)
     before = _wide(params, grads, m, v)
-    expected: Any = reference.adam(*before, *ADAM, 0.4)
+    settings: Any = (*ADAM, 0.4)
+    expected: Any = reference.adam(*before, *settings)
     terms = 0.85 * np.abs(before[2]) + 0.15 * 0.4 * np.abs(before[1])  # of the first moment, which may cancel
     sizes = np.abs(before[0]) + 0.02 * terms / np.sqrt(expected[2]), terms, expected[2]
     compared = [Compared(*each) for each in zip((params, m, v), expected, sizes, strict=True)]
@@ -501,7 +502,9 @@ def _average_inplace(rng, shape, precision):
         params, average = (_normal(rng, math.prod(shape[1:])) for _ in range(2))
         if share == 1:
             average = _garbage(len(params))
-        expected = params if share == 1 else reference.averaged(*_wide(average, params), share)
+        expected = (
+            params if share == 1 else reference.averaged(average.astype(np.float64), params.astype(np.float64), share)
+        )
         size = (share not in (0, 1)) * (np.abs(params) + np.abs(average))
         compared = [Compared(average, expected, np.nan_to_num(size))]
         yield Case("average_inplace", (params, share, average), compared)
