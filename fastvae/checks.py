@@ -111,7 +111,7 @@ def _seconds(program: Any, on: Backend) -> float:
 
 
 def _seconds_of_launches(program: Any) -> float:
-    from fastvae.kernels.cuda.device import device
+    from fastvae.kernels.cuda.driver import device
 
     on, best = device(), math.inf
     for _ in range(REPEATS):

@@ -52,7 +52,7 @@ def training() -> list[Outcome]:
 def launch_microseconds() -> float:
     """What a launch costs the host: of many small ones, one after the other."""
     from fastvae.kernels.cuda import minibatch
-    from fastvae.kernels.cuda.device import device
+    from fastvae.kernels.cuda.driver import device
 
     on = device()
     there = on.empty(1, np.dtype(np.float32))

@@ -150,6 +150,11 @@ class Network:
     ) -> None:
         """Have the buffers for training on batches of up to `batch` rows, cut into shares for `workers`: `steps` then
         trains with the optimizers, on rows of `examples`, which are read by `indices` (batch,)."""
+        names = [optimizer.name for optimizer in optimizers]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"optimizers of one step need names of their own; these have {', '.join(map(repr, names))}"
+            )
         try:
             self.parameters.bring_back()
         finally:
@@ -187,7 +192,7 @@ class Network:
             assert self._indices is not None
             self._examples.write(p, p.cut(self._indices[: p.rows]), x)
         else:
-            self._filled = x
+            p.filled.append(x)
         return x
 
     def _pass(self, rows: int, write: Callable[..., None] | None = None) -> Pass:
@@ -213,8 +218,9 @@ class Network:
         p, numbers = self._pass(rows, write), self._numbers(first, rows, progress)
         if not self.steps_ahead:
             assert self._examples is not None
-            self._examples.fill(order[0], self._filled[:rows], first, 0)
-            self.kernels.upload(self._filled)
+            for x in p.filled:
+                self._examples.fill(order[0], x, first, 0)
+                self.kernels.upload(x)
         for optimizer in self._optimizers:
             numbers |= optimizer.numbers(count)
         self._slots["seed"] = np.uint64(self.seed).view(np.int64)
@@ -333,12 +339,14 @@ class Network:
             """The pass over rows of the data, those from `first_row` on, ready to be run once."""
             if not direct(rows.dtype):  # never so on a device
                 rows = rows.astype(arithmetic(rows.dtype))
-            inputs = {name: lambda p: self._read(p, rows.dtype, *given)}
-            made = r.get((key, rows.dtype, name, binarize), write, inputs)
+            dtype = rows.dtype  # a recording is kept, and with it what its inputs know: not the rows
+            inputs = {name: lambda p: self._read(p, dtype, *given)}
+            made = r.get((key, dtype, name, binarize), write, inputs)
             slots = r.slots
             slots["seed"], slots["step"], slots["first row"] = np.uint64(self.seed).view(np.int64), step, first_row
             slots["outside"] = 0
-            made.p.sources[0].read(rows)
+            for source in made.p.sources:
+                source.read(rows)
             return made
 
         with self.backend.passing(threads) as workers:
@@ -355,14 +363,14 @@ class Network:
                     workers.run_programs([made.p.phases[0][0] for made in running])
                 finally:
                     for made in running:
-                        made.p.sources[0].read(None)
+                        made.p.forget_rows()
                 for (start, r), made in zip(pieces, running, strict=True):
                     if check is not None and not r.in_range:
                         clip, check = check(), None
                     if clip is not None and not r.in_range:
                         made = recorded(r, clip(X[start : start + r.rows]), start)
                         workers.run_programs(made.p.phases[0])
-                        made.p.sources[0].read(None)
+                        made.p.forget_rows()
                     keep(start, start + r.rows, *made.results)
                     self._give_back(r)
 

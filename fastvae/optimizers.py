@@ -177,8 +177,7 @@ class Optimizer:
         """Change the parameters by one step along the gradients that lie in the flat buffer."""
         slots = Slots()
         program, size = self._kernels.Program(slots), self._parameters.values.size
-        if self.write_norm(program, slots, [(0, size)]):
-            pass
+        self.write_norm(program, slots, [(0, size)])
         self.write_flat(program, slots, 0, size)
         for name, values in self.numbers(1).items():
             if name in slots:

@@ -19,6 +19,7 @@ import numpy as np
 
 from fastvae.backend import Backend
 from fastvae.kernels.memory import empty
+from fastvae.kernels.ops import OPS
 from fastvae.kernels.slots import Slot, Slots, Source, Watched
 from fastvae.parameters import Shape
 
@@ -139,12 +140,14 @@ class Pass:
         self.phases: list[list[Any]] = []
         self.losses: dict[str, Watched] = {}
         self.outputs: dict[str, np.ndarray] = {}
+        self.filled: list[np.ndarray] = []  # inputs that somebody fills in before a run
         self.seed, self.step = slots.whole("seed"), slots.whole("step")
         self._first_row = slots.whole("first row")
         self._cuts = [rows * i // shares for i in range(shares + 1)]
         self._arena, self._taken = arena or Arena(rows), 0
         self._inputs = inputs
         self._over_rows: dict[int, np.ndarray] = {}
+        self._shares: dict[tuple[int, int], np.ndarray] = {}
         self._gradients: dict[Any, list[Any]] = {}
         self._at_end: list[tuple[Any, ...]] = []
         self._open = False  # whether ops over rows may be added to the last phase
@@ -181,13 +184,20 @@ class Pass:
 
     def add(self, op: str, *operands: Any) -> None:
         """An op over the rows, once for each share: arrays of rows are cut, `ROW` is the share's first row."""
+        for operand, value in zip(OPS[op].operands, operands, strict=False):
+            if operand.output and isinstance(value, np.ndarray) and id(value) not in self._over_rows:
+                raise ValueError(
+                    f"{op}: every share would write the whole {operand.name} {value.shape}: take an array from "
+                    "`empty` or `each`, or have it cut with the batch by `cut`"
+                )
         if not self._open:
             self._begin_phase(of_rows=True)
         for share, program in enumerate(self.phases[-1]):
             program.add(op, *(self._of_share(operand, share) for operand in operands))
 
     def at_end(self, op: str, *operands: Any) -> None:
-        """An op that one thread does after the optimizer's step, if there is one."""
+        """An op that one thread does beside the optimizer's step, if there is one, on arrays that the step leaves
+        alone: other threads may still be at it."""
         self._at_end.append((op, *(operand[0] if isinstance(operand, Each) else operand for operand in operands)))
 
     @property
@@ -211,14 +221,19 @@ class Pass:
             return operand.array
         if isinstance(operand, Each):
             return operand[share]
-        return operand[start:stop] if id(operand) in self._over_rows else operand
+        if id(operand) not in self._over_rows:
+            return operand
+        key = id(operand), share  # one array for each: those of one memory are told by being the same
+        if key not in self._shares:
+            self._shares[key] = operand[start:stop]
+        return self._shares[key]
 
     # ---- losses, gradients, updates -----------------------------------------------------------------------------
 
-    def loss(self, **parts: tuple[np.ndarray, Slot]) -> None:
+    def loss(self, **parts: tuple[np.ndarray, float | Slot]) -> None:
         """What is minimised: name to values (B,) and the weight of their sum. A step ends where it is not finite."""
         for name, (values, weight) in parts.items():
-            self.losses[name] = Watched(values, weight, len(self.phases) - 1)
+            self.losses[name] = Watched(values, self.slots.real_operand(weight), len(self.phases) - 1)
 
     def gradient(self, owner: Owner, use: Any) -> None:
         """An owner's parameters have a gradient, by one use of them; those of several uses add up."""
@@ -272,6 +287,11 @@ class Pass:
     def sources(self) -> list[Source]:
         """The inputs that are read from rows which somebody gives for a run."""
         return [source for program in self.programs for source in program.sources]
+
+    def forget_rows(self) -> None:
+        """Hold the rows no longer that were given for a run."""
+        for source in self.sources:
+            source.read(None)
 
     def returns(self, *arrays: np.ndarray) -> None:
         """Have these arrays hold their results after a run."""

@@ -3,12 +3,14 @@
 Shapes: B batch, D data, H outputs of a layer, Z latent. Everything in nats, sums over columns, means over the batch.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 LEAKY_SLOPE = 0.01
 LOGVAR_LOWEST, LOGVAR_HIGHEST = -30.0, 20.0
+LOG_RATE_HIGHEST = 30.0
 LATENT, BINARIZATION, PRIOR, INITIALISATION, SHUFFLE, OBSERVATION = range(6)  # streams of noise
 
 # ---- activations: value and derivative, both from the argument a -------------------------------------------------
@@ -129,7 +131,16 @@ def bernoulli_forward_backward(x, logits):
     return nll, (1 - x) * sigmoid(logits) - x * sigmoid(-logits)
 
 
-# ---- optimizers --------------------------------------------------------------------------------------------------
+log_gamma = np.vectorize(math.lgamma, otypes=[float])
+
+
+def poisson_forward_backward(x, log_rate):
+    """nll (B,) of counts and its gradient by the log rate a, from -log p = e^a - x a + log x!; above a = 30 the tangent
+    of e^a takes its place."""
+    limited = np.minimum(log_rate, LOG_RATE_HIGHEST)
+    rate = np.exp(limited)
+    nll = (rate * (1 + log_rate - limited) - x * log_rate + log_gamma(x + 1)).sum(axis=1)
+    return nll, rate - x
 
 
 def adam(

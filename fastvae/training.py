@@ -94,6 +94,12 @@ class State:
         """Let a run that stopped early go on: patience counts anew."""
         self.stopped_early, self.judged_from = False, self.epoch
 
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        """Of a pickle; those of earlier versions have Adam's moments as attributes."""
+        older = {name: attributes.pop(f"best_{name}", None) for name in ("first_moment", "second_moment")}
+        kept = {name: array for name, array in older.items() if array is not None}
+        vars(self).update({"best_state": kept} | attributes)
+
     def remember_best(self, elbo: float, model: Trainable, optimizer: Optimizer) -> None:
         """Keep copies of the parameters and of the optimizer as they are after this epoch."""
         self.best_elbo, self.best_epoch, self.best_optimizer_steps = elbo, self.epoch, optimizer.step_count

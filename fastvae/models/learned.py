@@ -90,9 +90,10 @@ class Learned:
             made._optimizer = None
         if packed_optimizer is not None:
             made._optimizer = made._make_optimizer()
-            made._optimizer.step_count = packed_optimizer[0]
-            for name, array in made._optimizer.state.items():
-                array[:] = packed_optimizer[1][name]
+            made._optimizer.step_count, *arrays = packed_optimizer
+            stored = arrays[0] if isinstance(arrays[0], dict) else dict(zip(made._optimizer.STATE, arrays, strict=True))
+            for name, array in made._optimizer.state.items():  # those of earlier versions have Adam's moments in order
+                array[:] = stored[name]
         self._put(vars(made))
 
     def _copy_with(self, attributes: dict[str, Any]) -> Self:

@@ -112,6 +112,12 @@ class VAENetwork(Network):
         """See `engine.Network`."""
         return self.likelihood.constants()
 
+    def prepare(self, seed: np.uint64, units: Units) -> None:
+        """See `engine.Network`; and what the nll in the model's units lacks to be that of the user's, once for all
+        steps."""
+        super().prepare(seed, units)
+        self.log_jacobian = self.likelihood.log_jacobian(units.scale)
+
     def range_of(self, name: str) -> tuple[float, float]:
         """See `engine.Network`."""
         least, most = self.likelihood.SUPPORT if name == "x" else (-np.inf, np.inf)
@@ -167,8 +173,9 @@ class VAENetwork(Network):
         """Write a step; with `noise` (B, Z) instead of drawn noise."""
         weight, kl_weight = p.slots.real("example weight"), p.slots.real("kl weight")
         x = p.input("x")
-        h, back_h = self.encoder(p, x)
-        mu, back_mu = self._mu(p, x, h)
+        seen = self.likelihood.seen(p, x)
+        h, back_h = self.encoder(p, seen)
+        mu, back_mu = self._mu(p, seen, h)
         logvar, back_logvar = self.logvar(p, h)
         z, kl, back_z = latent(p, mu, logvar, noise=noise)
         a, back_a = self.decoder(p, z)
@@ -206,17 +213,12 @@ class VAENetwork(Network):
         nll, kl = sums["nll"] / rows + self.log_jacobian, sums["kl"] / rows
         return {"loss": nll + self.kl_weight(progress) * kl, "nll": nll, "kl": kl}
 
-    @property
-    def log_jacobian(self) -> float:
-        """What the nll in the model's units lacks to be that of the user's."""
-        return self.likelihood.log_jacobian(self.units.scale)
-
     # ---- other passes -------------------------------------------------------------------------------------------
 
     def mean(self, p: Pass) -> list[np.ndarray]:
         """Write mu (B, Z) of q(z|x)."""
-        x = p.input("x")
-        mu = self._mu(p, x, self.encoder(p, x)[0])[0]
+        seen = self.likelihood.seen(p, p.input("x"))
+        mu = self._mu(p, seen, self.encoder(p, seen)[0])[0]
         p.returns(mu)
         return [mu]
 
@@ -227,8 +229,9 @@ class VAENetwork(Network):
         return [mu, logvar]
 
     def _encoded(self, p: Pass, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        h = self.encoder(p, x)[0]
-        return self._mu(p, x, h)[0], self.logvar(p, h)[0]
+        seen = self.likelihood.seen(p, x)
+        h = self.encoder(p, seen)[0]
+        return self._mu(p, seen, h)[0], self.logvar(p, h)[0]
 
     def decode(self, p: Pass) -> list[np.ndarray]:
         """Write the mean (B, D) of p(x|z)."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.kernels.cpu import activations, dense, latent, likelihoods, minibatch, noise, optimizers, sigma
+from fastvae.kernels.cpu import activations, dense, elementwise, latent, minibatch, noise, optimizers, row_losses, sigma
 from fastvae.kernels.cpu.addresses import integers_at, matrix_at, reals_at, vector_at
 from fastvae.kernels.cpu.compiler import Native, as_part, native
 from fastvae.kernels.ops import OPS, Operand
@@ -37,12 +37,11 @@ FUNCTIONS: dict[str, Any] = {
     "gather": minibatch.gather,
     "read_rows": minibatch.read_rows,
     "clip_scale": as_part(optimizers.clip_scale),
-} | {
+}
+FUNCTIONS |= {name: as_part(function) for name, function in {**row_losses.FUNCTIONS, **elementwise.FUNCTIONS}.items()}
+FUNCTIONS |= {
     function.py_func.__name__: as_part(function)
     for function in (
-        likelihoods.squared_error_forward, likelihoods.squared_error_forward_backward,
-        likelihoods.bernoulli_forward, likelihoods.bernoulli_forward_backward, likelihoods.sigmoid_inplace,
-        sigma.gaussian_forward, sigma.gaussian_forward_backward,
         sigma.sigma_forward, sigma.sigma_backward, sigma.sigma_optimal, sigma.sigma_remember,
         optimizers.adam_inplace, optimizers.sgd_inplace, optimizers.average_inplace,
         noise.uniform_noise, noise.binarize_inplace, minibatch.threshold_inplace,

@@ -21,7 +21,7 @@ from numba.core import cgutils
 
 from fastvae.kernels.cpu.addresses import I64, call, integers_at, intrinsic, number, reals_at, vector_at
 from fastvae.kernels.cpu.compiler import as_part, kernel, part
-from fastvae.kernels.cpu.likelihoods import total
+from fastvae.kernels.cpu.sums import total
 
 add_up = as_part(total)
 

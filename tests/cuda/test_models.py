@@ -5,15 +5,14 @@ import json
 
 import numpy as np
 import pytest
-
-from tests.ptx.compiling import why_not
+from fake_driver import why_not
 
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
 from fastvae import VAE, checks, checks_cuda, encode, sample, selfcheck, train
 from fastvae.kernels import cpu, cuda
-from fastvae.kernels.cuda.device import Device, using
+from fastvae.kernels.cuda.driver import Device, using
 from fastvae.kernels.formulas import IDENTITY, SILU, TANH
 from fastvae.kernels.scalars import Scalars
 from fastvae.training import Batch, Observer
@@ -222,10 +221,10 @@ def test_launches_and_copies_of_a_step(device, settings, kernels):
     network.steps(batch, order[:1], [0.0])  # allocates
     costs = []
     for count in (1, 4):
-        launches, copies, room = len(device.launched), device.copies, device.room
+        launches, copies, made = len(device.launched), device.copies, device.state.get("allocations")
         network.steps(batch, order[:count], [0.0] * count)
         costs.append((len(device.launched) - launches, device.copies - copies))
-        assert device.room == room
+        assert device.state.get("allocations") == made
     assert costs[0][0] == LAUNCHES + (binarize is not None) + len(kernels)
     assert costs[1] == (4 * costs[0][0], costs[0][1])
     assert {name for name in device.launched if name.startswith("sigma_")} == kernels
@@ -260,7 +259,7 @@ def test_arrays_of_the_device_are_used_in_place(device, code):
     np.testing.assert_array_equal(found.network_.parameters.values, expected.network_.parameters.values)
     for use in ("transform", "elbo", "reconstruct"):
         np.testing.assert_array_equal(getattr(found, use)(there), getattr(expected, use)(data))
-    assert any(np.shares_memory(array, data) for array in used)
+    assert there.there.device_ctypes_pointer.value in [array.ctypes.data for array in used]
     np.testing.assert_array_equal(
         model(scale="minmax").fit(there).elbo(there), model(scale="minmax").fit(data).elbo(data)
     )
@@ -304,7 +303,7 @@ class NoGraph(PTXDevice):
 
 @pytest.mark.parametrize(("kind", "message", "settings"), [
     (PTXDevice, None, {}), (PTXDevice, None, {"likelihood": "gaussian", "sigma": "optimal"}),
-    (WrongGraph, "gives other numbers", {}), (NoGraph, "cannot be captured .operation not permitted", {}),
+    (WrongGraph, "gives other numbers", {}), (NoGraph, "cannot be captured .*operation not permitted", {}),
 ])  # fmt: skip
 def test_graph(kind, message, settings, monkeypatch):
     """Used where it leaves the same bits; else one warning, and the plain step."""
@@ -391,10 +390,10 @@ def test_selfcheck_reports_what_came_before_a_failure(few, monkeypatch, capsys):
 class WrongAdam(PTXDevice):
     """Whose Adam forgets a tenth of a percent of its step."""
 
-    def launch(self, chosen, grid, block, arguments):
+    def execute(self, launched, arguments):
         before = arguments[0].copy()
-        super().launch(chosen, grid, block, arguments)
-        if chosen.__name__ == "adam_inplace":
+        super().execute(launched, arguments)
+        if launched.kernel.__name__ == "adam_inplace":
             arguments[0][...] -= (arguments[0] - before) * np.float32(1e-3)
 
 

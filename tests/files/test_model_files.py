@@ -14,7 +14,7 @@ from fastvae import VAE, persistence
 from fastvae.data.minibatches import Examples
 from fastvae.errors import ModelFileError
 from fastvae.kernels import cpu
-from fastvae.training import Observer
+from fastvae.training import Observer, State
 from tests.support.models import PIXELS, StopAfter, data, small
 
 NAMES = [f"column {i}" for i in range(12)]
@@ -427,3 +427,51 @@ def test_files_of_earlier_versions_stay_readable(tmp_path):
     old.keep_best()
     old.save(tmp_path / "new.npz")
     assert VAE.load(tmp_path / "new.npz").n_epochs_ == 3
+
+
+def test_the_names_in_a_file_stay_what_they_are(checkpoint):
+    """Of the arrays and the header; a version that writes others cannot be read by those before it."""
+    header, arrays = checkpoint
+    layers = "encoder.0", "encoder.1", "mu", "logvar", "decoder.0", "decoder.1", "decoder.2"
+    model = [f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")]
+    model += ["mu.linear.weight", "decoder.linear.weight", "sigma.parameter", "sigma.lowest"]
+    history = ["epoch", "loss", "nll", "kl", "heldout_elbo", "images_per_second", "seconds"]
+    moments = "first_moment", "second_moment"
+    assert set(arrays) == {
+        "scaling.offset", "scaling.scale", *model, *(f"history.{name}" for name in history),
+        *(f"optimizer.{name}" for name in moments), "training.best_values", *(f"training.best_{m}" for m in moments),
+    }  # fmt: skip
+    assert set(header["training"]) == {*FIRST_TRAINING, "best_optimizer_steps", "judged_from", "optimizer_steps"}
+    assert set(header["training"]["sums"]) == {"loss", "nll", "kl"}
+    assert set(header["architecture"]) == {*FIRST_ARCHITECTURE, "sigma_per_column", "linear"}
+    assert set(header["params"]) == {*FIRST_PARAMS, *VAE.OLDER}
+
+
+def of_the_version_before(state):
+    """What `__getstate__` gives, as that version gave it: Adam's moments had names in the code, not in dicts."""
+    attributes = vars(state["_state"]).copy()
+    best = attributes.pop("best_state")
+    attributes |= {f"best_{name}": best.get(name) for name in ("first_moment", "second_moment")}
+    older = State.__new__(State)
+    older.__setstate__(attributes)
+    count, arrays = state["_packed_optimizer"]
+    return state | {"_state": older, "_packed_optimizer": (count, *arrays.values())}
+
+
+@pytest.mark.parametrize("best", [True, False])
+@pytest.mark.parametrize("sigma", [None, 0.5, "learned", "optimal"])
+def test_pickles_of_the_version_before_go_on(sigma, best):
+    settings = {"likelihood": "bernoulli"} if sigma is None else {"likelihood": "gaussian", "sigma": sigma}
+    settings |= {"patience": 5, "steps": 10} if best else {"patience": None, "steps": 6}
+    patience, steps = settings.pop("patience"), settings.pop("steps")
+    vae = small(**settings)
+    vae.fit_examples(vae.initialize(PIXELS), 9, 16, vae.examples(PIXELS[:20]), patience, StopAfter(steps))
+    assert (vae._state.best_values is not None) == bool(vae._state.best_state) == best
+    old = VAE.__new__(VAE)
+    old.__setstate__(of_the_version_before(vae.__getstate__()))
+    for one in (old, vae):
+        one.fit_examples(one.examples(PIXELS), 9, 16, one.examples(PIXELS[:20]), patience, Observer())
+        one.keep_best()
+    assert old._optimizer.step_count == vae._optimizer.step_count
+    np.testing.assert_equal(old._optimizer.state, vae._optimizer.state)
+    np.testing.assert_array_equal(old.network_.parameters.values, vae.network_.parameters.values)

@@ -232,7 +232,7 @@ def test_a_folder_in_the_place_of_a_file_is_passed_by(kept):
 
 def test_the_code_of_another_numba_is_not_looked_at(kept, monkeypatch):
     _, load, _ = kept
-    monkeypatch.setattr(cache, "_VERSIONS", ("0.0", *cache._VERSIONS[1:]))
+    monkeypatch.setattr(cache, "VERSIONS", ("0.0", *cache.VERSIONS[1:]))
     assert load() is None
 
 
@@ -324,13 +324,13 @@ def test_without_sources_the_program_that_holds_them_is_known_by_its_time(monkey
     """A frozen program, or an archive: another version of it must not be given the code of this one."""
     program = tmp_path / "program"
     program.write_bytes(b"12")
-    monkeypatch.setattr(cache, "_SOURCES", [])
+    monkeypatch.setattr(cache, "_HERE", tmp_path / "nothing" / "here")
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     monkeypatch.setattr(sys, "executable", str(program))
-    first = cache._digest_of_sources()
-    assert cache._digest_of_sources() == first
+    first = cache._digest_of_sources(cache._HERE)
+    assert cache._digest_of_sources(cache._HERE) == first
     os.utime(program, (1, 1))
-    assert cache._digest_of_sources() != first
+    assert cache._digest_of_sources(cache._HERE) != first
     monkeypatch.delattr(sys, "frozen")
     monkeypatch.setattr(cache, "_HERE", program / "fastvae" / "kernels" / "cpu")  # as in an archive
-    assert len(cache._digest_of_sources()) == len(first)
+    assert len(cache._digest_of_sources(cache._HERE)) == len(first)

@@ -5,7 +5,8 @@ import threading
 
 import numpy as np
 
-from fastvae import VAE, workers
+from fastvae import VAE
+from fastvae.kernels.cpu import workers
 
 THREADS = 3
 os.environ["FASTVAE_THREADS"] = str(THREADS)

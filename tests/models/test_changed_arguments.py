@@ -227,14 +227,14 @@ OVERFITTING = {"latent_dim": 2, "hidden": (200,), "batch_size": 40, "learning_ra
 
 
 def moments(vae):
-    return vae._optimizer.step_count, vae._optimizer.first_moment.copy(), vae._optimizer.second_moment.copy()
+    return vae._optimizer.step_count, *(array.copy() for array in vae._optimizer.state.values())
 
 
 def test_early_stopping_goes_back_to_the_moments_of_adam_too(tmp_path):
     vae = VAE(**OVERFITTING, epochs=400).fit(NOISE, heldout=HELD, patience=3)
     assert vae.n_epochs_ == vae.best_epoch_ + 3
     best = VAE(**OVERFITTING, epochs=vae.best_epoch_).fit(NOISE)
-    assert best._state.best_first_moment is None
+    assert best._state.best_state == {}
     for copied in COPIES:
         other = copied(vae, tmp_path)
         np.testing.assert_equal(moments(other), moments(best))

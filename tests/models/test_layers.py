@@ -1,4 +1,4 @@
-"""Dense and MLP over buffers: against the reference, at any depth, on fewer rows than were allocated."""
+"""Dense and MLP in a pass: against the reference, at any depth, on fewer rows than the largest batch."""
 
 import math
 
@@ -7,10 +7,12 @@ import pytest
 
 from fastvae import reference
 from fastvae.kernels.formulas import ACTIVATIONS
-from fastvae.kernels.scalars import ADAM_STEP, BETA1, BETA2, EPSILON, LEARNING_RATE, WEIGHT_DECAY, Scalars
 from fastvae.layers import MLP, Dense, Linear
+from fastvae.optimizers import Adam
 from fastvae.parameters import Parameters
-from tests.support.tolerances import check
+from fastvae.passes import Arena
+from tests.support.passes import new_pass, run
+from tests.support.tolerances import check, check_same
 
 SEED = np.uint64(2**63 + 1)
 
@@ -27,22 +29,22 @@ def bound(kernels, *layers, seed=SEED):
     return parameters
 
 
-def forward(kernels, layer, x, buffers):
-    """Write the forward pass of a layer or of several down, and run it; return its result."""
-    program = kernels.Program(Scalars())
-    y = layer.forward(program, x, buffers)
-    program.run()
-    return y
+def owners(layer):
+    return list(layer.owners()) if isinstance(layer, MLP) else [layer]
 
 
-def backward(kernels, layer, x, buffers, d_x, parts=1):
-    """The same of the backward pass, and of the parameters' gradients, in so many parts."""
-    several, program = hasattr(layer, "layers"), kernels.Program(Scalars())
-    layer.backward(program, buffers, d_x)
-    for one, given, its_buffers in layer.with_inputs(x, buffers) if several else [(layer, x, buffers)]:
-        for part in range(parts):
-            one.gradients(program, given, its_buffers, part, parts)
-    program.run()
+def forward_backward(kernels, layer, x, upstream, shares=1, inputs=True, optimizer=None, arena=None):
+    """Write a step of a layer or of several with this gradient of their output, and run it; return the output, d_x,
+    and the gradients of the parameters, copies."""
+    p = new_pass(kernels, len(x), shares, arena)
+    out, back = layer(p, p.cut(x))
+    d_x = back(p.cut(upstream.copy()), inputs)
+    p.update(optimizer, owners(layer))
+    layers = owners(layer)
+    if layers and optimizer is None:
+        layers[0].parameters.gradients[:] = np.nan
+    run(p, optimizer)
+    return out, d_x, layers[0].parameters.named_gradients() if layers else {}
 
 
 def float64(parameters):
@@ -68,62 +70,62 @@ def test_dense(kernels, activation):
     parameters = bound(kernels, layer)
     layer.bias[:] = rng.normal(size=7)
     x, upstream = rng.normal(size=(6, 5)).astype(np.float32), rng.normal(size=(6, 7)).astype(np.float32)
-    buffers, d_x = layer.buffers(6), np.full((6, 5), np.nan, np.float32)
-    y = forward(kernels, layer, x, buffers)
-    assert y is buffers.out
+    y, d_x, _ = forward_backward(kernels, layer, x, upstream)
     weight, bias = float64(parameters).values()
     check(y, reference.dense_forward(x.astype(float), weight, bias, activation), "dense", 6)
-    buffers.d_out[...] = upstream
-    backward(kernels, layer, x, buffers, d_x)
     expected = reference.dense_backward(x.astype(float), weight, bias, activation, upstream.astype(float))
     for found, e in zip((d_x, *parameters.named_gradients().values()), expected, strict=True):
         check(found, e, "model", np.abs(e) + 1)
     assert np.shares_memory(layer.weight, parameters.values)
 
 
-def test_dense_buffers():
+def test_what_a_backward_needs_is_kept_only_where_there_is_one(kernels):
+    """silu alone needs a second array; a forward alone needs one less."""
+    x = np.ones((6, 5), np.float32)
     for activation in ACTIVATIONS:
-        buffers = Dense("d", 5, 7, activation).buffers(6)
-        assert buffers.out.shape == buffers.d_out.shape == buffers.saved.shape == (6, 7)
-        assert (buffers.saved is buffers.out) == (activation != "silu")
-        assert not np.shares_memory(buffers.out, buffers.d_out)
-
-
-def test_rows_are_views():
-    buffers = Dense("d", 5, 7, "silu").buffers(6)
-    for start, stop in [(0, 4), (2, 6), (5, 6), (0, 6)]:
-        fewer = buffers.rows(start, stop)
-        for name in ("out", "saved", "d_out"):
-            whole, part = getattr(buffers, name), getattr(fewer, name)
-            assert part.shape == (stop - start, 7)
-            assert part.flags.c_contiguous
-            assert part.ctypes.data == whole.ctypes.data + start * 7 * 4
+        layer = Dense("d", 5, 7, activation)
+        bound(kernels, layer)
+        for backward in (True, False):
+            p = new_pass(kernels, 6, backward=backward)
+            out, _ = layer(p, p.cut(x))
+            assert out.shape == (6, 7)
+            assert p.outputs == {"d": out}
+            assert p.mark() == (2 if backward and activation == "silu" else 1)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_fewer_rows(kernels, activation):
-    """A short batch amid the buffers of a long one: the same numbers, and nothing beside it written."""
+    """A short batch in the memory of a long one, cut into shares or whole: the same numbers, and nothing beside it
+    written."""
     layer = Dense("d", 5, 7, activation)
-    parameters = bound(kernels, layer)
+    bound(kernels, layer)
     x, upstream = (np.random.default_rng(i).normal(size=(4, n)).astype(np.float32) for i, n in ((0, 5), (1, 7)))
     found = []
-    for buffers, start in ((layer.buffers(4), 0), (layer.buffers(9), 3)):
-        for array in (buffers.out, buffers.saved, buffers.d_out):
+    for rows, shares in ((4, 1), (9, 1), (9, 2), (9, 3)):
+        arena, wide = Arena(rows), 7 if activation == "silu" else 5  # out, what is kept beside it, d_x
+        beyond = [arena.take(i, rows, (columns,))[4:] for i, columns in enumerate((7, wide, 5))]
+        for array in beyond:
             array[...] = 77
-        part = buffers.rows(start, start + 4)
-        forward(kernels, layer, x, part)
-        y = part.out.copy()
-        part.d_out[...] = upstream
-        backward(kernels, layer, x, part, None)
-        found.append((y, parameters.gradients.copy()))
-        for array in (buffers.out, buffers.saved, buffers.d_out):
-            assert (array[:start] == 77).all()
-            assert (array[start + 4 :] == 77).all()
-    for a, b in zip(*found, strict=True):
-        np.testing.assert_array_equal(a, b)
+        y, d_x, gradients = forward_backward(kernels, layer, x, upstream, shares, arena=arena)
+        assert arena.take(0, 4, (7,)).ctypes.data == y.ctypes.data
+        found.append([y.copy(), d_x.copy(), *(g.copy() for g in gradients.values())])
+        for array in beyond:
+            assert (array == 77).all()
+    for other in found[1:]:
+        for a, b in zip(other, found[0], strict=True):
+            check_same(a, b)
 
 
 # ---- Linear ------------------------------------------------------------------------------------------------------
+
+
+def adam(kernels, parameters, rng, rate, **settings):
+    """Adam after one step, with moments."""
+    optimizer = Adam(parameters, kernels, rate, **settings)
+    for array in optimizer.state.values():
+        array[:] = rng.random(array.size, np.float32)
+    optimizer.step_count = 1
+    return optimizer
 
 
 def bound_linear(kernels, rng, inputs=5, outputs=3, activation="tanh"):
@@ -160,12 +162,7 @@ def test_mlp_with_a_linear_path(kernels, parts):
     rng = np.random.default_rng(0)
     mlp, parameters = bound_linear(kernels, rng)
     x, upstream = rng.normal(size=(7, 5)).astype(np.float32), rng.normal(size=(7, 3)).astype(np.float32)
-    buffers, d_x = mlp.buffers(7), np.full((7, 5), np.nan, np.float32)
-    y = forward(kernels, mlp, x, buffers)
-    assert y is buffers[-1].out
-    buffers[-1].d_out[...] = upstream
-    parameters.gradients[:] = np.nan
-    backward(kernels, mlp, x, buffers, d_x, parts)
+    y, d_x, _ = forward_backward(kernels, mlp, x, upstream, parts)
     p, x64, d = float64(parameters), x.astype(float), upstream.astype(float)
     h = reference.dense_forward(x64, p["m.0.weight"], p["m.0.bias"], "tanh")
     expected = reference.dense_forward(h, p["m.1.weight"], p["m.1.bias"], "identity") + x64 @ p["m.linear.weight"]
@@ -180,22 +177,19 @@ def test_mlp_with_a_linear_path(kernels, parts):
 
 @pytest.mark.parametrize("parts", [1, 2, 9])
 def test_adam_of_a_linear_path(kernels, parts):
+    """Alone: nothing else moves."""
     rng = np.random.default_rng(0)
     mlp, parameters = bound_linear(kernels, rng)
-    x, buffers = rng.normal(size=(7, 5)).astype(np.float32), mlp.buffers(7)
-    m, v = rng.random((2, parameters.values.size), np.float32)
-    buffers[-1].d_out[...] = 1
-    name, w = "m.linear.weight", parameters.value("m.linear.weight")
-    start = [views[name].astype(float) for views in map(parameters.views, (parameters.values, m, v))]
-    gradient = x.astype(float).T @ buffers[-1].d_out.astype(float)
-    expected = reference.adam(start[0], gradient, *start[1:], 2, 0.02, epsilon=1e-3)
-    program, before = kernels.Program(Scalars()), parameters.values.copy()
-    program.scalars.integers[ADAM_STEP] = 2
-    program.scalars.reals[[LEARNING_RATE, BETA1, BETA2, EPSILON]] = 0.02, 0.9, 0.999, 1e-3
-    for part in range(parts):
-        mlp.linear.adam(program, x, buffers[-1], part, parts, m, v)
-    program.run()
-    for found, e in zip((w, parameters.views(m)[name], parameters.views(v)[name]), expected, strict=True):
+    x, upstream = rng.normal(size=(7, 5)).astype(np.float32), np.ones((7, 3), np.float32)
+    optimizer = adam(kernels, parameters, rng, 0.02, epsilon=1e-3)
+    name, flat = "m.linear.weight", [parameters.values, *optimizer.state.values()]
+    start = [parameters.views(array)[name].astype(float) for array in flat]
+    expected = reference.adam(start[0], x.astype(float).T @ upstream, *start[1:], 2, 0.02, epsilon=1e-3)
+    p, before = new_pass(kernels, 7, parts), parameters.values.copy()
+    p.gradient(mlp.linear, (p.cut(x), p.cut(upstream)))
+    p.update(optimizer, [mlp.linear])
+    run(p, optimizer)
+    for found, e in zip([parameters.views(array)[name] for array in flat], expected, strict=True):
         check(found, e, "model", np.abs(e) + 1)
     own = parameters.start([name])
     np.testing.assert_array_equal(parameters.values[:own], before[:own])
@@ -263,11 +257,12 @@ def test_an_empty_mlp_is_the_identity(kernels):
     mlp = MLP("encoder", (5,), "relu")
     assert mlp.layers == []
     assert mlp.outputs == 5
-    assert mlp.buffers(3) == []
-    x = np.ones((3, 5), np.float32)
-    assert forward(kernels, mlp, x, []) is x
-    backward(kernels, mlp, x, [], None)
-    np.testing.assert_array_equal(x, 1)
+    x, d = np.ones((3, 5), np.float32), np.ones((3, 5), np.float32)
+    p = new_pass(kernels, 3)
+    out, back = mlp(p, x)
+    assert out is x
+    assert back(d) is d
+    assert p.phases == []
 
 
 @pytest.mark.parametrize("widths", [(4, 3), (4, 6, 3), (4, 6, 5, 3)], ids=str)
@@ -279,12 +274,7 @@ def test_mlp(kernels, widths, activation):
     for layer in mlp.layers:
         layer.bias[:] = rng.normal(size=layer.outputs)
     x, upstream = rng.normal(size=(7, 4)).astype(np.float32), rng.normal(size=(7, 3)).astype(np.float32)
-    buffers, d_x = mlp.buffers(7), np.full((7, 4), np.nan, np.float32)
-    y = forward(kernels, mlp, x, buffers)
-    assert y is buffers[-1].out
-    buffers[-1].d_out[...] = upstream
-    backward(kernels, mlp, x, buffers, d_x)
-
+    y, d_x, _ = forward_backward(kernels, mlp, x, upstream)
     p, inputs, h = float64(parameters), [], x.astype(float)
     functions = [activation] * (len(widths) - 2) + ["identity"]
     for i, function in enumerate(functions):
@@ -305,39 +295,29 @@ def test_parts_of_the_gradients_are_the_whole(kernels, parts):
     """However many threads share the layers, narrow ones among them: the same bits."""
     mlp = MLP("m", (4, 6, 1, 3), "tanh")
     parameters = bound(kernels, *mlp.layers)
-    x, buffers, found = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32), mlp.buffers(7), []
+    x, ones, found = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32), np.ones((7, 3), np.float32), []
     for count in (1, parts):
-        parameters.gradients[:] = np.nan
-        forward(kernels, mlp, x, buffers)
-        buffers[-1].d_out[...] = 1
-        backward(kernels, mlp, x, buffers, None, count)
-        found.append(parameters.gradients.copy())
+        gradients = forward_backward(kernels, mlp, x, ones, count, inputs=False)[2]
+        assert list(gradients) == list(parameters.named_values())
+        found.append(np.concatenate([g.ravel() for g in gradients.values()]))
     assert found[0].all()
-    np.testing.assert_array_equal(*found)
+    check_same(*found)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 9])
 def test_adam_takes_the_step_of_the_gradients(kernels, parts):
-    """`adam` in parts, against the reference's step with the gradients that `gradients` gives."""
-    mlp = MLP("m", (4, 6, 1, 3), "tanh")
+    """In parts, against the reference's step with the gradients that are left where there is no optimizer."""
+    mlp, rng = MLP("m", (4, 6, 1, 3), "tanh"), np.random.default_rng(0)
     parameters = bound(kernels, *mlp.layers)
-    x, buffers = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32), mlp.buffers(7)
-    m, v = np.random.default_rng(1).random((2, parameters.values.size), np.float32)
-    forward(kernels, mlp, x, buffers)
-    buffers[-1].d_out[...] = 1
-    backward(kernels, mlp, x, buffers, None)
-    start = [a.astype(float) for a in (parameters.values, parameters.gradients, m, v)]
+    x, ones = rng.normal(size=(7, 4)).astype(np.float32), np.ones((7, 3), np.float32)
+    optimizer = adam(kernels, parameters, rng, 0.02, weight_decay=0.1)
+    forward_backward(kernels, mlp, x, ones)
+    flat = [parameters.values, *optimizer.state.values()]
+    start = [a.astype(float) for a in (parameters.values, parameters.gradients, *flat[1:])]
     expected = reference.adam(*start, 2, 0.02, weight_decay=0.1)
-    program = kernels.Program(Scalars())
-    numbers = {LEARNING_RATE: 0.02, BETA1: 0.9, BETA2: 0.999, EPSILON: 1e-8, WEIGHT_DECAY: 0.1}
-    program.scalars.integers[ADAM_STEP] = 2
-    for place, number in numbers.items():
-        program.scalars.reals[place] = number
-    for layer, given, its_buffers in mlp.with_inputs(x, buffers):
-        for part in range(parts):
-            layer.adam(program, given, its_buffers, part, parts, m, v)
-    program.run()
-    for found, e in zip((parameters.values, m, v), expected, strict=True):
+    forward_backward(kernels, mlp, x, ones, parts, optimizer=optimizer)
+    assert optimizer.step_count == 2
+    for found, e in zip(flat, expected, strict=True):
         for name, view in parameters.views(found).items():
             truth = parameters.views(e)[name]
             check(view, truth, "model", np.abs(truth) + 1)
@@ -348,28 +328,27 @@ def test_two_layers_of_one_input(kernels, activation):
     """As mu and logvar are: the gradient of the second is added to that of the first."""
     layers = Dense("mu", 5, 3, activation), Dense("logvar", 5, 2, activation)
     parameters = bound(kernels, *layers)
-    rng, d_x = np.random.default_rng(0), np.full((6, 5), np.nan, np.float32)
+    rng, d_x = np.random.default_rng(0), None
     x, expected = rng.normal(size=(6, 5)).astype(np.float32), 0
-    for i, layer in enumerate(layers):
-        buffers = layer.buffers(6)
-        forward(kernels, layer, x, buffers)
-        buffers.d_out[...] = rng.normal(size=buffers.d_out.shape)
+    p = new_pass(kernels, 6, 2)
+    p.cut(x)
+    for layer in layers:
+        d_out = rng.normal(size=(6, layer.outputs)).astype(np.float32)
         weight, bias = (float64(parameters)[f"{layer.name}.{kind}"] for kind in ("weight", "bias"))
-        expected += reference.dense_backward(x.astype(float), weight, bias, activation, buffers.d_out.astype(float))[0]
-        program = kernels.Program(Scalars())
-        layer.backward(program, buffers, d_x, more=i == 1)
-        program.run()
+        expected += reference.dense_backward(x.astype(float), weight, bias, activation, d_out.astype(float))[0]
+        d_x = layer(p, x)[1](p.cut(d_out), add_to=d_x)
+    run(p)
     check(d_x, expected, "model", np.abs(expected) + 1)
 
 
-def test_mlp_backward_without_d_x(kernels):
-    mlp = MLP("m", (4, 6, 3), "tanh")
-    parameters = bound(kernels, *mlp.layers)
-    x = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
-    buffers, gradients = mlp.buffers(7), []
-    for d_x in (np.empty((7, 4), np.float32), None):
-        forward(kernels, mlp, x, buffers)
-        buffers[-1].d_out[...] = 1
-        backward(kernels, mlp, x, buffers, d_x)
+@pytest.mark.parametrize("linear", [False, True])
+def test_mlp_backward_without_d_x(kernels, linear):
+    mlp = MLP("m", (4, 6, 3), "tanh", "identity", linear)
+    parameters = bound(kernels, *mlp.owners())
+    x, ones = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32), np.ones((7, 3), np.float32)
+    gradients = []
+    for inputs in (True, False):
+        d_x = forward_backward(kernels, mlp, x, ones, inputs=inputs)[1]
+        assert (d_x is None) != inputs
         gradients.append(parameters.gradients.copy())
     np.testing.assert_array_equal(*gradients)

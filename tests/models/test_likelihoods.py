@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from fastvae import reference
-from fastvae.kernels.scalars import EXAMPLE_WEIGHT, NOISE_STEP, SIGMA, Scalars
-from fastvae.likelihoods import LOG_SIGMA_LOWEST, Bernoulli, Gaussian, make_likelihood
+from fastvae.likelihoods import Bernoulli, Gaussian, make_likelihood
+from fastvae.likelihoods.gaussian import LOG_SIGMA_LOWEST
+from fastvae.optimizers import Adam
 from fastvae.parameters import Parameters
+from fastvae.passes import Arena
+from tests.support.passes import new_pass, run
 from tests.support.tolerances import check
 
 LOG_TWO_PI = math.log(2 * math.pi)
@@ -26,14 +29,14 @@ def both(kernels, op, x, out, *settings, weight=1.0, rtol=5e-7):
 
 def test_squared_error_by_hand(kernels):
     """Residuals 1 and 2 at sigma 2: 1/8 + 4/8 + 2 ln 2 + ln(2 pi)."""
-    nll, gradient = both(kernels, "squared_error", [[1, 2]], [[2, 0]], 2.0, weight=3.0)
+    nll, gradient = both(kernels, "squared_error", [[1, 2]], [[2, 0]], math.log(2), 0.5, weight=3.0)
     np.testing.assert_allclose(nll, [0.625 + 2 * math.log(2) + LOG_TWO_PI], rtol=2e-7)
     np.testing.assert_allclose(gradient, [[0.75, -1.5]], rtol=2e-7)
 
 
 @pytest.mark.parametrize("sigma", [1e-3, 0.5, 1.0, 100.0])
 def test_a_perfect_reconstruction_has_only_the_constants(kernels, sigma):
-    nll, gradient = both(kernels, "squared_error", np.full((3, 11), 0.7), np.full((3, 11), 0.7), sigma)
+    nll, gradient = both(kernels, "squared_error", *np.full((2, 3, 11), 0.7), math.log(sigma), 1 / sigma)
     np.testing.assert_allclose(nll, 11 * (math.log(sigma) + LOG_TWO_PI / 2), rtol=2e-7)
     np.testing.assert_array_equal(gradient, 0)
 
@@ -66,7 +69,7 @@ def test_bernoulli_with_huge_logits(kernels):
 
 
 def test_one_bad_value_spoils_its_row_alone(kernels):
-    for op, settings in (("squared_error", (1.0,)), ("bernoulli", ())):
+    for op, settings in (("squared_error", (0.0, 1.0)), ("bernoulli", ())):
         for spoiled in (0, 1):
             arrays = np.full((2, 3, 21), 0.5)
             arrays[spoiled, 1, 7] = np.nan
@@ -80,8 +83,8 @@ def test_long_rows(kernels):
     rng = np.random.default_rng(0)
     for columns in (784, 3072):
         x, out = rng.uniform(size=(2, columns)).astype(np.float32), rng.normal(size=(2, columns)).astype(np.float32)
-        for op, settings in (("squared_error", (0.5,)), ("bernoulli", ())):
-            truth = getattr(reference, op + "_forward_backward")(x.astype(float), out.astype(float), *settings)[0]
+        for op, sigma, settings in (("squared_error", (0.5,), (math.log(0.5), 2.0)), ("bernoulli", (), ())):
+            truth = getattr(reference, op + "_forward_backward")(x.astype(float), out.astype(float), *sigma)[0]
             check(both(kernels, op, x, out, *settings, rtol=2e-6)[0], truth, "model")
 
 
@@ -94,38 +97,52 @@ def test_sigmoid_inplace(kernels):
 # ---- fastvae.likelihoods -----------------------------------------------------------------------------------------
 
 
-def bound(likelihood, deviation=1.0, columns=1):
+def bound(likelihood, kernels=None, deviation=1.0, columns=1):
     parameters = Parameters(likelihood.shapes())
-    likelihood.bind(parameters)
+    likelihood.bind(parameters, kernels)
     likelihood.initialise(deviation * np.ones(columns))
     return likelihood, parameters
 
 
 def gaussian(sigma, columns, per_column, deviation=1.0):
-    return bound(Gaussian(sigma, columns, per_column), deviation, columns)
+    return bound(Gaussian(sigma, columns, per_column), None, deviation, columns)
 
 
-def pass_over(kernels, likelihood, x, out, step=1, share=1.0):
-    """nll and gradient of the mean over the batch, and what a step leaves in the parameter and its gradient."""
-    nll, gradient = np.full(len(x), np.nan, np.float32), np.full_like(x, np.nan)
-    program, scratch = kernels.Program(Scalars()), likelihood.scratch()
-    program.scalars.reals[[EXAMPLE_WEIGHT, SIGMA]] = 1 / len(x), likelihood.fixed_sigma
-    program.scalars.integers[NOISE_STEP] = step
-    if likelihood.waits:
-        likelihood.optimum(program, x, out, scratch)
-    likelihood.forward_backward(program, x, out, nll, gradient, scratch)
-    likelihood.gradients(program, gradient, scratch)
-    likelihood.remember(program, share, scratch)
-    program.run()
+def pass_over(kernels, likelihood, x, out, step=1, largest=None, shares=1, optimizer=None):
+    """nll and gradient of the mean over the batch, `largest` times as long as which the largest one is; the gradient
+    of a parameter is left where there is no optimizer, else it takes a step."""
+    p = new_pass(kernels, len(x), shares, Arena(largest or len(x)))
+    nll, gradient = likelihood.loss(p, p.cut(x), p.cut(out), p.slots.real("example weight"))
+    p.update(optimizer, [likelihood])
+    run(p, optimizer, step=step, **{"example weight": 1 / len(x)})
     return nll, gradient
+
+
+class Nothing:
+    """An optimizer that has nothing to move: what a likelihood remembers comes after its step."""
+
+    fused = True
+
+    def write(self, *_):
+        raise AssertionError("somebody has a gradient")
+
+    step_count = 0
+
+    def numbers(self, count):
+        return {}
+
+
+def remembering(kernels, likelihood, x, out, **how):
+    """`pass_over` in a training."""
+    return pass_over(kernels, likelihood, x, out, optimizer=Nothing(), **how)
 
 
 def forward(kernels, likelihood, x, out):
     """nll under the likelihood's own sigma."""
-    nll, program = np.full(len(x), np.nan, np.float32), kernels.Program(Scalars())
-    program.scalars.reals[SIGMA] = likelihood.fixed_sigma
-    likelihood.forward(program, x, out, nll, likelihood.scratch())
-    program.run()
+    p = new_pass(kernels, len(x), 2, backward=False)
+    nll = p.empty()
+    assert likelihood.nll(p, p.cut(x), p.cut(out), nll) is nll
+    run(p)
     return nll
 
 
@@ -162,32 +179,30 @@ def test_names_and_values_are_checked():
 def test_parameters():
     for likelihood in (Bernoulli(), Gaussian(0.5), Gaussian(0.5, 7)):
         assert likelihood.shapes() == likelihood.constants() == {}
-        assert likelihood.scratch() is None
     for choice in Gaussian.CHOICES:
         for per_column, size in ((False, 1), (True, 7)):
             likelihood = Gaussian(choice, 7, per_column)
             assert likelihood.shapes() == {"sigma.parameter": (size,)}
             assert {name: array.shape for name, array in likelihood.constants().items()} == {"sigma.lowest": (size,)}
-            assert [array.shape for array in likelihood.scratch()] == [(7,), (7,)]
 
 
-def test_jacobian_and_output_bias():
+def test_jacobian_and_intercept():
     scale = np.array([2.0, 0.5, 3.0])
     assert Bernoulli().log_jacobian(scale) == 0
     np.testing.assert_allclose(Gaussian().log_jacobian(scale), math.log(3), rtol=1e-12)
     mean = np.array([0.25, 0.0, 1.0])
-    np.testing.assert_array_equal(Gaussian().output_bias(mean), mean)
+    np.testing.assert_array_equal(Gaussian().intercept(mean), mean)
     expected = [-math.log(3), math.log(0.001 / 0.999), math.log(0.999 / 0.001)]
-    np.testing.assert_allclose(Bernoulli().output_bias(mean), expected, rtol=1e-12)
+    np.testing.assert_allclose(Bernoulli().intercept(mean), expected, rtol=1e-12)
 
 
 def test_mean(kernels):
     out = np.array([[0.0, 2.0]], np.float32)
     for likelihood, expected in ((Gaussian(), [[0, 2]]), (Bernoulli(), [[0.5, 1 / (1 + math.exp(-2))]])):
-        program = kernels.Program(Scalars())
-        bound(likelihood)[0].mean_inplace(program, out)
-        program.run()
-        np.testing.assert_allclose(out, expected, rtol=2e-7)
+        p = new_pass(kernels, 1, backward=False)
+        mean = bound(likelihood, kernels)[0].mean(p, p.cut(out))
+        run(p)
+        np.testing.assert_allclose(mean, expected, rtol=2e-7)
 
 
 @pytest.mark.parametrize("sigma", [0.3, 1, np.float32(2)])
@@ -269,6 +284,7 @@ def test_optimal_sigma(kernels, per_column):
     np.testing.assert_allclose(nll, expected, rtol=0, atol=30 * 2e-6)
     np.testing.assert_allclose(d_xhat, slope / 8, rtol=3e-6)
     assert not parameters.gradients.any()
+    assert likelihood.sigma == pytest.approx(2.0 * np.ones(likelihood.size) if per_column else 2.0)
 
 
 @one_or_each
@@ -295,7 +311,7 @@ def test_optimal_sigma_keeps_its_precision_for_small_residuals(kernels, deviatio
     rng = np.random.default_rng(0)
     x = rng.normal(size=(128, 784)).astype(np.float32)
     xhat = x + np.float32(deviation) * rng.normal(size=x.shape).astype(np.float32)
-    nll = pass_over(kernels, likelihood, x, xhat)[0]
+    nll = remembering(kernels, likelihood, x, xhat)[0]
     best = np.sqrt(mean_squares(x, xhat, per_column))
     np.testing.assert_allclose(likelihood.sigma, best if per_column else best[0], rtol=5e-6)
     np.testing.assert_allclose(nll, truth(x, xhat, best)[0], rtol=0, atol=5e-3)
@@ -311,14 +327,14 @@ def test_optimal_sigma_is_remembered(kernels, per_column):
     def check_variance(expected):
         np.testing.assert_allclose(np.square(likelihood.sigma), expected if per_column else expected[0], rtol=1e-5)
 
-    pass_over(kernels, likelihood, *first, step=1)
+    remembering(kernels, likelihood, *first, step=1)
     check_variance(a)
-    pass_over(kernels, likelihood, *second, step=2)
+    remembering(kernels, likelihood, *second, step=2, shares=3)
     check_variance((a + b) / 2)
-    pass_over(kernels, likelihood, *first, step=50)
+    remembering(kernels, likelihood, *first, step=50)
     check_variance(0.9 * (a + b) / 2 + 0.1 * a)
     before = np.atleast_1d(np.square(likelihood.sigma))
-    pass_over(kernels, likelihood, *second, step=51, share=0.25)
+    remembering(kernels, likelihood, *second, step=51, largest=64)
     check_variance(0.975 * before + 0.025 * b)
     alone = forward(kernels, likelihood, *first)
     expected = truth(*first, likelihood.sigma)[0]
@@ -330,7 +346,7 @@ def test_a_perfect_reconstruction_with_optimal_sigma(kernels, per_column):
     """sigma stays at e^-9 of the spread instead of 0; everything is finite."""
     likelihood, _ = gaussian("optimal", 10, per_column, deviation=0.1)
     x = residuals(4, 10, 0.0)[0]
-    nll, d_xhat = pass_over(kernels, likelihood, x, x.copy())
+    nll, d_xhat = remembering(kernels, likelihood, x, x.copy())
     np.testing.assert_allclose(nll, 10 * (LOG_SIGMA_LOWEST + math.log(0.1) + LOG_TWO_PI / 2), rtol=1e-6)
     np.testing.assert_array_equal(d_xhat, 0)
     np.testing.assert_allclose(np.log(likelihood.sigma), LOG_SIGMA_LOWEST + math.log(0.1), atol=2e-3)
@@ -339,13 +355,13 @@ def test_a_perfect_reconstruction_with_optimal_sigma(kernels, per_column):
 def test_a_column_that_is_reconstructed_perfectly_costs_the_others_nothing(kernels):
     likelihood, _ = gaussian("optimal", 6, True)
     x, xhat = residuals(9, 6, np.array([0.3, 0, 0.3, 0.3, 0, 0.3]))
-    pass_over(kernels, likelihood, x, xhat)
+    remembering(kernels, likelihood, x, xhat)
     expected = np.sqrt(np.maximum(mean_squares(x, xhat, True), math.exp(2 * LOG_SIGMA_LOWEST + 2e-3)))
     np.testing.assert_allclose(likelihood.sigma, expected, rtol=2e-5)
 
 
 def test_bernoulli_class(kernels):
-    likelihood, _ = bound(Bernoulli())
+    likelihood, _ = bound(Bernoulli(), kernels)
     rng = np.random.default_rng(0)
     x, logits = rng.uniform(size=(4, 6)).astype(np.float32), rng.normal(size=(4, 6)).astype(np.float32)
     nll, d_logits = pass_over(kernels, likelihood, x, logits)
@@ -354,3 +370,45 @@ def test_bernoulli_class(kernels):
     check(nll, expected, "likelihood")
     check(alone, expected, "likelihood")
     check(d_logits, slope / 4, "likelihood", 0.25)
+
+
+@one_or_each
+@pytest.mark.parametrize("sigma", [0.5, *Gaussian.CHOICES])
+def test_the_bits_do_not_depend_on_the_number_of_shares(kernels, sigma, per_column):
+    """Nor does an optimal sigma, which is that of the whole batch, or the gradient of a learned one."""
+    x, xhat = residuals(9, 6, 0.4)
+    found = []
+    for shares in (1, 2, 4):
+        likelihood, parameters = gaussian(sigma, 6, per_column)
+        nll, d_xhat = pass_over(kernels, likelihood, x, xhat, shares=shares)
+        if sigma == "optimal":
+            remembering(kernels, likelihood, x, xhat, shares=shares)
+        found.append((nll, d_xhat, parameters.gradients, parameters.values))
+    for other in found[1:]:
+        for a, b in zip(other, found[0], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@one_or_each
+@pytest.mark.parametrize("clip_norm", [None, 1e-3])
+def test_a_learned_sigma_is_moved_by_the_optimizer(kernels, per_column, clip_norm):
+    """In the step itself, by the same gradient as is left without one."""
+    likelihood, parameters = gaussian("learned", 5, per_column)
+    x, xhat = residuals(8, 5, 1.3)
+    pass_over(kernels, likelihood, x, xhat)
+    before, gradient = parameters.values.astype(float), parameters.gradients.astype(float)
+    optimizer = Adam(parameters, kernels, 0.01, clip_norm)
+    pass_over(kernels, likelihood, x, xhat, shares=3, optimizer=optimizer)
+    factor = 1.0 if clip_norm is None else min(1.0, clip_norm / np.linalg.norm(gradient))
+    expected = reference.adam(before, factor * gradient, 0 * gradient, 0 * gradient, 1, 0.01)
+    check(parameters.values, expected[0], "model", np.abs(expected[0]) + 1)
+    check(optimizer.state["first_moment"], expected[1], "model")
+
+
+def test_a_learned_sigma_is_used_once_in_a_step(kernels):
+    likelihood, _ = gaussian("learned", 5, True)
+    p = new_pass(kernels, 8)
+    for _ in range(2):
+        likelihood.loss(p, *(p.cut(array) for array in residuals(8, 5, 1.0)), 1.0)
+    with pytest.raises(ValueError, match="can be used once in a step"):
+        p.update(None, [likelihood])

@@ -29,7 +29,7 @@ def test_what_is_done_to_a_view_of_a_parameter_stays_with_it(spoil):
     vae, alone = (small("gaussian", linear=False).fit(TABLE) for _ in range(2))
     network = vae.network_
     places = [*vae.parameters().values(), *network.parameters.named_gradients().values(), network.parameters.values]
-    places += [vae._optimizer.first_moment, vae._optimizer.second_moment]
+    places += vae._optimizer.state.values()
     for array in places:
         spoil(array)
     for one in (vae, alone):
@@ -350,7 +350,8 @@ def test_helpers_in_processes(tmp_path):
     script = """
         import gc, weakref
         import numpy as np
-        from fastvae import VAE, workers
+        from fastvae import VAE
+        from fastvae.kernels.cpu import workers
         X = np.random.default_rng(0).random((1500, 64), dtype="f4")
         vae = VAE(latent_dim=8, hidden=(256,), epochs=1, random_state=0).fit(X)
         gc.disable()

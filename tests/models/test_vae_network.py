@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 
 from fastvae import VAE, reference
+from fastvae.data.minibatches import Examples
+from fastvae.kernels.cpu.program import Program
+from fastvae.kernels.cpu.workers import Workers
 from fastvae.kernels.formulas import ACTIVATIONS
-from fastvae.optimizers import Adam
-from fastvae.training import Batch
+from fastvae.optimizers import SGD, Adam, RateSchedule
 from tests.support.models import PIXELS, RNG, TABLE, data, small
+from tests.support.tolerances import check_same
 
 PLAIN = {"sigma": 0.7, "linear": False, "scale": None, "init": "he"}
 
@@ -144,40 +147,150 @@ def test_the_optimal_sigma_gives_the_closed_form_and_its_gradient(per_column):
         assert distance(gradients, fixed_gradients) < 1e-5
 
 
+def over_rows(network, X, batch, *optimizers):
+    """Have a network ready to train on rows of X, which nobody checks."""
+    examples = Examples(X, network.units.offset, network.units.scale, network.seed, network.kernels)
+    network.allocate(batch, optimizers, examples, np.empty(batch, np.int64))
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("sigma", ["learned", "optimal"])
-def test_a_bad_value_does_not_enter_the_parameters(sigma, bad):
+def test_a_bad_value_does_not_enter_the_parameters(sigma, bad, clip_norm):
     """Nor the memory of an optimal sigma; the next batch goes on as if nothing had been."""
-    vae = small("gaussian", sigma=sigma, scale=None).fit(TABLE)
-    network, X = vae.network_, TABLE[:16].copy()
-    network.allocate(16, vae._make_optimizer())
-    before = network.parameters.values.copy()
+    vae = small("gaussian", sigma=sigma, scale=None, clip_norm=clip_norm).fit(TABLE)
+    network, X, optimizer = vae.network_, TABLE.copy(), vae._make_optimizer()
     X[3, 2] = bad
-    assert not np.isfinite(network.step(Batch.of(X, 7, 1.0))["loss"])
-    np.testing.assert_array_equal(network.parameters.values, before)
-    assert np.isfinite(network.step(Batch.of(TABLE[:16], 8, 1.0))["loss"])
-    assert (network.parameters.values != before).any()
+    over_rows(network, X, 16, optimizer)
+    before = [network.parameters.values.copy(), *(array.copy() for array in optimizer.state.values())]
+    order = np.arange(32).reshape(2, 16)
+    parts = network.steps(7, order, np.ones(2))
+    assert len(parts) == 1  # the second is not begun
+    assert not np.isfinite(parts[0]["loss"])
+    assert optimizer.step_count == 0
+    np.testing.assert_equal([network.parameters.values, *optimizer.state.values()], before)
+    assert np.isfinite(network.steps(8, order[1:], np.ones(1))[0]["loss"])
+    assert optimizer.step_count == 1
+    assert (network.parameters.values != before[0]).any()
     assert np.isfinite(network.parameters.values).all()
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+@pytest.mark.parametrize("sigma", [0.7, "learned", "optimal"])
+def test_many_steps_are_one_call(monkeypatch, sigma, clip_norm):
+    """With every sigma, and clipped: no program is run by Python in between; and the bits are those of a call each."""
+    calls, honest = [], Workers.run_steps
+
+    def counted(self, phases, slots, table, *rest):
+        calls.append(len(table))
+        return honest(self, phases, slots, table, *rest)
+
+    def refused(*_):
+        raise AssertionError("a program was run by itself")
+
+    monkeypatch.setattr(Workers, "run_steps", counted)
+    order, progress = RNG.integers(0, 60, (40, 16)), np.linspace(0, 3, 40)
+    found = []
+    for pieces in ([40], [1] * 40):
+        vae = small("gaussian", sigma=sigma, clip_norm=clip_norm, kl_warmup_epochs=2)
+        vae.initialize(TABLE)
+        vae._set_objective(vae.network_)
+        network, optimizer, losses, done = vae.network_, vae._make_optimizer(), [], 0
+        over_rows(network, TABLE, 16, optimizer)
+        calls.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(Workers, "run_programs", refused)
+            patch.setattr(Program, "run", refused)
+            for count in pieces:
+                chosen = slice(done, done + count)
+                losses += network.steps(done + 1, order[chosen], progress[chosen])
+                done += count
+        assert calls == pieces
+        assert optimizer.step_count == len(losses) == 40
+        found.append((network.parameters.values, *optimizer.state.values(), losses))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_equal(one, other)
+    assert losses[0]["loss"] == losses[0]["nll"]  # the weight of the KL rises from 0
+    if sigma != 0.7:
+        start = small("gaussian", sigma=sigma)
+        start.initialize(TABLE)
+        assert (vae.sigma_ != start.sigma_).any()
+
+
+@pytest.mark.parametrize("sigma", [0.7, "learned", "optimal"])
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_a_training_of_tables_does_many_steps_in_a_call(monkeypatch, clip_norm, sigma):
+    calls, honest = [], Workers.run_steps
+
+    def counted(self, *given):
+        found = honest(self, *given)
+        calls.append(found[1])
+        return found
+
+    monkeypatch.setattr(Workers, "run_steps", counted)
+    monkeypatch.setenv("FASTVAE_THREADS", "1")
+    vae = small("gaussian", sigma=sigma, clip_norm=clip_norm, epochs=30, batch_size=5, early_stopping=False).fit(TABLE)
+    assert sum(calls) == vae.n_steps_ == 30 * 12
+    assert max(calls) > 1
+
+
+@pytest.mark.parametrize("sigma", ["learned", "optimal"])
+def test_the_average_of_a_whole_model(sigma):
+    """Of all that the optimizer moves, fused or not: the mean of the parameters after its last steps."""
+    order = RNG.integers(0, 60, (12, 16))
+    for clip_norm in (None, 1.0):
+        vae = small("gaussian", sigma=sigma)
+        vae.initialize(TABLE)
+        network, seen = vae.network_, []
+        optimizer = Adam(network.parameters, network.kernels, 1e-2, clip_norm, average_from=5)
+        over_rows(network, TABLE, 16, optimizer)
+        for i in range(12):
+            network.steps(i + 1, order[i : i + 1], np.ones(1))
+            seen.append(network.parameters.values.astype(float))
+        moved = (seen[-1] != seen[0]) & (optimizer.state["first_moment"] != 0)
+        assert moved.any()
+        expected = np.mean(seen[4:], axis=0)
+        np.testing.assert_allclose(optimizer.state["average"][moved], expected[moved], rtol=0, atol=2e-6)
+
+
+def test_gradient_descent_with_momentum_trains_a_vae():
+    """Another optimizer in the place of Adam, its rate falling: the loss falls, by the same bits with any threads."""
+    order, values = np.tile(np.arange(16), (200, 1)), []
+    for threads in (1, 2, 3):
+        vae = small("gaussian", sigma="learned", linear=False)
+        vae.initialize(TABLE)
+        network, found = vae.network_, []
+        schedule = RateSchedule("cosine", 10, 200)
+        optimizer = SGD(network.parameters, network.kernels, 0.01, 5.0, 0.9, True, schedule=schedule)
+        with Workers(threads) as network.workers:
+            over_rows(network, TABLE, 16, optimizer)
+            while len(found) < 200:
+                found += network.steps(len(found) + 1, order[len(found) :], np.zeros(200 - len(found)))
+        losses = [parts["loss"] for parts in found]
+        assert np.mean(losses[-20:]) < np.mean(losses[:20]) - 0.2
+        values.append(network.parameters.values.copy())
+        check_same(values[-1], values[0])
 
 
 def test_kl_warmup_reaches_beta():
     vae = small(beta=2.0, kl_warmup_epochs=4)
     vae.initialize(PIXELS)
-    assert [vae.network_.kl_weight(e) for e in (0, 1, 2, 4, 9)] == [0, 0.5, 1, 2, 2]
+    assert vae.network_.kl_weight(np.array([0, 1, 2, 4, 9])).tolist() == [0, 0.5, 1, 2, 2]
     assert vae.fit(PIXELS).history_["loss"][0] < (vae.history_["nll"] + 2 * vae.history_["kl"])[0]
 
 
 @pytest.mark.parametrize("sigma", ["learned", "optimal"])
 def test_who_moves_sigma_where_gradients_are_clipped(monkeypatch, sigma):
     """A learned one is moved by Adam, an optimal one by what remembers it alone: never by two threads at once."""
-    moved, record = set(), Adam.record
+    moved, honest = set(), Adam.write_flat
 
-    def noted(self, program, start, stop):
+    def noted(self, program, slots, start, stop):
         moved.update(range(start, stop))
-        record(self, program, start, stop)
+        honest(self, program, slots, start, stop)
 
-    monkeypatch.setattr(Adam, "record", noted)
+    monkeypatch.setattr(Adam, "write_flat", noted)
     vae = small("gaussian", sigma=sigma, clip_norm=1.0).fit(TABLE)
     place = vae.network_.parameters.start(["sigma.parameter"])
     places = set(range(place, place + TABLE.shape[1]))
     assert (moved & places) == (places if sigma == "learned" else set())
+    assert len(moved) > len(places)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from fastvae import VAE, train
+from fastvae.engine import Network
 from fastvae.kernels.cpu import compiler
-from fastvae.models.vae_network import VAENetwork
 from tests.support.commands import ROOT
 
 X = np.random.default_rng(0).random((40, 5)).astype(np.float32)
@@ -22,21 +22,20 @@ X = np.random.default_rng(0).random((40, 5)).astype(np.float32)
 @pytest.fixture
 def endless(monkeypatch):
     """What takes a minute to compile, at the step `endless.at`; the signal `endless.number` comes meanwhile."""
-    released, honest = threading.Event(), VAENetwork.step
+    released, honest = threading.Event(), Network.steps
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run with it ignored
 
     def compile_it():
         signal.raise_signal(compile_it.number)
         assert released.wait(60)
 
-    def step(network, batch):
-        if batch.step == compile_it.at:
+    def steps(network, first, order, progress):
+        if first == compile_it.at:
             compiler.interruptible(compile_it)
-        return honest(network, batch)
+        return honest(network, first, order[:1], progress[:1])
 
     compile_it.number, compile_it.at, compile_it.released = signal.SIGINT, 1, released
-    monkeypatch.setattr(VAENetwork, "step", step)
-    monkeypatch.setattr(VAENetwork, "steps_ahead", False)
+    monkeypatch.setattr(Network, "steps", steps)
     yield compile_it
     released.set()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
