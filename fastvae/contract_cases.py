@@ -383,10 +383,27 @@ def _forward_backward(make):
     return lambda *arguments: iter([make(*arguments)(True)])
 
 
-def _sigmoid_inplace(rng, shape, precision):
-    logits = 5 * _normal(rng, *shape[:2])
-    expected = reference.sigmoid(logits.astype(np.float64))
-    yield Case("sigmoid_inplace", (logits,), [Compared(logits, expected, expected)])
+def _poisson(rng, shape, precision):
+    """Counts at rates about e, which are not quite those that they were drawn with."""
+    rate = rng.lognormal(1, 1.5, shape[:2])
+    x, log_rate = rng.poisson(rate).astype(np.float32), np.log(rate).astype(np.float32) + _normal(rng, *shape[:2])
+    x64, log64 = _wide(x, log_rate)
+    nll, slope = reference.poisson_forward_backward(x64, log64)
+    return _both_ways("poisson", (x, log_rate), (nll, np.abs(nll)), (slope, x64 + np.exp(log64)))
+
+
+# ---- functions of one number, over a matrix in place --------------------------------------------------------------
+
+
+def _inplace(op, function, draw):
+    """What makes the case of such an op, from numbers that `draw` gives."""
+
+    def make(rng, shape, precision):
+        x = draw(rng, *shape[:2])
+        expected = function(x.astype(np.float64))
+        yield Case(op, (x,), [Compared(x, expected, np.abs(expected))])
+
+    return make
 
 
 # ---- a sigma that is not fixed ------------------------------------------------------------------------------------
@@ -589,6 +606,10 @@ def _read_rows(rng, shape, precision):
         yield Case("read_rows", (data, offset, scale, lowest, highest, None, out), compare)
 
 
+def _counts(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return np.floor(np.exp(4 * _normal(rng, *shape)))
+
+
 CASES: dict[str, Callable[[np.random.Generator, Shape, str], Iterator[Case]]] = {
     "dense_forward": _dense_forward,
     "dense_accumulate": _dense_accumulate,
@@ -607,7 +628,11 @@ CASES: dict[str, Callable[[np.random.Generator, Shape, str], Iterator[Case]]] = 
     "sigma_remember": _sigma_remember,
     "bernoulli_forward": _forward(_bernoulli),
     "bernoulli_forward_backward": _forward_backward(_bernoulli),
-    "sigmoid_inplace": _sigmoid_inplace,
+    "poisson_forward": _forward(_poisson),
+    "poisson_forward_backward": _forward_backward(_poisson),
+    "sigmoid_inplace": _inplace("sigmoid_inplace", reference.sigmoid, lambda rng, *shape: 5 * _normal(rng, *shape)),
+    "exp_inplace": _inplace("exp_inplace", np.exp, lambda rng, *shape: 5 * _normal(rng, *shape)),
+    "log1p_inplace": _inplace("log1p_inplace", np.log1p, _counts),
     "adam_inplace": _adam_inplace,
     "sgd_inplace": _sgd_inplace,
     "average_inplace": _average_inplace,
