@@ -73,7 +73,8 @@ class Case:
         return list({id(value): value for value in self.operands if isinstance(value, np.ndarray)}.values())
 
     def write(self, program: Any, slots: Slots) -> None:
-        """Have a program make the call, with every number in a slot, as the steps of a training have them."""
+        """Have a program make the call, with every number in a slot, as the steps of a training have them; its arrays
+        hold their results after each run."""
         operands = list[Any]()
         for operand, value in zip(OPS[self.op].operands, self.operands, strict=True):
             if operand.kind == "source":
@@ -93,6 +94,7 @@ class Case:
                 slots[operand.name], value = int(np.uint64(value).view(np.int64)), slot
             operands.append(value)
         program.add(self.op, *operands)
+        program.returns(*[operand for operand in operands if isinstance(operand, np.ndarray)])
 
     def left(self, slots: Slots) -> float | None:
         """The number that the op has left in the slots of its program, if it leaves one."""
