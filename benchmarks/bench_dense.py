@@ -49,7 +49,7 @@ def backward_fastvae(on, s):
     out, d_x, d_weight, d_bias = np.empty_like(d_out), np.empty_like(x), np.empty_like(weight), np.empty_like(bias)
     on.program("dense_forward", x, weight, bias, RELU, out, out).run()
     backward = on.program("dense_backward_input", out, weight, RELU, d_out, 0, d_x)
-    backward.add("dense_backward_weight", x, d_out, 0, s.D, d_weight, d_bias)
+    backward.add("dense_backward_weight", x, d_out, 0, s.D, 0, d_weight, d_bias)
     return on.case(backward, lambda: [d_x, d_weight, d_bias])
 
 

@@ -6,7 +6,6 @@ import numpy as np
 
 from benchmarks.cases import Case, Op
 from benchmarks.devices import ours
-from fastvae.kernels.scalars import EXAMPLE_WEIGHT, SIGMA, Scalars
 
 
 def inputs(s):
@@ -14,17 +13,16 @@ def inputs(s):
     return s.data(), s.normals(s.B, s.D)
 
 
-def loss_fastvae(op, on, s):
-    """Either likelihood, as a mean over the batch; sigma is 1."""
+def loss_fastvae(op, numbers, on, s):
+    """Either likelihood, as a mean over the batch."""
     x, outputs = inputs(s)
-    nll, gradient, scalars = np.empty(s.B, np.float32), np.empty_like(x), Scalars()
-    scalars.reals[[EXAMPLE_WEIGHT, SIGMA]] = 1 / s.B, 1.0
-    program = on.program(op, x, outputs, nll, gradient, scalars=scalars)
+    nll, gradient = np.empty(s.B, np.float32), np.empty_like(x)
+    program = on.program(op, x, outputs, *numbers, 1 / s.B, nll, gradient)
     return on.case(program, lambda: [nll.sum() / s.B, gradient])
 
 
-bernoulli_fastvae = functools.partial(loss_fastvae, "bernoulli_forward_backward")
-squared_error_fastvae = functools.partial(loss_fastvae, "squared_error_forward_backward")
+bernoulli_fastvae = functools.partial(loss_fastvae, "bernoulli_forward_backward", ())
+squared_error_fastvae = functools.partial(loss_fastvae, "squared_error_forward_backward", (0.0, 1.0))  # sigma is 1
 
 
 def bernoulli_numpy(s):
@@ -93,9 +91,9 @@ def of_columns(s):
 
 
 def gaussian_fastvae(on, s):
-    (x, xhat), nll, scalars = inputs(s), np.empty(s.B, np.float32), Scalars()
-    d_xhat, scalars.reals[EXAMPLE_WEIGHT] = np.empty_like(x), 1 / s.B
-    program = on.program("gaussian_forward_backward", x, xhat, *of_columns(s), nll, d_xhat, scalars=scalars)
+    (x, xhat), nll = inputs(s), np.empty(s.B, np.float32)
+    d_xhat = np.empty_like(x)
+    program = on.program("gaussian_forward_backward", x, xhat, *of_columns(s), 1 / s.B, nll, d_xhat)
     return on.case(program, lambda: [nll.sum() / s.B, d_xhat])
 
 
@@ -135,10 +133,9 @@ def learned(s):
 
 
 def sigma_backward_fastvae(on, s):
-    (d_xhat, parameter, lowest), gradient, scalars = learned(s), np.empty(s.D, np.float32), Scalars()
-    scalars.reals[EXAMPLE_WEIGHT] = 1 / s.B
-    operands = d_xhat, of_columns(s)[1], parameter, lowest, gradient
-    return on.case(on.program("sigma_backward", *operands, scalars=scalars), lambda: [gradient])
+    (d_xhat, parameter, lowest), gradient = learned(s), np.empty(s.D, np.float32)
+    operands = d_xhat, of_columns(s)[1], parameter, lowest, 1 / s.B, gradient
+    return on.case(on.program("sigma_backward", *operands), lambda: [gradient])
 
 
 def sigma_backward_numpy(s):

@@ -16,7 +16,7 @@ def moments(values):
 
 def normal_fastvae(on, s):
     out = np.empty((s.B, s.D), np.float32)
-    return on.case(on.program("normal_noise", philox.PRIOR, 0, out), lambda: moments(out))
+    return on.case(on.program("normal_noise", SEED, philox.PRIOR, 0, 0, out), lambda: moments(out))
 
 
 def normal_numpy(s):
@@ -34,7 +34,7 @@ def normal_torch(s):
 
 def binarize_fastvae(on, s):
     x = s.data()
-    return on.case(on.program("binarize_inplace", x, SEED, 0), lambda: moments(x))
+    return on.case(on.program("binarize_inplace", x, SEED, 0, 0), lambda: moments(x))
 
 
 def binarize_numpy(s):

@@ -14,7 +14,7 @@ from benchmarks.fastvae_vae import team
 from fastvae.kernels import cpu
 from fastvae.kernels.cpu.workers import Workers, shares_for
 from fastvae.kernels.formulas import IDENTITY
-from fastvae.kernels.scalars import Scalars
+from fastvae.kernels.slots import Slots
 
 SIZES = ("XS", "S", "M", "L")  # where --size does not say
 CHECKED, CHECKED_LARGE, LARGE = 4, 1, 5e9  # steps, steps of a large size, and its operations
@@ -85,8 +85,8 @@ def products_fastvae(s):
     inputs = [s.data(), s.normals(s.B, s.H), s.normals(s.B, s.H), s.normals(s.B, s.Z), s.normals(s.B, s.H)]
     outputs = [s.normals(s.B, s.H), *(s.normals(s.B, s.Z) for _ in range(2)), s.normals(s.B, s.H), s.normals(s.B, s.D)]
     threads = team(Workers(shares_for(s.B, 2 * s.B * s.D * s.H)))
-    scalars, parts = Scalars(), threads.count
-    over_rows, over_weights = ([cpu.Program(scalars) for _ in range(parts)] for _ in range(2))
+    slots, parts = Slots(), threads.count
+    over_rows, over_weights = ([cpu.Program(slots) for _ in range(parts)] for _ in range(2))
     gradients = [np.empty_like(weight) for weight, _ in pairs]
     for i, (rows, weights) in enumerate(zip(over_rows, over_weights, strict=True)):
         cut = slice(s.B * i // parts, s.B * (i + 1) // parts)
@@ -96,7 +96,7 @@ def products_fastvae(s):
             if x is not inputs[0]:
                 rows.add("dense_backward_input", out[cut], weight, IDENTITY, out[cut], 0, d_x)
             first, last = len(weight) * i // parts, len(weight) * (i + 1) // parts
-            weights.add("dense_backward_weight", x, out, first, last, d_weight, d_bias)
+            weights.add("dense_backward_weight", x, out, first, last, 0, d_weight, d_bias)
 
     def step():
         threads.run_programs(over_rows)

@@ -29,17 +29,17 @@ class CPU:
 
         return cpu
 
-    def program(self, op: str, *operands: Any, scalars: Any = None) -> Program:
+    def program(self, op: str, *operands: Any, slots: Any = None) -> Program:
         """A program with one call in it: what a kernel costs within a step, without a call from Python."""
         from fastvae.kernels.cpu import Program
 
-        return self._written(Program, op, operands, scalars)
+        return self._written(Program, op, operands, slots)
 
     @staticmethod
-    def _written(kind: Callable, op: str, operands: tuple, scalars: Any) -> Program:
-        from fastvae.kernels.scalars import Scalars
+    def _written(kind: Callable, op: str, operands: tuple, slots: Any) -> Program:
+        from fastvae.kernels.slots import Slots
 
-        written = kind(scalars or Scalars(7))
+        written = kind(slots or Slots())
         written.add(op, *operands)
         return written
 
@@ -59,11 +59,11 @@ class GPU(CPU):
 
         return calls
 
-    def program(self, op: str, *operands: Any, scalars: Any = None) -> Program:
+    def program(self, op: str, *operands: Any, slots: Any = None) -> Program:
         """A program with one call in it."""
         from fastvae.kernels.cuda import Program
 
-        return self._written(Program, op, operands, scalars)
+        return self._written(Program, op, operands, slots)
 
     def case(self, program: Program, result: Callable[[], list[np.ndarray | float]]) -> Case:
         """That runs a program REPEATS times and waits; `result` is read from its operands, once they are back."""

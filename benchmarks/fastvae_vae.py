@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 
 from fastvae import VAE
-from fastvae.training import AHEAD, Batch
+from fastvae.training import AHEAD
 
 FLOPS_AHEAD = {"cpu": 1e9, "cuda": 1e12}  # of the steps that are done at a time: about what `fit` does
 TEAMS = contextlib.ExitStack()  # of the case that is built: the process has no more threads than processors
@@ -48,16 +48,22 @@ class FastVAE:
         most = min(AHEAD, len(self.examples) // s.B) if self.draws else AHEAD
         self.ahead = int(np.clip(FLOPS_AHEAD[self.device] / s.step_flops, 1, most))
         self.order = np.tile(np.arange(s.B, dtype=np.int64), (self.ahead, 1))
-        self.indices, self.batch, self.position = self.order[0].copy(), Batch.of(np.empty((s.B, 0)), 0, 0.0), 0
-        network.allocate(s.B, self.vae._make_optimizer(), self.examples, self.indices)
+        self.indices, self.next_step, self.position = self.order[0].copy(), 1, 0
+        network.allocate(s.B, [self.vae._make_optimizer()], self.examples, self.indices)
 
     def on_device(self, x):
         return x
 
     def first_step(self, noise):
         """One step on the first B rows; return the loss before it."""
-        self.batch.step += 1
-        return self.vae.network_.step(self.batch, noise)["loss"]
+        network = self.vae.network_
+
+        def write(p, optimizers):
+            network.step(p, optimizers, p.cut(noise))
+
+        (losses,) = network.steps(self.next_step, self.order[:1], np.zeros(1), write)
+        self.next_step += 1
+        return losses["loss"]
 
     def steps(self):
         """`ahead` steps as `fit` does them, a few at a time without Python in between; return the last loss."""
@@ -66,9 +72,8 @@ class FastVAE:
             self.examples.order(0, self.position, self.order.reshape(-1))
             self.position = (self.position + count) % (len(self.examples) - count + 1)
         while len(left):
-            self.batch.step += 1
-            losses = self.vae.network_.steps(self.batch, left, [0.0] * len(left))
-            self.batch.step += len(losses) - 1
+            losses = self.vae.network_.steps(self.next_step, left, np.zeros(len(left)))
+            self.next_step += len(losses)
             left = left[len(losses) :]
         return losses[-1]["loss"]
 

@@ -127,7 +127,6 @@ def recorded(size: Size, precision: str = "float32") -> list[Launched]:
     """The launches of a step of training that is not the first."""
     from fastvae import VAE
     from fastvae.kernels.cuda.driver import using
-    from fastvae.training import Batch
 
     data = np.random.default_rng(0).integers(0, 256, (2 * size.B, size.D), np.uint8)
     indices, settings = np.arange(size.B), {"precision": precision, "device": "cuda", "random_state": 0}
@@ -135,10 +134,10 @@ def recorded(size: Size, precision: str = "float32") -> list[Launched]:
     with using(recorder()) as device:
         vae = VAE(latent_dim=size.Z, hidden=(size.H,), batch_size=size.B, scale=(0, 255), **settings)
         examples, network = vae.initialize(data), vae.network_
-        network.allocate(size.B, vae._make_optimizer(), examples, indices)
-        for _ in range(2):
+        network.allocate(size.B, [vae._make_optimizer()], examples, indices)
+        for step in (1, 2):
             device.launched.clear()
-            network.steps(Batch.of(np.empty((size.B, 0)), 1, 0.0), indices[None], [0.0])
+            network.steps(step, indices[None].copy(), np.zeros(1))
     return device.launched
 
 

@@ -78,8 +78,6 @@ def _error(case: Case, on: Backend) -> float:
     """The largest error of a case by what is allowed; NaN where one is found that is not expected, or misses."""
     program, slots = _program(case, on)
     program.run()
-    if not on.kernels.ON_HOST:
-        on.kernels.download(*program.operands)
     error = 0.0
     for found, expected, size in case.compared(case.left(slots)):
         found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)

@@ -20,7 +20,7 @@ from fastvae.kernels.slots import Slots, Source
 
 KEY, STEP, ROW = np.uint64(2**63 + 2**31 + 17), 12, 1000
 WEIGHT, SIGMA = 0.37, 0.3  # no powers of two: a factor that is left out, or taken twice, shows
-ADAM = (3, 0.02, 0.85, 0.97, 1e-3, 0.1)  # step, learning rate, betas, epsilon, weight decay
+ADAM: Any = (3, 0.02, 0.85, 0.97, 1e-3, 0.1)  # step, learning rate, betas, epsilon, weight decay
 AHEAD = 5  # what is added to a whole number in a slot
 LEFT, LEAVE = "left", ("counter", "result")  # the slot of the number that an op leaves; kinds of its operand
 PRODUCTS = tuple(name for name in OPS if name.startswith("dense_"))
@@ -47,15 +47,15 @@ class Case:
         Its name.
     operands
         As the table has them; the place of a number that the op leaves is None, a `Source` is the rows.
-    compare
-        Called with that number, or None, when the op has run.
+    expected
+        What is to be compared when the op has run; or a function of that number that says it then.
     about
         What tells the case from others of the op, where it deserves a line of its own.
     """
 
     op: str
     operands: tuple
-    compare: Callable[[Any], list[Compared]]
+    expected: list[Compared] | Callable[[Any], list[Compared]]
     about: str = ""
     before: list[np.ndarray] = field(init=False)
 
@@ -73,8 +73,9 @@ class Case:
         return list({id(value): value for value in self.operands if isinstance(value, np.ndarray)}.values())
 
     def write(self, program: Any, slots: Slots) -> None:
-        """Have a program make the call, with every number in a slot, as the steps of a training have them."""
-        given = []
+        """Have a program make the call, with every number in a slot, as the steps of a training have them; its arrays
+        hold their results after each run."""
+        operands = list[Any]()
         for operand, value in zip(OPS[self.op].operands, self.operands, strict=True):
             if operand.kind == "source":
                 source = Source(slots, operand.name, value.dtype)
@@ -90,18 +91,19 @@ class Case:
                 slots[operand.name], value = value - AHEAD, slot + AHEAD
             elif operand.kind == "seed":
                 slot = slots.whole(operand.name)
-                slots[operand.name], value = np.uint64(value).view(np.int64), slot
-            given.append(value)
-        program.add(self.op, *given)
+                slots[operand.name], value = int(np.uint64(value).view(np.int64)), slot
+            operands.append(value)
+        program.add(self.op, *operands)
+        program.returns(*[operand for operand in operands if isinstance(operand, np.ndarray)])
 
     def left(self, slots: Slots) -> float | None:
         """The number that the op has left in the slots of its program, if it leaves one."""
         return slots[LEFT] if any(operand.kind in LEAVE for operand in OPS[self.op].operands) else None
 
     def compared(self, left: Any = None) -> list[Compared]:
-        """All arrays after a run, and the number that the op has left: those that `compare` names, and all others,
-        which must be what they were."""
-        compared = self.compare(left)
+        """After a run that has left that number: what `expected` names, and all other arrays, which must be what they
+        were."""
+        compared = self.expected(left) if callable(self.expected) else self.expected
         written = {id(each.found) for each in compared}
         pairs = zip(self.arrays, self.before, strict=True)
         same = [Compared(array, before, 0.0) for array, before in pairs if id(array) not in written]
@@ -151,7 +153,7 @@ def _garbage(*shape: int) -> np.ndarray:
     return np.full(shape, np.nan, np.float32)
 
 
-def _wide(*arrays: np.ndarray) -> list[np.ndarray]:
+def _wide(*arrays: np.ndarray) -> Any:
     return [array.astype(np.float64) for array in arrays]
 
 
@@ -176,7 +178,7 @@ def _dense_forward(rng, shape, precision):
         compared = [Compared(out, expected, np.maximum(terms, np.abs(expected)))]
         compared += [Compared(saved, argument, terms)] if code == SILU else []
         about = "" if code == IDENTITY else name
-        yield Case("dense_forward", (x, weight, bias, code, out, saved), lambda _, c=compared: c, about)
+        yield Case("dense_forward", (x, weight, bias, code, out, saved), compared, about)
 
 
 def _dense_accumulate(rng, shape, precision):
@@ -184,7 +186,7 @@ def _dense_accumulate(rng, shape, precision):
     x, weight, out = _normal(rng, rows, depth), _normal(rng, depth, columns), _normal(rng, rows, columns)
     a, b, before = rounded(x, precision), rounded(weight, precision), out.astype(np.float64)
     compared = [Compared(out, before + a @ b, np.abs(before) + np.abs(a) @ np.abs(b))]
-    yield Case("dense_accumulate", (x, weight, out), lambda _: compared)
+    yield Case("dense_accumulate", (x, weight, out), compared)
 
 
 def _dense_backward_input(rng, shape, precision):
@@ -209,7 +211,7 @@ def _dense_backward_input(rng, shape, precision):
                 compared.append(Compared(d_x, before + a @ b.T, np.abs(before) + size @ np.abs(b.T)))
             operands = saved, weight, code, d_out, accumulate, d_x
             about = "" if code == IDENTITY else name
-            yield Case("dense_backward_input", operands, lambda _, c=compared: c, about)
+            yield Case("dense_backward_input", operands, compared, about)
 
 
 def _pieces(depth: int) -> list[tuple[int, int]]:
@@ -236,7 +238,7 @@ def _dense_backward_weight(rng, shape, precision):
                 if d_bias is not None:
                     compared.append(_part(d_bias, sums, sizes, _of_bias(first, columns), accumulate))
                 operands = x, d_a, first, last, accumulate, d_weight, d_bias
-                yield Case("dense_backward_weight", operands, lambda _, c=compared: c)
+                yield Case("dense_backward_weight", operands, compared)
 
 
 def _part(array: np.ndarray, values: np.ndarray, sizes: np.ndarray, part: slice, accumulate: int) -> Compared:
@@ -254,7 +256,7 @@ def _dense_adam_inplace(rng, shape, precision):
     gradients = (a.T @ b, np.abs(a.T) @ np.abs(b)), (exact.sum(0), np.abs(exact).sum(0))
     for first, last in _pieces(depth):
         for biased in (True, False):
-            arrays, compared = [], list[Compared]()
+            arrays, compared = list[list[Any]](), list[Compared]()
             for (gradient, size), part in zip(gradients, (slice(first, last), _of_bias(first, columns)), strict=True):
                 before = [_normal(rng, *gradient.shape) for _ in range(3)]
                 before[2] = np.abs(before[2]) + np.float32(0.01)
@@ -263,12 +265,12 @@ def _dense_adam_inplace(rng, shape, precision):
             if not biased:
                 arrays[1], compared = [None] * 3, compared[:3]
             operands = x, d_a, first, last, *arrays[0], *arrays[1], *adam_numbers(*ADAM)
-            yield Case("dense_adam_inplace", operands, lambda _, c=compared: c)
+            yield Case("dense_adam_inplace", operands, compared)
 
 
 def _adam_compared(arrays, gradient, size, part):
     """Parameters and moments, of which a part has moved: how far the gradient's own rounding reaches each of them."""
-    before: Any = _wide(*arrays)
+    before = _wide(*arrays)
     after: Any = reference.adam(before[0], gradient, *before[1:], *ADAM)
     sizes = (
         np.abs(before[0]) + np.abs(after[0] - before[0]) + ADAM[1] * size / np.sqrt(after[2]),
@@ -305,7 +307,7 @@ def _latent_forward(rng, shape, precision):
             Compared(z, expected_z, np.abs(m) + np.exp(v / 2) * np.maximum(np.abs(truth), 1)),
             Compared(kl, expected_kl, expected_kl),
         ]
-        yield Case("latent_forward", (mu, logvar, noise, *PLACE, z, kl), lambda _, c=compared: c)
+        yield Case("latent_forward", (mu, logvar, noise, *PLACE, z, kl), compared)
 
 
 def _latent_backward(rng, shape, precision):
@@ -320,7 +322,7 @@ def _latent_backward(rng, shape, precision):
             Compared(d_logvar, expected_logvar, reparameterization + WEIGHT * np.abs(np.expm1(v))),
         ]
         operands = mu, logvar, d_z, noise, *PLACE, WEIGHT, d_mu, d_logvar
-        yield Case("latent_backward", operands, lambda _, c=compared: c)
+        yield Case("latent_backward", operands, compared)
 
 
 # ---- likelihoods --------------------------------------------------------------------------------------------------
@@ -336,17 +338,17 @@ def _both_ways(op, inputs, nll, slope):
         found = _garbage(len(nll[0]))
         compared = [Compared(found, *nll)]
         if not backward:
-            return Case(f"{op}_forward", (*inputs, found), lambda _: compared)
+            return Case(f"{op}_forward", (*inputs, found), compared)
         gradient = _garbage(*slope[0].shape)
         compared.append(Compared(gradient, WEIGHT * slope[0], WEIGHT * slope[1]))
-        return Case(f"{op}_forward_backward", (*inputs, WEIGHT, found, gradient), lambda _: compared)
+        return Case(f"{op}_forward_backward", (*inputs, WEIGHT, found, gradient), compared)
 
     return make
 
 
 def _squared_error(rng, shape, precision):
     x, xhat = (_normal(rng, *shape[:2]) for _ in range(2))
-    nll, slope = reference.squared_error_forward_backward(*_wide(x, xhat), SIGMA)
+    nll, slope = reference.squared_error_forward_backward(x.astype(np.float64), xhat.astype(np.float64), SIGMA)
     constant = shape[1] * (abs(math.log(SIGMA)) + 0.5 * math.log(2 * math.pi))
     inputs = x, xhat, math.log(SIGMA), 1 / SIGMA
     return _both_ways("squared_error", inputs, (nll, np.abs(nll) + constant), (slope, np.abs(slope)))
@@ -383,10 +385,27 @@ def _forward_backward(make):
     return lambda *arguments: iter([make(*arguments)(True)])
 
 
-def _sigmoid_inplace(rng, shape, precision):
-    logits = 5 * _normal(rng, *shape[:2])
-    expected = reference.sigmoid(logits.astype(np.float64))
-    yield Case("sigmoid_inplace", (logits,), lambda _: [Compared(logits, expected, expected)])
+def _poisson(rng, shape, precision):
+    """Counts at rates about e, which are not quite those that they were drawn with."""
+    rate = rng.lognormal(1, 1.5, shape[:2])
+    x, log_rate = rng.poisson(rate).astype(np.float32), np.log(rate).astype(np.float32) + _normal(rng, *shape[:2])
+    x64, log64 = _wide(x, log_rate)
+    nll, slope = reference.poisson_forward_backward(x64, log64)
+    return _both_ways("poisson", (x, log_rate), (nll, np.abs(nll)), (slope, x64 + np.exp(log64)))
+
+
+# ---- functions of one number, over a matrix in place --------------------------------------------------------------
+
+
+def _inplace(op, function, draw):
+    """What makes the case of such an op, from numbers that `draw` gives."""
+
+    def make(rng, shape, precision):
+        x = draw(rng, *shape[:2])
+        expected = function(x.astype(np.float64))
+        yield Case(op, (x,), [Compared(x, expected, np.abs(expected))])
+
+    return make
 
 
 # ---- a sigma that is not fixed ------------------------------------------------------------------------------------
@@ -408,7 +427,7 @@ def _sigma_forward(rng, shape, precision):
             Compared(log_sigma, expected, size),
             Compared(inverse, np.exp(-expected), np.exp(-expected) * size),
         ]
-        yield Case("sigma_forward", (parameter, lowest, log_sigma, inverse), lambda _, c=compared: c)
+        yield Case("sigma_forward", (parameter, lowest, log_sigma, inverse), compared)
 
 
 def _sigma_backward(rng, shape, precision):
@@ -429,7 +448,7 @@ def _sigma_backward(rng, shape, precision):
         allowed = WEIGHT * slope * (x.size / len(parameter) + squares) * size
         compared = [Compared(d_parameter, WEIGHT * slope * each, allowed)]
         operands = d_xhat, inverse, parameter, lowest, WEIGHT, d_parameter
-        yield Case("sigma_backward", operands, lambda _, c=compared: c)
+        yield Case("sigma_backward", operands, compared)
 
 
 def _sigma_optimal(rng, shape, precision):
@@ -445,7 +464,7 @@ def _sigma_optimal(rng, shape, precision):
             Compared(log_sigma, expected, np.abs(expected) + 1),
             Compared(inverse, np.exp(-expected), np.exp(-expected) * (np.abs(expected) + 1)),
         ]
-        yield Case("sigma_optimal", (x, xhat, lowest, log_sigma, inverse), lambda _, c=compared: c)
+        yield Case("sigma_optimal", (x, xhat, lowest, log_sigma, inverse), compared)
 
 
 def _sigma_remember(rng, shape, precision):
@@ -472,27 +491,28 @@ def _sigma_remember(rng, shape, precision):
 def _adam_inplace(rng, shape, precision):
     params, grads, m = (_normal(rng, math.prod(shape[1:])) for _ in range(3))
     v = np.abs(_normal(rng, len(params))) + np.float32(0.01)
-    before: Any = _wide(params, grads, m, v)
-    expected: Any = reference.adam(*before, *ADAM, 0.4)
+    before = _wide(params, grads, m, v)
+    settings: Any = (*ADAM, 0.4)
+    expected: Any = reference.adam(*before, *settings)
     terms = 0.85 * np.abs(before[2]) + 0.15 * 0.4 * np.abs(before[1])  # of the first moment, which may cancel
     sizes = np.abs(before[0]) + 0.02 * terms / np.sqrt(expected[2]), terms, expected[2]
     compared = [Compared(*each) for each in zip((params, m, v), expected, sizes, strict=True)]
-    yield Case("adam_inplace", (params, grads, m, v, *adam_numbers(*ADAM), 0.4), lambda _: compared)
+    yield Case("adam_inplace", (params, grads, m, v, *adam_numbers(*ADAM), 0.4), compared)
 
 
 def _sgd_inplace(rng, shape, precision):
     """With momentum of both kinds."""
     for ahead in (0.0, 0.85):
         params, grads, velocity = (_normal(rng, math.prod(shape[1:])) for _ in range(3))
-        settings = 0.02, 0.85, ahead > 0, 0.1, 0.4
-        before: Any = _wide(params, grads, velocity)
+        settings: Any = (0.02, 0.85, ahead > 0, 0.1, 0.4)
+        before = _wide(params, grads, velocity)
         expected_params, expected_velocity = reference.sgd(*before, *settings)
         terms = 0.4 * np.abs(before[1]) + 0.85 * np.abs(before[2])
         compared = [
             Compared(params, expected_params, np.abs(before[0]) + 0.02 * terms),
             Compared(velocity, expected_velocity, terms),
         ]
-        yield Case("sgd_inplace", (params, grads, velocity, 0.02, 0.85, ahead, 0.1, 0.4), lambda _, c=compared: c)
+        yield Case("sgd_inplace", (params, grads, velocity, 0.02, 0.85, ahead, 0.1, 0.4), compared)
 
 
 def _average_inplace(rng, shape, precision):
@@ -501,10 +521,12 @@ def _average_inplace(rng, shape, precision):
         params, average = (_normal(rng, math.prod(shape[1:])) for _ in range(2))
         if share == 1:
             average = _garbage(len(params))
-        expected = params if share == 1 else reference.averaged(*_wide(average, params), share)
+        expected = (
+            params if share == 1 else reference.averaged(average.astype(np.float64), params.astype(np.float64), share)
+        )
         size = (share not in (0, 1)) * (np.abs(params) + np.abs(average))
         compared = [Compared(average, expected, np.nan_to_num(size))]
-        yield Case("average_inplace", (params, share, average), lambda _, c=compared: c)
+        yield Case("average_inplace", (params, share, average), compared)
 
 
 def _clip_scale(rng, shape, precision):
@@ -530,25 +552,25 @@ def _normal_noise(rng, shape, precision):
     word = reference.words(KEY, philox.PRIOR, STEP, ROW, (rows, columns + columns % 2))
     radius = np.sqrt(-2 * np.log(reference.uniform(word[:, 0::2]))).repeat(2, axis=1)[:, :columns]
     expected = reference.normals(KEY, philox.PRIOR, STEP, ROW, (rows, columns))
-    yield Case("normal_noise", (KEY, philox.PRIOR, STEP, ROW, out), lambda _: [Compared(out, expected, radius)])
+    yield Case("normal_noise", (KEY, philox.PRIOR, STEP, ROW, out), [Compared(out, expected, radius)])
 
 
 def _uniform_noise(rng, shape, precision):
     out = _garbage(*shape[:2])
     expected = reference.uniforms(KEY, philox.PRIOR, STEP, ROW, out.shape)
-    yield Case("uniform_noise", (KEY, philox.PRIOR, STEP, ROW, out), lambda _: [Compared(out, expected, 0.0)])
+    yield Case("uniform_noise", (KEY, philox.PRIOR, STEP, ROW, out), [Compared(out, expected, 0.0)])
 
 
 def _binarize_inplace(rng, shape, precision):
     x = rng.random(shape[:2], np.float32)
     expected = reference.words(KEY, reference.BINARIZATION, STEP, ROW, x.shape) // 256 / 2.0**24 < x
-    yield Case("binarize_inplace", (x, KEY, STEP, ROW), lambda _: [Compared(x, expected, 0.0)])
+    yield Case("binarize_inplace", (x, KEY, STEP, ROW), [Compared(x, expected, 0.0)])
 
 
 def _threshold_inplace(rng, shape, precision):
     x = rng.random(shape[:2], np.float32)
     expected = x > np.float32(SIGMA)
-    yield Case("threshold_inplace", (x, SIGMA), lambda _: [Compared(x, expected, 0.0)])
+    yield Case("threshold_inplace", (x, SIGMA), [Compared(x, expected, 0.0)])
 
 
 # ---- data ---------------------------------------------------------------------------------------------------------
@@ -566,7 +588,7 @@ def _gather(rng, shape, precision):
         expected = (chosen - low) / by
         size = np.abs(expected) if low.dtype == np.float64 else (chosen + np.abs(low)) / by
         compared = [Compared(out, expected, size)]
-        yield Case("gather", (data, indices, low, by, out), lambda _, c=compared: c)
+        yield Case("gather", (data, indices, low, by, out), compared)
 
 
 def _read_rows(rng, shape, precision):
@@ -584,6 +606,10 @@ def _read_rows(rng, shape, precision):
             return [Compared(out, exact, size), Compared(np.float64(left), outside, 0.0)]
 
         yield Case("read_rows", (data, offset, scale, lowest, highest, None, out), compare)
+
+
+def _counts(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return np.floor(np.exp(4 * _normal(rng, *shape)))
 
 
 CASES: dict[str, Callable[[np.random.Generator, Shape, str], Iterator[Case]]] = {
@@ -604,7 +630,11 @@ CASES: dict[str, Callable[[np.random.Generator, Shape, str], Iterator[Case]]] = 
     "sigma_remember": _sigma_remember,
     "bernoulli_forward": _forward(_bernoulli),
     "bernoulli_forward_backward": _forward_backward(_bernoulli),
-    "sigmoid_inplace": _sigmoid_inplace,
+    "poisson_forward": _forward(_poisson),
+    "poisson_forward_backward": _forward_backward(_poisson),
+    "sigmoid_inplace": _inplace("sigmoid_inplace", reference.sigmoid, lambda rng, *shape: 5 * _normal(rng, *shape)),
+    "exp_inplace": _inplace("exp_inplace", np.exp, lambda rng, *shape: 5 * _normal(rng, *shape)),
+    "log1p_inplace": _inplace("log1p_inplace", np.log1p, _counts),
     "adam_inplace": _adam_inplace,
     "sgd_inplace": _sgd_inplace,
     "average_inplace": _average_inplace,

@@ -61,8 +61,12 @@ Likelihoods
     bernoulli_forward(x in [0, 1] (B, D), logits (B, D), nll (B,))
     bernoulli_forward_backward(x, logits, weight, nll, d_logits (B, D))
         nll = sum_D softplus(a) - x a;  d_logits = weight (sigmoid(a) - x).
-    sigmoid_inplace(logits (B, D))
-        The mean of p(x|z), written over the logits.
+    poisson_forward(x (B, D), log_rate (B, D), nll (B,))
+    poisson_forward_backward(x, log_rate, weight, nll, d_log_rate (B, D))
+        nll = sum_D exp(a) - x a + ln x!, of whole numbers x from 0;  d_log_rate = weight (exp(a) - x). Where a is too
+        large for exp(a) to be squared, it goes on as a straight line.
+    sigmoid_inplace(x (B, D)), exp_inplace(x (B, D)), log1p_inplace(x (B, D))
+        The mean of p(x|z), written over logits, or over the logarithms of rates; and ln(1 + x) of counts x.
     total(values (B,)) -> float
         Their sum, in float64.
 

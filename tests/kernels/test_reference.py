@@ -212,6 +212,43 @@ def test_adam_by_hand():
     np.testing.assert_allclose(p, 2 * (1 - 0.05), rtol=1e-15)
 
 
+def test_gradient_descent_is_a_sum_of_all_gradients():
+    """The velocity is sum_k momentum^(t - k) g_k; Nesterov's steps look one step ahead along it."""
+    gradients, momentum, rate = RNG.normal(size=(7, 5)), 0.8, 0.1
+    start = RNG.normal(size=5)
+    for nesterov in (False, True):
+        params, velocity = start, np.zeros(5)
+        moved = np.zeros(5)
+        for t, g in enumerate(gradients):
+            params, velocity = reference.sgd(params, g, velocity, rate, momentum, nesterov)
+            weights = momentum ** np.arange(t, -1, -1)
+            np.testing.assert_allclose(velocity, weights @ gradients[: t + 1], rtol=1e-12)
+            moved += momentum * velocity + g if nesterov else velocity
+            np.testing.assert_allclose(params, start - rate * moved, rtol=1e-12)
+    shrunk, still = reference.sgd(start, np.zeros(5), np.zeros(5), rate, weight_decay=0.5)
+    np.testing.assert_allclose(shrunk, start * (1 - 0.05), rtol=1e-14)
+    assert not still.any()
+    for scaled, plain in zip(
+        reference.sgd(start, 4 * gradients[0], gradients[1], rate, grad_scale=0.25),
+        reference.sgd(start, gradients[0], gradients[1], rate),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(scaled, plain)
+
+
+def test_an_average_with_shares_of_one_by_the_count_is_the_mean():
+    several, average = RNG.normal(size=(9, 4)), np.zeros(4)
+    for k, params in enumerate(several, 1):
+        average = reference.averaged(average, params, 1 / k)
+    np.testing.assert_allclose(average, several.mean(axis=0), rtol=1e-13, atol=1e-15)
+
+
+def test_a_gradient_is_scaled_to_the_largest_norm_and_no_further():
+    grads = np.array([3.0, -4.0])
+    assert [reference.clip_scale(grads, largest) for largest in (2.0, 5.0, 7.0)] == [0.4, 1.0, 1.0]
+    assert reference.clip_scale(np.zeros(2), 1.0) == 1.0
+
+
 @pytest.mark.parametrize(
     ("counter", "key", "expected"),
     [
