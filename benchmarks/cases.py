@@ -44,8 +44,6 @@ def cuda_missing(precision: str = "float32") -> str | None:
     """Why fastvae does not run on a GPU here, in its own words."""
     from fastvae import backend
 
-    if backend.simulated():
-        return "numba simulates the GPU (NUMBA_ENABLE_CUDASIM=1): its times mean nothing"
     return backend.missing_cuda(precision)
 
 

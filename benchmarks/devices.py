@@ -68,7 +68,7 @@ class GPU(CPU):
     def case(self, program: Program, result: Callable[[], list[np.ndarray | float]]) -> Case:
         """That runs a program REPEATS times and waits; `result` is read from its operands, once they are back."""
         from fastvae.kernels import cuda
-        from fastvae.kernels.cuda.device import device
+        from fastvae.kernels.cuda.driver import device
 
         repeats = REPEATS
 

@@ -62,7 +62,7 @@ def describe_implementation(module: str, device: str = "cpu") -> dict[str, objec
 
         backend.select(device)  # loads the kernels
         if device == "cuda":
-            from fastvae.kernels.cuda.device import device as device_in_use
+            from fastvae.kernels.cuda.driver import device as device_in_use
 
             found = device_in_use().describe()
             gpu = {"device": f"cuda: {found['name']}", "gpu": found, "threads": 1, "pool": "which launches"}

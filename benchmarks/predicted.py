@@ -92,7 +92,7 @@ class Launched:
 
 def recorder() -> Any:
     """A device that notes launches, over arrays of the host."""
-    from fastvae.kernels.cuda.device import Device
+    from fastvae.kernels.cuda.driver import Device
 
     class Recorder(Device):
         def __init__(self) -> None:
@@ -126,7 +126,7 @@ def recorder() -> Any:
 def recorded(size: Size, precision: str = "float32") -> list[Launched]:
     """The launches of a step of training that is not the first."""
     from fastvae import VAE
-    from fastvae.kernels.cuda.device import using
+    from fastvae.kernels.cuda.driver import using
     from fastvae.training import Batch
 
     data = np.random.default_rng(0).integers(0, 256, (2 * size.B, size.D), np.uint8)
@@ -266,7 +266,7 @@ def main() -> None:
     if importlib.util.find_spec("numba_cuda") is None:
         sys.exit(f"numba-cuda is not installed: {install}")
     try:
-        importlib.import_module("fastvae.kernels.cuda.device")
+        importlib.import_module("fastvae.kernels.cuda.instructions")
     except Exception as error:  # of a library that is missing
         sys.exit(f"numba-cuda cannot work here ({str(error).split(': ')[0]}): {install}")
     for precision in chosen.precision:

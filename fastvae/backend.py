@@ -1,7 +1,6 @@
 """Which kernels run, and in which precision their products: chosen once, explicitly."""
 
 import importlib.util
-import os
 import warnings
 from dataclasses import dataclass
 from types import ModuleType
@@ -98,20 +97,15 @@ def select(device: str = "auto", precision: str = "float32") -> Backend:
 
 def missing_cuda(precision: str = "float32") -> str | None:
     """Why no model can run on a GPU here, and what to do; None where one can."""
-    if importlib.util.find_spec("numba_cuda") is None and not simulated():
+    if importlib.util.find_spec("numba_cuda") is None:
         return f"numba-cuda is not installed: {INSTALL_CUDA}"
     try:
-        from fastvae.kernels.cuda.device import device
+        from fastvae.kernels.cuda.driver import device
 
         return device().missing(precision)
     except Exception as error:  # it loads libraries of CUDA, and says so in many ways where they are missing
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         return f"numba-cuda cannot work here ({lines[0].split(': ')[0].rstrip('.:')}): {INSTALL_CUDA}"
-
-
-def simulated() -> bool:
-    """Whether numba simulates the device (NUMBA_ENABLE_CUDASIM=1): slowly, for tests."""
-    return os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 
 
 def select_for_file(device: str, precision: str) -> Backend:

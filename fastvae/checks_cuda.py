@@ -10,7 +10,6 @@ import numpy as np
 from fastvae.checks import Outcome
 from fastvae.kernels import cpu, philox
 from fastvae.models.vae import VAE
-from fastvae.training import Batch
 
 NOISE = [(1, 1), (3, 70), (129, 31)]
 SMALL, SMALL_BATCH, EPOCHS = (16, 24, 4), 8, 4  # data, hidden and latent width of the training on both
@@ -53,7 +52,7 @@ def training() -> list[Outcome]:
 def launch_microseconds() -> float:
     """What a launch costs the host: of many small ones, one after the other."""
     from fastvae.kernels.cuda import minibatch
-    from fastvae.kernels.cuda.device import device
+    from fastvae.kernels.cuda.driver import device
 
     on = device()
     there = on.empty(1, np.dtype(np.float32))
@@ -89,16 +88,11 @@ def step_microseconds() -> dict[str, dict[str, float]]:
 def _seconds_a_step(columns: int, width: int, latent: int, rows: int) -> float:
     vae = VAE(latent, (width,), batch_size=rows, device="cuda", random_state=0)
     examples = vae.initialize(np.random.default_rng(0).random((4 * rows, columns)).astype(np.float32))
-    network, optimizer, indices = vae.network_, vae._make_optimizer(), np.empty(rows, np.int64)
-    network.allocate(rows, optimizer, examples, indices)
+    network, indices = vae.network_, np.empty(rows, np.int64)
+    network.allocate(rows, [vae._make_optimizer()], examples, indices)
     order = np.tile(np.arange(4 * rows), -(-STEPS // 4))[: STEPS * rows].reshape(STEPS, rows)
-    batch = Batch(rows, _nothing, 1, 0.0)
-    run: Callable[[], Any] = lambda: network.steps(batch, order, [0.0] * STEPS)  # noqa: E731
+    run: Callable[[], Any] = lambda: network.steps(1, order, np.zeros(STEPS))  # noqa: E731
     run()
     start = time.perf_counter()
     run()
     return (time.perf_counter() - start) / STEPS
-
-
-def _nothing(start: int, stop: int, out: np.ndarray) -> None:
-    """The steps read the rows themselves."""

@@ -162,7 +162,6 @@ class Network:
         self._arena, self._slots = Arena(batch), Slots()
         self._optimizers, self._examples, self._indices = tuple(optimizers), examples, indices
         self._steps: dict[int, Pass] = {}
-        self._filled: dict[int, np.ndarray] = {}  # by the number of rows: what `Examples.fill` fills
         self.parameters.bring_back = self._bring_back
         if optimizers and not self.kernels.ON_HOST:
             if examples is not None:
@@ -193,7 +192,7 @@ class Network:
             assert self._indices is not None
             self._examples.write(p, p.cut(self._indices[: p.rows]), x)
         else:
-            self._filled[p.rows] = x
+            p.filled.append(x)
         return x
 
     def _pass(self, rows: int, write: Callable[..., None] | None = None) -> Pass:
@@ -221,8 +220,9 @@ class Network:
         p, numbers = self._pass(rows, write), self._numbers(first, rows, progress)
         if not self.steps_ahead:
             assert self._examples is not None
-            self._examples.fill(order[0], self._filled[rows], first, 0)
-            self.kernels.upload(self._filled[rows])
+            for x in p.filled:
+                self._examples.fill(order[0], x, first, 0)
+                self.kernels.upload(x)
         for optimizer in self._optimizers:
             numbers |= optimizer.numbers(count)
         self._slots["seed"] = np.uint64(self.seed).view(np.int64)
@@ -347,7 +347,8 @@ class Network:
             slots = r.slots
             slots["seed"], slots["step"], slots["first row"] = np.uint64(self.seed).view(np.int64), step, first_row
             slots["outside"] = 0
-            made.p.sources[0].read(rows)
+            for source in made.p.sources:
+                source.read(rows)
             return made
 
         with self.backend.passing(threads) as workers:
@@ -364,14 +365,14 @@ class Network:
                     workers.run_programs([made.p.phases[0][0] for made in running])
                 finally:
                     for made in running:
-                        made.p.sources[0].read(None)
+                        made.p.forget_rows()
                 for (start, r), made in zip(pieces, running, strict=True):
                     if check is not None and not r.in_range:
                         clip, check = check(), None
                     if clip is not None and not r.in_range:
                         made = recorded(r, clip(X[start : start + r.rows]), start)
                         workers.run_programs(made.p.phases[0])
-                        made.p.sources[0].read(None)
+                        made.p.forget_rows()
                     keep(start, start + r.rows, *made.results)
                     self._give_back(r)
 

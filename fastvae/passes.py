@@ -142,12 +142,14 @@ class Pass:
         self.phases: list[list[Any]] = []
         self.losses: dict[str, Watched] = {}
         self.outputs: dict[str, np.ndarray] = {}
+        self.filled: list[np.ndarray] = []  # inputs that somebody fills in before a run
         self.seed, self.step = slots.whole("seed"), slots.whole("step")
         self._first_row = slots.whole("first row")
         self._cuts = [rows * i // shares for i in range(shares + 1)]
         self._arena, self._taken = arena or Arena(rows), 0
         self._inputs = inputs
         self._over_rows: dict[int, np.ndarray] = {}
+        self._shares: dict[tuple[int, int], np.ndarray] = {}
         self._gradients: dict[Any, list[Any]] = {}
         self._at_end: list[tuple[Any, ...]] = []
         self._open = False  # whether ops over rows may be added to the last phase
@@ -221,7 +223,12 @@ class Pass:
             return operand.array
         if isinstance(operand, Each):
             return operand[share]
-        return operand[start:stop] if id(operand) in self._over_rows else operand
+        if id(operand) not in self._over_rows:
+            return operand
+        key = id(operand), share  # one array for each: those of one memory are told by being the same
+        if key not in self._shares:
+            self._shares[key] = operand[start:stop]
+        return self._shares[key]
 
     # ---- losses, gradients, updates -----------------------------------------------------------------------------
 
@@ -282,6 +289,11 @@ class Pass:
     def sources(self) -> list[Source]:
         """The inputs that are read from rows which somebody gives for a run."""
         return [source for program in self.programs for source in program.sources]
+
+    def forget_rows(self) -> None:
+        """Hold the rows no longer that were given for a run."""
+        for source in self.sources:
+            source.read(None)
 
     def returns(self, *arrays: np.ndarray) -> None:
         """Have these arrays hold their results after a run."""

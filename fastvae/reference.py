@@ -3,12 +3,14 @@
 Shapes: B batch, D data, H outputs of a layer, Z latent. Everything in nats, sums over columns, means over the batch.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 LEAKY_SLOPE = 0.01
 LOGVAR_LOWEST, LOGVAR_HIGHEST = -30.0, 20.0
+LOG_RATE_HIGHEST = 30.0
 LATENT, BINARIZATION, PRIOR, INITIALISATION, SHUFFLE, OBSERVATION = range(6)  # streams of noise
 
 # ---- activations: value and derivative, both from the argument a -------------------------------------------------
@@ -129,7 +131,16 @@ def bernoulli_forward_backward(x, logits):
     return nll, (1 - x) * sigmoid(logits) - x * sigmoid(-logits)
 
 
-# ---- Adam --------------------------------------------------------------------------------------------------------
+log_gamma = np.vectorize(math.lgamma, otypes=[float])
+
+
+def poisson_forward_backward(x, log_rate):
+    """nll (B,) of counts and its gradient by the log rate a, from -log p = e^a - x a + log x!; above a = 30 the tangent
+    of e^a takes its place."""
+    limited = np.minimum(log_rate, LOG_RATE_HIGHEST)
+    rate = np.exp(limited)
+    nll = (rate * (1 + log_rate - limited) - x * log_rate + log_gamma(x + 1)).sum(axis=1)
+    return nll, rate - x
 
 
 def adam(
@@ -141,6 +152,25 @@ def adam(
     v = beta2 * v + (1 - beta2) * g**2
     mhat, vhat = m / (1 - beta1**step), v / (1 - beta2**step)
     return params - learning_rate * (mhat / (np.sqrt(vhat) + epsilon) + weight_decay * params), m, v
+
+
+def sgd(params, grads, velocity, learning_rate, momentum=0.9, nesterov=False, weight_decay=0.0, grad_scale=1.0):
+    """The parameters and the velocity after one step. Sutskever et al. 2013, with the rate outside the velocity."""
+    g = grad_scale * grads
+    velocity = momentum * velocity + g
+    direction = g + momentum * velocity if nesterov else velocity
+    return params - learning_rate * (direction + weight_decay * params), velocity
+
+
+def averaged(average, params, share):
+    """The average of parameters after those of one more step, which count as `share` of it."""
+    return (1 - share) * average + share * params
+
+
+def clip_scale(grads, largest):
+    """By what a gradient is multiplied so that its Euclidean norm is at most `largest`. Pascanu et al. 2013."""
+    norm = np.sqrt((grads**2).sum())
+    return largest / norm if norm > largest else 1.0
 
 
 # ---- noise: Philox4x32-10, 32-bit words kept in uint64 -----------------------------------------------------------

@@ -67,7 +67,7 @@ def check_gpu(device: str) -> dict[str, Any]:
         return {"missing": reason}
     from fastvae import checks_cuda
     from fastvae.checks import check_all
-    from fastvae.kernels.cuda.device import device as device_in_use
+    from fastvae.kernels.cuda.driver import device as device_in_use
 
     without = missing_cuda("bfloat16")
     found: dict[str, Any] = {"about": device_in_use().describe() | {"bfloat16": without or "tensor cores"}}

@@ -26,7 +26,7 @@ from fastvae.data.tables import HEADERS
 from fastvae.errors import DivergenceError, check_name, closest
 from fastvae.kernels.cpu.workers import processors
 from fastvae.kernels.formulas import ACTIVATIONS
-from fastvae.likelihoods import Gaussian
+from fastvae.likelihoods import LIKELIHOODS, Bernoulli, Gaussian
 from fastvae.models.duration import AUTO
 from fastvae.models.linear_start import gaussian_log_density
 from fastvae.models.settings import plain, seed_from
@@ -54,7 +54,8 @@ def parser() -> Parser:
     )
     add("--header", default="auto", type=one_of(HEADERS), help="whether the .csv's first line names its columns: "
         "auto, yes or no")  # fmt: skip
-    add("--likelihood", type=one_of(["bernoulli", "gaussian"]), help="bernoulli (default for images) or gaussian")
+    add("--likelihood", type=one_of(LIKELIHOODS), help=f"{', '.join(LIKELIHOODS)}; default: bernoulli for images, else "
+        "gaussian")  # fmt: skip
     add("--sigma", type=_sigma, help="gaussian: a number in model units, learned (the default), or optimal")
     switch: dict[str, Any] = {"default": AUTO, "type": one_of([AUTO, "yes", "no"])}
     add("--sigma-per-column", **switch, help="gaussian: whether each column has its own; auto: of a table")
@@ -210,7 +211,7 @@ def _train_in(folder: RunFolder, arguments: argparse.Namespace, words: list[str]
         model, examples = continued(folder, options, rows.X, config)
         summary = progress_of(folder, model)
     else:
-        likelihood = options.likelihood or ("bernoulli" if data.image_shape else "gaussian")
+        likelihood = options.likelihood or (Bernoulli if data.image_shape else Gaussian).NAME
         scale = suitable_scale(options.scale, likelihood, data, smallest, largest)
         model, examples = _started(options, data, rows.X, likelihood, scale)
         summary = ("no run there yet: starting one. " if arguments.resume else "") + _summary(model, data, rows.X)
@@ -243,13 +244,13 @@ def _started(
     if options.batch_size is not None and options.batch_size > len(X):
         found = f"the data ({len(X)} examples)"
         raise ValueError(f"--batch-size {options.batch_size} is larger than {found}: use at most {len(X)}")
-    table = likelihood == "gaussian" and not data.image_shape
+    kind, table = LIKELIHOODS[likelihood], not data.image_shape and likelihood != Bernoulli.NAME
     epochs = AUTO if table else EPOCHS.get(data.name, 50)
     latent_dim = min(20, X.shape[1]) if table else LATENT_DIM.get(data.name, 20)
-    if likelihood == "bernoulli" and options.sigma is not None:
-        raise ValueError(f"--sigma {options.sigma} goes with --likelihood gaussian; this run is bernoulli")
-    if likelihood == "gaussian" and options.binarize is not None:
-        raise ValueError(f"--binarize {options.binarize} goes with --likelihood bernoulli; this run is gaussian")
+    if not kind.HAS_SIGMA and options.sigma is not None:
+        raise ValueError(f"--sigma {options.sigma} goes with --likelihood gaussian; this run is {likelihood}")
+    if kind.SUPPORT != (0, 1) and options.binarize is not None:
+        raise ValueError(f"--binarize {options.binarize} goes with --likelihood bernoulli; this run is {likelihood}")
     model = VAE(
         latent_dim=latent_dim if options.latent_dim is None else options.latent_dim,
         hidden=tuple(options.hidden),
@@ -360,12 +361,12 @@ def _figures(model: VAE, examples: Examples, held: Examples | None) -> dict[str,
     state = model._state
     if state.best_elbo is not None and not state.best_epoch:  # of the start, which is kept, no more is known
         figures |= {"epoch": 0, "loss": math.nan, "nll": math.nan, "kl": math.nan, "heldout_elbo": state.best_elbo}
-    if model.likelihood == "gaussian":
+    if model.network_.likelihood.HAS_SIGMA:
         figures["sigma"] = float(np.sqrt(np.mean(np.square(model.sigma_))))
     shown = ("loss", "nll", "kl", "heldout_elbo", "sigma")
     numbers = (f"{name} {figures[name]:.3f}" for name in shown if math.isfinite(figures.get(name, math.nan)))
     say(f"epoch {figures['epoch']}: {', '.join(numbers)} (nats an example)")
-    if model.likelihood == "gaussian" and held is not None and not model.metadata_.get("image_shape"):
+    if model.network_.likelihood.DENSITY and held is not None and not model.metadata_.get("image_shape"):
         full, apart = gaussian_log_density(examples.X, held.X)
         figures |= {"heldout_gaussian": full, "heldout_independent": apart}
         say(f"held out, log p(x) of one Gaussian with all covariances: {full:.3f}; of independent columns: {apart:.3f}")

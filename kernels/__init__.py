@@ -1,13 +1,18 @@
 """The contract: what every backend's kernels do, once. Pure functions over arrays that know nothing of models.
 
-Shapes: B batch, D data, H outputs of a layer, Z latent. Arrays are float32 and C-contiguous, batch first, unless
-stated. Everything is in nats, sums run over columns, nothing is averaged over the batch: the caller passes the weight
-of an example (1/B for a mean) as `weight` or `kl_weight`, and every gradient comes out multiplied by it. Inputs come
-first, then hyper-parameters; the outputs stand last and are overwritten. A kernel trusts its caller: nothing is
-validated, nothing is raised, nothing is allocated. NaN in gives NaN out.
+Shapes: B batch, D data, H outputs of a layer, Z latent, P parameters. Arrays are float32 and C-contiguous, batch first,
+unless stated. Everything is in nats, sums run over columns, nothing is averaged over the batch: the caller passes the
+weight of an example (1/B for a mean) as `weight` or `kl_weight`, and every gradient comes out multiplied by it. Inputs
+come first, then hyper-parameters; the outputs stand last and are overwritten. An op trusts its caller with the values:
+nothing is raised, nothing is allocated, and NaN in gives NaN out. A program that is written checks how many operands
+there are, and their types and shapes.
 
-`seed` is a uint64, `step` an integer, `first_row` the position of row 0 of this array in the whole batch or data set:
-see `fastvae.kernels.philox`.
+The ops stand in the table `fastvae.kernels.ops`, with their operands in this order. A number may be a `Slot` of a
+program, which is read when it runs. Each op is a function too, called from Python with numbers and arrays; there the
+rows of `read_rows` are an array, `data`, and `outside` and `scale`, which an op leaves in a slot, are returned.
+
+`seed` is a uint64, `step` and `stream` integers, `first_row` the position of row 0 of this array in the whole batch or
+data set: see `fastvae.kernels.philox`.
 
 Dense layer (`activation` a number of `fastvae.kernels.formulas.ACTIVATIONS`)
     dense_forward(x (B, D), weight (D, H), bias (H,), activation, out (B, H), saved (B, H))
@@ -15,30 +20,33 @@ Dense layer (`activation` a number of `fastvae.kernels.formulas.ACTIVATIONS`)
         derivative cannot be told from its value: there a second array, which gets x @ weight + bias.
     dense_accumulate(x (B, D), weight (D, H), out (B, H))
         out += x @ weight: a linear path beside other layers.
-    dense_backward_input(saved (B, H), weight, activation, d_out (B, H), more, d_x (B, D) or None)
-        d_a = d_out * activation'(saved), written over d_out; d_x = d_a weight', added to d_x where `more` is 1.
-    dense_backward_weight(x, d_a (B, H), first, last, d_weight (D, H), d_bias (H,))
+    dense_backward_input(saved (B, H), weight, activation, d_out (B, H), accumulate, d_x (B, D) or None)
+        d_a = d_out * activation'(saved), written over d_out; d_x = d_a weight', added to d_x where `accumulate` is 1.
+    dense_backward_weight(x, d_a (B, H), first, last, accumulate, d_weight (D, H), d_bias (H,))
         Rows first ... last - 1 of d_weight = x' d_a; with row 0 also d_bias = sum_B d_a. So threads can share a layer.
-        A layer without bias has None in its place, here and below.
+        Added to what stands there where `accumulate` is 1: the gradient of a weight that is used several times. A layer
+        without bias has None in its place, here and below.
     dense_adam_inplace(x, d_a, first, last, weight, m_weight (D, H), v_weight (D, H), bias, m_bias (H,), v_bias (H,),
-                       step, learning_rate, beta1, beta2, epsilon, weight_decay)
+                       rate, correction, new1, keep2, new2, decay, epsilon)
         The same gradients, and Adam's step with them (see adam_inplace); they are never written to memory as a whole.
 
-Latent layer (`noise` (B, Z), or (0, 0): N(0, 1) drawn from (seed, LATENT, step, first_row + row, column))
-    latent_forward(mu (B, Z), logvar (B, Z), noise, seed, step, first_row, z (B, Z), kl (B,))
+Latent layer (`noise` (B, Z), or None: N(0, 1) drawn from (seed, stream, step, first_row + row, column))
+    latent_forward(mu (B, Z), logvar (B, Z), noise, seed, stream, step, first_row, z (B, Z), kl (B,))
         z = mu + exp(logvar / 2) noise;  kl = 1/2 sum_Z (exp(logvar) + mu^2 - 1 - logvar).
         logvar is limited to [-30, 20] before use. Kingma and Welling 2014, appendix B.
-    latent_backward(mu, logvar, d_z (B, Z), noise, seed, step, first_row, kl_weight, d_mu (B, Z), d_logvar (B, Z))
+    latent_backward(mu, logvar, d_z (B, Z), noise, seed, stream, step, first_row, kl_weight, d_mu (B, Z),
+                    d_logvar (B, Z))
         d_mu = d_z + kl_weight mu;  d_logvar = d_z noise exp(logvar / 2) / 2 + kl_weight (exp(logvar) - 1) / 2,
         which is 0 where logvar was limited.
 
 Likelihoods
-    squared_error_forward(x (B, D), xhat (B, D), sigma, nll (B,))
-    squared_error_forward_backward(x, xhat, sigma, weight, nll, d_xhat (B, D))
-        nll = ||x - xhat||^2 / (2 sigma^2) + D log sigma + D/2 log(2 pi);  d_xhat = weight (xhat - x) / sigma^2.
+    squared_error_forward(x (B, D), xhat (B, D), log_sigma, inverse, nll (B,))
+    squared_error_forward_backward(x, xhat, log_sigma, inverse, weight, nll, d_xhat (B, D))
+        nll = ||x - xhat||^2 / (2 sigma^2) + D log sigma + D/2 log(2 pi);  d_xhat = weight (xhat - x) / sigma^2. One
+        sigma, as its logarithm and its inverse.
     gaussian_forward(x (B, D), xhat (B, D), log_sigma (D,), inverse (D,), nll (B,))
     gaussian_forward_backward(x, xhat, log_sigma, inverse, weight, nll, d_xhat (B, D))
-        The same with a sigma for each column, as its logarithm and its inverse.
+        The same with a sigma for each column.
     sigma_forward(parameter (S,), lowest (S,), log_sigma (D,), inverse (D,))
         log_sigma = lowest + softplus(10 parameter - lowest), and inverse = 1 / sigma: one for all columns, S = 1, or
         one a column, S = D. The factor has it learn ten times as fast as the weights.
@@ -55,19 +63,27 @@ Likelihoods
         nll = sum_D softplus(a) - x a;  d_logits = weight (sigmoid(a) - x).
     sigmoid_inplace(logits (B, D))
         The mean of p(x|z), written over the logits.
-    scale_inplace(x (B, D), factor)
-        x = factor x.
     total(values (B,)) -> float
         Their sum, in float64.
 
-Optimizer, over flat buffers of P parameters
-    adam_inplace(params (P,), grads (P,), m (P,), v (P,), step, learning_rate, beta1, beta2, epsilon, weight_decay,
+Optimizers, over flat buffers of P parameters
+    adam_inplace(params (P,), grads (P,), m (P,), v (P,), rate, correction, new1, keep2, new2, decay, epsilon,
                  grad_scale)
-        g = grad_scale grads;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
-        params -= learning_rate (mhat / (sqrt(vhat) + epsilon) + weight_decay params), with mhat = m / (1 - beta1^step)
-        and vhat = v / (1 - beta2^step); step counts from 1. Overwrites params, m, v. Kingma and Ba 2015; the decay is
-        decoupled, Loshchilov and Hutter 2019. Moments too small to matter (|m| < 2^-100, v < 2^-120) become 0, so that
-        those of parameters without gradients do not stay among the denormal numbers, which are slow.
+        g = grad_scale grads;  m = m + new1 (g - m);  v = keep2 v + new2 g^2;
+        params -= rate m / (correction sqrt(v) + epsilon) + decay params: Adam's step t with rate = learning_rate /
+        (1 - beta1^t), correction = 1 / sqrt(1 - beta2^t), new1 = 1 - beta1, keep2 = beta2, new2 = 1 - beta2 and
+        decay = learning_rate weight_decay, each worked out in float64. Overwrites params, m, v. Kingma and Ba 2015; the
+        decay is decoupled, Loshchilov and Hutter 2019. Moments too small to matter (|m| < 2^-100, v < 2^-120) become 0,
+        so that those of parameters without gradients do not stay among the denormal numbers, which are slow.
+    sgd_inplace(params (P,), grads (P,), velocity (P,), rate, momentum, ahead, decay, grad_scale)
+        g = grad_scale grads;  velocity = momentum velocity + g;  params -= rate (velocity + decay params); where
+        `ahead` is above 0, g + ahead velocity stands in the place of velocity: with the momentum that is Nesterov's.
+        Overwrites params, velocity. Sutskever et al. 2013.
+    average_inplace(params (P,), share, average (P,))
+        average moves by `share` towards params; with 1 it becomes params, whatever stood there.
+    clip_scale(grads (P,), largest, scale)
+        scale = min(1, largest / ||grads||), with the norm in float64: what a gradient is multiplied by so that its norm
+        is at most `largest`. Pascanu et al. 2013.
     squared_norm(grads (P,)) -> float
         sum of squares, in float64.
 
@@ -81,7 +97,7 @@ Noise
     threshold_inplace(x (B, D), threshold)
         x = 1 where x > threshold, else 0.
 
-Minibatches
+Data
     shuffled_indices(seed, epoch, count, start, out (n,) int64)
         Entries start ... start + n - 1 of a permutation of 0 ... count - 1 that belongs to (seed, epoch), in constant
         memory: eight rounds of a Feistel network, Luby and Rackoff 1988, the indices outside walked over; up to 64
@@ -89,21 +105,29 @@ Minibatches
     gather(data (N, D) any real dtype, indices (n,) int64, offset (D,), scale (D,), out (n, D))
         out[i] = (data[indices[i]] - offset) / scale. With float64 offset and scale the arithmetic is float64, for data
         that float32 would not tell apart (a time in seconds since 1970).
-    read_rows(data (B, D) any real dtype, offset (D,), scale (D,), lowest, highest, out (B, D)) -> int
-        out = (data - offset) / scale, as `gather`; return how many are not in lowest ... highest, as NaN is not.
+    read_rows(source (B, D) any real dtype, offset (D,), scale (D,), lowest, highest, outside, out (B, D))
+        out = (source - offset) / scale, as `gather`; outside += how many are not in lowest ... highest, as NaN is not.
 
-Programs: calls of the kernels above that are written down once and then run without returning to Python
-    Program(scalars, precision)
-        add(op, ...) writes down a call with its operands, without those that stand in `scalars` (see `.scalars`; a
-        binarisation has its own seed) and with `first_row` counted from the one there; run() does all of them in
-        order; `job` is what another thread runs it by. `read_rows` is given its data's dtype, the data from run to run.
-        read(rows) says what `read_rows` reads, read(None) lets them go; returns(arrays) names those whose results
-        somebody wants.
+Programs: calls of the ops above that are written down once and then run without returning to Python
+    Program(slots, precision)
+        `slots` is a row of named numbers, see `fastvae.kernels.slots.Slots`. add(op, ...) writes down a call with its
+        operands in the order of the table: arrays, which are kept alive; numbers, or their slots; None for what is
+        left out; of `read_rows`, a `Source`, which is told from run to run what it reads. run() does all calls in
+        order; `sources` are those of its calls; `job` is what another thread runs it by. returns(arrays) names those
+        whose results somebody wants.
         precision: "float32", or "bfloat16" for products of operands rounded to that; sums are float32 in both.
+    run_steps(phases, slots, table, order, indices, watched, sums) -> begun, done
+        Of `Backend.workers`: steps of a training, up to one for each row of `table` (n, U) int64, without Python
+        between them. A row becomes the first U numbers of `slots`, and that of `order` (n, b) int64 becomes `indices`
+        (b,), which `gather` reads; order (1, 0) is none. Then the phases run one after the other, each a list of
+        programs that may run at the same time. `watched` has the losses as `fastvae.kernels.slots.Watched`: after the
+        phase that completes their values these are added up in float64, into `sums` (n, losses), and where they times
+        their weights are not finite it ends, with nothing of a later phase done. Return how many steps were begun, and
+        how many were done; fewer than n may be, and the caller goes on with those that are left.
     ON_HOST
         Whether a program works on the very arrays that it is given. Else each is the name of an array elsewhere, copied
-        there when a program first names it. There a step makes all gradients before Adam's step over the flat buffers,
-        and the op gradient_norm(grads) has that step scale them down to CLIP_NORM.
+        there when a program first names it. There a step makes all gradients before an optimizer's step over the flat
+        buffers.
     upload(arrays ...), download(arrays ...)
         Copy arrays to where programs work on them, and back; `Program.returns` does the latter after each run.
     forget(array)

@@ -5,11 +5,14 @@ array of float32, in letters that mean the same number throughout the row, or on
 None ends in a question mark.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from fastvae.kernels.formulas import exp, log_one_plus, sigmoid
+from fastvae.kernels.row_losses import ROW_LOSSES
 from fastvae.kernels.slots import Slot, Source
 
 KINDS = {
@@ -131,21 +134,11 @@ ROWS = (
         "mu:B,Z logvar:B,Z d_z:B,Z noise:B,Z? seed stream:whole step:whole first_row:whole kl_weight:real"
         " -> d_mu:B,Z d_logvar:B,Z",
     ),
-    # likelihoods
-    Op("squared_error_forward", "x:B,D xhat:B,D log_sigma:real inverse:real -> nll:B"),
-    Op(
-        "squared_error_forward_backward",
-        "x:B,D xhat:B,D log_sigma:real inverse:real weight:real -> nll:B d_xhat:B,D",
-    ),
-    Op("gaussian_forward", "x:B,D xhat:B,D log_sigma:D inverse:D -> nll:B"),
-    Op("gaussian_forward_backward", "x:B,D xhat:B,D log_sigma:D inverse:D weight:real -> nll:B d_xhat:B,D"),
+    # a sigma that is not fixed
     Op("sigma_forward", "parameter:S lowest:S -> log_sigma:D inverse:D"),
     Op("sigma_backward", "d_xhat:B,D inverse:D parameter:S lowest:S weight:real -> d_parameter:S"),
     Op("sigma_optimal", "x:B,D xhat:B,D lowest:S -> log_sigma:D inverse:D"),
     Op("sigma_remember", "log_sigma:D share:real lowest:S step:whole -> parameter:S"),
-    Op("bernoulli_forward", "x:B,D logits:B,D -> nll:B"),
-    Op("bernoulli_forward_backward", "x:B,D logits:B,D weight:real -> nll:B d_logits:B,D"),
-    Op("sigmoid_inplace", "-> logits:B,D"),
     # optimizers
     Op(
         "adam_inplace",
@@ -165,4 +158,16 @@ ROWS = (
     Op("read_rows", "source offset:scaling scale:scaling lowest:real highest:real outside:counter -> out:B,D"),
 )
 
-OPS = {row.name: row for row in ROWS}
+INPLACE = {"sigmoid_inplace": sigmoid, "exp_inplace": exp, "log1p_inplace": log_one_plus}  # functions of one number
+
+
+def _of_losses() -> Iterator[Op]:
+    """The ops that `row_losses` makes."""
+    for loss in ROW_LOSSES:
+        kind = "D" if loss.per_column else "real"
+        params, a = " ".join(f"{name}:{kind}" for name in loss.params), loss.output
+        yield Op(f"{loss.name}_forward", f"x:B,D {a}:B,D {params} -> nll:B")
+        yield Op(f"{loss.name}_forward_backward", f"x:B,D {a}:B,D {params} weight:real -> nll:B d_{a}:B,D")
+
+
+OPS = {row.name: row for row in (*ROWS, *_of_losses(), *(Op(name, "-> x:B,D") for name in INPLACE))}

@@ -32,7 +32,7 @@ class DeviceRows:
 
     def host(self) -> np.ndarray:
         """A copy on the host."""
-        from fastvae.kernels.cuda.device import device
+        from fastvae.kernels.cuda.driver import device
 
         out = np.empty(self.shape, self.dtype)
         device().read(self.array.reshape(self.size), out.reshape(-1))
@@ -61,7 +61,7 @@ def adopt(X: Any, name: str) -> Any:
 
     if reason := missing_cuda():
         raise ValueError(f"{name} is an array on a GPU, but {reason}; or pass a copy on the host")
-    from fastvae.kernels.cuda.device import device
+    from fastvae.kernels.cuda.driver import device
 
     try:
         array = device().adopt(X)
@@ -71,6 +71,8 @@ def adopt(X: Any, name: str) -> Any:
         ) from None
     if array.ndim == 2 and array.size and direct(np.dtype(array.dtype)) and array.is_c_contiguous():
         return DeviceRows(array)
+    if min(array.strides, default=0) < 0:
+        raise ValueError(f"{name} runs backwards through a GPU's memory (strides {array.strides}): pass a copy of it")
     return array.copy_to_host()
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from fastvae.data.datasets import DataSet
 from fastvae.data.validation import check_values
 from fastvae.kernels import cpu
+from fastvae.likelihoods import LIKELIHOODS
 
 COPIED_BYTES = 1 << 28  # a larger memory map is split without copying it
 SPLIT_EPOCH = 2**32 - 1  # an epoch that no training reaches
@@ -84,16 +85,17 @@ def suitable_scale(asked: Any, likelihood: str, data: DataSet, smallest: np.ndar
     Bernoulli likelihood each column onto [0, 1] unless it lies there already. A range is taken over all rows: it fixes
     units, and rows that are held out must lie in it too.
     """
-    whole = float(smallest.min()), float(largest.max())
+    kind, whole = LIKELIHOODS[likelihood], (float(smallest.min()), float(largest.max()))
     if asked == "none":
         return None
     if asked == "auto":
-        if data.value_range is not None:
+        if data.value_range is not None and not kind.WHOLE:
             return None if data.value_range == (0.0, 1.0) else data.value_range
-        if not data.image_shape and likelihood == "gaussian":
-            return "auto"
-        if likelihood == "bernoulli" and whole[0] >= 0 and whole[1] <= 1:
+        least, most = kind.SUPPORT
+        if kind.WHOLE or (most < np.inf and whole[0] >= least and whole[1] <= most):
             return None
+        if not data.image_shape and kind.SCALING is not None:
+            return "auto"
         if data.image_shape and whole[0] < whole[1]:
             return whole
         asked = "minmax"

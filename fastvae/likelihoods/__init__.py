@@ -4,8 +4,9 @@ from fastvae.errors import check_name
 from fastvae.likelihoods.base import Likelihood as Likelihood
 from fastvae.likelihoods.bernoulli import Bernoulli as Bernoulli
 from fastvae.likelihoods.gaussian import Gaussian as Gaussian
+from fastvae.likelihoods.poisson import Poisson as Poisson
 
-LIKELIHOODS: dict[str, type[Likelihood]] = {kind.NAME: kind for kind in (Bernoulli, Gaussian)}
+LIKELIHOODS: dict[str, type[Likelihood]] = {kind.NAME: kind for kind in (Bernoulli, Gaussian, Poisson)}
 
 
 def make_likelihood(name: str, sigma: float | str, columns: int = 1, per_column: bool = False) -> Likelihood:

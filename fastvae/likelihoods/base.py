@@ -41,6 +41,10 @@ class Likelihood:
 
     # ---- in a pass: x (B, D) the data, a (B, D) the decoder's outputs -------------------------------------------
 
+    def seen(self, p: Pass, x: np.ndarray) -> np.ndarray:
+        """What an encoder is given of the data: x itself, or what is written of them."""
+        return x
+
     def loss(self, p: Pass, x: np.ndarray, a: np.ndarray, weight: float | Slot) -> tuple[np.ndarray, np.ndarray]:
         """Write nll (B,), in nats, and d_a (B, D), the gradient of `weight` times their sum."""
         nll, d_a = p.empty(), p.empty(a.shape[1])
@@ -74,6 +78,17 @@ class Likelihood:
         """What the nll of scaled data lacks to be that of the user's units: sum_D log(scale) of a density, 0 of a
         probability."""
         return float(np.log(scale.astype(np.float64)).sum()) if self.DENSITY else 0.0
+
+    def check(
+        self,
+        X: Any,
+        found: tuple[np.ndarray, np.ndarray],
+        scaling: tuple[np.ndarray, np.ndarray],
+        name: str = "X",
+        asked: Any = None,
+    ) -> None:
+        """Raise `ValueError` where data X (N, D) are none that it can have made, from the smallest and largest value of
+        each column that were found in them, and offset and scale (D,), which follow from what the user `asked`."""
 
     # ---- parameters of its own ----------------------------------------------------------------------------------
 

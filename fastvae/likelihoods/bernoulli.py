@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from fastvae.data.scaling import check_unit_range
 from fastvae.likelihoods.base import Likelihood
 from fastvae.passes import Pass
 
@@ -25,6 +26,17 @@ class Bernoulli(Likelihood):
     def draw(self, mean: np.ndarray, kernels: Any, seed: np.uint64, call: int) -> np.ndarray:
         """1 with probability `mean`, else 0."""
         return (self.uniform(mean.shape, kernels, seed, call) <= mean).astype(mean.dtype)
+
+    def check(
+        self,
+        X: Any,
+        found: tuple[np.ndarray, np.ndarray],
+        scaling: tuple[np.ndarray, np.ndarray],
+        name: str = "X",
+        asked: Any = None,
+    ) -> None:
+        """Raise `ValueError`, with the range found, unless the values lie in [0, 1] once scaled."""
+        check_unit_range(*found, *scaling, name, asked)
 
     def intercept(self, mean: np.ndarray) -> np.ndarray:
         """logit(mean), with the mean kept off 0 and 1."""

@@ -17,7 +17,7 @@ from fastvae.data.conversion import column_names
 from fastvae.data.minibatches import Examples
 from fastvae.data.preparation import held_out
 from fastvae.data.ranges import clipping, warn_of_other_units
-from fastvae.data.scaling import Units, check_scale, check_unit_range, scaling
+from fastvae.data.scaling import Units, check_scale, scaling
 from fastvae.data.validation import Statistics, as_examples, check_values, statistics
 from fastvae.errors import TrainingWarning, check_name
 from fastvae.kernels.cpu.workers import processors
@@ -112,8 +112,7 @@ class Estimator(Arguments, Duration, Frames, Learned):
         network = self._make_network(X.shape[1])
         facts = statistics(X)
         offset, scale = scaling(self._scale(), facts, keep_constant=isinstance(self.scale, str) and self.scale == AUTO)
-        if LIKELIHOODS[self.likelihood].SUPPORT == (0, 1):
-            check_unit_range(facts.smallest, facts.largest, offset, scale, asked=self._scale())
+        network.likelihood.check(X, (facts.smallest, facts.largest), (offset, scale), asked=self._scale())
         low, high = float(facts.smallest.min()), float(facts.largest.max())
         if not isinstance(self.scale, str | None):
             given = float(offset.min()), float((offset + scale).max())
@@ -422,11 +421,12 @@ class Estimator(Arguments, Duration, Frames, Learned):
         """Look at the values of X, an array; return how rows are brought into a range that was learned, where some are
         beyond it."""
         found, scaled = check_values(X, name), (network.units.offset, network.units.scale)
-        if network.likelihood.SUPPORT != (0, 1):
-            return None
-        if (isinstance(self.scale, str) and self.scale == "minmax") or self.metadata_.get("learned_range") is True:
+        unit = network.likelihood.SUPPORT == (0, 1)
+        if unit and (
+            (isinstance(self.scale, str) and self.scale == "minmax") or self.metadata_.get("learned_range") is True
+        ):
             return clipping(X, *found, *scaled, name)
-        check_unit_range(*found, *scaled, name, self._scale())
+        network.likelihood.check(X, found, scaled, name, self._scale())
         return None
 
     def _warn_of_other_units(self, network: Any, X: Any, name: str = "X") -> None:

@@ -44,8 +44,9 @@ class VAE(SavedEstimator):
     activation
         "identity", "relu", "leaky_relu", "tanh", "sigmoid", "softplus" or "silu".
     likelihood
-        "bernoulli", for data in [0, 1], or "gaussian". Where scale="minmax" has learned what becomes [0, 1], values
-        beyond it, which come later, are taken as the nearest end, with a warning.
+        "bernoulli", for data in [0, 1]; "gaussian"; or "poisson", for counts, of which the encoder sees log(1 + x).
+        Where scale="minmax" has learned what becomes [0, 1], values beyond it, which come later, are taken as the
+        nearest end, with a warning.
     sigma
         Gaussian only: the standard deviation of p(x|z) in the model's units (after `scale`); "learned", as a parameter;
         or "optimal", the best one of each batch in closed form (Rybkin et al. 2021). The latter two begin at that of
@@ -279,6 +280,8 @@ class VAE(SavedEstimator):
         self._check_names(X)
         X = as_examples(X, "X", network.architecture.inputs, in_place=not network.kernels.ON_HOST)
         self._warn_of_other_units(network, X)
+        if network.likelihood.WHOLE:  # which no kernel looks at
+            self._clipping(network, X)
         return network, X
 
     def encode(self, X: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -173,8 +173,9 @@ class VAENetwork(Network):
         """Write a step; with `noise` (B, Z) instead of drawn noise."""
         weight, kl_weight = p.slots.real("example weight"), p.slots.real("kl weight")
         x = p.input("x")
-        h, back_h = self.encoder(p, x)
-        mu, back_mu = self._mu(p, x, h)
+        seen = self.likelihood.seen(p, x)
+        h, back_h = self.encoder(p, seen)
+        mu, back_mu = self._mu(p, seen, h)
         logvar, back_logvar = self.logvar(p, h)
         z, kl, back_z = latent(p, mu, logvar, noise=noise)
         a, back_a = self.decoder(p, z)
@@ -216,8 +217,8 @@ class VAENetwork(Network):
 
     def mean(self, p: Pass) -> list[np.ndarray]:
         """Write mu (B, Z) of q(z|x)."""
-        x = p.input("x")
-        mu = self._mu(p, x, self.encoder(p, x)[0])[0]
+        seen = self.likelihood.seen(p, p.input("x"))
+        mu = self._mu(p, seen, self.encoder(p, seen)[0])[0]
         p.returns(mu)
         return [mu]
 
@@ -228,8 +229,9 @@ class VAENetwork(Network):
         return [mu, logvar]
 
     def _encoded(self, p: Pass, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        h = self.encoder(p, x)[0]
-        return self._mu(p, x, h)[0], self.logvar(p, h)[0]
+        seen = self.likelihood.seen(p, x)
+        h = self.encoder(p, seen)[0]
+        return self._mu(p, seen, h)[0], self.logvar(p, h)[0]
 
     def decode(self, p: Pass) -> list[np.ndarray]:
         """Write the mean (B, D) of p(x|z)."""

@@ -1,10 +1,10 @@
 """The contract of `fastvae.kernels` on the CPU."""
 
 from fastvae.kernels.cpu.calls import FUNCTIONS
-from fastvae.kernels.cpu.likelihoods import total as total
 from fastvae.kernels.cpu.minibatch import shuffled_indices as shuffled_indices
 from fastvae.kernels.cpu.optimizers import squared_norm as squared_norm
 from fastvae.kernels.cpu.program import Program as Program
+from fastvae.kernels.cpu.sums import total as total
 
 KEEPS_NOISE = True  # to draw a normal takes as long as to read a thousand bytes
 ON_HOST = True

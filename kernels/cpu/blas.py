@@ -19,7 +19,7 @@ _lock = threading.RLock()
 FORK_LOCKS.locks.append(_lock)
 _holders = 0
 _before = 0
-ROW_MAJOR, AS_IT_IS, TURNED = 101, 111, 112  # of the C interface
+ROW_MAJOR, NO_TRANSPOSE, TRANSPOSE = 101, 111, 112  # of the C interface
 SYMBOL = "fastvae_cblas_sgemm"
 
 
@@ -40,62 +40,69 @@ def _library() -> tuple[ctypes.CDLL, str, str] | None:
 @functools.cache
 def _control() -> tuple[Callable[[], int], Callable[[int], None]] | None:
     """OpenBLAS's own (get, set) for its number of threads, or None where NumPy uses another library."""
-    found = _library()
-    if found is None:
+    openblas = _library()
+    if openblas is None:
         return None
-    library, prefix, suffix = found
+    library, prefix, suffix = openblas
     return tuple(getattr(library, f"{prefix}openblas_{verb}_num_threads{suffix}") for verb in ("get", "set"))
 
 
 @functools.cache
 def _has_threads() -> bool:
-    found = _library()
-    parallel = getattr(found[0], f"{found[1]}openblas_get_parallel{found[2]}", None) if found else None
+    openblas = _library()
+    if openblas is None:
+        return True
+    library, prefix, suffix = openblas
+    parallel = getattr(library, f"{prefix}openblas_get_parallel{suffix}", None)
     return parallel is None or parallel() != 0
 
 
 @functools.cache
 def sgemm_address() -> int:
     """Address of OpenBLAS's `cblas_sgemm` with 64-bit integers; 0 where there is none."""
-    found = _library()
-    if found is None or found[2] != "64_":
+    openblas = _library()
+    if openblas is None or openblas[2] != "64_":
         return 0
-    library, prefix, suffix = found
+    library, prefix, suffix = openblas
     function = getattr(library, f"{prefix}cblas_sgemm{suffix}", None)
     return 0 if function is None else ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
 @intrinsic
-def sgemm(typing, turn_a, turn_b, rows, columns, depth, a, a_row, b, b_row, more, c, c_row):
-    """C = A B, added to C where `more` is 1; `turn_a`, `turn_b`: AS_IT_IS or TURNED; strides in numbers."""
+def sgemm(typing, transpose_a, transpose_b, rows, columns, depth, a, lda, b, ldb, accumulate, c, ldc):
+    """C = A B, added to C where `accumulate` is 1.
+
+    `transpose_a` and `transpose_b` are NO_TRANSPOSE or TRANSPOSE; `lda`, `ldb`, `ldc` the numbers from row to row.
+    """
 
     def codegen(context, builder, signature, args):
-        turn_a, turn_b, rows, columns, depth, a, a_row, b, b_row, more, c, c_row = args
+        transpose_a, transpose_b, rows, columns, depth, a, lda, b, ldb, accumulate, c, ldc = args
         data = ir.IntType(8).as_pointer()
         operands = [I32, I32, I32, I64, I64, I64, F32, data, I64, data, I64, F32, data, I64]
         called = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), operands), SYMBOL)
         a, b, c = (builder.inttoptr(address, data) for address in (a, b, c))
-        turn_a, turn_b = (builder.trunc(turn, I32) for turn in (turn_a, turn_b))
-        alpha, beta = ir.Constant(F32, 1.0), builder.sitofp(more, F32)
+        transpose_a, transpose_b = (builder.trunc(operation, I32) for operation in (transpose_a, transpose_b))
+        alpha, beta = ir.Constant(F32, 1.0), builder.sitofp(accumulate, F32)
         order = ir.Constant(I32, ROW_MAJOR)
-        builder.call(called, [order, turn_a, turn_b, rows, columns, depth, alpha, a, a_row, b, b_row, beta, c, c_row])
+        operations, sizes = [order, transpose_a, transpose_b], [rows, columns, depth]
+        builder.call(called, [*operations, *sizes, alpha, a, lda, b, ldb, beta, c, ldc])
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 12), codegen
 
 
 @native("void(" + ", ".join(["int64"] * 11) + ")")
-def multiply(kind, a, b, out, rows, depth, columns, first, whole, across, room):
+def multiply(kind, a, b, out, rows, depth, columns, first, whole, across, scratch):
     """What `products.multiply` does, by OpenBLAS. Make its address known with `announce` first."""
     if kind == PLAIN:
-        sgemm(AS_IT_IS, AS_IT_IS, rows, columns, depth, a, depth, b, columns, 0, out, columns)
+        sgemm(NO_TRANSPOSE, NO_TRANSPOSE, rows, columns, depth, a, depth, b, columns, 0, out, columns)
     elif kind == TRANSPOSED:
-        sgemm(AS_IT_IS, TURNED, rows, columns, depth, a, depth, b, depth, first, out, columns)
+        sgemm(NO_TRANSPOSE, TRANSPOSE, rows, columns, depth, a, depth, b, depth, first, out, columns)
     elif kind == OF_COLUMNS:
-        sgemm(TURNED, AS_IT_IS, rows, columns, depth, a + 4 * first, whole, b, across, 0, out, columns)
+        sgemm(TRANSPOSE, NO_TRANSPOSE, rows, columns, depth, a + 4 * first, whole, b, across, 0, out, columns)
 
 
-def room_for(rows, depth, columns):
+def scratch_for(rows, depth, columns):
     """OpenBLAS has memory of its own."""
     return 0
 
@@ -119,8 +126,8 @@ def threads_allowed() -> int | None:
     known, or where it was built without threads."""
     control = _control() if _has_threads() else None
     held = _holders
-    found = control[0]() if control else None
-    return _before if held or _holders else found
+    now = control[0]() if control else None
+    return _before if held or _holders else now
 
 
 @contextlib.contextmanager

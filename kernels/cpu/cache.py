@@ -38,22 +38,23 @@ from numba.misc.appdirs import AppDirs
 from fastvae.kernels.cpu.processor import BFLOAT16, UNIT
 
 _HERE = pathlib.Path(__file__).parent
-_SOURCES = sorted([*_HERE.glob("*.py"), *_HERE.parent.glob("*.py")])
-_VERSIONS = numba.__version__, llvmlite.__version__, sys.version
+VERSIONS = numba.__version__, llvmlite.__version__, sys.version
 _DIGEST = hashlib.sha256().digest_size
 NAME, ENDING = "fastvae", ".nbc"
 UNUSED = 90 * 86400  # seconds after which the code of other versions is removed
 
 
-def _digest_of_sources() -> str:
-    if _SOURCES:
-        return hashlib.sha256(b"".join(file.read_bytes() for file in _SOURCES)).hexdigest()
+def _digest_of_sources(folder: pathlib.Path) -> str:
+    """Of the kernels in a folder, and of what all folders share."""
+    if sources := sorted([*folder.glob("*.py"), *_HERE.parent.glob("*.py")]):
+        return hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()
     frozen = getattr(sys, "frozen", False)  # a program or an archive that holds them: known by its size and time
     file = pathlib.Path(sys.executable) if frozen else next(p for p in _HERE.parents if p.exists())
     return hashlib.sha256(repr((file.stat().st_size, file.stat().st_mtime_ns)).encode()).hexdigest()
 
 
-SHARED_DIGEST = _digest_of_sources()
+SHARED_DIGEST = _digest_of_sources(_HERE)
+DEVICE_DIGEST = _digest_of_sources(_HERE.parent / "cuda")  # the same for a GPU's kernels, see `cuda.driver.compiled`
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,8 @@ class Folder:
 def _remove_unused(folder: Folder) -> None:
     for file in folder.files(f"*{ENDING}*"):
         with contextlib.suppress(OSError):  # gone, or not ours
-            if f"-{SHARED_DIGEST[:12]}-" not in file.name and time.time() - file.stat().st_mtime > UNUSED:
+            own = any(f"-{digest[:12]}-" in file.name for digest in (SHARED_DIGEST, DEVICE_DIGEST))
+            if not own and time.time() - file.stat().st_mtime > UNUSED:
                 file.unlink()
 
 
@@ -187,7 +189,7 @@ class Cache(NullCache):
     def _file_name(self, types: Any, codegen: Any) -> str:
         cells = [_name(cell.cell_contents) for cell in self._function.__closure__ or ()]
         code = self._function.__code__.co_firstlineno, types, codegen.magic_tuple(), cells
-        key = repr((code, SHARED_DIGEST, UNIT.name, BFLOAT16, _VERSIONS))
+        key = repr((code, SHARED_DIGEST, UNIT.name, BFLOAT16, VERSIONS))
         return f"{self.prefix()}{hashlib.sha256(key.encode()).hexdigest()[:24]}{ENDING}"
 
     def load_overload(self, types: Any, target_context: Any) -> Any:

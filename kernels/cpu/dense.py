@@ -37,65 +37,65 @@ def sum_of_rows(d_out, total):
             total[j] += d_out[i, j]
 
 
-# ---- whole layers: `room` is memory for the product, `multiply` the address of the function that does it -----------
+# ---- whole layers: `scratch` is memory for the product, `multiply` the address of the function that does it -------
 
 
 @part
-def forward(x, weight, bias, activate, out, saved, room, multiply):
+def forward(x, weight, bias, activate, out, saved, scratch, multiply):
     """`dense_forward` of the contract; `activate` is the address of its activation, see `activations`."""
     (rows, depth), columns = x.shape, weight.shape[1]
-    call(multiply, (PLAIN, at(x), at(weight), at(out), rows, depth, columns, 0, 0, 0, room))
+    call(multiply, (PLAIN, at(x), at(weight), at(out), rows, depth, columns, 0, 0, 0, scratch))
     call(activate, (at(out), at(bias), at(saved), rows, columns))
 
 
 @part
-def accumulate(x, weight, out, room, multiply):
+def accumulate(x, weight, out, scratch, multiply):
     """`dense_accumulate` of the contract."""
     (rows, depth), columns = x.shape, weight.shape[1]
-    rest, product = room + 4 * rows * columns, vector_at(room, rows * columns)
-    call(multiply, (PLAIN, at(x), at(weight), room, rows, depth, columns, 0, 0, 0, rest))
+    rest, product = scratch + 4 * rows * columns, vector_at(scratch, rows * columns)
+    call(multiply, (PLAIN, at(x), at(weight), scratch, rows, depth, columns, 0, 0, 0, rest))
     flat = out.reshape(-1)
     for k in range(rows * columns):
         flat[k] += product[k]
 
 
 @part
-def backward_input(saved, weight, deactivate, d_out, accumulate, d_x, room, multiply):
+def backward_input(saved, weight, deactivate, d_out, accumulate, d_x, scratch, multiply):
     """`dense_backward_input` of the contract; a `d_x` without rows is none."""
     rows, depth = d_out.shape
     call(deactivate, (at(saved), at(d_out), rows, depth))
     if d_x.shape[0]:
-        call(
-            multiply, (TRANSPOSED, at(d_out), at(weight), at(d_x), rows, depth, weight.shape[0], accumulate, 0, 0, room)
-        )
+        sizes = rows, depth, weight.shape[0]
+        call(multiply, (TRANSPOSED, at(d_out), at(weight), at(d_x), *sizes, accumulate, 0, 0, scratch))
 
 
 @part
-def backward_weight(x, d_a, first, last, accumulate, d_weight, d_bias, room, multiply):
+def backward_weight(x, d_a, first, last, accumulate, d_weight, d_bias, scratch, multiply):
     """`dense_backward_weight` of the contract."""
     if first >= last:
         return
     (depth, whole), columns = x.shape, d_a.shape[1]
     if accumulate:
-        add_gradient(x, d_a, first, last, d_weight, d_bias, room, multiply)
+        add_gradient(x, d_a, first, last, d_weight, d_bias, scratch, multiply)
         return
     to = at(d_weight) + 4 * first * columns
-    call(multiply, (OF_COLUMNS, at(x), at(d_a), to, last - first, depth, columns, first, whole, columns, room))
+    call(multiply, (OF_COLUMNS, at(x), at(d_a), to, last - first, depth, columns, first, whole, columns, scratch))
     if first == 0 and d_bias.size:
         sum_of_rows(d_a, d_bias)
 
 
 @part
-def add_gradient(x, d_a, first, last, d_weight, d_bias, room, multiply):
+def add_gradient(x, d_a, first, last, d_weight, d_bias, scratch, multiply):
     """The same, added to what stands there: a block of the product at a time."""
     (depth, whole), columns = x.shape, d_a.shape[1]
     tall, wide = shape_of_block(columns)
-    rest, product, total = room + 4 * tall * wide, vector_at(room, max(tall * wide, columns)), d_weight.reshape(-1)
+    rest, product = scratch + 4 * tall * wide, vector_at(scratch, max(tall * wide, columns))
+    total = d_weight.reshape(-1)
     for start in range(first, last, tall):
         rows = min(tall, last - start)
         for left in range(0, columns, wide):
             width = min(wide, columns - left)
-            to = OF_COLUMNS, at(x), at(d_a) + 4 * left, room, rows, depth, width, start, whole, columns, rest
+            to = OF_COLUMNS, at(x), at(d_a) + 4 * left, scratch, rows, depth, width, start, whole, columns, rest
             call(multiply, to)
             for i in range(rows):
                 for j in range(width):
@@ -109,7 +109,7 @@ def add_gradient(x, d_a, first, last, d_weight, d_bias, room, multiply):
 @part
 def adam(
     x, d_a, first, last, weight, m_weight, v_weight, bias, m_bias, v_bias,
-    rate, correction, new1, keep2, new2, decay, epsilon, room, multiply,
+    rate, correction, new1, keep2, new2, decay, epsilon, scratch, multiply,
 ):  # fmt: skip
     """`dense_adam_inplace` of the contract: a block of the gradient at a time."""
     if first >= last:
@@ -117,13 +117,13 @@ def adam(
     chosen = in_float32(rate, correction, new1, keep2, new2, decay, epsilon)
     (depth, whole), columns = x.shape, d_a.shape[1]
     tall, wide = shape_of_block(columns)
-    rest, gradient = room + 4 * tall * wide, vector_at(room, max(tall * wide, columns))
+    rest, gradient = scratch + 4 * tall * wide, vector_at(scratch, max(tall * wide, columns))
     params, m, v = weight.reshape(-1), m_weight.reshape(-1), v_weight.reshape(-1)
     for start in range(first, last, tall):
         rows = min(tall, last - start)
         for left in range(0, columns, wide):
             width = min(wide, columns - left)
-            to = OF_COLUMNS, at(x), at(d_a) + 4 * left, room, rows, depth, width, start, whole, columns, rest
+            to = OF_COLUMNS, at(x), at(d_a) + 4 * left, scratch, rows, depth, width, start, whole, columns, rest
             call(multiply, to)
             lines, length = (1, rows * columns) if width == columns else (rows, width)  # what lies side by side
             for line in range(lines):

@@ -49,7 +49,7 @@ row_divergence, row_reparameterize, row_gradients = as_part(divergence), as_part
 
 @part
 def forward(mu, logvar, noise, seed, stream, step, first_row, z, kl, draw):
-    """`latent_forward` of the contract; `draw` is the address of `noise.draw`."""
+    """`latent_forward` of the contract; `draw` is the address of `noise.copy_or_draw`."""
     rows, columns = mu.shape
     key = np.int64(seed)
     call(draw, (noise.ctypes.data, key, stream, step, first_row, z.ctypes.data, rows, columns))
@@ -59,7 +59,7 @@ def forward(mu, logvar, noise, seed, stream, step, first_row, z, kl, draw):
 
 @part
 def backward(mu, logvar, d_z, noise, seed, stream, step, first_row, kl_weight, d_mu, d_logvar, draw):
-    """`latent_backward` of the contract; `draw` is the address of `noise.draw`."""
+    """`latent_backward` of the contract; `draw` is the address of `noise.copy_or_draw`."""
     rows, columns = mu.shape
     key = np.int64(seed)
     call(draw, (noise.ctypes.data, key, stream, step, first_row, d_logvar.ctypes.data, rows, columns))

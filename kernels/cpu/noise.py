@@ -10,7 +10,7 @@ from fastvae.kernels.formulas import bernoulli_draw, box_muller, uniform
 
 
 @part
-def turn_pairs(words, out):
+def normals_of_pairs(words, out):
     """Two normals for every two words; both arrays may be one memory."""
     for k in range(out.size // 2):
         x, y = box_muller(words[2 * k], words[2 * k + 1])
@@ -19,17 +19,17 @@ def turn_pairs(words, out):
 
 
 @native("void(" + ", ".join(["int64"] * 8) + ")")
-def draw(given, seed, stream, step, first_row, out, rows, columns):
-    """out (rows, columns) = what lies at `given`; where that is 0, `normal_noise` of the contract, `seed` by its bits.
+def copy_or_draw(noise, seed, stream, step, first_row, out, rows, columns):
+    """out (rows, columns) = what lies at `noise`; where that is 0, `normal_noise` of the contract, `seed` by its bits.
 
     All words first, into the memory of `out`; then, pair by pair, their normals: that loop vectorises.
     """
     to, words, full = matrix_at(out, rows, columns), array_at(out, rows * columns, uint32), columns // philox.COLUMNS
-    if given:
-        noise = matrix_at(given, rows, columns)
+    if noise:
+        values = matrix_at(noise, rows, columns)
         for i in range(rows):
             for j in range(columns):
-                to[i, j] = noise[i, j]
+                to[i, j] = values[i, j]
         return
     for i in range(rows):
         row = i * columns
@@ -45,16 +45,16 @@ def draw(given, seed, stream, step, first_row, out, rows, columns):
                 last = columns - 1 - philox.COLUMNS * full
                 to[i, columns - 1] = box_muller(rest[last], rest[last + 1])[0]
     if columns % 2 == 0:
-        turn_pairs(words, vector_at(out, rows * columns))
+        normals_of_pairs(words, vector_at(out, rows * columns))
     else:
         for i in range(rows):
             start = i * columns
-            turn_pairs(words[start : start + columns - 1], to[i, : columns - 1])
+            normals_of_pairs(words[start : start + columns - 1], to[i, : columns - 1])
 
 
 @part
 def normal_noise(seed, stream, step, first_row, out, code):
-    """`normal_noise` of the contract; `code` is the address of `draw`."""
+    """`normal_noise` of the contract; `code` is the address of `copy_or_draw`."""
     rows, columns = out.shape
     call(code, (0, np.int64(seed), stream, step, first_row, out.ctypes.data, rows, columns))
 

@@ -3,7 +3,7 @@
 A row holds the address of the op's code, then its operands in the order of the table: a matrix as address, rows and
 columns, a vector as address and size, a number that may change as the address where it stands, a whole one with what is
 to be added; last the addresses of code that only this call needs. All ops have one signature: the addresses of the row,
-of memory for products, and of the code that does products.
+of scratch memory for products, and of the code that does products.
 
 What reads a row is generated from the table: a function of a few lines that names each operand's place.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.kernels.cpu import activations, dense, latent, likelihoods, minibatch, noise, optimizers, sigma
+from fastvae.kernels.cpu import activations, dense, elementwise, latent, minibatch, noise, optimizers, row_losses, sigma
 from fastvae.kernels.cpu.addresses import integers_at, matrix_at, reals_at, vector_at
 from fastvae.kernels.cpu.compiler import Native, as_part, native
 from fastvae.kernels.ops import OPS, Operand
@@ -22,10 +22,9 @@ from fastvae.kernels.slots import Slots
 
 LONGEST = 40  # numbers in a row, at most
 SIGNATURE = "void(int64, int64, int64)"
-SHARED = 9  # words of a row of `gather` and its like that are no array's
 
-# What does the work: a function of the operands in the table's order, then of code, then, for products, of memory and
-# of the code that does them.
+# What does the work: a function of the operands in the table's order, then of code, then, for products, of scratch
+# memory and of the code that does them.
 FUNCTIONS: dict[str, Any] = {
     "dense_forward": dense.forward,
     "dense_accumulate": dense.accumulate,
@@ -38,12 +37,11 @@ FUNCTIONS: dict[str, Any] = {
     "gather": minibatch.gather,
     "read_rows": minibatch.read_rows,
     "clip_scale": as_part(optimizers.clip_scale),
-} | {
+}
+FUNCTIONS |= {name: as_part(function) for name, function in {**row_losses.FUNCTIONS, **elementwise.FUNCTIONS}.items()}
+FUNCTIONS |= {
     function.py_func.__name__: as_part(function)
     for function in (
-        likelihoods.squared_error_forward, likelihoods.squared_error_forward_backward,
-        likelihoods.bernoulli_forward, likelihoods.bernoulli_forward_backward, likelihoods.sigmoid_inplace,
-        sigma.gaussian_forward, sigma.gaussian_forward_backward,
         sigma.sigma_forward, sigma.sigma_backward, sigma.sigma_optimal, sigma.sigma_remember,
         optimizers.adam_inplace, optimizers.sgd_inplace, optimizers.average_inplace,
         noise.uniform_noise, noise.binarize_inplace, minibatch.threshold_inplace,
@@ -52,9 +50,9 @@ FUNCTIONS: dict[str, Any] = {
 
 # Code that a call is given: functions of the operands that give it.
 CODE: dict[str, Callable[..., Native]] = {
-    "latent_forward": lambda *operands: noise.draw,
-    "latent_backward": lambda *operands: noise.draw,
-    "normal_noise": lambda *operands: noise.draw,
+    "latent_forward": lambda *operands: noise.copy_or_draw,
+    "latent_backward": lambda *operands: noise.copy_or_draw,
+    "normal_noise": lambda *operands: noise.copy_or_draw,
     "gather": lambda data, indices, offset, *rest: minibatch.gathering(data.dtype, offset.dtype),
     "read_rows": lambda source, offset, *rest: minibatch.gathering(source.dtype, offset.dtype),
 }
@@ -91,8 +89,8 @@ def _compiled(name: str) -> Native:
     if name in CODE:
         expressions.append(f"row[{place}]")
     if name in PRODUCTS:
-        expressions += ["memory", "multiply"]
-    lines = [f"def {name}(at_row, memory, multiply):", f"    row = integers_at(at_row, {LONGEST})"]
+        expressions += ["scratch", "multiply"]
+    lines = [f"def {name}(at_row, scratch, multiply):", f"    row = integers_at(at_row, {LONGEST})"]
     lines.append(f"    work({', '.join(expressions)})")
     names = {"integers_at": integers_at, "reals_at": reals_at, "matrix_at": matrix_at, "vector_at": vector_at}
     scope: dict[str, Any] = {"work": FUNCTIONS[name], "u64": np.uint64, "__name__": __name__, **names}
@@ -104,19 +102,19 @@ PRODUCTS = ("dense_forward", "dense_accumulate", "dense_backward_input", "dense_
 CODES = {name: _compiled(name) for name in OPS}
 
 
-def memory_for(name: str, operands: tuple, engine: ModuleType) -> int:
+def scratch_for(name: str, operands: tuple, engine: ModuleType) -> int:
     """Numbers of 32 bits that the products of a call need, by the module that does them; 0 for an op without."""
     if name in ("dense_forward", "dense_accumulate"):
         x, weight = operands[:2]
         product = len(x) * weight.shape[1] if name == "dense_accumulate" else 0
-        return engine.room_for(len(x), *weight.shape) + product
+        return engine.scratch_for(len(x), *weight.shape) + product
     if name == "dense_backward_input":
         columns, depth = operands[1].shape
-        return engine.room_for(len(operands[3]), depth, columns)
+        return engine.scratch_for(len(operands[3]), depth, columns)
     if name in ("dense_backward_weight", "dense_adam_inplace"):
         depth, columns = operands[1].shape
         tall, wide = dense.gradient_block(columns)
-        return engine.room_for(max(tall, operands[0].shape[1]), depth, columns) + max(tall * wide, columns)
+        return engine.scratch_for(max(tall, operands[0].shape[1]), depth, columns) + max(tall * wide, columns)
     return 0
 
 

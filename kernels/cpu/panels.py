@@ -94,19 +94,19 @@ def _transposed(builder, rows):
 
 
 @intrinsic
-def transpose(typing, source, source_row, target, target_row, more):
-    """target[j, i] = source[i, j] for one block of LANES by LANES numbers, added to it where `more` is not 0;
+def transpose(typing, source, source_row, target, target_row, accumulate):
+    """target[j, i] = source[i, j] for one block of LANES by LANES numbers, added to it where `accumulate` is not 0;
     addresses, and row strides in bytes."""
 
     def codegen(context, builder, signature, args):
-        source, source_row, target, target_row, more = args
+        source, source_row, target, target_row, accumulate = args
         rows = [
             builder.load(pointer(builder, VECTOR, source, builder.mul(source_row, number(i))), align=4)
             for i in range(LANES)
         ]
         rows = _transposed(builder, rows)
         places = [pointer(builder, VECTOR, target, builder.mul(target_row, number(i))) for i in range(LANES)]
-        with builder.if_else(builder.icmp_signed("!=", more, number(0))) as (added, written):
+        with builder.if_else(builder.icmp_signed("!=", accumulate, number(0))) as (added, written):
             with added:
                 for row, place in zip(rows, places, strict=True):
                     builder.store(builder.fadd(builder.load(place, align=4), row), place, align=4)

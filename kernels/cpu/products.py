@@ -3,7 +3,8 @@
 All sums run over their terms in order, with one fused multiply-add each: the result of a row does not depend on the
 other rows, on how a batch is cut, or on the unit that the tiles are made for (`processor`).
 
-Operands are addresses of C-contiguous float32 matrices. `room` is memory for panels: `room_for` numbers.
+Operands are addresses of C-contiguous float32 matrices. `scratch` is memory for panels, of as many
+numbers as `scratch_for` says.
 """
 
 from fastvae.kernels.cpu.addresses import matrix_at, vector_at
@@ -18,7 +19,7 @@ PLAIN, TRANSPOSED, OF_COLUMNS = range(3)
 TALLEST, WIDTH = HEIGHTS[0], 2 * LANES
 DEEP = 6400 // WIDTH  # terms of a sum at a time: a panel of b so long, 25 KB, stays in the first cache
 TALL = 192 // TALLEST * TALLEST  # rows of a at a time: a block of a so high and deep stays in the second
-GROUP = 64 // WIDTH * WIDTH  # rows of a that are turned round together
+GROUP = 64 // WIDTH * WIDTH  # rows of a that are transposed together
 CLASH = 1024  # bytes; rows a multiple of this apart share so few sets of the cache that they drive each other out
 FEW = 8192  # numbers that the first cache holds beside a panel
 
@@ -29,11 +30,11 @@ def piece(whole, most, step):
     return max(1, ((whole + count - 1) // count + step - 1) // step) * step
 
 
-def room_for(rows, depth, columns):
+def scratch_for(rows, depth, columns):
     """Numbers of float32 that one product with an output (rows, columns) and of this depth needs."""
-    turned = (depth + TALL) * GROUP
+    transposed = (depth + TALL) * GROUP
     narrow = (depth + rows) * LANES if columns < LANES else 0
-    return max(turned, narrow, DEEP * (WIDTH + TALL) + TALL * LANES)
+    return max(transposed, narrow, DEEP * (WIDTH + TALL) + TALL * LANES)
 
 
 equal_piece = part(piece)
@@ -46,7 +47,7 @@ def clashes(columns):
 
 
 @part
-def column_of_tiles(a, a_row, a_step, rows, b, b_step, vectors, c, c_row, depth, more, ahead, ahead_step):
+def column_of_tiles(a, a_row, a_step, rows, b, b_step, vectors, c, c_row, depth, accumulate, ahead, ahead_step):
     """One tile below the other, of nearly one height: C = A B with `rows` rows and `vectors` vectors; see `tile`."""
     i = 0
     while i < rows:
@@ -58,14 +59,14 @@ def column_of_tiles(a, a_row, a_step, rows, b, b_step, vectors, c, c_row, depth,
             if height <= left and (height >= wanted or chosen < height):
                 chosen = height
         at_a, at_c = a + i * a_row, c + i * c_row
-        tile(chosen, vectors, at_a, a_row, a_step, b, b_step, at_c, c_row, depth, more, ahead, ahead_step)
+        tile(chosen, vectors, at_a, a_row, a_step, b, b_step, at_c, c_row, depth, accumulate, ahead, ahead_step)
         i += chosen
 
 
 @part
-def narrow_product(a, a_row, a_step, rows, b, b_row, columns, depth, out, room):
+def narrow_product(a, a_row, a_step, rows, b, b_row, columns, depth, out, scratch):
     """`tiled_product` for fewer columns than a vector has: b and out go through memory as wide as one."""
-    panel = room
+    panel = scratch
     strip = panel + 4 * depth * LANES
     widen(b, 4 * b_row, panel, 4 * LANES, depth, columns)
     column_of_tiles(a, a_row, a_step, rows, panel, 4 * LANES, 1, strip, 4 * LANES, depth, 0, b, 0)
@@ -85,22 +86,22 @@ def block_of_columns(a, whole, depth, width, block):
 
 
 @part
-def tiled_product(turned, a, whole, rows, b, b_row, columns, depth, out, room):
-    """out (rows, columns) = A b, where A is a (rows, whole) or, `turned`, the transpose of a (depth, whole), and b lies
-    in rows of `b_row` numbers.
+def tiled_product(transposed, a, whole, rows, b, b_row, columns, depth, out, scratch):
+    """out (rows, columns) = A b, where A is a (rows, whole) or, where `transposed` is 1, the transpose of
+    a (depth, whole); rows of b lie `b_row` numbers apart.
 
     Block by block of A, as the caches hold them; all panels of b pass by each. The last columns, where they fill no
     vector, are made together with some before them, aside.
     """
-    a_row, a_step = (4, 4 * whole) if turned else (4 * whole, 4)
+    a_row, a_step = (4, 4 * whole) if transposed else (4 * whole, 4)
     if columns < LANES:
-        narrow_product(a, a_row, a_step, rows, b, b_row, columns, depth, out, room)
+        narrow_product(a, a_row, a_step, rows, b, b_row, columns, depth, out, scratch)
         return
-    panel, block = room, room + 4 * DEEP * WIDTH
+    panel, block = scratch, scratch + 4 * DEEP * WIDTH
     aside = block + 4 * DEEP * TALL
     tall, deep = equal_piece(rows, TALL, TALLEST), equal_piece(depth, DEEP, 1)
     # columns of a lie rows apart, which is slow to read again for every panel that passes by
-    packs_a = turned and (clashes(whole) or (columns > 2 * WIDTH and whole * depth > FEW))
+    packs_a = transposed and (clashes(whole) or (columns > 2 * WIDTH and whole * depth > FEW))
     packs_b, last = clashes(b_row), columns % LANES
     for i in range(0, rows, tall):
         height = min(tall, rows - i)
@@ -150,59 +151,60 @@ def panel_of_columns(a, first, width, depth, panel):
     whole = depth - depth % LANES
     rows, to = matrix_at(a, first + width, depth), matrix_at(panel, depth, WIDTH)
     for c in range(0, WIDTH, LANES):
-        turned = 0
+        done = 0
         if width - c >= LANES:
-            turned = whole
+            done = whole
             for k in range(0, whole, LANES):
                 transpose(a + 4 * ((first + c) * depth + k), 4 * depth, panel + 4 * (k * WIDTH + c), 4 * WIDTH, 0)
-        for k in range(turned, depth):
+        for k in range(done, depth):
             for i in range(c, c + LANES):
                 to[k, i] = rows[first + i, k] if i < width else ZERO
 
 
 @part
-def turn_strip(strip, width, height, out, columns, more):
-    """out[r, c] = strip[c, r] for r < width and c < height, added where `more` is 1; rows of out have `columns`."""
+def transpose_strip(strip, width, height, out, columns, accumulate):
+    """out[r, c] = strip[c, r] for r < width and c < height, added to it where `accumulate` is 1; rows of out have
+    `columns` numbers."""
     to, rest = matrix_at(out, width, columns), matrix_at(strip, height, WIDTH)
     for r in range(0, width, LANES):
         full = min(LANES, width - r)
-        turned = height - height % LANES if full == LANES else 0
-        for c in range(0, turned, LANES):
-            transpose(strip + 4 * (c * WIDTH + r), 4 * WIDTH, out + 4 * (r * columns + c), 4 * columns, more)
+        done = height - height % LANES if full == LANES else 0
+        for c in range(0, done, LANES):
+            transpose(strip + 4 * (c * WIDTH + r), 4 * WIDTH, out + 4 * (r * columns + c), 4 * columns, accumulate)
         for i in range(full):
-            for c in range(turned, height):
+            for c in range(done, height):
                 value = rest[c, r + i]
-                to[r + i, c] = to[r + i, c] + value if more else value
+                to[r + i, c] = to[r + i, c] + value if accumulate else value
 
 
 @part
-def product_transposed(a, b, out, rows, depth, columns, more, room):
-    """out (R, C) = a (R, K) @ b (C, K)', added to `out` where `more` is 1.
+def product_transposed(a, b, out, rows, depth, columns, accumulate, scratch):
+    """out (R, C) = a (R, K) @ b (C, K)', added to `out` where `accumulate` is 1.
 
-    Computed as b @ a': some rows of a are turned round, and the result on its way out, never the whole of b.
+    Computed as b @ a': some rows of a are transposed, and the result on its way out, never the whole of b.
     """
-    strips = room + 4 * depth * GROUP
+    strips = scratch + 4 * depth * GROUP
     tall, deep = equal_piece(columns, TALL, TALLEST), equal_piece(depth, DEEP, 1)
     for i in range(0, rows, GROUP):
         group = min(GROUP, rows - i)
         for j in range(0, group, WIDTH):
-            panel_of_columns(a, i + j, min(WIDTH, group - j), depth, room + 4 * j * depth)
+            panel_of_columns(a, i + j, min(WIDTH, group - j), depth, scratch + 4 * j * depth)
         for c in range(0, columns, tall):
             height = min(tall, columns - c)
             for k in range(0, depth, deep):
                 at_b, terms = b + 4 * (c * depth + k), min(deep, depth - k)
                 for j in range(0, group, WIDTH):
-                    panel, strip = room + 4 * (j * depth + k * WIDTH), strips + 4 * j * TALL
+                    panel, strip = scratch + 4 * (j * depth + k * WIDTH), strips + 4 * j * TALL
                     vectors = 2 if group - j > LANES else 1
                     result = strip, 4 * WIDTH, terms, k, panel, 0
                     column_of_tiles(at_b, 4 * depth, 4, height, panel, 4 * WIDTH, vectors, *result)
             for j in range(0, group, WIDTH):
                 to = out + 4 * ((i + j) * columns + c)
-                turn_strip(strips + 4 * j * TALL, min(WIDTH, group - j), height, to, columns, more)
+                transpose_strip(strips + 4 * j * TALL, min(WIDTH, group - j), height, to, columns, accumulate)
 
 
 @native("void(" + ", ".join(["int64"] * 11) + ")")
-def multiply(kind, a, b, out, rows, depth, columns, first, whole, across, room):
+def multiply(kind, a, b, out, rows, depth, columns, first, whole, across, scratch):
     """Do one product.
 
     kind, with R = rows, K = depth, C = columns:
@@ -214,8 +216,8 @@ def multiply(kind, a, b, out, rows, depth, columns, first, whole, across, room):
         if rows == 1:
             product_of_row(a, b, out, depth, columns)
         else:
-            tiled_product(0, a, depth, rows, b, columns, columns, depth, out, room)
+            tiled_product(0, a, depth, rows, b, columns, columns, depth, out, scratch)
     elif kind == TRANSPOSED:
-        product_transposed(a, b, out, rows, depth, columns, first, room)
+        product_transposed(a, b, out, rows, depth, columns, first, scratch)
     else:
-        tiled_product(1, a + 4 * first, whole, rows, b, across, columns, depth, out, room)
+        tiled_product(1, a + 4 * first, whole, rows, b, across, columns, depth, out, scratch)

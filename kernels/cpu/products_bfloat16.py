@@ -25,7 +25,7 @@ def padded(rows, depth):
     return -(-rows // ROWS) * ROWS, -(-depth // (2 * PAIRS)) * PAIRS
 
 
-def room_for(rows, depth, columns):
+def scratch_for(rows, depth, columns):
     """Numbers of 32 bits that a product with an output (rows, columns) and of this depth needs: a twice, a panel twice,
     a strip, and the configuration of the matrix unit."""
     high, pairs = padded(rows, depth)
@@ -72,7 +72,7 @@ def pairs_of_columns(source, row, columns, depth, target, wide, pairs):
 
 
 @part
-def turn(source, rows, columns, target):
+def transpose_matrix(source, rows, columns, target):
     """target (columns, rows) = source (rows, columns)', 32 bits each; both multiples of LANES."""
     for i in range(0, rows, LANES):
         for j in range(0, columns, LANES):
@@ -94,16 +94,16 @@ def strip_of_tiles(a, rows, panel, strip, pairs):
 
 
 @native("void(" + ", ".join(["int64"] * 11) + ")")
-def multiply(kind, a, b, out, rows, depth, columns, first, whole, across, room):
+def multiply(kind, a, b, out, rows, depth, columns, first, whole, across, scratch):
     """What `products.multiply` does, in bfloat16."""
     high, pairs = packed(rows, depth)
-    packed_a, panel = room, room + 4 * high * pairs
+    packed_a, panel = scratch, scratch + 4 * high * pairs
     strip = panel + 4 * pairs * WIDTH
     spare = strip + 4 * high * WIDTH
     configuration = spare + 4 * pairs * max(high, WIDTH)
     if kind == OF_COLUMNS:
         pairs_of_columns(a + 4 * first, whole, rows, depth, spare, high, pairs)
-        turn(spare, pairs, high, packed_a)
+        transpose_matrix(spare, pairs, high, packed_a)
     else:
         pairs_of_rows(a, depth, rows, depth, packed_a, high, pairs)
     b_row = across if kind == OF_COLUMNS else columns
@@ -123,7 +123,7 @@ def multiply(kind, a, b, out, rows, depth, columns, first, whole, across, room):
             pairs_of_columns(b + 4 * j, b_row, width, depth, panel, WIDTH, pairs)
         else:
             pairs_of_rows(b + 4 * j * depth, depth, width, depth, spare, WIDTH, pairs)
-            turn(spare, WIDTH, pairs, panel)
+            transpose_matrix(spare, WIDTH, pairs, panel)
         strip_of_tiles(packed_a, rows, panel, strip, pairs)
         for i in range(rows):
             for c in range(width):

@@ -13,10 +13,10 @@ from fastvae.kernels.formulas import bfloat16
 multiply_float32 = part(products.multiply.py_func)
 
 
-def room_for(rows, depth, columns):
+def scratch_for(rows, depth, columns):
     """Numbers of float32 that a product with an output (rows, columns) and of this depth needs: both operands, and what
     their product needs."""
-    return (rows + columns) * depth + products.room_for(rows, depth, columns)
+    return (rows + columns) * depth + products.scratch_for(rows, depth, columns)
 
 
 @part
@@ -29,16 +29,16 @@ def round_block(source, row, rows, columns, target):
 
 
 @native("void(" + ", ".join(["int64"] * 11) + ")")
-def multiply(kind, a, b, out, rows, depth, columns, first, whole, across, room):
+def multiply(kind, a, b, out, rows, depth, columns, first, whole, across, scratch):
     """What `products.multiply` does, on rounded operands."""
-    rounded_b = room + 4 * rows * depth
+    rounded_b = scratch + 4 * rows * depth
     rest = rounded_b + 4 * columns * depth
     if kind == OF_COLUMNS:
-        round_block(a + 4 * first, whole, depth, rows, room)
+        round_block(a + 4 * first, whole, depth, rows, scratch)
         round_block(b, across, depth, columns, rounded_b)
-        multiply_float32(kind, room, rounded_b, out, rows, depth, columns, 0, rows, columns, rest)
+        multiply_float32(kind, scratch, rounded_b, out, rows, depth, columns, 0, rows, columns, rest)
         return
-    round_block(a, depth, rows, depth, room)
+    round_block(a, depth, rows, depth, scratch)
     tall, wide = (columns, depth) if kind == TRANSPOSED else (depth, columns)
     round_block(b, wide, tall, wide, rounded_b)
-    multiply_float32(kind, room, rounded_b, out, rows, depth, columns, first, whole, across, rest)
+    multiply_float32(kind, scratch, rounded_b, out, rows, depth, columns, first, whole, across, rest)

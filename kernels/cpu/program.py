@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastvae.kernels.cpu import blas, processor, products, products_bfloat16, products_rounded
-from fastvae.kernels.cpu.ops import LONGEST, memory_for, row_of
+from fastvae.kernels.cpu.ops import LONGEST, row_of, scratch_for
 from fastvae.kernels.cpu.team import run
 from fastvae.kernels.memory import empty
 from fastvae.kernels.slots import Slots, Source
@@ -44,7 +44,7 @@ class Program:
         self._rows: list[list[int]] = []
         self._kept: list[Any] = []  # addresses do not keep an array alive
         self.sources: list[Source] = []
-        self._memory_size = 0
+        self._scratch_size = 0
         self._table: np.ndarray | None = None
 
     def add(self, op: str, *operands: Any) -> None:
@@ -55,7 +55,7 @@ class Program:
         self._rows.append(row_of(op, operands, self.slots))
         self._kept += [operand for operand in operands if isinstance(operand, np.ndarray)]
         self.sources += [operand for operand in operands if isinstance(operand, Source)]
-        self._memory_size = max(self._memory_size, memory_for(op, operands, self._engine))
+        self._scratch_size = max(self._scratch_size, scratch_for(op, operands, self._engine))
         self._table = None
 
     def returns(self, *arrays: np.ndarray) -> None:
@@ -66,9 +66,9 @@ class Program:
         """The address of what a thread needs to run this program: see `team`."""
         if self._table is None:
             self._table = np.array(self._rows, np.int64).reshape(-1, LONGEST)
-            self._memory = empty(self._memory_size)
+            self._scratch = empty(self._scratch_size)
             rows = self._table.ctypes.data, len(self._table), self._table.strides[0]
-            self._job = np.array([*rows, self._memory.ctypes.data, self._engine.multiply.address], np.int64)
+            self._job = np.array([*rows, self._scratch.ctypes.data, self._engine.multiply.address], np.int64)
             self._address = self._job.ctypes.data
         return self._address
 

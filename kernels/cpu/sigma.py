@@ -1,9 +1,8 @@
-"""A Gaussian's sigma that is not fixed: one for all columns, or one a column; and the likelihood that reads it."""
+"""A Gaussian's sigma that is not fixed: one for all columns, or one a column."""
 
 import numpy as np
 
 from fastvae.kernels.cpu.compiler import kernel, reduction
-from fastvae.kernels.cpu.likelihoods import HALF_LOG_TWO_PI
 from fastvae.kernels.formulas import (
     LEAST_ABOVE,
     MEMORY,
@@ -32,36 +31,6 @@ def sigma_forward(parameter, lowest, log_sigma, inverse):
         k = j if each else 0
         log_sigma[j] = soft_log_sigma(RATE * parameter[k], lowest[k])
         inverse[j] = exp(-log_sigma[j])
-
-
-@reduction
-def gaussian_forward(x, xhat, log_sigma, inverse, nll):
-    """See the contract in `fastvae.kernels`."""
-    rows, columns = x.shape
-    constant = columns * HALF_LOG_TWO_PI
-    for j in range(columns):
-        constant += np.float64(log_sigma[j])
-    for i in range(rows):
-        total = ZERO
-        for j in range(columns):
-            total += squared_error_term(x[i, j], xhat[i, j], inverse[j])[0]
-        nll[i] = f32(0.5 * total + constant)
-
-
-@reduction
-def gaussian_forward_backward(x, xhat, log_sigma, inverse, weight, nll, d_xhat):
-    """See the contract in `fastvae.kernels`."""
-    rows, columns = x.shape
-    constant, factor = columns * HALF_LOG_TWO_PI, f32(weight)
-    for j in range(columns):
-        constant += np.float64(log_sigma[j])
-    for i in range(rows):
-        total = ZERO
-        for j in range(columns):
-            term, r = squared_error_term(x[i, j], xhat[i, j], inverse[j])
-            total += term
-            d_xhat[i, j] = factor * (r * inverse[j])
-        nll[i] = f32(0.5 * total + constant)
 
 
 @reduction

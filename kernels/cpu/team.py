@@ -4,12 +4,12 @@ A mailbox is 24 int64, three words a cache line apart:
 
     STATE   what the helper is at: ASLEEP (blocked in Python), READY (looking at this word), BUSY (it has a job)
     JOB     the address of a job, see `program`
-    TAKEN   beside it: whether `together` gave it to the helper
+    TAKEN   beside it: whether `run_shares` gave it to the helper
     HELD    beside it: whether more will come soon, so that the helper must not go to sleep
     DONE    0 while there is a job; FINISHED once it is done; WAITED_FOR when the other one sleeps until then
 
-Both sides look for a bounded time, then block on a lock, in Python (`fastvae.workers`), or let others run. So the
-threads of a step meet without the interpreter, and a neighbour who wants the processor loses microseconds.
+Both sides spin on a word for a bounded time, then block on a lock, in Python (`workers`), or yield the processor. So
+the threads of a step meet without the interpreter, and a neighbour who wants the processor loses microseconds.
 """
 
 import sys
@@ -21,7 +21,7 @@ from numba.core import cgutils
 
 from fastvae.kernels.cpu.addresses import I64, call, integers_at, intrinsic, number, reals_at, vector_at
 from fastvae.kernels.cpu.compiler import as_part, kernel, part
-from fastvae.kernels.cpu.likelihoods import total
+from fastvae.kernels.cpu.sums import total
 
 add_up = as_part(total)
 
@@ -41,7 +41,7 @@ def _word(builder, address):
 
 
 @intrinsic
-def load(typing, address):
+def load_acquire(typing, address):
     """An acquire load of the word at an address: what was written before its value was stored is seen afterwards."""
 
     def codegen(context, builder, signature, args):
@@ -61,7 +61,7 @@ def exchange(typing, address, value):
 
 
 @intrinsic
-def change(typing, address, old, new):
+def compare_exchange(typing, address, old, new):
     """Store `new` where `old` stands, in one atomic operation; return whether it did."""
 
     def codegen(context, builder, signature, args):
@@ -93,8 +93,8 @@ def now(typing):
 
 
 @intrinsic
-def let_others(typing):
-    """Give the processor to whoever waits for it."""
+def yield_processor(typing):
+    """Yield the processor to another thread that is ready to run."""
 
     def codegen(context, builder, signature, args):
         if CLOCK is not None:
@@ -105,7 +105,7 @@ def let_others(typing):
     return types.void(), codegen
 
 
-NOTHING = np.zeros(5, np.int64)  # a job without calls
+EMPTY_JOB = np.zeros(5, np.int64)  # a job without calls
 
 
 def mailbox() -> np.ndarray:
@@ -117,15 +117,15 @@ def mailbox() -> np.ndarray:
 
 
 @part
-def look_for(address, value, patience):
+def spin_until(address, value, patience):
     """Whether the word at `address` becomes `value` within so many nanoseconds."""
     until = now() + patience
     while True:
         for _ in range(64):
-            if load(address) == value:
+            if load_acquire(address) == value:
                 return True
         if now() >= until:
-            return load(address) == value
+            return load_acquire(address) == value
 
 
 @part
@@ -134,23 +134,23 @@ def wait_for_work(box, patience):
     begun = now()
     while True:
         for _ in range(64):
-            if load(box + 8 * STATE) == BUSY:
+            if load_acquire(box + 8 * STATE) == BUSY:
                 return True
         waited = now() - begun
-        if waited >= patience and not load(box + 8 * HELD):
-            return load(box + 8 * STATE) == BUSY
+        if waited >= patience and not load_acquire(box + 8 * HELD):
+            return load_acquire(box + 8 * STATE) == BUSY
         if waited >= PATIENCE:
-            let_others()
+            yield_processor()
 
 
 @part
 def done_within(box, patience):
     """See `await_done`."""
-    if look_for(box + 8 * DONE, FINISHED, patience):
+    if spin_until(box + 8 * DONE, FINISHED, patience):
         return True
-    if change(box + 8 * DONE, 0, WAITED_FOR):
+    if compare_exchange(box + 8 * DONE, 0, WAITED_FOR):
         return False
-    return load(box + 8 * DONE) == FINISHED
+    return load_acquire(box + 8 * DONE) == FINISHED
 
 
 @part
@@ -200,9 +200,9 @@ def finished(box):
 @kernel
 def serve(box, patience):
     """A helper's life: do jobs until none comes. Return SLEEP, or WAKE (whoever waits)."""
-    change(box + 8 * STATE, ASLEEP, READY)  # where it was woken without a job, it looks for one
+    compare_exchange(box + 8 * STATE, ASLEEP, READY)  # where it was woken without a job, it looks for one
     while True:
-        if not wait_for_work(box, patience) and change(box + 8 * STATE, READY, ASLEEP):
+        if not wait_for_work(box, patience) and compare_exchange(box + 8 * STATE, READY, ASLEEP):
             return SLEEP
         do(integers_at(box, SIZE)[JOB])
         if finished(box):
@@ -210,13 +210,13 @@ def serve(box, patience):
 
 
 @part
-def together(jobs, boxes):
+def run_shares(jobs, boxes):
     """Do a job each: all but the first by a helper, where it is awake, or else here. Return whether all were awake."""
     for i in range(len(boxes)):
         box = integers_at(boxes[i], SIZE)
         box[JOB] = jobs[i + 1]
         exchange(boxes[i] + 8 * DONE, 0)
-        box[TAKEN] = change(boxes[i] + 8 * STATE, READY, BUSY)
+        box[TAKEN] = compare_exchange(boxes[i] + 8 * STATE, READY, BUSY)
         if not box[TAKEN]:
             exchange(boxes[i] + 8 * DONE, FINISHED)
     do(jobs[0])
@@ -229,8 +229,8 @@ def together(jobs, boxes):
         do(jobs[i])
     for i in range(len(boxes)):
         if integers_at(boxes[i], SIZE)[TAKEN]:
-            while not look_for(boxes[i] + 8 * DONE, FINISHED, PATIENCE):
-                let_others()
+            while not spin_until(boxes[i] + 8 * DONE, FINISHED, PATIENCE):
+                yield_processor()
     return awake
 
 
@@ -263,7 +263,7 @@ def steps(jobs, boxes, slots, table, order, indices, watched, sums):
                 indices[j] = order[i, j]
         awake = True
         for phase in range(len(jobs)):
-            awake = together(jobs[phase], boxes) and awake
+            awake = run_shares(jobs[phase], boxes) and awake
             if not finite_losses(phase, watched, slots, sums[i]):
                 return i + 1, i
         if not awake:

@@ -32,7 +32,7 @@ def _multiply_add(builder, x, y, total):
     return builder.call(cgutils.get_or_insert_function(builder.module, fma, f"llvm.fma.v{LANES}f32"), [x, y, total])
 
 
-def _tile(builder, height, vectors, a, a_row, a_step, b, b_step, c, c_row, depth, more, ahead, ahead_step):
+def _tile(builder, height, vectors, a, a_row, a_step, b, b_step, c, c_row, depth, accumulate, ahead, ahead_step):
     """The code of a tile of one shape."""
     places = [(i, j) for i in range(height) for j in range(vectors)]
     sums = {place: cgutils.alloca_once_value(builder, ir.Constant(VECTOR, [0.0] * LANES)) for place in places}
@@ -40,7 +40,7 @@ def _tile(builder, height, vectors, a, a_row, a_step, b, b_step, c, c_row, depth
         (i, j): pointer(builder, VECTOR, c, builder.add(builder.mul(c_row, number(i)), number(4 * LANES * j)))
         for i, j in places
     }
-    with builder.if_then(builder.icmp_signed("!=", more, number(0))):
+    with builder.if_then(builder.icmp_signed("!=", accumulate, number(0))):
         for place in places:
             builder.store(builder.load(at_c[place], align=4), sums[place])
     rows = [builder.add(a, builder.mul(a_row, number(i))) for i in range(height)]
@@ -61,9 +61,10 @@ def _tile(builder, height, vectors, a, a_row, a_step, b, b_step, c, c_row, depth
 
 
 @intrinsic
-def tile(typing, height, vectors, a, a_row, a_step, b, b_step, c, c_row, depth, more, ahead, ahead_step):
-    """C[i, j] = sum over k < depth of A[i, k] B[k, j], for i < height and j < vectors * LANES, k in order; where `more`
-    is not 0, the sums go on from what C holds.
+def tile(typing, height, vectors, a, a_row, a_step, b, b_step, c, c_row, depth, accumulate, ahead, ahead_step):
+    """C[i, j] = sum over k < depth of A[i, k] B[k, j], for i < height and j < vectors * LANES, k in order.
+
+    Where `accumulate` is not 0, the sums go on from what C holds.
 
     Parameters
     ----------

@@ -112,7 +112,7 @@ class Helper:
         """Have the thread look for work, where it sleeps, and go on with that until it is let go."""
         self._mailbox[team.HELD] = 1
         if self._mailbox[team.STATE] == team.ASLEEP:
-            self.begin(team.NOTHING.ctypes.data, team.NOTHING)
+            self.begin(team.EMPTY_JOB.ctypes.data, team.EMPTY_JOB)
             self.finish()
 
     def let_go(self) -> None:

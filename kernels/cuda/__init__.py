@@ -11,7 +11,7 @@ import numpy as np
 
 from fastvae.kernels import cpu
 from fastvae.kernels.cpu import *  # noqa: F403
-from fastvae.kernels.cuda.device import device
+from fastvae.kernels.cuda.driver import device
 from fastvae.kernels.cuda.program import Program as Program  # type: ignore[assignment]
 
 KEEPS_NOISE = False  # it is drawn in registers, where it is used

@@ -13,19 +13,9 @@ import functools
 import numpy as np
 
 from fastvae.kernels import formulas as f
-from fastvae.kernels.cuda.device import (
-    COUNT,
-    FLOATS,
-    INTEGERS,
-    Kernel,
-    add_products,
-    cuda,
-    kernel,
-    load4,
-    part,
-    shared_floats,
-    store4,
-)
+from fastvae.kernels.cuda.declaration import COUNT, FLOATS, INTEGERS, Kernel, kernel
+from fastvae.kernels.cuda.driver import cuda
+from fastvae.kernels.cuda.instructions import add_products, load4, part, shared_floats, store4
 from fastvae.kernels.formulas import ZERO
 
 TILE, DEEP, THREADS = 64, 16, 128  # rows and columns of a tile, its steps of the sum, threads that make it

@@ -13,6 +13,7 @@ import functools
 
 import numpy as np
 
+from fastvae.kernels.cuda.declaration import COUNT, FLOATS, INTEGERS, LEAST, WARP, Kernel, kernel
 from fastvae.kernels.cuda.dense import (
     A_FOURS,
     A_STEP,
@@ -32,22 +33,8 @@ from fastvae.kernels.cuda.dense import (
     steps_of,
     tile_of,
 )
-from fastvae.kernels.cuda.device import (
-    COUNT,
-    FLOATS,
-    INTEGERS,
-    LEAST,
-    WARP,
-    Kernel,
-    bfloat16_word,
-    cuda,
-    kernel,
-    load4,
-    mma,
-    part,
-    shared_floats,
-    store4,
-)
+from fastvae.kernels.cuda.driver import cuda
+from fastvae.kernels.cuda.instructions import bfloat16_word, load4, mma, part, shared_floats, store4
 from fastvae.kernels.formulas import ZERO
 
 DEEP, UNIT = 32, 8  # steps of the sum in a tile, and in a unit of it

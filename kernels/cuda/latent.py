@@ -5,40 +5,34 @@ A thread takes the four columns that one block of noise serves, and those 128 fu
 
 import numpy as np
 
-from fastvae.kernels.cuda.device import (
-    COUNT,
-    FLOATS,
-    INTEGERS,
-    VECTOR,
-    WARP,
-    cuda,
-    kernel,
-    load4,
-    part,
-    store4,
-    sum_of_warp,
-)
+from fastvae.kernels.cuda.declaration import COUNT, FLOATS, INTEGERS, WARP, kernel
+from fastvae.kernels.cuda.driver import cuda
+from fastvae.kernels.cuda.instructions import VECTOR, load4, part, store4, sum_of_warp
+from fastvae.kernels.cuda.settings import whole
 from fastvae.kernels.formulas import ZERO, latent_gradients, latent_terms
-from fastvae.kernels.philox import LATENT, normals
-from fastvae.kernels.scalars import FIRST_ROW, KL_WEIGHT, NOISE_STEP, SEED
+from fastvae.kernels.philox import normals
 
 ROWS = 4  # of a block: its threads are (WARP, ROWS)
 u32, u64 = np.uint32, np.uint64
 
 
 @part
-def own_normal(seed, step, row, column):
+def own_normal(seed, stream, step, row, column):
     """The N(0, 1) of one place."""
-    n0, n1, n2, n3 = normals(seed, u32(LATENT), step, row, column >> u32(2))
+    n0, n1, n2, n3 = normals(seed, stream, step, row, column >> u32(2))
     place = column & u32(3)
     return (n0 if place == u32(0) else n1) if place < u32(2) else (n2 if place == u32(2) else n3)
 
 
-@kernel(FLOATS, FLOATS, FLOATS, COUNT, INTEGERS, COUNT, FLOATS, FLOATS, COUNT, COUNT, block=(WARP, ROWS))
-def latent_forward(mu, logvar, noise, given, integers, first_row, z, kl, rows, columns):
+@kernel(FLOATS, FLOATS, FLOATS, COUNT, *[COUNT] * 7, FLOATS, FLOATS, INTEGERS, COUNT, COUNT, block=(WARP, ROWS))
+def latent_forward(
+    mu, logvar, noise, given, seed_place, stream_place, stream_offset, step_place, step_offset, row_place, row_offset,
+    z, kl, integers, rows, columns,
+):  # fmt: skip
     """`latent_forward` of the contract; `noise` counts where `given` is 1."""
     lane, row = u32(cuda.threadIdx.x), u32(cuda.blockIdx.x) * u32(ROWS) + u32(cuda.threadIdx.y)
-    seed, step, place = u64(integers[SEED]), u32(integers[NOISE_STEP]), u32(integers[FIRST_ROW]) + first_row + row
+    seed, step = u64(integers[seed_place]), whole(integers, step_place, step_offset)
+    stream, place = whole(integers, stream_place, stream_offset), u32(whole(integers, row_place, row_offset) + row)
     total, start = ZERO, u64(row) * u64(columns)
     if row < rows:
         if columns % VECTOR == u32(0):
@@ -50,7 +44,7 @@ def latent_forward(mu, logvar, noise, given, integers, first_row, z, kl, rows, c
                 if given:
                     e0, e1, e2, e3 = load4(noise, k)
                 else:
-                    e0, e1, e2, e3 = normals(seed, u32(LATENT), step, place, c >> u32(2))
+                    e0, e1, e2, e3 = normals(seed, stream, step, place, c >> u32(2))
                 z0, k0 = latent_terms(m0, l0, e0)
                 z1, k1 = latent_terms(m1, l1, e1)
                 z2, k2 = latent_terms(m2, l2, e2)
@@ -62,7 +56,7 @@ def latent_forward(mu, logvar, noise, given, integers, first_row, z, kl, rows, c
             c = lane
             while c < columns:
                 k = start + u64(c)
-                eps = noise[k] if given else own_normal(seed, step, place, c)
+                eps = noise[k] if given else own_normal(seed, stream, step, place, c)
                 z[k], term = latent_terms(mu[k], logvar[k], eps)
                 total += term
                 c = u32(c + u32(WARP))
@@ -72,13 +66,17 @@ def latent_forward(mu, logvar, noise, given, integers, first_row, z, kl, rows, c
 
 
 @kernel(
-    FLOATS, FLOATS, FLOATS, FLOATS, COUNT, INTEGERS, FLOATS, COUNT, FLOATS, FLOATS, COUNT, COUNT, block=(WARP, ROWS)
-)
-def latent_backward(mu, logvar, d_z, noise, given, integers, reals, first_row, d_mu, d_logvar, rows, columns):
+    *[FLOATS] * 4, COUNT, *[COUNT] * 8, FLOATS, FLOATS, INTEGERS, FLOATS, COUNT, COUNT, block=(WARP, ROWS)
+)  # fmt: skip
+def latent_backward(
+    mu, logvar, d_z, noise, given, seed_place, stream_place, stream_offset, step_place, step_offset, row_place,
+    row_offset, weight_place, d_mu, d_logvar, integers, reals, rows, columns,
+):  # fmt: skip
     """`latent_backward` of the contract; `noise` counts where `given` is 1."""
     lane, row = u32(cuda.threadIdx.x), u32(cuda.blockIdx.x) * u32(ROWS) + u32(cuda.threadIdx.y)
-    seed, step, place = u64(integers[SEED]), u32(integers[NOISE_STEP]), u32(integers[FIRST_ROW]) + first_row + row
-    weight, start = reals[KL_WEIGHT], u64(row) * u64(columns)
+    seed, step = u64(integers[seed_place]), whole(integers, step_place, step_offset)
+    stream, place = whole(integers, stream_place, stream_offset), u32(whole(integers, row_place, row_offset) + row)
+    weight, start = reals[weight_place], u64(row) * u64(columns)
     if row < rows:
         if columns % VECTOR == u32(0):
             c = u32(lane * VECTOR)
@@ -90,7 +88,7 @@ def latent_backward(mu, logvar, d_z, noise, given, integers, reals, first_row, d
                 if given:
                     e0, e1, e2, e3 = load4(noise, k)
                 else:
-                    e0, e1, e2, e3 = normals(seed, u32(LATENT), step, place, c >> u32(2))
+                    e0, e1, e2, e3 = normals(seed, stream, step, place, c >> u32(2))
                 a0, b0 = latent_gradients(m0, l0, g0, e0, weight)
                 a1, b1 = latent_gradients(m1, l1, g1, e1, weight)
                 a2, b2 = latent_gradients(m2, l2, g2, e2, weight)
@@ -102,7 +100,7 @@ def latent_backward(mu, logvar, d_z, noise, given, integers, reals, first_row, d
             c = lane
             while c < columns:
                 k = start + u64(c)
-                eps = noise[k] if given else own_normal(seed, step, place, c)
+                eps = noise[k] if given else own_normal(seed, stream, step, place, c)
                 d_mu[k], d_logvar[k] = latent_gradients(mu[k], logvar[k], d_z[k], eps, weight)
 
                 c = u32(c + u32(WARP))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.kernels.scalars import Scalars
+from fastvae.kernels.slots import Slots
 
 PIECE = 1 << 26  # bytes of a data set that are copied at a time
 ALIGNED = 64  # bytes; a counterpart lies on its line as the array itself does
@@ -64,7 +64,7 @@ class Memory:
         self._device = device
         self._places: dict[int, tuple[Place, weakref.ref]] = {}
         self._data: weakref.WeakValueDictionary[int, Data] = weakref.WeakValueDictionary()
-        self.settings: weakref.WeakKeyDictionary[Scalars, Any] = weakref.WeakKeyDictionary()  # see `settings`
+        self.settings: weakref.WeakKeyDictionary[Slots, Any] = weakref.WeakKeyDictionary()  # see `settings`
         self.lock = threading.RLock()  # one program at a time; programs of many threads may want the device
 
     def hold(self, arrays: Iterable[np.ndarray]) -> None:
@@ -99,7 +99,8 @@ class Memory:
     def view(self, array: np.ndarray) -> Any:
         """The counterpart itself, flat."""
         place = self.place(array)
-        return place.buffer[place.start : place.start + array.size]
+        with self._device.explained():
+            return place.buffer[place.start : place.start + array.size]
 
     def feed(self, size: int, dtype: np.dtype) -> Any:
         """Buffers for data that come step by step: see `device.Feed`."""

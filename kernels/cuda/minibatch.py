@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from numba import from_dtype, uint64
 
-from fastvae.kernels.cuda.device import COUNT, FLOATS, INTEGERS, REAL, WARP, Kernel, cuda, kernel, sum_of_warp
+from fastvae.kernels.cuda.declaration import COUNT, FLOATS, INTEGERS, WARP, Kernel, kernel
+from fastvae.kernels.cuda.driver import cuda
+from fastvae.kernels.cuda.instructions import sum_of_warp
 from fastvae.kernels.formulas import ONE, ZERO
 from fastvae.kernels.permutation import half_bits, permuted
 from fastvae.kernels.philox import SHUFFLE, words
-from fastvae.kernels.scalars import OUTSIDE
 
 ROWS, FLAT = 8, 256  # rows of a block of (WARP, ROWS) threads; threads of a block that goes over a flat buffer
 u32, u64, i64 = np.uint32, np.uint64, np.int64
@@ -47,24 +48,26 @@ def gathering(data: np.dtype, scaling: np.dtype) -> Kernel:
     return kernel(kind, INTEGERS, COUNT, factors, factors, FLOATS, COUNT, COUNT, block=(WARP, ROWS))(gather)
 
 
-@kernel(FLOATS, REAL, REAL, INTEGERS, COUNT, COUNT, block=(WARP, ROWS))
-def count_outside(x, lowest, highest, integers, rows, columns):
-    """Add to `integers` how many numbers are not in lowest ... highest, as NaN is not."""
+@kernel(FLOATS, COUNT, COUNT, COUNT, INTEGERS, FLOATS, COUNT, COUNT, block=(WARP, ROWS))
+def count_outside(x, lowest_place, highest_place, outside, integers, reals, rows, columns):
+    """Add to the whole number `outside` how many numbers are not in lowest ... highest, as NaN is not."""
+    lowest, highest = reals[lowest_place], reals[highest_place]
     row, column = u32(cuda.blockIdx.x) * u32(ROWS) + u32(cuda.threadIdx.y), u32(cuda.threadIdx.x)
-    outside = ZERO
+    found = ZERO
     while row < rows and column < columns:
         value = x[u64(row) * u64(columns) + u64(column)]
         if not (lowest <= value <= highest):
-            outside += ONE
+            found += ONE
         column = u32(column + u32(WARP))
-    outside = sum_of_warp(outside)
-    if cuda.threadIdx.x == 0 and outside > ZERO:
-        cuda.atomic.add(integers, OUTSIDE, i64(outside))
+    found = sum_of_warp(found)
+    if cuda.threadIdx.x == 0 and found > ZERO:
+        cuda.atomic.add(integers, outside, i64(found))
 
 
-@kernel(FLOATS, REAL, COUNT, block=(FLAT,))
-def threshold_inplace(x, threshold, size):
+@kernel(FLOATS, COUNT, FLOATS, COUNT, block=(FLAT,))
+def threshold_inplace(x, place, reals, size):
     """`threshold_inplace` of the contract over `size` numbers."""
+    threshold = reals[place]
     k = u32(cuda.grid(1))
     while k < size:
         x[k] = ONE if x[k] > threshold else ZERO

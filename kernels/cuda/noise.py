@@ -1,12 +1,13 @@
 """Noise on the device: a thread draws what one block of Philox serves, four columns of a row."""
 
 import numpy as np
-from numba import uint64
 
-from fastvae.kernels.cuda.device import COUNT, FLOATS, INTEGERS, cuda, kernel, part
+from fastvae.kernels.cuda.declaration import COUNT, FLOATS, INTEGERS, kernel
+from fastvae.kernels.cuda.driver import cuda
+from fastvae.kernels.cuda.instructions import part
+from fastvae.kernels.cuda.settings import whole
 from fastvae.kernels.formulas import bernoulli_draw, uniform
 from fastvae.kernels.philox import BINARIZATION, normals, words
-from fastvae.kernels.scalars import FIRST_ROW, NOISE_STEP, SEED
 
 FLAT = 256  # threads of a block
 NORMAL, UNIFORM = range(2)
@@ -21,13 +22,17 @@ def write(out, start, column, columns, values):
             out[start + u64(column + u32(i))] = values[i]
 
 
-@kernel(FLOATS, INTEGERS, COUNT, COUNT, COUNT, COUNT, COUNT, block=(FLAT,))
-def draw(out, integers, stream, kind, first_row, rows, columns):
+@kernel(*[COUNT] * 7, FLOATS, INTEGERS, COUNT, COUNT, COUNT, block=(FLAT,))
+def draw(
+    seed_place, stream_place, stream_offset, step_place, step_offset, row_place, row_offset, out, integers, kind, rows,
+    columns,
+):  # fmt: skip
     """`normal_noise` of the contract, or `uniform_noise` where `kind` is UNIFORM."""
     blocks, row = (columns + u32(3)) // u32(4), u32(cuda.blockIdx.y)
-    seed, step = u64(integers[SEED]), u32(integers[NOISE_STEP])
+    seed, step = u64(integers[seed_place]), whole(integers, step_place, step_offset)
+    stream, first = whole(integers, stream_place, stream_offset), whole(integers, row_place, row_offset)
     while row < rows:
-        place, start = u32(u32(integers[FIRST_ROW]) + first_row + row), u64(row) * u64(columns)
+        place, start = u32(first + row), u64(row) * u64(columns)
         block = u32(cuda.grid(1))
         while block < blocks:
             if kind == u32(NORMAL):
@@ -39,15 +44,17 @@ def draw(out, integers, stream, kind, first_row, rows, columns):
         row = u32(row + u32(cuda.gridDim.y))
 
 
-@kernel(FLOATS, uint64, INTEGERS, COUNT, COUNT, COUNT, block=(FLAT,))
-def binarize_inplace(x, seed, integers, first_row, rows, columns):
-    """`binarize_inplace` of the contract, with a seed of its own."""
+@kernel(FLOATS, *[COUNT] * 5, INTEGERS, COUNT, COUNT, block=(FLAT,))
+def binarize_inplace(x, seed_place, step_place, step_offset, row_place, row_offset, integers, rows, columns):
+    """`binarize_inplace` of the contract."""
     blocks, row = (columns + u32(3)) // u32(4), u32(cuda.blockIdx.y)
+    seed, step = u64(integers[seed_place]), whole(integers, step_place, step_offset)
+    first = whole(integers, row_place, row_offset)
     while row < rows:
-        place, start = u32(u32(integers[FIRST_ROW]) + first_row + row), u64(row) * u64(columns)
+        place, start = u32(first + row), u64(row) * u64(columns)
         block = u32(cuda.grid(1))
         while block < blocks:
-            drawn = words(seed, u32(BINARIZATION), u32(integers[NOISE_STEP]), place, block)
+            drawn = words(seed, u32(BINARIZATION), step, place, block)
             for i in range(4):
                 column = block * u32(4) + u32(i)
                 if column < columns:

@@ -1,54 +1,43 @@
-"""The numbers that change from step to step, as kernels on the device read them: `reals` in float32.
+"""The numbers that change from step to step, as kernels on the device read them.
 
-The integers are those of `fastvae.kernels.scalars`. The reals begin with the ones there; behind them stands what a
-kernel would else have to work out in float64, which devices do slowly.
+A row of `fastvae.kernels.slots` becomes two of the same places: `integers` (int64), and `reals` in float32. Kernels are
+given places: of a whole number also what is added to it.
 """
 
-import math
 from typing import Any
 
 import numpy as np
 
-from fastvae.kernels.cuda.device import Device, device
+from fastvae.kernels.cuda.driver import Device, device
+from fastvae.kernels.cuda.instructions import part
 from fastvae.kernels.cuda.sums import PARTS
-from fastvae.kernels.scalars import (
-    ADAM_STEP,
-    BETA1,
-    BETA2,
-    EPSILON,
-    EXAMPLE_WEIGHT,
-    LEARNING_RATE,
-    SIGMA,
-    WEIGHT_DECAY,
-    Scalars,
-)
+from fastvae.kernels.slots import CAPACITY, Slots
 
-COMMON = len(Scalars().reals)
-INVERSE_SIGMA, SLOPE, LOG_SIGMA, RATE, CORRECTION, NEW1, KEEP2, NEW2, DECAY = range(COMMON, COMMON + 9)
-SIZE = COMMON + 9
 PLACE, STOPPED = range(2)  # in `state`: the next step of a table, and whether the loss has stopped being finite
+u32 = np.uint32
 
 
-def reals_of(scalars: Scalars, out: np.ndarray) -> None:
-    """Write the reals of a step into `out` (SIZE,) float32, worked out in float64."""
-    reals, step = scalars.reals, int(scalars.integers[ADAM_STEP])
-    sigma, beta1, beta2, rate = (float(reals[place]) for place in (SIGMA, BETA1, BETA2, LEARNING_RATE))
-    out[:COMMON] = reals
-    out[INVERSE_SIGMA], out[SLOPE] = (1.0 / sigma, reals[EXAMPLE_WEIGHT] / sigma) if sigma > 0 else (0.0, 0.0)
-    out[LOG_SIGMA] = math.log(sigma) if sigma > 0 else 0.0
-    out[RATE] = rate / (1.0 - beta1**step) if step else 0.0
-    out[CORRECTION] = 1.0 / math.sqrt(1.0 - beta2**step) if step else 0.0
-    out[NEW1], out[KEEP2], out[NEW2] = 1.0 - beta1, beta2, 1.0 - beta2
-    out[DECAY] = rate * reals[WEIGHT_DECAY]
-    out[EPSILON] = reals[EPSILON]
+@part
+def whole(integers, place, offset):
+    """A whole number, modulo 2^32."""
+    return u32(u32(integers[place]) + offset)
+
+
+def reals_of(slots: Slots, table: np.ndarray) -> np.ndarray:
+    """The real numbers of rows (n, U) in float32, and 0 where there are whole ones."""
+    reals, places = np.zeros(table.shape, np.float32), slots.real_places
+    places = places[places < table.shape[1]]
+    with np.errstate(over="ignore"):
+        reals[:, places] = table.view(np.float64)[:, places]
+    return reals
 
 
 class Settings:
-    """What launches read that changes from step to step: the counterparts of a `Scalars` on the device.
+    """What launches read that changes from step to step: the counterparts of `Slots` on the device.
 
     Attributes
     ----------
-    integers, reals
+    integers, reals : (CAPACITY,)
         As above.
     state (2,) int64
         See `steps`: the number of the next step of a table, and whether the loss has stopped being finite.
@@ -56,43 +45,44 @@ class Settings:
         Room for the sums of squares that the norm of the gradient is made of; 0 where no block writes.
     nothing, no_indices
         Arguments that do not count.
+    clipped
+        The place of a gradient's scale, to that of the largest norm, where the scale follows from `parts`.
     """
 
     def __init__(self, on: Device):
         self._on, self._last = on, b""
-        self.integers, self.reals = self._on.upload(np.zeros(len(Scalars().integers), np.int64)), self._floats(SIZE)
+        self.integers, self.reals = self._on.upload(np.zeros(CAPACITY, np.int64)), self._floats(CAPACITY)
         self.state, self.no_indices = (self._on.upload(np.zeros(2, np.int64)) for _ in range(2))
         self.parts, self.nothing = self._floats(2 * PARTS), self._floats(4)
+        self.clipped: dict[int, int] = {}
 
     @staticmethod
-    def of(scalars: Scalars) -> "Settings":
-        """Those of `scalars` on the device in use."""
+    def of(slots: Slots) -> "Settings":
+        """Those of `slots` on the device in use."""
         made = device().memory.settings
-        if scalars not in made:
-            made[scalars] = Settings(device())
-        return made[scalars]
+        if slots not in made:
+            made[slots] = Settings(device())
+        return made[slots]
 
     def _floats(self, size: int) -> Any:
         return self._on.upload(np.zeros(size, np.float32))
 
-    def upload(self, scalars: Scalars) -> None:
-        """Write what stands in `scalars` now, where that is not there already."""
-        reals = np.empty(SIZE, np.float32)
-        reals_of(scalars, reals)
-        wanted = scalars.integers.tobytes() + reals.tobytes()
+    def upload(self, slots: Slots) -> None:
+        """Write what stands in `slots` now, where that is not there already."""
+        wanted = slots.row.tobytes()
         if wanted != self._last:
-            self._on.write(self.integers, scalars.integers)
-            self._on.write(self.reals, reals)
+            self._on.write(self.integers, slots.row)
+            self._on.write(self.reals, reals_of(slots, slots.row[None])[0])
             self._last = wanted
 
     def changed(self) -> None:
         """Kernels have written over it."""
         self._last = b""
 
-    def download(self, scalars: Scalars, place: int) -> None:
-        """Read back one of the integers."""
-        integers = np.empty_like(scalars.integers)
+    def download(self, slots: Slots, places: list[int]) -> None:
+        """Read back some of the whole numbers."""
+        integers = np.empty_like(slots.row)
         self._on.read(self.integers, integers)
-        if integers[place] != scalars.integers[place]:
-            scalars.integers[place] = integers[place]
+        if (integers[places] != slots.row[places]).any():
+            slots.row[places] = integers[places]
             self.changed()

@@ -6,10 +6,15 @@ them; else one block has all.
 
 import numpy as np
 
-from fastvae.kernels.cuda.device import COUNT, FLOATS, INTEGERS, REAL, WARP, cuda, kernel, part, sum_of_warp
-from fastvae.kernels.cuda.settings import STOPPED
+from fastvae.kernels.cuda.declaration import COUNT, FLOATS, INTEGERS, WARP, kernel
+from fastvae.kernels.cuda.driver import cuda
+from fastvae.kernels.cuda.instructions import part, sum_of_warp
+from fastvae.kernels.cuda.settings import STOPPED, whole
 from fastvae.kernels.formulas import (
+    LEAST_ABOVE,
+    MEMORY,
     ONE,
+    SIGMA_RATE,
     ZERO,
     exp,
     f32,
@@ -21,7 +26,6 @@ from fastvae.kernels.formulas import (
     soft_slope,
     squared_error_term,
 )
-from fastvae.kernels.scalars import EXAMPLE_WEIGHT, LEAST_ABOVE, MEMORY, NOISE_STEP, SIGMA_RATE
 
 SLICES = 8  # rows that a block looks at together
 THREADS = WARP * SLICES
@@ -53,8 +57,8 @@ def sigma_forward(parameter, lowest, log_sigma, inverse, size, columns):
         log_sigma[j], inverse[j] = found, exp(-found)
 
 
-@kernel(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, COUNT, COUNT, COUNT, block=(WARP, SLICES))
-def sigma_backward(d_xhat, inverse, parameter, lowest, reals, d_parameter, size, rows, columns):
+@kernel(*[FLOATS] * 4, COUNT, FLOATS, FLOATS, COUNT, COUNT, COUNT, block=(WARP, SLICES))
+def sigma_backward(d_xhat, inverse, parameter, lowest, weight, d_parameter, reals, size, rows, columns):
     """`sigma_backward` of the contract, for `size` parameters."""
     shared = cuda.shared.array(THREADS, np.float32)
     own, each, total = u32(cuda.blockIdx.x) * u32(WARP) + u32(cuda.threadIdx.x), size > u32(1), ZERO
@@ -70,7 +74,7 @@ def sigma_backward(d_xhat, inverse, parameter, lowest, reals, d_parameter, size,
     if own < size and cuda.threadIdx.y == 0:
         count = f32(rows) if each else f32(rows) * f32(columns)
         slope = RATE * soft_slope(RATE * parameter[own], lowest[own])
-        d_parameter[own] = slope * log_sigma_gradient(total, count, reals[EXAMPLE_WEIGHT], inverse[own])
+        d_parameter[own] = slope * log_sigma_gradient(total, count, reals[weight], inverse[own])
 
 
 @kernel(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, COUNT, COUNT, COUNT, block=(WARP, SLICES))
@@ -95,11 +99,11 @@ def sigma_optimal(x, xhat, lowest, log_sigma, inverse, size, rows, columns):
         j = u32(j + step)
 
 
-@kernel(FLOATS, REAL, FLOATS, INTEGERS, INTEGERS, FLOATS, COUNT, block=(THREADS,))
-def sigma_remember(log_sigma, share, lowest, integers, state, parameter, size):
+@kernel(FLOATS, COUNT, FLOATS, COUNT, COUNT, FLOATS, INTEGERS, FLOATS, INTEGERS, COUNT, block=(THREADS,))
+def sigma_remember(log_sigma, share, lowest, step_place, step_offset, parameter, integers, reals, state, size):
     """`sigma_remember` of the contract; nothing moves once the loss has stopped being finite: see `steps`."""
     k = u32(cuda.grid(1))
     if k < size and not state[STOPPED]:
         old = soft_log_sigma(RATE * parameter[k], lowest[k])
-        new = remembered_log_sigma(old, log_sigma[k], f32(integers[NOISE_STEP]), share, NEW)
+        new = remembered_log_sigma(old, log_sigma[k], f32(whole(integers, step_place, step_offset)), reals[share], NEW)
         parameter[k] = soft_parameter(new, lowest[k], LEAST) / RATE

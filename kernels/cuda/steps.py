@@ -4,42 +4,41 @@ A table has the numbers of each step, and the rows of the data that it uses. It 
 step takes its line of it. The losses stay on the device until the last step is launched. When one is not finite, a flag
 is set at which Adam does nothing any more.
 
-With FASTVAE_CUDA_GRAPH=1 the launches of a step become a CUDA graph: one launch. Nobody has seen that on hardware yet,
-so the first one is compared with the plain step, bit for bit, and dropped with a warning where it differs.
+The launches of a step become a CUDA graph: one launch. The first one is compared with the plain step, bit for bit, and
+dropped with a warning where it differs. With FASTVAE_CUDA_GRAPH=0 each is launched by itself.
 """
 
 import os
 import warnings
 import weakref
-from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Sequence
+from typing import Self
 
 import numpy as np
 
-from fastvae.kernels.cuda.adam import adam_inplace
-from fastvae.kernels.cuda.device import COUNT, FLOATS, INTEGERS, cuda, device, kernel
-from fastvae.kernels.cuda.program import Launch, Program
-from fastvae.kernels.cuda.settings import PLACE, SIZE, STOPPED, Settings, reals_of
+from fastvae.kernels.cuda.declaration import COUNT, FLOATS, INTEGERS, kernel
+from fastvae.kernels.cuda.driver import DeviceError, cuda, device
+from fastvae.kernels.cuda.launches import UPDATES, Launch
+from fastvae.kernels.cuda.program import Program
+from fastvae.kernels.cuda.settings import PLACE, STOPPED, Settings, reals_of
 from fastvae.kernels.cuda.sums import FLAT, leave_sum, plus, square_parts, sum_of_squares
 from fastvae.kernels.formulas import ZERO
-from fastvae.kernels.scalars import ADAM_STEP, EXAMPLE_WEIGHT, KL_WEIGHT, NOISE_STEP, Scalars
+from fastvae.kernels.slots import Slots, Watched
 
-GRAPH_VARIABLE = "FASTVAE_CUDA_GRAPH"  # 1: do steps as a CUDA graph
-INTEGER_COUNT = len(Scalars().integers)
+GRAPH_VARIABLE = "FASTVAE_CUDA_GRAPH"  # 0: no step is a CUDA graph
+INSTEAD = f"its kernels are launched one by one, as with {GRAPH_VARIABLE}=0"
 MOST, MOST_INDICES = 128, 1 << 20  # steps of a call, and rows of the data that they name together
-SUMS = 4  # numbers that a step leaves: the sum of nll as a pair, that of kl as a pair
 u32, u64, i64 = np.uint32, np.uint64, np.int64
 
 
-@kernel(INTEGERS, FLOATS, INTEGERS, INTEGERS, INTEGERS, FLOATS, INTEGERS, COUNT, block=(FLAT,))
-def next_step(table, table_reals, order, state, integers, reals, indices, batch):
-    """One block takes the line `state[PLACE]` of the tables, and counts it."""
+@kernel(INTEGERS, FLOATS, INTEGERS, INTEGERS, INTEGERS, FLOATS, INTEGERS, COUNT, COUNT, block=(FLAT,))
+def next_step(table, table_reals, order, state, integers, reals, indices, batch, used):
+    """One block takes the line `state[PLACE]` of the tables, `used` numbers each, and counts it."""
     thread, place = u32(cuda.threadIdx.x), u64(state[PLACE])
     cuda.syncthreads()
-    if thread < u32(INTEGER_COUNT):
-        integers[thread] = table[place * u64(INTEGER_COUNT) + u64(thread)]
-    if thread < u32(SIZE):
-        reals[thread] = table_reals[place * u64(SIZE) + u64(thread)]
+    if thread < used:
+        integers[thread] = table[place * u64(used) + u64(thread)]
+        reals[thread] = table_reals[place * u64(used) + u64(thread)]
     k = thread
     while k < batch:
         indices[k] = order[place * u64(batch) + u64(k)]
@@ -48,12 +47,18 @@ def next_step(table, table_reals, order, state, integers, reals, indices, batch)
         state[PLACE] = i64(place) + i64(1)
 
 
-@kernel(FLOATS, FLOATS, FLOATS, INTEGERS, FLOATS, COUNT, FLOATS, FLOATS, COUNT, block=(FLAT,))
-def losses(nll, kl, reals, state, sums, rows, grads, parts, size):
-    """The last block adds up the nll and kl of a step, writes both to its line of `sums`, and sets the flag where the
-    loss is not finite. The blocks before it, where there are any, leave `sums.square_parts` of the gradient."""
+@kernel(
+    FLOATS, FLOATS, COUNT, COUNT, COUNT, FLOATS, INTEGERS, FLOATS, COUNT, COUNT, COUNT, FLOATS, FLOATS, COUNT,
+    block=(FLAT,),
+)  # fmt: skip
+def losses(
+    one, other, both, one_weight, other_weight, reals, state, sums, first, count, rows, grads, parts, size,
+):  # fmt: skip
+    """The last block adds up one or two losses of a step, of `rows` examples, writes the sums as pairs to its line of
+    `sums`, at the numbers `first` on of `count`, and sets the flag where they are not finite with their weights. The
+    blocks before it, where there are any, leave `sums.square_parts` of the gradient."""
     highs = cuda.shared.array(FLAT, np.float32)
-    lows = cuda.shared.array(FLAT, np.float32)  # in a line of its own: the simulator tells arrays apart by that
+    lows = cuda.shared.array(FLAT, np.float32)
     thread, block, last = u32(cuda.threadIdx.x), u32(cuda.blockIdx.x), u32(cuda.gridDim.x) - u32(1)
     k, high, low, other_high, other_low = thread, ZERO, ZERO, ZERO, ZERO
     if block < last:
@@ -61,21 +66,25 @@ def losses(nll, kl, reals, state, sums, rows, grads, parts, size):
         leave_sum(parts, i64(block) * i64(2), high, low, highs, lows)
         return
     while k < rows:
-        high, low = plus(high, low, nll[k])
-        other_high, other_low = plus(other_high, other_low, kl[k])
+        high, low = plus(high, low, one[k])
+        if both:
+            other_high, other_low = plus(other_high, other_low, other[k])
         k = u32(k + u32(FLAT))
-    place = (state[PLACE] - i64(1)) * i64(SUMS)
+    place = ((state[PLACE] - i64(1)) * i64(count) + i64(first)) * i64(2)
     leave_sum(sums, place, high, low, highs, lows)
-    leave_sum(sums, place + i64(2), other_high, other_low, highs, lows)
+    if both:
+        leave_sum(sums, place + i64(2), other_high, other_low, highs, lows)
     if thread == u32(0):
-        loss = reals[EXAMPLE_WEIGHT] * sums[place] + reals[KL_WEIGHT] * sums[place + i64(2)]
+        loss = reals[one_weight] * sums[place]
+        if both:
+            loss += reals[other_weight] * sums[place + i64(2)]
         if loss - loss != ZERO:  # infinity, NaN
             state[STOPPED] = i64(1)
 
 
 def graph_is_asked_for() -> bool:
-    """Whether the environment asks for steps as a CUDA graph."""
-    asked = os.environ.get(GRAPH_VARIABLE) or "0"
+    """Whether steps are to be CUDA graphs: unless the environment says otherwise."""
+    asked = os.environ.get(GRAPH_VARIABLE) or "1"
     if asked not in ("0", "1"):
         raise ValueError(f"{GRAPH_VARIABLE}={asked!r} must be 0 or 1")
     return asked == "1"
@@ -84,61 +93,92 @@ def graph_is_asked_for() -> bool:
 class Steps:
     """The launches of a step, and the tables that they read; for as many steps at a time as there is room."""
 
-    def __init__(self, shares: Any, indices: np.ndarray, most: int):
-        on, scalars = device(), shares.scalars
-        self._on, self.most, self._scalars = on, most, scalars
-        programs = [*shares.forward, *shares.backward, *shares.gradients, *shares.adam]
+    def __init__(
+        self,
+        phases: Sequence[Sequence[Program]],
+        slots: Slots,
+        indices: np.ndarray,
+        watched: Sequence[Watched],
+        most: int,
+    ):
+        on = device()
+        self._on, self.most, self._slots = on, most, slots
+        programs = [program for phase in phases for program in phase]
         on.memory.hold([array for program in programs for array in program.operands])  # at once, so in one buffer
-        adam = [launch for program in shares.adam for launch in program.launches]
-        norm = [launch for launch in adam if launch.kernel is square_parts]  # done in one launch with the losses
-        self._settings = settings = Settings.of(scalars)
-        batch = indices.size
-        self._table = on.upload(np.zeros((most, INTEGER_COUNT), np.int64).reshape(-1))
-        self._reals = on.upload(np.zeros(most * SIZE, np.float32))
+        by_phase = [[launch for program in phase for launch in program.launches] for phase in phases]
+        self._settings = settings = Settings.of(slots)
+        batch, self.used, self.losses = indices.size, slots.used, len(watched)
+        self._table = on.upload(np.zeros(most * self.used, np.int64))
+        self._reals = on.upload(np.zeros(most * self.used, np.float32))
         self._order = on.upload(np.zeros(max(1, most * batch), np.int64))
-        self._sums = on.upload(np.zeros(most * SUMS, np.float32))
+        self._sums = on.upload(np.zeros(max(1, 2 * most * self.losses), np.float32))
         on.memory.hold([indices])
         chosen = on.memory.view(indices) if batch else settings.no_indices
         tables = [self._table, self._reals, self._order, settings.state]
-        sums = [on.memory.view(shares.nll), on.memory.view(shares.kl)]
-        forward, backward, gradients = (
-            [launch for program in programs for launch in program.launches]
-            for programs in (shares.forward, shares.backward, shares.gradients)
-        )
-        first = Launch(next_step, (1,), [*tables, settings.integers, settings.reals, chosen, batch])
-        grads, parts, size = norm[0].arguments if norm else (settings.nothing, settings.parts, 0)
-        grid = norm[0].grid[0] + 1 if norm else 1
-        arguments = [*sums, settings.reals, settings.state, self._sums, len(shares.nll), grads, parts, size]
-        summed = Launch(losses, (grid,), arguments)
         self._graph: Callable[[], None] | None = None
-        self._streamed = next((program.streamed for program in shares.forward if program.streamed), None)
-        adam = [launch for launch in adam if launch.kernel is not square_parts]
-        self.launches = [first, *forward, *backward, *gradients, summed, *adam]
+        self._streamed = next((program.streamed for program in programs if program.streamed), None)
+        first = Launch(next_step, (1,), [*tables, settings.integers, settings.reals, chosen, batch, self.used])
+        self.launches = [first, *self._with_losses(by_phase, watched)]
+
+    def _with_losses(self, by_phase: list[list[Launch]], watched: Sequence[Watched]) -> list[Launch]:
+        """The launches of the phases, and those that add up the losses: before what changes parameters, in one launch
+        with the norm of the gradient."""
+        found, waiting = list[Launch](), list[tuple[int, Watched]]()
+        for phase, launches in enumerate(by_phase):
+            for launch in launches:
+                if waiting and launch.kernel is square_parts:
+                    found += self._summed(waiting, launch)
+                    waiting = []
+                    continue
+                if waiting and launch.kernel in UPDATES:
+                    found += self._summed(waiting, None)
+                    waiting = []
+                found.append(launch)
+            waiting += [(i, each) for i, each in enumerate(watched) if each.phase == phase]
+        return found + (self._summed(waiting, None) if waiting else [])
+
+    def _summed(self, waiting: list[tuple[int, Watched]], norm: Launch | None) -> list[Launch]:
+        """Launches that add up losses, two each where they follow each other; the last one with the norm."""
+        settings, launches = self._settings, list[Launch]()
+        while waiting:
+            pair = waiting[:2] if [i for i, _ in waiting[:2]] == [waiting[0][0], waiting[0][0] + 1] else waiting[:1]
+            waiting = waiting[len(pair) :]
+            views = [self._on.memory.view(watched.values) for _, watched in pair] + [settings.nothing]
+            weights = [watched.weight.place for _, watched in pair] + [0]
+            grads, parts, size = norm.arguments if norm and not waiting else (settings.nothing, settings.parts, 0)
+            grid = norm.grid[0] + 1 if norm and not waiting else 1
+            numbers = [pair[0][0], self.losses, len(pair[0][1].values)]
+            arguments = [*views[:2], len(pair) - 1, *weights[:2], settings.reals, settings.state, self._sums, *numbers]
+            launches.append(Launch(losses, (grid,), [*arguments, grads, parts, size]))
+        return launches
 
     def _chosen(self) -> Callable[[], None]:
-        """What does a step: its launches, or their graph where that is asked for and right."""
+        """What does a step: their graph where that is asked for and right, else its launches."""
         if self._graph is None:
             self._graph = self._checked_graph() if graph_is_asked_for() else self._do
         return self._graph
 
     def _checked_graph(self) -> Callable[[], None]:
         """The step as a graph, if that leaves every bit as the launches do; else these, with a warning."""
+        expected = self._tried(self._do)  # which also loads all code: not allowed while capturing
         try:
-            expected = self._tried(self._do)  # which also loads all code: not allowed while capturing
             graph = self._on.graph(self.launches)
             found = self._tried(graph)
+        except DeviceError:
+            raise
         except Exception as error:
-            warnings.warn(f"{GRAPH_VARIABLE}=1: a step cannot be captured ({error}); it is launched", stacklevel=2)
+            warnings.warn(f"a step cannot be captured as a CUDA graph ({error}): {INSTEAD}", stacklevel=2)
             return self._do
         if expected != found:
-            warnings.warn(f"{GRAPH_VARIABLE}=1: a captured step gives other numbers; it is launched", stacklevel=2)
+            warnings.warn(f"a step captured as a CUDA graph gives other numbers: {INSTEAD}", stacklevel=2)
             return self._do
         return graph
 
     def _tried(self, do: Callable[[], None]) -> list[bytes]:
         """What a step leaves of parameters, moments and losses, which are afterwards as they were."""
-        params, _, m, v = next(launch.arguments[:4] for launch in self.launches if launch.kernel is adam_inplace)
-        places = [params, m, v, self._settings.state, self._sums]
+        updated = [launch.arguments for launch in self.launches if launch.kernel in UPDATES]
+        arrays = [array for arguments in updated for array in arguments if getattr(array, "dtype", None) == np.float32]
+        params, places = updated[0][0], [*arrays, self._settings.state, self._sums]
         before, after = ([np.empty(len(place), place.dtype) for place in places] for _ in range(2))
         for place, array in zip(places, before, strict=True):
             self._on.read(place, array)
@@ -148,7 +188,7 @@ class Steps:
                 self._on.write(place, array)
 
         try:
-            self._on.write(params, np.float32(-0.5) * before[0])
+            self._on.write(params, np.float32(-0.5) * before[0])  # the first of `places`
             self._do()  # so that what is left of another step does not pass for this one's
             restore()
             do()
@@ -166,16 +206,10 @@ class Steps:
             else:
                 launch.do(self._on)
 
-    def run(self, kl_weights: np.ndarray, order: np.ndarray) -> np.ndarray:
-        """Do a step for each of the weights; return the sums (n, 2) of nll and kl."""
-        count, scalars, on = len(kl_weights), self._scalars, self._on
-        table, reals = np.empty((count, INTEGER_COUNT), np.int64), np.empty((count, SIZE), np.float32)
-        for i in range(count):
-            if i:
-                scalars.integers[[NOISE_STEP, ADAM_STEP]] += 1
-                scalars.reals[KL_WEIGHT] = kl_weights[i] * scalars.reals[EXAMPLE_WEIGHT]
-            table[i] = scalars.integers
-            reals_of(scalars, reals[i])
+    def run(self, table: np.ndarray, order: np.ndarray) -> np.ndarray:
+        """Do a step for each row of the table (n, U); return the sums (n, losses) over the batch."""
+        count, on = len(table), self._on
+        reals = reals_of(self._slots, table)
         on.write(self._settings.state, np.zeros(2, np.int64))
         on.write(self._table[: table.size], table.reshape(-1))
         on.write(self._reals[: reals.size], reals.reshape(-1))
@@ -193,20 +227,19 @@ class Steps:
                     self._streamed.send((i + 1) % 2, rows[i + 1])
                 self._do(i % 2)
         self._settings.changed()
-        pairs = np.empty(count * SUMS, np.float32)
+        pairs = np.empty(2 * count * self.losses, np.float32)
         on.read(self._sums[: pairs.size], pairs)
-        highs, lows = pairs.astype(np.float64).reshape(-1, 2, 2).transpose(2, 0, 1)
+        highs, lows = pairs.astype(np.float64).reshape(count, self.losses, 2).transpose(2, 0, 1)
         return np.where(np.isfinite(lows), highs + lows, highs)
 
 
 class Stream:
-    """What runs programs on the device: in order, from one thread; the place of `fastvae.workers.Workers`."""
+    """What runs programs on the device: in order, from one thread; the place of `kernels.cpu.workers.Workers`."""
 
-    CAN_STEP: ClassVar[bool] = True
     count = 1
 
     def __init__(self) -> None:
-        self._steps: weakref.WeakKeyDictionary[Any, Steps] = weakref.WeakKeyDictionary()
+        self._steps: weakref.WeakKeyDictionary[Program, Steps] = weakref.WeakKeyDictionary()
 
     def __enter__(self) -> Self:
         return self
@@ -215,22 +248,31 @@ class Stream:
         pass
 
     @staticmethod
-    def run_programs(programs: list[Program]) -> None:
+    def run_programs(programs: Sequence[Program]) -> None:
         """Run them."""
         for program in programs:
             program.run()
 
     def run_steps(
-        self, shares: Any, kl_weights: np.ndarray, order: np.ndarray, indices: np.ndarray, sums: np.ndarray
+        self,
+        phases: Sequence[Sequence[Program]],
+        slots: Slots,
+        table: np.ndarray,
+        order: np.ndarray,
+        indices: np.ndarray,
+        watched: Sequence[Watched],
+        sums: np.ndarray,
     ) -> tuple[int, int]:
-        """Steps of training, one for each of `kl_weights`; return how many were begun, and how many done: it ends with
-        a loss that is not finite. `sums` (n, 2) gets those of nll and kl."""
+        """See the contract in `fastvae.kernels`."""
         with device().memory.lock:
-            steps = self._steps.get(shares)
-            if steps is None or steps.most < len(kl_weights) or steps._on is not device():
-                most = max(len(kl_weights), min(MOST, MOST_INDICES // max(1, indices.size)))
-                steps = self._steps[shares] = Steps(shares, indices, most)
-            sums[...] = steps.run(kl_weights, order if order.size else indices)
+            key = phases[0][0]
+            steps = self._steps.get(key)
+            if steps is None or steps.most < len(table) or steps._on is not device() or steps.used != table.shape[1]:
+                most = max(len(table), min(MOST, MOST_INDICES // max(1, indices.size)))
+                steps = self._steps[key] = Steps(phases, slots, indices, watched, most)
+            sums[...] = steps.run(table, order if order.size else indices)
+        weights = [table.view(np.float64)[:, each.weight.place] for each in watched]
         with np.errstate(all="ignore"):
-            wrong = np.flatnonzero(~np.isfinite(sums[:, 0] + kl_weights * sums[:, 1]))
-        return (int(wrong[0]) + 1, int(wrong[0])) if len(wrong) else (len(kl_weights), len(kl_weights))
+            losses = sum(weight * sums[:, i] for i, weight in enumerate(weights))
+            wrong = np.flatnonzero(~np.isfinite(losses))
+        return (int(wrong[0]) + 1, int(wrong[0])) if len(wrong) else (len(table), len(table))

@@ -6,7 +6,9 @@ here depends on it, since every product is of halves of 12 bits, and exact.
 
 import numpy as np
 
-from fastvae.kernels.cuda.device import COUNT, FLOATS, VECTOR, cuda, kernel, load4, part
+from fastvae.kernels.cuda.declaration import COUNT, FLOATS, kernel
+from fastvae.kernels.cuda.driver import cuda
+from fastvae.kernels.cuda.instructions import VECTOR, load4, part
 from fastvae.kernels.formulas import TWO, ZERO
 
 FLAT, PARTS = 256, 128  # threads of a block; most blocks, each of which leaves one pair
@@ -54,7 +56,7 @@ def leave_sum(parts, place, high, low, highs, lows):
 def total_parts(values, parts, size):
     """The sum of the numbers, as a pair of each block (2 blocks,)."""
     highs = cuda.shared.array(FLAT, np.float32)
-    lows = cuda.shared.array(FLAT, np.float32)  # in a line of its own: the simulator tells arrays apart by that
+    lows = cuda.shared.array(FLAT, np.float32)
     thread, threads = u32(cuda.grid(1)), u32(cuda.gridsize(1))
     whole, high, low = size - size % VECTOR, ZERO, ZERO
     k = u32(thread * VECTOR)
@@ -91,7 +93,7 @@ def sum_of_squares(values, thread, threads, size):
 def square_parts(values, parts, size):
     """The sum of the numbers' squares, as a pair of each block (2 blocks,)."""
     highs = cuda.shared.array(FLAT, np.float32)
-    lows = cuda.shared.array(FLAT, np.float32)  # in a line of its own: the simulator tells arrays apart by that
+    lows = cuda.shared.array(FLAT, np.float32)
     high, low = sum_of_squares(values, u32(cuda.grid(1)), u32(cuda.gridsize(1)), size)
     leave_sum(parts, i64(cuda.blockIdx.x) * i64(2), high, low, highs, lows)
 

@@ -9,15 +9,17 @@ import pytest
 from tests.ptx import launch
 from tests.ptx.assembling import assembled, occupancy
 from tests.ptx.assembling import why_not as why_not_assembled
-from tests.ptx.compiling import compiled, pretend_device, why_not
+from tests.ptx.compiling import pretend_device, why_not
 
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
-from benchmarks import predicted
-from benchmarks.h100 import CLOCK, INNER, PAGE, SHARED, Work, work
-from benchmarks.predicted import SecondCache, recorded, terms
-from benchmarks.sizes import SIZES, Size
+import predicted
+from h100 import CLOCK, INNER, PAGE, SHARED, Work, work
+from predicted import SecondCache, recorded, terms
+from sizes import SIZES, Size
+
+from fastvae.kernels.cuda.driver import compiled
 
 CAPABILITY = (9, 0)
 WHOLE = Size("whole", 128, 64, 128, 64)  # all lanes have work, all numbers of a tile count, rows are whole sectors
@@ -34,7 +36,7 @@ def executed(request):
         pretend_device(monkeypatch, CAPABILITY)
         for one in recorded(size, precision):
             if precision == "float32" or "bfloat16" in one.name:
-                code = compiled(one.kernel.py_func, one.kernel.types, CAPABILITY)
+                code = compiled(one.kernel, CAPABILITY).ptx
                 counters = launch(code, one.grid, one.block, one.arguments, races=False, count=True)
                 found.append((one, work(one.name, one.arguments), counters))
     return size, found
@@ -135,7 +137,7 @@ def test_rounds_of_the_inner_loop(executed):
 def test_blocks_on_a_multiprocessor(executed, monkeypatch):
     pretend_device(monkeypatch, CAPABILITY)
     for one, made, _ in executed[1]:
-        found = assembled(compiled(one.kernel.py_func, one.kernel.types, CAPABILITY), CAPABILITY)
+        found = assembled(compiled(one.kernel, CAPABILITY).ptx, CAPABILITY)
         assert made.resident == occupancy(found, int(np.prod(one.block)), CAPABILITY).blocks, one.name
 
 

@@ -1,125 +1,101 @@
-"""A device made of the interpreter: kernels compiled for a GPU run on arrays of the host, so whole models can."""
+"""The device on the stand-in driver, as one of some compute capability, that notes what is launched on it."""
+
+import os
 
 import numpy as np
 
-from fastvae.kernels.cuda.device import Device, Kernel
+from fastvae.kernels.cuda.driver import Device, compiled, cuda
+from fastvae.kernels.cuda.steps import GRAPH_VARIABLE
+from tests import fake_driver
 from tests.ptx import launch
-from tests.ptx.compiling import compiled, pretend_device
 
 
-def code_of(kernel: Kernel, capability, monkeypatch) -> str:
+def code_of(kernel, capability, monkeypatch=None) -> str:
     """The PTX of a kernel."""
-    pretend_device(monkeypatch, capability)
-    return compiled(kernel.py_func, kernel.types, capability)
+    return compiled(kernel, capability).ptx
 
 
 class PTXDevice(Device):
-    """Executes the PTX of kernels over arrays of its own: nothing comes or goes but by copying."""
+    """Kernels compiled for a compute capability, executed as `launch` of `ptx` does it; nothing else is replaced.
+
+    Attributes
+    ----------
+    launched : list of str
+        The names of kernels.
+    counters : list of Counters
+        Of what was executed, in that order.
+    reached : dict
+        Lines of each kernel's code.
+    changed : dict
+        Kernels whose code is another than the compiler's.
+    read_by : callable
+        Called with each kernel that is executed, and its arguments as arrays of the host.
+    """
 
     def __init__(self, capability, seed, monkeypatch, races=True, count=True):
         super().__init__()
-        self.seed, self._capability, self._monkeypatch = seed, capability, monkeypatch
+        self.state = fake_driver.load_for(self)
+        monkeypatch.setattr(self.state, "watcher", self)
+        if GRAPH_VARIABLE not in os.environ:
+            monkeypatch.setenv(GRAPH_VARIABLE, "0")  # the check of a graph does a step four times more
+        self.seed, self._capability = seed, capability
         self._how = {"order": "warp", "races": races, "count": count}
-        self.counters, self.changed = [], {}  # of launches; kernels whose code is another than the compiler's
-        self.reached = {}  # lines of each kernel's code
-        self.launched = []  # kernels
-        self.copies = 0  # between host and device
-        self.read_by = lambda kernel, arguments: None  # called for each launch
-        self.room = np.inf  # bytes that are left
-
-    def fault(self):
-        return None
+        self.counters, self.changed, self.reached, self.launched = [], {}, {}, []
+        self.read_by = lambda kernel, arguments: None
 
     def capability(self):
         return self._capability
 
-    def empty(self, size, dtype):
-        with self.explained(size * np.dtype(dtype).itemsize):
-            self.room -= size * np.dtype(dtype).itemsize
-            if self.room < 0:
-                raise RuntimeError("[2] Call to cuMemAlloc results in CUDA_ERROR_OUT_OF_MEMORY")
-            made = np.empty(size, dtype)
-            made[...] = np.nan if made.dtype.kind == "f" else 99
-            return made
+    @property
+    def copies(self):
+        """Between host and device."""
+        return self.state.get("copies_in") + self.state.get("copies_out")
 
-    def write(self, there, array):
-        self.copies += 1
-        there[...] = array
+    @property
+    def room(self):
+        """Bytes that are left."""
+        return self.free_bytes()
 
-    def read(self, there, array):
-        self.copies += 1
-        array[...] = there
-
-    def adopt(self, array):
-        return array.there
-
-    def synchronize(self):
-        pass
-
-    def describe(self):
-        return {"name": "an interpreter of PTX"}
-
-    def graph(self, launches):
-        return lambda: [launch.do(self) for launch in launches]
-
-    def free_bytes(self):
-        return self.room
-
-    def feed(self, size, dtype):
-        return PTXFeed(self, size, dtype)
+    @room.setter
+    def room(self, free):
+        cuda.current_context().deallocations.clear()
+        self.state.limit(min(free, 2**33))
 
     def launch(self, chosen, grid, block, arguments):
-        code = self.changed.get(chosen.__name__) or code_of(chosen, self._capability, self._monkeypatch)
-        how = self._how | {"seed": self.seed}
+        """Arrays of the host may be among the arguments: they go there and come back."""
+        there = {id(a): self.upload(a) for a in arguments if isinstance(a, np.ndarray)}
+        self.launched.append(chosen.__name__)
+        super().launch(chosen, grid, block, [there.get(id(a), a) for a in arguments])
+        for array in arguments:
+            if id(array) in there and array.size and array.flags.writeable:
+                self.read(there[id(array)], array)
+
+    def read(self, there, array):
+        super().read(there, array)
+        self.state.check()
+
+    def synchronize(self):
+        super().synchronize()
+        self.state.check()
+
+    def execute(self, launched, arguments):
+        """In place of the driver's."""
+        name, how = launched.kernel.__name__, self._how | {"seed": self.seed}
+        code = self.changed.get(name) or launched.code.ptx
         if self.changed:
             how["limit"] = 100_000  # a fault may be a loop without end
-        self.launched.append(chosen.__name__)
-        self.read_by(chosen.__name__, arguments)
-        self.counters.append(launch(code, grid, block, arguments, **how))
-        self.reached.setdefault(chosen.__name__, set()).update(self.counters[-1].lines)
-
-
-class There(np.ndarray):
-    """An array of the host that says that it is one of the device."""
-
-    def is_c_contiguous(self):
-        return self.flags.c_contiguous
-
-    def copy_to_host(self):
-        return np.array(self)
+        self.read_by(name, arguments)
+        self.counters.append(launch(code, launched.grid, launched.block, arguments, **how))
+        self.reached.setdefault(name, set()).update(self.counters[-1].lines)
 
 
 class OfAnotherLibrary:
     """An array as other libraries have it, which nothing but the device can read."""
 
     def __init__(self, array):
-        self.there = array.view(There)
-        self.__cuda_array_interface__ = {"shape": array.shape, "typestr": array.dtype.str, "version": 3}
+        self.there = cuda.device_array(array.shape, array.dtype, strides=array.strides)
+        self.there.copy_to_device(array)
+        self.__cuda_array_interface__ = self.there.__cuda_array_interface__
 
     def __array__(self, *args, **kwargs):
         raise TypeError("this array is on the device")
-
-
-class PTXFeed:
-    """A feed whose copies happen as late as they may: a launch that does not wait for them finds what was there."""
-
-    def __init__(self, device, size, dtype):
-        self.buffers = [device.empty(size, dtype) for _ in range(2)]
-        self.staging = [np.zeros(size, dtype) for _ in range(2)]
-        self._sent, self.log = [False, False], []
-
-    def wait_for_staging(self, slot):
-        self.log.append("staging")
-        assert not self._sent[slot], "what is in the staging buffer has not been copied yet"
-
-    def send(self, slot):
-        self._sent[slot] = True
-
-    def wait(self, slot):
-        assert self._sent[slot], "nothing is on its way"
-        self.buffers[slot][...] = self.staging[slot]
-        self._sent[slot] = False
-        self.log.append("copied")
-
-    def release(self, slot):
-        self.buffers[slot][...] = np.nan if self.buffers[slot].dtype.kind == "f" else 77

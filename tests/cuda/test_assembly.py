@@ -20,8 +20,8 @@ if reason := why_not():
 from numba import cuda, float32, int64, void
 
 import fastvae.kernels.cuda
-from fastvae.kernels.cuda import dense_bfloat16, minibatch
-from fastvae.kernels.cuda.device import KERNELS as REGISTERED
+from fastvae.kernels.cuda import dense_bfloat16, driver, minibatch
+from fastvae.kernels.cuda.declaration import KERNELS as REGISTERED
 
 for module in pkgutil.iter_modules(fastvae.kernels.cuda.__path__):  # so that all kernels are registered
     importlib.import_module(f"fastvae.kernels.cuda.{module.name}")
@@ -74,7 +74,7 @@ def figures(monkeypatch):
 
     def of(kernel, capability):
         pretend_device(monkeypatch, capability)
-        return once(compiled(kernel.py_func, kernel.types, capability), capability)
+        return once(driver.compiled(kernel, capability).ptx, capability)
 
     return of
 

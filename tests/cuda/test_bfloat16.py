@@ -1,30 +1,24 @@
 """Products in bfloat16 on the device, compiled by the real compiler and executed from their PTX.
 
 Against float64 products of the rounded operands; a product of two bfloat16 is exact in float32, so what is left is the
-rounding of sums. The last part runs the stand-in for warps in numba's simulator, for which no compiler is needed.
+rounding of sums.
 """
 
 import itertools
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fastvae import reference
 from fastvae.kernels.formulas import IDENTITY, RELU, SILU, TANH, bfloat16
+from tests.fake_driver import why_not
 from tests.ptx import PtxError, mutants
 from tests.ptx.assembling import MULTIPROCESSORS
-from tests.ptx.compiling import why_not
 
 REASON = why_not()
-if REASON is None or os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
-    from fastvae.kernels.cuda import dense, dense_bfloat16
-    from fastvae.kernels.cuda.device import device as device_in_use
 if REASON is None:
+    from fastvae.kernels.cuda import dense, dense_bfloat16
     from tests.cuda.ptx_device import PTXDevice, code_of
 
 compiled = pytest.mark.skipif(REASON is not None, reason=str(REASON))
@@ -305,35 +299,3 @@ def test_faults_are_noticed(a_along, b_along, monkeypatch):
     survivors = [m for m in chosen if not is_noticed(device, kernel, m.text, a_along, b_along)]
     print(f"{kernel.__name__}: {len(chosen) - len(survivors)} of {len(chosen)} noticed", *survivors, sep="\n  ")
     assert len(survivors) <= 0.12 * len(chosen)
-
-
-# ---- the stand-in for warps, in numba's simulator -----------------------------------------------------------------
-
-
-def run_in_the_simulator():
-    """One product of two tiles for each layout, in a process where numba simulates."""
-
-    def launch(kernel, grid, block, arguments):
-        on = device_in_use()
-        there = [on.upload(x) if isinstance(x, np.ndarray) else x for x in arguments]
-        on.launch(kernel, grid, block, there)
-        for array, copy in zip(arguments, there, strict=True):
-            if isinstance(array, np.ndarray):
-                on.download(copy, array)
-
-    for a_along, b_along in LAYOUTS:
-        products = Launch(np.random.default_rng(0), a_along, b_along)
-        products.add([(products.normal(5, 3), products.normal(3, 67))], dense.GRADIENT)
-        products.run(launch)
-    print("right")
-
-
-@pytest.mark.slow
-def test_the_simulator():
-    root = Path(__file__).resolve().parents[2]
-    environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": str(root)}
-    code = "from tests.cuda.test_bfloat16 import run_in_the_simulator; run_in_the_simulator()"
-    command = [sys.executable, "-W", "error", "-c", code]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "right"

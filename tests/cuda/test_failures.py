@@ -6,14 +6,15 @@ import pickle
 import numpy as np
 import pytest
 
-from tests.ptx.compiling import why_not
+from tests.fake_driver import why_not
 
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
 from fastvae import VAE, backend
 from fastvae.errors import DivergenceError
-from fastvae.kernels.cuda.device import Device, cuda, using
+from fastvae.kernels.cuda import driver
+from fastvae.kernels.cuda.driver import Device, using
 from tests.cuda.ptx_device import OfAnotherLibrary, PTXDevice
 from tests.cuda.test_models import Broken, X, check_same, check_uses, model
 
@@ -73,7 +74,7 @@ def test_the_compiler_is_tried(monkeypatch):
     def failing(*args, **kwargs):
         raise RuntimeError('Failure finding "libnvrtc.so.13"')
 
-    monkeypatch.setattr(cuda, "compile_ptx", failing)
+    monkeypatch.setattr(driver, "compiled", failing)
     found = WithDriver()._compiler_fault
     assert found is not None
     assert found.startswith('the compiler of CUDA is not complete (Failure finding "libnvrtc.so.13"): pip install')

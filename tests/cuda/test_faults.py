@@ -5,14 +5,14 @@ import re
 import numpy as np
 import pytest
 
+from tests.fake_driver import why_not
 from tests.ptx import PtxError, mutants
-from tests.ptx.compiling import why_not
 
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
 from fastvae.kernels.cuda import calls
-from fastvae.kernels.cuda.device import using
+from fastvae.kernels.cuda.driver import using
 from tests.cuda.ptx_device import PTXDevice, code_of
 from tests.cuda.test_kernels import (
     KERNELS,

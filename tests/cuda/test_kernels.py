@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.ptx.compiling import why_not
+from tests.fake_driver import why_not
 
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
@@ -11,7 +11,8 @@ if reason := why_not():
 from fastvae import reference
 from fastvae.kernels import cpu, philox
 from fastvae.kernels.cuda import adam, calls, dense, minibatch, settings, sigma, steps, sums
-from fastvae.kernels.cuda.device import KERNELS, using
+from fastvae.kernels.cuda.declaration import KERNELS
+from fastvae.kernels.cuda.driver import using
 from fastvae.kernels.formulas import IDENTITY, RELU, SILU, TANH
 from fastvae.kernels.scalars import (
     ADAM_STEP,

@@ -22,10 +22,10 @@ CHECK = """
 import itertools
 import numpy as np
 from fastvae.kernels.cpu import Program
-from fastvae.kernels.scalars import Scalars
+from fastvae.kernels.slots import Slots
 
 def run(op, *operands):
-    program = Program(Scalars(), "bfloat16")
+    program = Program(Slots(), "bfloat16")
     program.add(op, *operands)
     program.run()
 
@@ -33,9 +33,9 @@ def rounded(x):
     bits = x.view(np.uint32).astype(np.uint64)
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16 << 16).astype(np.uint32).view(np.float32).astype(float)
 
-def close(found, a, b, more=0.0):
-    size = np.abs(a) @ np.abs(b) + np.abs(more)
-    assert (np.abs(found - (a @ b + more)) <= 3e-6 * size + 1e-37).all(), (a.shape, b.shape)
+def close(found, a, b, before=0.0):
+    size = np.abs(a) @ np.abs(b) + np.abs(before)
+    assert (np.abs(found - (a @ b + before)) <= 3e-6 * size + 1e-37).all(), (a.shape, b.shape)
 
 rng = np.random.default_rng(0)
 for B, D, H in itertools.product((1, 2, 15, 33, 64), (1, 7, 32, 33, 65), (1, 5, 31, 32, 67)):
@@ -49,9 +49,16 @@ for B, D, H in itertools.product((1, 2, 15, 33, 64), (1, 7, 32, 33, 65), (1, 5, 
     run("dense_backward_input", d_a, weight, 0, d_a, 1, d_x)
     close(d_x, rounded(d_a), rounded(weight).T, before)
     for first, last in ((0, D // 2), (D // 2, D)):
-        run("dense_backward_weight", x, d_a, first, last, d_weight, d_bias)
+        run("dense_backward_weight", x, d_a, first, last, 0, d_weight, d_bias)
     close(d_weight, rounded(x).T, rounded(d_a))
     np.testing.assert_allclose(d_bias, d_a.astype(float).sum(0), rtol=1e-5, atol=1e-5)
+    before = d_weight.astype(float)
+    for first, last in ((0, D // 2), (D // 2, D)):
+        run("dense_backward_weight", x, d_a, first, last, 1, d_weight, d_bias)
+    close(d_weight, rounded(x).T, rounded(d_a), before)
+    before = out.astype(float)
+    run("dense_accumulate", x, weight, out)
+    close(out, rounded(x), rounded(weight), before)
 one, many = np.empty((1, 40), np.float32), np.empty((50, 40), np.float32)
 x, weight = rng.standard_normal((50, 70), np.float32), rng.standard_normal((70, 40), np.float32)
 run("dense_forward", x, weight, np.zeros(40, np.float32), 0, many, many)

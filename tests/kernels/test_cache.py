@@ -13,7 +13,7 @@ import pytest
 from numba import config
 
 import fastvae
-from fastvae.kernels.cpu import adam, cache, compiler
+from fastvae.kernels.cpu import cache, compiler, optimizers
 from fastvae.kernels.cpu.cache import Folder
 from tests.support import commands
 
@@ -25,10 +25,10 @@ import sys, numpy as np
 if sys.argv[1:] == ["full"]:
     import resource
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-from fastvae.kernels.cpu import adam
+from fastvae.kernels.cpu import optimizers
 for numbers in (np.ones(3, np.float32), np.ones(6, np.float32)[::2]):
-    assert adam.squared_norm(numbers) == 3
-print(sum(adam.squared_norm.stats.cache_hits.values()))
+    assert optimizers.squared_norm(numbers) == 3
+print(sum(optimizers.squared_norm.stats.cache_hits.values()))
 """
 
 
@@ -172,7 +172,7 @@ def test_a_process_that_can_write_nowhere_compiles_and_says_so_in_one_line(tmp_p
 @pytest.fixture(scope="module")
 def compiled():
     """A function, just compiled, for its only types."""
-    function = compiler.as_part(adam.squared_norm)
+    function = compiler.as_part(optimizers.squared_norm)
     assert function(np.ones(3, np.float32)) == 3
     return function
 
@@ -232,7 +232,7 @@ def test_a_folder_in_the_place_of_a_file_is_passed_by(kept):
 
 def test_the_code_of_another_numba_is_not_looked_at(kept, monkeypatch):
     _, load, _ = kept
-    monkeypatch.setattr(cache, "_VERSIONS", ("0.0", *cache._VERSIONS[1:]))
+    monkeypatch.setattr(cache, "VERSIONS", ("0.0", *cache.VERSIONS[1:]))
     assert load() is None
 
 
@@ -308,7 +308,7 @@ def test_root_makes_no_folder_in_the_home_of_another(tmp_path, monkeypatch):
 def test_code_of_other_versions_goes_when_nobody_has_made_any_for_long(named):
     Folder(named, True).write("first.nbc", b"")
     long_ago = time.time() - cache.UNUSED - 1
-    ours = f"adam.squared_norm-{cache.SHARED_DIGEST[:12]}-1.nbc"
+    ours = f"optimizers.squared_norm-{cache.SHARED_DIGEST[:12]}-1.nbc"
     for name in ("old-0123-1.nbc", "half-0123-1.nbc.a1b2", ours, "recent-0123-1.nbc", "of-others.txt"):
         (named / name).write_bytes(b"")
         if not name.startswith("recent"):
@@ -324,13 +324,13 @@ def test_without_sources_the_program_that_holds_them_is_known_by_its_time(monkey
     """A frozen program, or an archive: another version of it must not be given the code of this one."""
     program = tmp_path / "program"
     program.write_bytes(b"12")
-    monkeypatch.setattr(cache, "_SOURCES", [])
+    monkeypatch.setattr(cache, "_HERE", tmp_path / "nothing" / "here")
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     monkeypatch.setattr(sys, "executable", str(program))
-    first = cache._digest_of_sources()
-    assert cache._digest_of_sources() == first
+    first = cache._digest_of_sources(cache._HERE)
+    assert cache._digest_of_sources(cache._HERE) == first
     os.utime(program, (1, 1))
-    assert cache._digest_of_sources() != first
+    assert cache._digest_of_sources(cache._HERE) != first
     monkeypatch.delattr(sys, "frozen")
     monkeypatch.setattr(cache, "_HERE", program / "fastvae" / "kernels" / "cpu")  # as in an archive
-    assert len(cache._digest_of_sources()) == len(first)
+    assert len(cache._digest_of_sources(cache._HERE)) == len(first)

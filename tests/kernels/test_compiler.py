@@ -12,7 +12,18 @@ from numba.core.dispatcher import Dispatcher
 
 import fastvae
 import fastvae.kernels
-from fastvae.kernels.cpu import activations, adam, cache, compiler, latent, likelihoods, ops, processor, products, team
+from fastvae.kernels.cpu import (
+    activations,
+    cache,
+    compiler,
+    latent,
+    likelihoods,
+    ops,
+    optimizers,
+    processor,
+    products,
+    team,
+)
 from tests.support import commands
 
 PACKAGE, KERNELS = (pathlib.Path(m.__file__).parent for m in (fastvae, fastvae.kernels))
@@ -20,12 +31,13 @@ PACKAGE, KERNELS = (pathlib.Path(m.__file__).parent for m in (fastvae, fastvae.k
 NORM = """
 import sys
 import numpy as np
-from fastvae.kernels.cpu import adam, cache, compiler
+from fastvae.kernels.cpu import cache, compiler, optimizers
 cache.SHARED_DIGEST = sys.argv[1] or cache.SHARED_DIGEST
-before = compiler.is_cached(adam.squared_norm)
-assert adam.squared_norm(np.ones(3, np.float32)) == 3
-stats = adam.squared_norm.stats
-print(before, sum(stats.cache_hits.values()), sum(stats.cache_misses.values()), compiler.is_cached(adam.squared_norm))
+before = compiler.is_cached(optimizers.squared_norm)
+assert optimizers.squared_norm(np.ones(3, np.float32)) == 3
+stats = optimizers.squared_norm.stats
+after = compiler.is_cached(optimizers.squared_norm)
+print(before, sum(stats.cache_hits.values()), sum(stats.cache_misses.values()), after)
 """
 
 # by a kernel that Python calls, and by functions that are called by their address: two closures, which only what they
@@ -57,7 +69,7 @@ def python(script, folder, *arguments, tree, **environment):
 
 def test_the_digest_is_of_all_sources():
     files = [file for folder in (KERNELS, KERNELS / "cpu") for file in folder.glob("*.py")]
-    assert {"formulas.py", "philox.py", "scalars.py", "compiler.py", "tile.py"} <= {file.name for file in files}
+    assert {"formulas.py", "philox.py", "slots.py", "ops.py", "compiler.py", "tile.py"} <= {file.name for file in files}
     sources = b"".join(file.read_bytes() for file in sorted(files))
     assert hashlib.sha256(sources).hexdigest() == cache.SHARED_DIGEST
 
@@ -106,12 +118,12 @@ def compiled():
     for file in sorted((KERNELS / "cpu").glob("*.py")):
         module = importlib.import_module(f"fastvae.kernels.cpu.{file.stem}")
         yield from (value for value in vars(module).values() if isinstance(value, Dispatcher | compiler.Native))
-    yield from ops.OPS.values()
+    yield from ops.CODES.values()
     yield from (native for both in activations._PASSES.values() for native in both)
 
 
 def test_kernels_are_cached_and_release_the_lock():
-    for function in (adam.adam_inplace, latent.divergence, likelihoods.sigmoid_inplace, team.run, team.serve):
+    for function in (optimizers.adam_inplace, latent.divergence, likelihoods.sigmoid_inplace, team.run, team.serve):
         assert isinstance(function._cache, cache.Cache)
         assert function.targetoptions["nogil"]
         assert function.targetoptions["error_model"] == "numpy"
@@ -126,7 +138,7 @@ def test_nothing_assumes_that_numbers_are_finite():
         native = isinstance(function, compiler.Native)
         found.append(function._fastmath if native else function.targetoptions.get("fastmath") or set())
         assert found[-1] <= {"contract", "reassoc", "nsz"}, function
-    assert adam.adam_inplace.targetoptions["fastmath"] == {"contract"}
+    assert optimizers.adam_inplace.targetoptions["fastmath"] == {"contract"}
     assert latent.divergence.targetoptions["fastmath"] == {"contract", "reassoc", "nsz"}
     assert products.multiply._fastmath == {"contract"}
     assert len(found) > 50
@@ -138,9 +150,9 @@ def test_loops_over_formulas_vectorise():
     rows = np.ones((32, 8), np.float32)
     for function, operands in (
         (latent.reparameterize, (rows,) * 3),
-        (latent.backward, (rows, rows, rows, 0.1, rows, rows)),
+        (latent.gradients, (rows, rows, rows, 0.1, rows, rows)),
         (likelihoods.bernoulli_forward_backward, (rows, rows, 0.1, rows[:, 0].copy(), rows)),
-        (adam.adam_inplace, (*[rows[0]] * 4, 1, *[0.1] * 6)),
+        (optimizers.adam_inplace, (*[rows[0]] * 4, *[0.1] * 8)),
     ):
         fresh = compiler.as_part(function)
         fresh(*operands)

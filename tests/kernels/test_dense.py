@@ -4,17 +4,19 @@ import numpy as np
 import pytest
 
 from fastvae import reference
+from fastvae.contract_cases import adam_numbers
 from fastvae.kernels.formulas import ACTIVATIONS, IDENTITY, RELU, SILU
 from tests.support.tolerances import check
 
 NAN = np.nan
+SETTINGS = adam_numbers(4, 0.02, 0.85, 0.97, 1e-3, 0.1)  # step, learning rate, betas, epsilon, weight decay
 
 
 def backward(kernels, x, saved, weight, activation, d_out, d_x):
     """Both halves of a layer's backward; return d_weight and d_bias."""
     d_weight, d_bias = np.full_like(weight, NAN), np.full(weight.shape[1], NAN, np.float32)
     kernels.dense_backward_input(saved, weight, activation, d_out, 0, d_x)
-    kernels.dense_backward_weight(x, d_out, 0, len(weight), d_weight, d_bias)
+    kernels.dense_backward_weight(x, d_out, 0, len(weight), 0, d_weight, d_bias)
     return d_weight, d_bias
 
 
@@ -54,9 +56,7 @@ def test_inputs_are_left_alone(kernels, activation):
     backward(kernels, x, saved, weight, ACTIVATIONS[activation], d_out, np.empty_like(x))
     kept += [d_out.copy()]
     moments = [np.zeros(s, np.float32) for s in (weight.shape, weight.shape, bias.shape, bias.shape)]
-    kernels.dense_adam_inplace(
-        x, d_out, 0, 5, weight.copy(), *moments[:2], bias.copy(), *moments[2:], 1, 0.01, 0.9, 0.999, 1e-8, 0.0
-    )
+    kernels.dense_adam_inplace(x, d_out, 0, 5, weight.copy(), *moments[:2], bias.copy(), *moments[2:], *SETTINGS)
     for now, before in zip((x, weight, bias, saved, d_out), kept, strict=True):
         np.testing.assert_array_equal(now, before)
 
@@ -122,9 +122,6 @@ def test_d_x_is_added_to_what_is_there(kernels, activation):
         np.testing.assert_array_equal(added, before + alone)
 
 
-SETTINGS = (4, 0.02, 0.85, 0.97, 1e-3, 0.1)  # step, learning rate, betas, epsilon, decay
-
-
 @pytest.mark.parametrize(
     "shape", [(1, 1, 1), (7, 33, 5), (30, 40, 17), (64, 300, 256), (16, 784, 120), (5, 140, 1030)], ids=str
 )
@@ -136,7 +133,7 @@ def test_gradient_and_adam_at_once_are_the_two_after_each_other(kernels, shape):
     x, d_a = (rng.normal(size=(rows, n)).astype(np.float32) for n in (columns, outputs))
     flat, size = rng.random((3, columns * outputs + outputs), np.float32), columns * outputs
     expected, gradient = flat.copy(), np.full(size + outputs, NAN, np.float32)
-    kernels.dense_backward_weight(x, d_a, 0, columns, gradient[:size].reshape(columns, outputs), gradient[size:])
+    kernels.dense_backward_weight(x, d_a, 0, columns, 0, gradient[:size].reshape(columns, outputs), gradient[size:])
     kernels.adam_inplace(expected[0], gradient, expected[1], expected[2], *SETTINGS, 1.0)
     views = [a[:size].reshape(columns, outputs) for a in flat] + [a[size:] for a in flat]
     kernels.dense_adam_inplace(x, d_a, 0, columns, *views, *SETTINGS)
@@ -156,8 +153,27 @@ def test_parts_of_a_weight_are_the_whole(kernels, parts):
         gradients, arrays = [np.full(s, NAN, np.float32) for s in (shapes[0], shapes[3])], [a.copy() for a in start]
         for part in range(count):
             piece = columns * part // count, columns * (part + 1) // count
-            kernels.dense_backward_weight(x, d_a, *piece, *gradients)
+            kernels.dense_backward_weight(x, d_a, *piece, 0, *gradients)
             kernels.dense_adam_inplace(x, d_a, *piece, *arrays, *SETTINGS)
         found.append([*gradients, *arrays])
     for whole, pieces in zip(*found, strict=True):
         np.testing.assert_array_equal(pieces, whole)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (7, 33, 5), (19, 41, 35), (64, 300, 256), (5, 140, 1030)], ids=str)
+@pytest.mark.parametrize("parts", [1, 2, 50])
+def test_gradients_of_two_uses_add_up(kernels, shape, parts):
+    """Of a weight that stands twice in a model: the bits of both gradients and their sum, however it is shared."""
+    rows, columns, outputs = shape
+    rng = np.random.default_rng(list(shape))
+    uses = [[rng.standard_normal((rows, n), np.float32) for n in (columns, outputs)] for _ in range(2)]
+    alone = [[np.full(s, NAN, np.float32) for s in ((columns, outputs), (outputs,))] for _ in uses]
+    for use, gradients in zip(uses, alone, strict=True):
+        kernels.dense_backward_weight(*use, 0, columns, 0, *gradients)
+    added = [np.full_like(gradient, NAN) for gradient in alone[0]]
+    for accumulate, use in enumerate(uses):
+        for part in range(parts):
+            piece = columns * part // parts, columns * (part + 1) // parts
+            kernels.dense_backward_weight(*use, *piece, accumulate, *added)
+    for found, one, other in zip(added, *alone, strict=True):
+        np.testing.assert_array_equal(found, one + other)

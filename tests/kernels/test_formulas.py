@@ -385,11 +385,13 @@ def test_everything_is_float32():
     formulas = {name for name, value in vars(f).items() if hasattr(value, "py_func")}
     calls = dict.fromkeys(formulas, (one,))
     calls |= {"kl_term": (one, one), "d_kl_logvar": (one, one), "bernoulli_term": (one, one)}
+    calls |= {"poisson_term": (one, one), "log_factorial_excess": (one, one)}
     calls |= {"uniform": (word,), "bernoulli_draw": (word, one), "box_muller": (word, word)}
     calls |= {"power_of_two": (np.int32(3),), "bfloat16_pair": (one, one), "squared_error_term": (one, one, one)}
     calls |= {"soft_log_sigma": (one,) * 2, "soft_slope": (one,) * 2, "soft_parameter": (one,) * 3}
     calls |= {"log_sigma_gradient": (one,) * 4, "log_sigma_of_squares": (one,) * 3, "remembered_log_sigma": (one,) * 5}
     calls |= {"latent_terms": (one,) * 3, "latent_gradients": (one,) * 5, "adam_moved": (*(one,) * 5, (one,) * 7)}
+    calls |= {"sgd_moved": (one,) * 8, "averaged": (one,) * 3}
     assert len(calls) == len(formulas) > 20
     for name, arguments in calls.items():
         function = getattr(f, name)

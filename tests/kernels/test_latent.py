@@ -3,6 +3,7 @@
 Against the reference, with noise given and drawn: test_contract.py.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -13,20 +14,22 @@ from fastvae.kernels import philox
 from tests.support.tolerances import check
 
 SEED = np.uint64(2**64 - 5)
-DRAWN = np.empty((0, 0), np.float32)  # noise that is not given
+DRAWN = None  # noise that is not given
 
 
-def forward(kernels, mu, logvar, noise=DRAWN, seed=SEED, step=1, first_row=0):
+def forward(kernels, mu, logvar, noise=DRAWN, seed=SEED, step=1, first_row=0, stream=philox.LATENT):
     mu, logvar = np.array(mu, np.float32), np.array(logvar, np.float32)
     z, kl = np.full(mu.shape, np.nan, np.float32), np.full(len(mu), np.nan, np.float32)
-    kernels.latent_forward(mu, logvar, noise, seed, step, first_row, z, kl)
+    kernels.latent_forward(mu, logvar, noise, seed, stream, step, first_row, z, kl)
     return z, kl
 
 
-def backward(kernels, mu, logvar, d_z, noise=DRAWN, kl_weight=1.0, seed=SEED, step=1, first_row=0):
+def backward(
+    kernels, mu, logvar, d_z, noise=DRAWN, kl_weight=1.0, seed=SEED, step=1, first_row=0, stream=philox.LATENT
+):
     mu, logvar, d_z = (np.array(a, np.float32) for a in (mu, logvar, d_z))
     d_mu, d_logvar = np.full((2, *mu.shape), np.nan, np.float32)
-    kernels.latent_backward(mu, logvar, d_z, noise, seed, step, first_row, kl_weight, d_mu, d_logvar)
+    kernels.latent_backward(mu, logvar, d_z, noise, seed, stream, step, first_row, kl_weight, d_mu, d_logvar)
     return d_mu, d_logvar
 
 
@@ -84,6 +87,22 @@ def test_drawn_noise_is_that_of_the_latent_stream(kernels, columns):
     again, given = (backward(kernels, mu, logvar, d_z, n, **p) for n, p in ((DRAWN, place), (noise, {})))
     for found, expected in zip(again, given, strict=True):
         np.testing.assert_allclose(found, expected, rtol=2e-6, atol=1e-6)
+
+
+def test_each_stream_has_its_own_noise(kernels):
+    """Forward and backward of one stream have the same, two draws of one step share nothing; K draws a row are those of
+    K streams, or of K steps."""
+    mu, logvar, d_z = np.zeros((3, 40, 8), np.float32)
+    drawn = [forward(kernels, mu, logvar, stream=stream)[0] for stream in (philox.LATENT, 71, 72)]
+    for a, b in itertools.combinations(drawn, 2):
+        assert not (a == b).any()
+        assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 4 / math.sqrt(a.size)
+    for stream, z in zip((philox.LATENT, 71, 72), drawn, strict=True):
+        expected = np.empty_like(z)
+        kernels.normal_noise(SEED, stream, 1, 0, expected)
+        np.testing.assert_allclose(z, expected, rtol=2e-6, atol=1e-6)
+        d_logvar = backward(kernels, mu, logvar, d_z + 1, stream=stream)[1]
+        np.testing.assert_allclose(d_logvar, z / 2, rtol=2e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("cut", [1, 10, 64])

@@ -18,7 +18,7 @@ from fastvae.kernels import cpu
 from fastvae.kernels.cpu import processor, products
 from fastvae.kernels.cpu.program import Program, engine
 from fastvae.kernels.formulas import IDENTITY
-from fastvae.kernels.scalars import Scalars
+from fastvae.kernels.slots import Slots
 from tests.support.commands import python
 from tests.support.models import TABLE, small
 from tests.support.tolerances import check
@@ -101,13 +101,13 @@ class Product:
         """What comes out, after a look at all that may not be written to."""
         depth, columns = self.factors()[1].shape
         a, b = place(self.a.shape, offset).filled(self.a), place(self.b.shape, 3 * offset).filled(self.b)
-        out, room = place((self.rows, columns), offset), engine("float32").room_for(self.rows, depth, columns)
+        out, size = place((self.rows, columns), offset), engine("float32").scratch_for(self.rows, depth, columns)
         if self.before is not None:
             out.filled(self.before)
-        room, first = place((max(1, room),), offset), self.first if self.before is None else 1
+        scratch, first = place((max(1, size),), offset), self.first if self.before is None else 1
         places = a.address, b.address, out.address, self.rows, depth, columns
-        multiply()(self.kind, *places, first, self.a.shape[1], self.b.shape[1], room.address)
-        assert all(x.intact() for x in (a, b, out, room)), "written outside"
+        multiply()(self.kind, *places, first, self.a.shape[1], self.b.shape[1], scratch.address)
+        assert all(x.intact() for x in (a, b, out, scratch)), "written outside"
         for operand, given in ((a, self.a), (b, self.b)):
             assert operand.array.tobytes() == given.tobytes(), "an operand was changed"
         return out.array.copy()
@@ -119,11 +119,11 @@ SOME = list(itertools.product((1, 2, 7, 14, 33), (1, 8, 19), (1, 4, 8, 15, 16, 1
 
 def every_kind(rows, depth, columns, first=2):
     """Each kind of product with an output (rows, columns)."""
-    a, b, turned = drawn(5, rows, depth), drawn(3, depth, columns), drawn(7, columns, depth)
+    a, b, transposed = drawn(5, rows, depth), drawn(3, depth, columns), drawn(7, columns, depth)
     return [
         Product(products.PLAIN, a, b, rows),
-        Product(products.TRANSPOSED, a, turned, rows),
-        Product(products.TRANSPOSED, a, turned, rows, before=drawn(11, rows, columns)),
+        Product(products.TRANSPOSED, a, transposed, rows),
+        Product(products.TRANSPOSED, a, transposed, rows, before=drawn(11, rows, columns)),
         Product(products.OF_COLUMNS, drawn(9, depth, rows + 5), b, rows, first),
         Product(products.OF_COLUMNS, drawn(9, depth, rows + 5), drawn(4, depth, columns + 3), rows, columns=columns),
     ]
@@ -134,8 +134,8 @@ def check_shape(rows, depth, columns, offset=0):
     bits = b""
     for product in every_kind(rows, depth, columns, first=(rows + depth) % 6):
         found, (a, b) = product.result(offset), (factor.astype(np.float64) for factor in product.factors())
-        more = np.zeros_like(found) if product.before is None else product.before
-        check(found, a @ b + more, "product", np.abs(a) @ np.abs(b) + np.abs(more))
+        before = np.zeros_like(found) if product.before is None else product.before
+        check(found, a @ b + before, "product", np.abs(a) @ np.abs(b) + np.abs(before))
         bits += found.tobytes()
     return bits
 
@@ -148,7 +148,7 @@ def check_layer(rows, inputs, outputs, place=Guarded):
     d_x, d_weight, out, d_bias = (place(shape) for shape in shapes)
     cpu.dense_forward(x, weight, np.zeros(outputs, np.float32), IDENTITY, out.array, out.array)
     cpu.dense_backward_input(d_a, weight, IDENTITY, d_a, 0, d_x.array)
-    cpu.dense_backward_weight(x, d_a, 0, inputs, d_weight.array, d_bias.array)
+    cpu.dense_backward_weight(x, d_a, 0, inputs, 0, d_weight.array, d_bias.array)
     for found, (left, right) in zip((out, d_x, d_weight), ((a, b), (d, b.T), (a.T, d)), strict=True):
         check(found.array, left @ right, "product", np.abs(left) @ np.abs(right))
     check(d_bias.array, d.sum(axis=0), "product", np.abs(d).sum(axis=0))
@@ -214,16 +214,20 @@ def test_a_program_writes_nothing_outside_its_memory(shape):
     for op, operands in {
         "dense_forward": (x, weight, bias, IDENTITY, out, out),
         "dense_backward_input": (out, weight, IDENTITY, d_a, 0, d_x),
-        "dense_backward_weight": (x, d_a, 0, inputs, d_weight, d_bias),
-        "dense_adam_inplace": (x, d_a, 0, inputs, weight, m, v, bias, m_bias, v_bias),
+        "dense_accumulate": (x, weight, out),
+        "dense_backward_weight": (x, d_a, 0, inputs, 0, d_weight, d_bias),
+        "dense_backward_weight, added": (x, d_a, 0, inputs, 1, d_weight, d_bias),
+        "dense_adam_inplace": (x, d_a, 0, inputs, weight, m, v, bias, m_bias, v_bias, *[0.5] * 7),
     }.items():
-        program = Program(Scalars())
-        program.add(op, *operands)
+        program = Program(Slots())
+        program.add(op.split(",")[0], *operands)
         assert program.job
-        room = Guarded((program._room,))
-        program._job[5] = room.address
+        assert program._job[3] == program._scratch.ctypes.data
+        scratch = Guarded((program._scratch_size,))
+        program._job[3] = scratch.address
         program.run()
-        assert room.intact(), op
+        assert scratch.intact(), op
+        assert not program._scratch_size or (scratch.array.view(np.uint32) != CANARY).any(), op
 
 
 # ---- what is in the operands --------------------------------------------------------------------------------------

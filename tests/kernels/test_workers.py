@@ -3,30 +3,38 @@
 import signal
 import threading
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from fastvae.kernels import cpu
-from fastvae.kernels.cpu import team, workers
+from fastvae.kernels.cpu import processor_count, team, workers
 from fastvae.kernels.cpu.workers import Pool, Workers, shares_for
-from fastvae.kernels.scalars import ADAM_STEP, EXAMPLE_WEIGHT, FACTOR, KL_WEIGHT, NOISE_STEP, Scalars
+from fastvae.kernels.slots import Watched
 from tests.support.commands import python
+from tests.support.programs import add_doubling, doubling
 
 
 def helpers():
     return [t.name for t in threading.enumerate() if t.name.startswith("fastvae-")]
 
 
-def two_parts(first, second, nll, kl):
-    return SimpleNamespace(forward_jobs=first, adam_jobs=second, nll=nll, kl=kl, scalars=Scalars())
+NO_ROWS = np.empty((1, 0), np.int64)
 
 
-def one_step(threads, step, kl_weight):
-    """The sums of nll and kl, and whether the second part was done."""
-    sums, no_rows = np.empty((1, 2)), np.empty((1, 0), np.int64)
-    begun, done = threads.run_steps(step, np.array([kl_weight]), no_rows, no_rows[0], sums)
+def watched(slots, phase=0, **losses):
+    """Losses that a phase completes: name to values and the weight of their sum."""
+    made = []
+    for name, (values, weight) in losses.items():
+        made.append(Watched(np.array(values, np.float32), slots.real(name), phase))
+        slots[name] = weight
+    return made
+
+
+def one_step(threads, phases, slots, losses):
+    """The sums of the losses, and whether all phases were done."""
+    sums = np.empty((1, len(losses)))
+    begun, done = threads.run_steps(phases, slots, slots.table(1), NO_ROWS, NO_ROWS[0], losses, sums)
     assert begun == 1
     return (*sums[0], done == 1)
 
@@ -48,21 +56,14 @@ def patience(request, monkeypatch):
 
 def counting(count):
     """Programs that double a number of their own, and these numbers."""
-    numbers, scalars = np.ones((count, 1, 1), np.float32), Scalars()
-    scalars.reals[FACTOR] = 2.0
-    programs = [cpu.Program(scalars) for _ in range(count)]
-    for program, number in zip(programs, numbers, strict=True):
-        program.add("scale_inplace", number)
-    return programs, numbers
+    return doubling(cpu, count)
 
 
 def lengthy():
     """A program that takes half a second or so, and a number that it doubles at its beginning and its end."""
     (program,), number = counting(1)
-    numbers = np.zeros((300, 300), np.float32)
-    for _ in range(20_000):
-        program.add("scale_inplace", numbers)
-    program.add("scale_inplace", number[0])
+    add_doubling(program, np.zeros((300, 300), np.float32), times=20_000)
+    add_doubling(program, number[0])
     assert program.job
     return program, number
 
@@ -88,9 +89,8 @@ def test_each_program_runs_once_however_many_helpers_there_are(processors, patie
 def test_a_thread_that_is_done_waits_for_the_long_program_of_another(processors, patience):
     for long in range(3):
         programs, numbers = counting(3)
-        other, times = np.ones((64, 64), np.float32), 3000
-        for _ in range(times):
-            programs[long].add("scale_inplace", other)
+        other = np.ones((64, 64), np.float32)
+        add_doubling(programs[long], other, times=3000)
         with Workers(3) as team_of_threads:
             for repeat in range(1, 4):
                 other[...] = 2.0**-149  # doubled until it overflows: only whole runs give infinity
@@ -99,26 +99,40 @@ def test_a_thread_that_is_done_waits_for_the_long_program_of_another(processors,
                 np.testing.assert_array_equal(numbers, 2.0**repeat)
 
 
-def steps(count, repeats):
-    """Steps of `count` threads, the second part of each after the whole first, with helpers awake and asleep."""
+def steps(count, repeats, phases=2):
+    """Steps of `count` threads, each phase after the whole one before, with helpers awake and asleep.
+
+    In the first each thread doubles a number; in every other each doubles one of its own, and takes what another has
+    left in the phase before, which must be complete: through a threshold that makes 1 of what was doubled, and 0 else.
+    """
     first, losses = counting(count)
-    second, others = counting(count)
-    for program, loss in zip(second, losses[::-1], strict=True):  # of another thread: it must be complete
-        program.add("threshold_inplace", loss, 1.5)
-    jobs = [np.array([program.job for program in programs], np.int64) for programs in (first, second)]
-    nll, kl = losses.reshape(-1), np.full(count, 0.25, np.float32)
+    others = np.ones((phases - 1, count, 1, 1), np.float32)
+    made = [first]
+    for k, numbers in enumerate(others):
+        made.append([cpu.Program(first[0].slots) for _ in range(count)])
+        for i, program in enumerate(made[-1]):
+            before = losses if k == 0 else others[k - 1]
+            program.add("threshold_inplace", before[count - 1 - i], 1.5)
+            add_doubling(program, numbers[i])
+    slots = first[0].slots
+    seen = watched(slots, kl=(np.full(count, 0.25), 3.0))
+    slots.real("nll")
+    slots["nll"] = 1.0
+    seen = [Watched(losses.reshape(-1), slots.real("nll"), 0), *seen]
     with Workers(count) as team_of_threads:
         for repeat in range(repeats):
-            others[...] = 1
-            assert one_step(team_of_threads, two_parts(*jobs, nll, kl), 3.0) == (count * 2.0, count * 0.25, True)
-            np.testing.assert_array_equal(losses, 1)
-            np.testing.assert_array_equal(others, 2)
+            others[...] = losses[...] = 1
+            assert one_step(team_of_threads, made, slots, seen) == (count * 2.0, count * 0.25, True)
+            np.testing.assert_array_equal(losses, 1 if phases > 1 else 2)
+            np.testing.assert_array_equal(others[:-1], 1)
+            np.testing.assert_array_equal(others[-1:], 2)
             time.sleep(0.001 * (repeat % 3))
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 9])
-def test_both_parts_of_a_step_are_done_once_by_each(processors, count):
-    steps(count, 30)
+@pytest.mark.parametrize("phases", [1, 2, 5])
+def test_all_phases_of_a_step_are_done_once_by_each(processors, count, phases):
+    steps(count, 30, phases)
 
 
 def test_more_helpers_than_a_word_has_bits():
@@ -126,55 +140,75 @@ def test_more_helpers_than_a_word_has_bits():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_the_second_part_is_left_out_where_the_loss_is_not_finite(processors, value):
-    for nll, kl, weight in (([1, value], [1, 1], 1.0), ([1, 1], [value, 1], 1.0), ([1, 1], [1, 1], value)):
+def test_the_phases_that_follow_are_left_out_where_a_loss_is_not_finite(processors, value):
+    """A value, a weight, or only their product; whichever phase completes the loss, and however many there are."""
+    huge = np.float32(3e38)
+    for nll, kl, weight, phase in (
+        ([1, value], [1, 1], 1.0, 0), ([1, 1], [value, 1], 1.0, 0), ([1, 1], [1, 1], value, 0),
+        ([1, 1], [huge, huge], 1e300, 0), ([1, 1], [value, 1], 1.0, 1),
+    ):  # fmt: skip
         programs, numbers = counting(2)
-        jobs = np.array([program.job for program in programs], np.int64)
+        slots = programs[0].slots
+        losses = watched(slots, nll=(nll, 1.0)) + watched(slots, phase, kl=(kl, weight))
         with Workers(2) as team_of_threads:
-            nll, kl = np.array(nll, np.float32), np.array(kl, np.float32)
-            assert not one_step(team_of_threads, two_parts(jobs, jobs, nll, kl), weight)[2]
-        np.testing.assert_array_equal(numbers, 2)
+            assert not one_step(team_of_threads, [programs] * 4, slots, losses)[2]
+        np.testing.assert_array_equal(numbers, 2 if phase == 0 else 4)
 
 
 def test_several_steps_are_those_one_after_the_other(processors, patience):
-    """Each with its rows, its numbers of the noise and of Adam, and its weight of the KL; until one is not finite, or a
-    helper sleeps."""
-    weights, order = np.arange(1.0, 8.0), np.arange(21, dtype=np.int64).reshape(7, 3)
+    """Each with its rows, and the numbers of its row of the table; until one is not finite, or a helper sleeps."""
+    order = np.arange(21, dtype=np.int64).reshape(7, 3)
     programs, losses = counting(2)
-    jobs = np.array([program.job for program in programs], np.int64)
-    others, _ = counting(2)
-    step = two_parts(jobs, np.array([program.job for program in others], np.int64), losses.reshape(-1), np.ones(2, "f"))
-    step.scalars.reals[EXAMPLE_WEIGHT], indices, total = 0.5, np.zeros(3, np.int64), 0
+    slots, (others, _) = programs[0].slots, counting(2)
+    slots.whole("step"), slots.real("left alone")
+    slots["left alone"] = 0.125
+    seen = [Watched(losses.reshape(-1), slots.real("example weight"), 0), *watched(slots, kl=(np.ones(2), 0.0))]
+    indices, total = np.zeros(3, np.int64), 0
+    columns = {"step": 5 + np.arange(7), "kl": np.arange(1.0, 8.0), "example weight": np.full(7, 0.5)}
+    table = slots.table(7, **columns, unknown=np.ones(7))
     with Workers(2) as threads:
         while total < 7:
             sums = np.zeros((7 - total, 2))
-            begun, done = threads.run_steps(step, weights[total:], order[total:], indices, sums)
+            rest = table[total:], order[total:], indices, seen, sums
+            begun, done = threads.run_steps([programs, others], slots, *rest)
             assert begun == done >= 1
             np.testing.assert_array_equal(sums[:done, 0], 2 * 2.0 ** np.arange(total + 1, total + done + 1))
             np.testing.assert_array_equal(sums[:done, 1], 2)
             total += done
             np.testing.assert_array_equal(indices, order[total - 1])
-            if done > 1:
-                assert step.scalars.reals[KL_WEIGHT] == 0.5 * weights[total - 1]
-            assert step.scalars.integers[[NOISE_STEP, ADAM_STEP]].tolist() == [total - 1] * 2
-            step.scalars.integers[[NOISE_STEP, ADAM_STEP]] += 1
+            assert {name: slots[name] for name in columns} == {
+                name: values[total - 1] for name, values in columns.items()
+            }
+            assert slots["left alone"] == 0.125
         losses[...] = 2.0**126  # the second step from here is infinite
         begun = done = 0
         while begun == done:
-            begun, done = threads.run_steps(step, np.ones(4), order, indices, np.empty((4, 2)))
+            begun, done = threads.run_steps([programs, others], slots, table[:4], order[:4], indices, seen, sums[:4])
+            sums = np.empty((4, 2))
         assert begun == done + 1
+
+
+def test_a_batch_may_have_fewer_rows_than_the_indices_before(processors):
+    """The rows of a step, and nothing beyond them."""
+    programs, _ = counting(2)
+    slots, indices = programs[0].slots, np.full(5, -1, np.int64)
+    order = np.arange(6, dtype=np.int64).reshape(2, 3)
+    with Workers(2) as threads:
+        for i in range(2):
+            given = slots.table(1), order[i : i + 1], indices[:3], [], np.empty((1, 0))
+            assert threads.run_steps([programs], slots, *given) == (1, 1)
+            np.testing.assert_array_equal(indices, [*order[i], -1, -1])
 
 
 def test_a_helper_does_not_sleep_between_the_steps_of_a_call(processors, patience):
     """However long the part of the other takes: else that one would do the next part alone, at half the speed."""
     short, _ = counting(2)
-    long, other = cpu.Program(Scalars()), np.zeros((64, 64), np.float32)
-    for _ in range(1000):
-        long.add("scale_inplace", other)
-    jobs = [np.array([program.job for program in programs], np.int64) for programs in ([long, short[1]], short)]
-    step, order = two_parts(*jobs, np.ones(2, "f"), np.ones(2, "f")), np.empty((5, 0), np.int64)
+    slots = short[0].slots
+    long = cpu.Program(slots)
+    add_doubling(long, np.zeros((64, 64), np.float32), times=1000)
+    given = slots.table(5), NO_ROWS, NO_ROWS[0], [], np.empty((5, 0))
     with Workers(2) as threads:
-        at_once = [threads.run_steps(step, np.ones(5), order, order[0], np.empty((5, 2)))[1] for _ in range(20)]
+        at_once = [threads.run_steps([[long, short[1]], short], slots, *given)[1] for _ in range(20)]
     assert at_once.count(5) >= 18
 
 
@@ -225,8 +259,8 @@ def test_ctrl_c_while_waiting_is_raised_and_later_teams_work(monkeypatch):
 INTERRUPTED = """
     import gc, signal, sys, threading, time
     import numpy as np
-    from fastvae import VAE, workers
-    from fastvae.kernels.cpu import team
+    from fastvae import VAE
+    from fastvae.kernels.cpu import team, workers
 
     def late(*_):
         raise TimeoutError
@@ -343,7 +377,7 @@ def test_shares_depend_on_sizes_and_processors_alone(monkeypatch):
 def test_a_wrong_number_of_threads_is_named(monkeypatch, value):
     monkeypatch.setenv("FASTVAE_THREADS", value)
     with pytest.raises(ValueError, match=f"FASTVAE_THREADS='{value}' must be a whole number"):
-        workers.processors()
+        processor_count.processors()
 
 
 def test_the_helpers_of_a_process_end_with_it():

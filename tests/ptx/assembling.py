@@ -97,7 +97,8 @@ def assembled(ptx, capability, most_registers=None):
     ValueError
         The text cannot be assembled, or is not of one kernel.
     """
-    options = ["-arch=sm_{}{}".format(*capability), "-verbose", "-Xptxas=-v"]
+    target = re.search(r"\.target\s+(sm_\w+)", ptx)
+    options = [f"-arch={target[1]}" if target else "-arch=sm_80", "-verbose", "-Xptxas=-v"]
     if most_registers is not None:
         options.append(f"-maxrregcount={most_registers}")
     log = _log(ptx.encode(), options)

@@ -1,0 +1,37 @@
+"""Functions of one number on the device, over whole arrays in place."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from fastvae.kernels.cuda.declaration import COUNT, FLOATS, Kernel, kernel
+from fastvae.kernels.cuda.driver import cuda
+from fastvae.kernels.cuda.instructions import VECTOR, load4, store4
+from fastvae.kernels.ops import INPLACE
+
+FLAT = 256  # threads of a block, which knows no rows
+u32, u64 = np.uint32, np.uint64
+
+
+def _elementwise(function: Callable, name: str) -> Kernel:
+    """A kernel (x, size) of that name which writes a function of each of `size` numbers over it."""
+
+    def elementwise(x, size):
+        """See the contract in `fastvae.kernels`."""
+        thread, threads = u32(cuda.grid(1)), u32(cuda.gridsize(1))
+        whole = size - size % VECTOR
+        k = u32(thread * VECTOR)
+        while k < whole:
+            x0, x1, x2, x3 = load4(x, u64(k))
+            store4(x, u64(k), (function(x0), function(x1), function(x2), function(x3)))
+            k = u32(k + threads * VECTOR)
+        k = u32(whole + thread)
+        while k < size:
+            x[k] = function(x[k])
+            k = u32(k + threads)
+
+    elementwise.__name__ = elementwise.__qualname__ = name
+    return kernel(FLOATS, COUNT, block=(FLAT,))(elementwise)
+
+
+KERNEL = {name: _elementwise(function, name) for name, function in INPLACE.items()}

@@ -1,0 +1,165 @@
+"""What a program launches; and the table of ops that are a launch each, with grids and arguments from an op's row.
+
+An op's operands become arguments one by one: an array its counterpart, where it may be None with a flag whether it is
+there; a real number, a seed, a counter its place; a whole number its place and what is added to it. Then come the
+numbers that kernels read, what they must know of a training, and sizes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastvae.kernels.cuda import elementwise, minibatch, noise, optimizers, row_losses, sigma
+from fastvae.kernels.cuda.declaration import WARP, Kernel, blocks
+from fastvae.kernels.cuda.driver import Device
+from fastvae.kernels.cuda.latent import ROWS, latent_backward, latent_forward
+from fastvae.kernels.cuda.memory import Memory
+from fastvae.kernels.cuda.settings import Settings
+from fastvae.kernels.ops import OPS
+from fastvae.kernels.slots import Slots
+
+MOST_BLOCKS = 1024  # of a kernel that goes over a flat buffer
+MOST_ROWS = 65_535  # blocks along the second axis of a grid: more there cannot be
+OFFSET = 0xFFFFFFFF  # whole numbers are added modulo 2^32
+Grid = tuple[int, ...]
+
+
+@dataclass
+class Launch:
+    """A kernel with all that it is launched with."""
+
+    kernel: Kernel
+    grid: tuple[int, ...]
+    arguments: list[Any]
+
+    def do(self, on: Device) -> None:
+        """Launch it."""
+        assert self.kernel.block is not None
+        on.launch(self.kernel, self.grid, self.kernel.block, self.arguments)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How an op is launched.
+
+    Parameters
+    ----------
+    kernel
+        What is launched.
+    grid
+        The grid, and the sizes that the kernel is given last, from the op's operands by name.
+    reads
+        Which attributes of `Settings` the kernel is given after the operands.
+    flags
+        Numbers between these and the sizes.
+    """
+
+    kernel: Kernel
+    grid: Callable[[dict[str, Any]], tuple[Grid, list[int]]]
+    reads: tuple[str, ...] = ()
+    flags: tuple[int, ...] = ()
+
+
+def over_rows(name: str, rows: int = ROWS) -> Callable[[dict[str, Any]], tuple[Grid, list[int]]]:
+    """A warp for each row of an operand (B, D)."""
+    return lambda named: ((blocks(len(named[name]), rows),), [*named[name].shape])
+
+
+def over_numbers(name: str, each: int) -> Callable[[dict[str, Any]], tuple[Grid, list[int]]]:
+    """Over the numbers of an operand, `each` of which a block takes at a time."""
+
+    def grid(named: dict[str, Any]) -> tuple[Grid, list[int]]:
+        return flat_grid(named[name].size, each), [named[name].size]
+
+    return grid
+
+
+def flat_grid(size: int, each: int) -> Grid:
+    """The grid over so many numbers."""
+    if size >= 1 << 32:  # kernels count them in 32 bits
+        raise ValueError(f"an array of {size:,} numbers is too large for a GPU: use a smaller batch_size")
+    return (min(MOST_BLOCKS, blocks(size, each)),)
+
+
+def over_noise(name: str) -> Callable[[dict[str, Any]], tuple[Grid, list[int]]]:
+    """A thread for the four columns of a row that one block of noise serves."""
+
+    def grid(named: dict[str, Any]) -> tuple[Grid, list[int]]:
+        rows, columns = named[name].shape
+        return (blocks(columns, 4 * noise.FLAT), min(MOST_ROWS, max(1, rows))), [rows, columns]
+
+    return grid
+
+
+def over_sigma(each: int, parameters: str, *sized: str) -> Callable[[dict[str, Any]], tuple[Grid, list[int]]]:
+    """A block for `each` of the parameters; sizes are their number, and those of an operand."""
+
+    def grid(named: dict[str, Any]) -> tuple[Grid, list[int]]:
+        size = named[parameters].size
+        return (blocks(size, each),), [size, *(n for name in sized for n in named[name].shape)]
+
+    return grid
+
+
+def over_columns(named: dict[str, Any]) -> tuple[Grid, list[int]]:
+    """A thread for each column of log_sigma."""
+    columns = named["log_sigma"].size
+    return (blocks(columns, sigma.THREADS),), [named["parameter"].size, columns]
+
+
+VECTORS = 4 * WARP * optimizers.WARPS
+KINDS = {
+    "latent_forward": Kind(latent_forward, over_rows("mu"), ("integers",)),
+    "latent_backward": Kind(latent_backward, over_rows("mu"), ("integers", "reals")),
+    "sigma_forward": Kind(sigma.sigma_forward, over_columns),
+    "sigma_backward": Kind(sigma.sigma_backward, over_sigma(WARP, "parameter", "d_xhat"), ("reals",)),
+    "sigma_optimal": Kind(sigma.sigma_optimal, over_sigma(WARP, "lowest", "x")),
+    "sigma_remember": Kind(
+        sigma.sigma_remember, over_sigma(sigma.THREADS, "parameter"), ("integers", "reals", "state")
+    ),
+    "adam_inplace": Kind(optimizers.adam_inplace, over_numbers("params", VECTORS), ("reals", "parts", "state")),
+    "sgd_inplace": Kind(optimizers.sgd_inplace, over_numbers("params", VECTORS), ("reals", "parts", "state")),
+    "average_inplace": Kind(optimizers.average_inplace, over_numbers("params", VECTORS), ("reals", "state")),
+    "normal_noise": Kind(noise.draw, over_noise("out"), ("integers",), (noise.NORMAL,)),
+    "uniform_noise": Kind(noise.draw, over_noise("out"), ("integers",), (noise.UNIFORM,)),
+    "binarize_inplace": Kind(noise.binarize_inplace, over_noise("x"), ("integers",)),
+    "threshold_inplace": Kind(minibatch.threshold_inplace, over_numbers("x", minibatch.FLAT), ("reals",)),
+}
+KINDS |= {name: Kind(each, over_numbers("x", 4 * elementwise.FLAT)) for name, each in elementwise.KERNEL.items()}
+UPDATES = (optimizers.adam_inplace, optimizers.sgd_inplace, optimizers.average_inplace, sigma.sigma_remember)
+
+
+def arguments_of(name: str, operands: tuple, memory: Memory, settings: Settings, slots: Slots) -> list[Any]:
+    """The arguments that an op's operands become."""
+    found: list[Any] = []
+    for operand, value in zip(OPS[name].operands, operands, strict=True):
+        if operand.shape is not None:
+            found.append(settings.nothing if value is None else memory.view(value))
+            found += [int(value is not None)] if operand.optional else []
+        elif operand.kind == "whole":
+            slot = slots.whole_operand(value)
+            found += [slot.place, slot.offset & OFFSET]
+        elif operand.kind in ("real", "seed"):
+            find = slots.real_operand if operand.kind == "real" else slots.seed_operand
+            found.append(find(value).place)
+        else:
+            found.append(value.place)
+    return found
+
+
+def launch_of(name: str, operands: tuple, memory: Memory, settings: Settings, slots: Slots) -> Launch:
+    """An op of the table as a launch."""
+    named = {operand.name: value for operand, value in zip(OPS[name].operands, operands, strict=True)}
+    arguments = arguments_of(name, operands, memory, settings, slots)
+    if name in KINDS:
+        kind = KINDS[name]
+        grid, sizes = kind.grid(named)
+        arguments += [getattr(settings, attribute) for attribute in kind.reads]
+        return Launch(kind.kernel, grid, [*arguments, *kind.flags, *sizes])
+    loss, backward = name.removesuffix("_backward").removesuffix("_forward"), name.endswith("_backward")
+    rows, columns = named["x"].shape
+    if not backward:
+        arguments = [*arguments[:-1], 0, arguments[-1], settings.nothing]  # no weight, no gradient
+    sizes = [int(backward), rows, columns]
+    kernel, grid = row_losses.KERNEL[loss], (blocks(rows, row_losses.ROWS),)
+    return Launch(kernel, grid, [*arguments, settings.reals, *sizes])
