@@ -69,9 +69,8 @@ class DenoisingNetwork(Network):
 
 
 class DenoisingAutoencoder(LikelihoodEstimator):
-    """Denoising autoencoder; arguments as those of `VAE`, and `corruption`, what the encoder sees of x in each step, in
-    the model's units: "masking", 0 with probability `amount`; "salt_and_pepper", then 0 or 1; "gaussian", x + amount
-    N(0, 1)."""
+    """Denoising autoencoder; arguments as those of `VAE`, and `corruption`, what the encoder sees of x in its units:
+    "masking", 0 with probability `amount`; "salt_and_pepper", then 0 or 1; "gaussian", x + amount N(0, 1)."""
 
     NAME, NETWORK = "DenoisingAutoencoder", DenoisingNetwork
 
@@ -80,17 +79,18 @@ class DenoisingAutoencoder(LikelihoodEstimator):
         likelihood: str = "bernoulli", corruption: str = "masking", amount: float = 0.3, epochs: int | str = "auto",
         batch_size: int | str = "auto", learning_rate: float = 1e-3, clip_norm: float | None = None,
         scale: Any = "auto", precision: str = "float32", device: str = "auto", random_state: Any = None,
-        verbose: bool | int = 0, early_stopping: bool | str = "auto", validation_fraction: float = 0.1, optimizer: str = "adam",
-        weight_decay: float = 0.0, schedule: str = "constant", warmup_steps: int = 0, average: float = 0.0,
+        verbose: bool | int = 0, early_stopping: bool | str = "auto", validation_fraction: float = 0.1,
+        optimizer: str = "adam", weight_decay: float = 0.0, schedule: str = "constant", warmup_steps: int = 0,
+        average: float = 0.0,
     ):  # fmt: skip
         self._store(locals())
 
     def _architecture(self, columns: int) -> Architecture:
         for name, known in (("activation", ACTIVATIONS), ("likelihood", LIKELIHOODS), ("corruption", CORRUPTIONS)):
             check_name(name, getattr(self, name), tuple(known))
-        sizes, amount = (widths("hidden", self.hidden), check_integer("latent_dim", self.latent_dim, 1)), self.amount
-        names = self.activation, self.likelihood, self.corruption
-        return Architecture(columns, *sizes, *names, check_number("amount", amount, 0))
+        sizes = widths("hidden", self.hidden), check_integer("latent_dim", self.latent_dim, 1)
+        names, amount = (self.activation, self.likelihood, self.corruption), check_number("amount", self.amount, 0)
+        return Architecture(columns, *sizes, *names, amount)
 
     def _begin(self, network: DenoisingNetwork, X: Any, units: Any, facts: Any, seed: np.uint64) -> None:
         network.initialise_layers(seed)
