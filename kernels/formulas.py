@@ -495,6 +495,21 @@ def bernoulli_draw(word, probability):
     return ONE if f32(np.uint32(word >> BYTE)) * UNIT_24 < probability else ZERO
 
 
+# How inputs are corrupted, by the number that kernels are given.
+GAUSSIAN_NOISE, MASKING, SALT_AND_PEPPER = range(3)
+CORRUPTIONS = {"gaussian": GAUSSIAN_NOISE, "masking": MASKING, "salt_and_pepper": SALT_AND_PEPPER}
+LAST_BIT = np.uint32(1)
+
+
+@formula
+def corrupted(x, kind, amount, word, normal):
+    """x + amount N(0, 1); or, with probability `amount`, 0 in its place, or 0 or 1 with equal odds: by a word of noise
+    and a normal. Vincent et al. 2010."""
+    hit = bernoulli_draw(word, amount) == ONE
+    end = f32(np.uint32(word & LAST_BIT)) if kind == SALT_AND_PEPPER else ZERO
+    return x + amount * normal if kind == GAUSSIAN_NOISE else (end if hit else x)
+
+
 @formula
 def box_muller(word_radius, word_angle):
     """Two independent N(0, 1) from two words: r cos t, r sin t with r = sqrt(-2 ln u), t = 2 pi word / 2^32.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 LARGEST_SEED = 2**64 - 1
+MOST_LAYERS = 1000  # each way: a file has room for so many
 
 
 def check_integer(argument: str, value: object, lowest: int) -> int:
@@ -72,3 +73,13 @@ def plain(value: Any, place: str = "it") -> Any:
         f"{place} is of type {type(value).__name__}, which no model file holds; use None, numbers, text, and lists and "
         "dicts of them"
     )
+
+
+def widths(argument: str, value: Any) -> tuple[int, ...]:
+    """The widths of layers as a tuple; () for none."""
+    if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
+        raise TypeError(f"{argument}={value!r} must be a tuple of layer widths, such as (400,) or () for none")
+    widths = tuple(value)
+    if len(widths) > MOST_LAYERS:
+        raise ValueError(f"{argument} has {len(widths)} layers; at most {MOST_LAYERS}")
+    return tuple(check_integer(f"{argument}[{i}]", width, 1) for i, width in enumerate(widths))

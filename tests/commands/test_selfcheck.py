@@ -21,6 +21,7 @@ def test_it_says_what_was_chosen_and_why(capsys):
         assert any(line.startswith(name) for line in lines), name
 
 
+@pytest.mark.long
 def test_as_json_with_every_variant_that_runs_here(capsys):
     assert selfcheck.main(["--json"]) == 0
     report = json.loads(capsys.readouterr().out)

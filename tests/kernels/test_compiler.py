@@ -74,6 +74,7 @@ def test_the_digest_is_of_all_sources():
     assert hashlib.sha256(sources).hexdigest() == cache.SHARED_DIGEST
 
 
+@pytest.mark.long
 def test_a_second_process_compiles_nothing_unless_the_digest_changed(tmp_path):
     def norm(digest=""):
         return python(NORM, tmp_path, digest, tree=PACKAGE.parent)
@@ -85,6 +86,7 @@ def test_a_second_process_compiles_nothing_unless_the_digest_changed(tmp_path):
     assert norm() == ["True", "1", "0", "True"]
 
 
+@pytest.mark.long
 def test_functions_that_are_called_by_their_address_are_compiled_once_for_each_unit(tmp_path):
     """One cache for all: a second process compiles nothing, and no unit takes the code of another."""
     hits = [
@@ -103,6 +105,7 @@ def tree(tmp_path):
     return tmp_path / "tree"
 
 
+@pytest.mark.long
 def test_a_changed_formula_is_compiled_anew(tmp_path, tree):
     """The kernels' own files keep their time stamps, which is all that numba looks at."""
     folder = tmp_path / "cache"
