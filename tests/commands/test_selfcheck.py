@@ -4,6 +4,7 @@ import json
 import math
 
 import numpy as np
+import pytest
 
 from fastvae import backend, checks, reference, selfcheck
 from fastvae.contract_cases import PRODUCTS, Compared, cases_of
