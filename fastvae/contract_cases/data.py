@@ -5,6 +5,7 @@ import numpy as np
 from fastvae import reference
 from fastvae.contract_cases.case import KEY, ROW, SIGMA, STEP, Case, Compared, garbage, normal
 from fastvae.kernels import philox
+from fastvae.kernels.formulas import CORRUPTIONS
 
 # ---- noise --------------------------------------------------------------------------------------------------------
 
@@ -28,6 +29,19 @@ def _binarize_inplace(rng, shape, precision):
     x = rng.random(shape[:2], np.float32)
     expected = reference.words(KEY, reference.BINARIZATION, STEP, ROW, x.shape) // 256 / 2.0**24 < x
     yield Case("binarize_inplace", (x, KEY, STEP, ROW), [Compared(x, expected, 0.0)])
+
+
+def _corrupt(rng, shape, precision):
+    """Where a word decides, 0 and 1 are exact, and all else is x."""
+    amount = np.float32(SIGMA).astype(np.float64)  # as the op compares it with a word
+    words = reference.words(KEY, philox.PRIOR, STEP, ROW, shape[:2])
+    normals = reference.normals(KEY, philox.PRIOR, STEP, ROW, shape[:2])
+    for name, code in CORRUPTIONS.items():
+        x, out = normal(rng, *shape[:2]), garbage(*shape[:2])
+        expected = reference.corrupted(x.astype(np.float64), name, amount, words, normals)
+        size = np.abs(x) + SIGMA * (1 + np.abs(normals)) if name == "gaussian" else 0.0
+        operands = x, code, SIGMA, KEY, philox.PRIOR, STEP, ROW, out
+        yield Case("corrupt", operands, [Compared(out, expected, size)])
 
 
 def _threshold_inplace(rng, shape, precision):
@@ -75,6 +89,7 @@ CASES = {
     "normal_noise": _normal_noise,
     "uniform_noise": _uniform_noise,
     "binarize_inplace": _binarize_inplace,
+    "corrupt": _corrupt,
     "threshold_inplace": _threshold_inplace,
     "gather": _gather,
     "read_rows": _read_rows,
