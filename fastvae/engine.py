@@ -214,6 +214,8 @@ class Network:
         It ends with a loss that is not finite, after which nothing is changed, and may end earlier; return what
         `report` makes of the losses before each step, one dict a step. `write` is what is written instead of `step`.
         """
+        if not self.steps_ahead:  # the rows of one step at a time are filled in
+            order, progress = order[:1], progress[:1]
         count, rows = order.shape
         p, numbers = self._pass(rows, write), self._numbers(first, rows, progress)
         if not self.steps_ahead:

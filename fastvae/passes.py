@@ -64,7 +64,9 @@ class Owner(Protocol):
 class Updates(Protocol):
     """What an optimizer writes: see `fastvae.optimizers`."""
 
-    fused: bool  # whether a layer's gradient and step are written together; else all gradients come first
+    @property
+    def fused(self) -> bool:
+        """Whether a layer's gradient and step are written together; else all gradients come first."""
 
     def write(self, program: Any, slots: Slots, owner: Any, uses: list, part: int, parts: int) -> None:
         """Part of the step of one owner's parameters, with their gradient."""

@@ -82,7 +82,7 @@ class Slots:
         self.row.view(np.uint64)[slot.place] = value
         return slot
 
-    def __setitem__(self, name: str, value: float) -> None:
+    def __setitem__(self, name: str, value: float | np.integer) -> None:
         """Set a number that has a place."""
         place = self._slots[name].place
         if self._real[name]:

@@ -26,6 +26,8 @@ class Linear:
     that writes the backward.
     """
 
+    bias: Any  # (outputs,), or None where there is none
+
     def __init__(self, name: str, inputs: int, outputs: int):
         self.name, self.inputs, self.outputs = name, inputs, outputs
         self.weight_name = f"{name}.weight"

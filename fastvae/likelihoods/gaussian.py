@@ -45,7 +45,8 @@ class Gaussian(Likelihood):
             isinstance(sigma, int | float | np.number) and math.isfinite(sigma) and sigma > 0
         ):
             raise ValueError(f"sigma={sigma!r} must be a positive number (a deviation), 'learned' or 'optimal'")
-        self._sigma, self._columns, self._fixed = sigma, columns, not isinstance(sigma, str)
+        self._sigma: Any = sigma
+        self._columns, self._fixed = columns, not isinstance(sigma, str)
         self._optimal = sigma == "optimal"
         self.size = columns if per_column else 1
         self.lowest = np.empty(self.size, np.float32)

@@ -2,11 +2,11 @@
 
 import os
 
-import fake_driver
 import numpy as np
 
 from fastvae.kernels.cuda.driver import Device, compiled, cuda
 from fastvae.kernels.cuda.steps import GRAPH_VARIABLE
+from tests import fake_driver
 from tests.ptx import launch
 
 

@@ -13,8 +13,9 @@ import pytest
 import tables
 import worker
 from cases import IMPLEMENTATIONS, Point
-from fake_driver import why_not
 from sizes import Size
+
+from tests.fake_driver import why_not
 
 REASON = why_not()
 if REASON is None:

@@ -9,10 +9,10 @@ import re
 
 import numpy as np
 import pytest
-from fake_driver import why_not
 
 from fastvae import reference
 from fastvae.kernels.formulas import IDENTITY, RELU, SILU, TANH, bfloat16
+from tests.fake_driver import why_not
 from tests.ptx import PtxError, mutants
 from tests.ptx.assembling import MULTIPROCESSORS
 

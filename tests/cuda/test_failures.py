@@ -5,18 +5,18 @@ import pickle
 
 import numpy as np
 import pytest
-from fake_driver import why_not
+
+from tests.fake_driver import why_not
 
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
-
-from test_cuda_models import Broken, X, check_same, check_uses, model
 
 from fastvae import VAE, backend
 from fastvae.errors import DivergenceError
 from fastvae.kernels.cuda import driver
 from fastvae.kernels.cuda.driver import Device, using
 from tests.cuda.ptx_device import OfAnotherLibrary, PTXDevice
+from tests.cuda.test_models import Broken, X, check_same, check_uses, model
 
 
 @pytest.fixture

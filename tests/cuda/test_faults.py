@@ -4,8 +4,8 @@ import re
 
 import numpy as np
 import pytest
-from fake_driver import why_not
 
+from tests.fake_driver import why_not
 from tests.ptx import PtxError, mutants
 
 if reason := why_not():

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from fake_driver import why_not
+
+from tests.fake_driver import why_not
 
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)

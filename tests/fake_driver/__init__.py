@@ -200,7 +200,7 @@ def load_for(device):
 def in_a_process(code, **environment):
     """The lines that a process prints which runs this code on the driver, as `state`; beside them nothing is said."""
     tests = HERE.parent
-    first = f"import fake_driver\nstate = fake_driver.load(**{environment.pop('numbers', {})})\n"
+    first = f"from tests import fake_driver\nstate = fake_driver.load(**{environment.pop('numbers', {})})\n"
     paths = os.pathsep.join([str(tests), str(tests.parent)])
     environment = os.environ | {FOLDER: str(folder()), "PYTHONPATH": paths} | environment
     command = [sys.executable, "-W", "error", "-c", first + code]

@@ -390,6 +390,21 @@ def test_the_bits_do_not_depend_on_the_number_of_shares(kernels, sigma, per_colu
 
 
 @one_or_each
+def test_an_optimal_sigma_waits_for_all_rows(kernels, per_column):
+    """Those that the pass itself makes: shares come one after the other here, so that what does not wait shows."""
+    likelihood, _ = gaussian("optimal", 6, per_column)
+    x, logits = residuals(9, 6, 2.0)
+    mean = 1 / (1 + np.exp(-logits.astype(float)))
+    expected = truth(x, mean, np.sqrt(mean_squares(x, mean, per_column)))[0]
+    p = new_pass(kernels, 9, 4)
+    p.add("sigmoid_inplace", p.cut(logits))
+    nll, _ = likelihood.loss(p, p.cut(x), logits, 1.0)
+    assert len(p.phases) == 2
+    run(p)
+    check(nll, expected, "model", np.abs(expected) + 10)
+
+
+@one_or_each
 @pytest.mark.parametrize("clip_norm", [None, 1e-3])
 def test_a_learned_sigma_is_moved_by_the_optimizer(kernels, per_column, clip_norm):
     """In the step itself, by the same gradient as is left without one."""

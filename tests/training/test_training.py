@@ -383,6 +383,25 @@ def test_data_that_python_reads_are_trained_on_step_by_step(kind):
     assert observer.heard == vae.n_steps_ == 10
 
 
+def test_of_data_that_python_reads_a_call_does_one_step():
+    """However many it is asked for, whatever the batches' lengths; the losses are those of data that kernels read."""
+    found, chosen = [], np.random.default_rng(0).integers(0, 70, (3, 16))
+    for kind in (np.float16, np.float32):
+        vae = VAE(**SMALL)
+        examples = vae.initialize(X.astype(np.float16).astype(kind))
+        network, losses = vae.network_, []
+        network.allocate(16, [vae._make_optimizer()], examples, np.empty(16, np.int64))
+        for order in (chosen, chosen[:2, :15], chosen[1:]):
+            left = order.copy()
+            while len(left):
+                parts = network.steps(len(losses) + 1, left, np.zeros(len(left)))
+                assert len(parts) == (1 if kind is np.float16 else len(left))
+                losses, left = losses + parts, left[len(parts) :]
+        found.append(losses)
+    assert len(found[0]) == 7
+    assert found[0] == found[1]
+
+
 def test_a_run_that_diverges_among_several_steps_is_where_it_would_be_alone():
     found = []
     for observer in (Observer(), Patient()):

@@ -4,10 +4,11 @@ import gc
 import textwrap
 import threading
 
-import fake_driver
 import numpy as np
 import pytest
-from fake_driver.training import X, far, model
+
+from tests import fake_driver
+from tests.fake_driver.training import X, far, model
 
 if reason := fake_driver.why_not():
     pytest.skip(reason, allow_module_level=True)
@@ -18,7 +19,7 @@ from numba import cuda as numba_cuda
 from fastvae.kernels.cuda import calls, minibatch
 from fastvae.kernels.cuda.driver import Device, compiled, using
 
-IMPORTS = "from fake_driver.training import X, far, model\n"
+IMPORTS = "from tests.fake_driver.training import X, far, model\n"
 
 
 @pytest.fixture
