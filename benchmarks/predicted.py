@@ -120,6 +120,9 @@ def recorder() -> Any:
         def launch(self, chosen, grid, block, arguments):
             self.launched.append(Launched(chosen, grid, block, arguments))
 
+        def graph(self, launches):
+            return lambda: [launch.do(self) for launch in launches]
+
     return Recorder()
 
 

@@ -157,15 +157,8 @@ class Device:
 
     @contextlib.contextmanager
     def explained(self, wanted: int = 0) -> Iterator[None]:
-        """Around calls of the driver, which may want so many bytes: say what its errors mean, and what to do.
-
-        Raises
-        ------
-        MemoryError
-            The device has too little.
-        DeviceError
-            It has failed for good, or never works in this process. The driver is asked no more.
-        """
+        """Around calls of the driver, which may want so many bytes: say what its errors mean, and what to do. A
+        `DeviceError` is for good: the driver is asked no more."""
         if reason := self._unusable():
             raise DeviceError(reason)
         self._process = os.getpid()
@@ -180,6 +173,9 @@ class Device:
                     f"the GPU has too little free memory: {wanted / 1e6:.0f} MB are wanted at once. Use a smaller "
                     "batch_size, end what else runs there, or use device='cpu'"
                 ) from None
+            if "before forking" in said:
+                self._give_up(FORKED)
+                raise DeviceError(FORKED) from None
             if found := FATAL.search(said):
                 self._give_up(
                     f"the GPU has failed ({found[0]}), and nothing works there until this process ends: start Python "
@@ -202,6 +198,11 @@ class Device:
             return f"no NVIDIA driver is found ({said}): install the driver of the GPU"
         if not available:
             return "the GPU, or a library of CUDA, is not found: install the driver, and pip install 'numba-cuda[cu13]'"
+        try:
+            with self.explained():
+                cuda.current_context()
+        except (DeviceError, MemoryError) as error:  # of this process, whoever has used the device in it
+            return str(error)
         return self._too_old("float32") or self._compiler_fault
 
     @functools.cached_property
@@ -252,13 +253,7 @@ class Device:
         return there
 
     def empty(self, size: int, dtype: np.dtype) -> Any:
-        """A flat array on the device, not initialised. A part of one is `array[start:stop]`.
-
-        Raises
-        ------
-        MemoryError
-            The device has too little: the message says how much is wanted.
-        """
+        """A flat array on the device, not initialised, or `MemoryError`. A part of one is `array[start:stop]`."""
         with self.explained(size * np.dtype(dtype).itemsize):
             return cuda.device_array(size, dtype)
 

@@ -167,7 +167,8 @@ class Steps:
         except DeviceError:
             raise
         except Exception as error:
-            warnings.warn(f"a step cannot be captured as a CUDA graph ({error}): {INSTEAD}", stacklevel=2)
+            said = " ".join(str(error).split())
+            warnings.warn(f"a step cannot be captured as a CUDA graph ({said}): {INSTEAD}", stacklevel=2)
             return self._do
         if expected != found:
             warnings.warn(f"a step captured as a CUDA graph gives other numbers: {INSTEAD}", stacklevel=2)

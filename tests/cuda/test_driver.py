@@ -1,5 +1,6 @@
 """The real `Device` on the stand-in driver: streams, copies, graphs, memory, errors, and code that is kept."""
 
+import ctypes
 import gc
 import textwrap
 import threading
@@ -35,8 +36,7 @@ def state(device, monkeypatch):
     monkeypatch.setattr(state, "watcher", None)
     monkeypatch.setenv("FASTVAE_CUDA_GRAPH", "0")  # its check does a step four times more
     yield state
-    for name in ("sticky_error", "order_seed"):
-        state.set(name, 0)
+    state.set("progress_chance", 0.0, ctypes.c_double)
     state.limit(2**33)
     state.check()
 
@@ -65,7 +65,7 @@ def test_steps_are_graphs(state, device, expected, monkeypatch):
 @pytest.mark.parametrize("chance", [0.0, 0.5])
 def test_steps_without_graphs(state, device, expected, chance):
     """Work is done as late as may be, or earlier by chance."""
-    state.set("progress_chance", chance, fake_driver.ctypes.c_double)
+    state.set("progress_chance", chance, ctypes.c_double)
     graphs = state.get("graph_launches")
     found = model(device="cuda").fit(X)
     assert far(found, expected) < 1e-5
@@ -280,11 +280,16 @@ def test_after_a_fork():
     assert second.startswith(f"DeviceError {said}")
 
 
-def test_after_a_fork_of_what_others_have_begun():
-    """Another library has started the driver; numba-cuda has not."""
-    code = """
+@pytest.mark.parametrize("begun", [
+    "state.library.cuInit(0)",
+    "import numba.cuda; numba.cuda.current_context()",
+    "from fastvae.backend import missing_cuda; missing_cuda()",
+])  # fmt: skip
+def test_after_a_fork_of_what_others_have_begun(begun):
+    """Another library has started the driver, or a question whether there is one."""
+    code = f"""
     import os
-    state.library.cuInit(0)
+    {begun}
     if not os.fork():
         try:
             model(device="cuda").fit(X)

@@ -1,4 +1,4 @@
-/* A stand-in for NVIDIA's driver, libcuda.so.1, over memory of the host: as much of it as numba-cuda and cuda.core need.
+/* A stand-in for NVIDIA's driver, libcuda.so.1, over memory of the host: as much of it as numba-cuda and cuda.core use.
 
    Streams are queues. What is in them is done as late as CUDA allows, or a little earlier, in an order drawn from a
    seed: where CUDA promises no order, none can be relied on. Kernels are handed to Python, which executes their PTX.
@@ -15,8 +15,8 @@ typedef int Result;
 typedef uint64_t Address;
 enum {
   SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, NO_DEVICE = 100, INVALID_DEVICE = 101,
-  INVALID_CONTEXT = 201, NO_BINARY = 209, NOT_FOUND = 500, NOT_READY = 600, LAUNCH_FAILED = 719, NOT_SUPPORTED = 801,
-  CAPTURE_UNSUPPORTED = 900, CAPTURE_UNMATCHED = 901, CAPTURE_IMPLICIT = 906
+  INVALID_CONTEXT = 201, NO_BINARY = 209, NOT_READY = 600, ILLEGAL_ADDRESS = 700, LAUNCH_FAILED = 719,
+  NOT_SUPPORTED = 801, CAPTURE_UNSUPPORTED = 900, CAPTURE_UNMATCHED = 901, CAPTURE_IMPLICIT = 906
 };
 
 /* ---- what tests set and read ------------------------------------------------------------------------------------- */
@@ -55,13 +55,19 @@ static Block *block_of(Address from, size_t size) {
     if (from >= b->start && from + size <= b->start + b->size) return b;
   return NULL;
 }
-static int lies_on(int host, Address from, size_t size) { Block *b = block_of(from, size); return b && b->on_host == host; }
+static int lies_on(int host, Address from, size_t size) {
+  Block *b = block_of(from, size);
+  return b && b->on_host == host;
+}
 
 Address block_start(Address inside, size_t *size) {
   Block *b = block_of(inside, 0);
   return b ? (*size = b->size, b->start) : 0;
 }
-int move_to_device(Address inside, int device) { Block *b = block_of(inside, 0); return b ? (b->device = device, 0) : 1; }
+int move_to_device(Address inside, int device) {
+  Block *b = block_of(inside, 0);
+  return b ? (b->device = device, 0) : 1;
+}
 
 static Result allocate(Address *made, size_t size, int on_host) {
   if (!size) return INVALID_VALUE;
@@ -99,7 +105,7 @@ static Stream *streams, own_stream;         /* the latter: stream 0, whose opera
 static int executing;                       /* what the collector of garbage frees within a kernel waits for nothing */
 static unsigned random_state;
 
-static void await(Operation *operation);
+static void await(Operation *o);
 static void execute(Operation *o, int again) {
   if (o->kind == COPY) memcpy((void *)o->to, o->snapshot ? o->snapshot : (void *)o->from, o->size);
   if (o->kind == WAIT && o->awaited) await(o->awaited);
@@ -118,19 +124,19 @@ static void advance(Stream *s) {
   if (!s->first) s->last = NULL;
   execute(o, 0);
 }
-static void await(Operation *operation) { while (!operation->done && operation->stream->first) advance(operation->stream); }
+static void await(Operation *o) { while (!o->done && o->stream->first) advance(o->stream); }
 static void finish(Stream *s) { while (s->first) advance(s); }
 static void finish_all(int also_independent) {
   for (Stream *s = streams; s; s = s->next) if (also_independent || !s->independent) finish(s);
 }
+static int must_wait(Operation *o) { return o->kind == WAIT && o->awaited && !o->awaited->done; }
 static double drawn(void) {
   random_state = random_state * 1103515245u + 12345u + (unsigned)order_seed;
   return (random_state >> 16 & 0x7FFF) / 32768.0;
 }
 static void progress(void) {                /* of streams that need not wait for others */
   for (Stream *s = streams; s; s = s->next)
-    while (s->first && drawn() < progress_chance && !(s->first->kind == WAIT && s->first->awaited && !s->first->awaited->done))
-      advance(s);
+    while (s->first && drawn() < progress_chance && !must_wait(s->first)) advance(s);
 }
 static int is_null(Stream *s) { return (Address)s <= 2; }                /* 0, the legacy stream, a thread's own */
 static int is_legacy(Stream *s) { return (Address)s == 1 || (!s && !per_thread); }
@@ -150,7 +156,8 @@ static Result add(Stream *s, Operation *o) {
     return sticky_error;
   }
   o->stream = s;
-  Operation **first = s->capturing ? &s->graph->first : &s->first, **last = s->capturing ? &s->graph->last : &s->last;
+  Operation **first = s->capturing ? &s->graph->first : &s->first;
+  Operation **last = s->capturing ? &s->graph->last : &s->last;
   if (*last) (*last)->next = o; else *first = o;
   *last = o;
   if (s->capturing) s->graph->nodes++; else progress();
@@ -167,7 +174,10 @@ Result cuInit(unsigned flags) {
 Result cuDriverGetVersion(int *version) { *version = 13000; return SUCCESS; }
 Result cuDeviceGetCount(int *count) { *count = device_count; return SUCCESS; }
 Result cuDeviceGet(int *device, int i) { *device = i; return i < device_count ? SUCCESS : INVALID_DEVICE; }
-Result cuDeviceGetName(char *name, int size, int device) { snprintf(name, size, "an interpreter of PTX"); return SUCCESS; }
+Result cuDeviceGetName(char *name, int size, int device) {
+  snprintf(name, size, "an interpreter of PTX");
+  return SUCCESS;
+}
 Result cuDeviceGetUuid(void *uuid, int device) { memset(uuid, 7 + device, 16); return SUCCESS; }
 Result cuDeviceTotalMem(size_t *bytes, int device) { *bytes = memory_limit; return SUCCESS; }
 Result cuDeviceGetAttribute(int *value, int attribute, int device) {
@@ -195,7 +205,8 @@ Result cuMemGetInfo(size_t *unused, size_t *total) {
   return SUCCESS;
 }
 Result cuGetErrorName(Result error, const char **name) {
-  *name = error == 700 ? "CUDA_ERROR_ILLEGAL_ADDRESS" : error == LAUNCH_FAILED ? "CUDA_ERROR_LAUNCH_FAILED" : "CUDA_ERROR";
+  static const char *of_launches = "CUDA_ERROR_LAUNCH_FAILED", *of_addresses = "CUDA_ERROR_ILLEGAL_ADDRESS";
+  *name = error == ILLEGAL_ADDRESS ? of_addresses : error == LAUNCH_FAILED ? of_launches : "CUDA_ERROR";
   return SUCCESS;
 }
 Result cuGetErrorString(Result error, const char **text) { *text = "an error of the stand-in"; return SUCCESS; }
@@ -245,9 +256,9 @@ static Result copy(Address to, Address from, size_t size, Stream *s, int waits, 
 Result cuMemcpyHtoD(Address to, Address from, size_t size) { READY return copy(to, from, size, NULL, 1, 1, 0); }
 Result cuMemcpyDtoH(Address to, Address from, size_t size) { READY return copy(to, from, size, NULL, 1, 0, 1); }
 Result cuMemcpyDtoD(Address to, Address from, size_t size) { READY return copy(to, from, size, NULL, 1, 0, 0); }
-Result cuMemcpyHtoDAsync(Address to, Address from, size_t size, Stream *s) { READY return copy(to, from, size, s, 0, 1, 0); }
-Result cuMemcpyDtoHAsync(Address to, Address from, size_t size, Stream *s) { READY return copy(to, from, size, s, 0, 0, 1); }
-Result cuMemcpyDtoDAsync(Address to, Address from, size_t size, Stream *s) { READY return copy(to, from, size, s, 0, 0, 0); }
+Result cuMemcpyHtoDAsync(Address to, Address from, size_t n, Stream *s) { READY return copy(to, from, n, s, 0, 1, 0); }
+Result cuMemcpyDtoHAsync(Address to, Address from, size_t n, Stream *s) { READY return copy(to, from, n, s, 0, 0, 1); }
+Result cuMemcpyDtoDAsync(Address to, Address from, size_t n, Stream *s) { READY return copy(to, from, n, s, 0, 0, 0); }
 
 /* ---- streams and events ------------------------------------------------------------------------------------------ */
 
@@ -288,7 +299,8 @@ typedef struct { long code; } Library;      /* and its one kernel, in each of th
 Result cuLibraryLoadData(Library **made, const char *code, void *a, void *b, unsigned c, void *d, void *e, unsigned f) {
   READY
   if (memcmp(code, "\177ELF", 4)) return NO_BINARY;
-  size_t size = *(uint64_t *)(code + 40) + (size_t)*(uint16_t *)(code + 60) * *(uint16_t *)(code + 58);  /* its sections end it */
+  size_t size = *(uint64_t *)(code + 40);    /* where its sections are described, which ends it */
+  size += (size_t)*(uint16_t *)(code + 60) * *(uint16_t *)(code + 58);
   *made = calloc(1, sizeof **made);
   return ((*made)->code = on_load(code, size)) < 0 ? NO_BINARY : SUCCESS;
 }
@@ -330,7 +342,8 @@ Result cuStreamEndCapture(Stream *s, Graph **graph) {
   return SUCCESS;
 }
 Result cuStreamIsCapturing(Stream *s, int *status) { *status = !is_null(s) && s->capturing; return SUCCESS; }
-Result cuStreamGetCaptureInfo(Stream *s, int *status, uint64_t *id, Graph **graph, void *nodes, void *edges, size_t *count) {
+Result cuStreamGetCaptureInfo(
+    Stream *s, int *status, uint64_t *id, Graph **graph, void *nodes, void *edges, size_t *count) {
   *status = !is_null(s) && s->capturing;
   if (id) *id = 1;
   if (graph && *status) *graph = s->graph;
@@ -352,7 +365,10 @@ Result cuGraphLaunch(Graph *graph, Stream *s) {
 Result cuGraphUpload(Graph *graph, Stream *s) { return SUCCESS; }
 Result cuGraphDestroy(Graph *graph) { return SUCCESS; }
 Result cuGraphExecDestroy(Graph *graph) { return SUCCESS; }
-Result cuUserObjectCreate(void **made, void *pointer, void *destroy, unsigned count, unsigned flags) { *made = calloc(1, 8); return SUCCESS; }
+Result cuUserObjectCreate(void **made, void *pointer, void *destroy, unsigned count, unsigned flags) {
+  *made = calloc(1, 8);
+  return SUCCESS;
+}
 Result cuUserObjectRelease(void *object, unsigned count) { return SUCCESS; }
 Result cuGraphRetainUserObject(Graph *graph, void *object, unsigned count, unsigned flags) { return SUCCESS; }
 Result cuGraphReleaseUserObject(Graph *graph, void *object, unsigned count) { return SUCCESS; }
