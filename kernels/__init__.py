@@ -87,7 +87,8 @@ Optimizers, over flat buffers of P parameters
         average moves by `share` towards params; with 1 it becomes params, whatever stood there.
     clip_scale(grads (P,), largest, scale)
         scale = min(1, largest / ||grads||), with the norm in float64: what a gradient is multiplied by so that its norm
-        is at most `largest`. Pascanu et al. 2013.
+        is at most `largest`. Pascanu et al. 2013. Without float64, as on a GPU, a norm whose square is beyond float32,
+        from 2e19 on, counts as infinite.
     squared_norm(grads (P,)) -> float
         sum of squares, in float64.
 

@@ -5,7 +5,7 @@ launch (mu and logvar, the gradients of all weights, both parts of the gradient 
 activation's derivative into the product whose result it multiplies.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -95,14 +95,14 @@ class Products:
 
     def _wait(self, product: Product) -> None:
         """Let a product share a launch with those that wait, where it can."""
-        if self._waiting and not self._goes_with(product):
+        if self._waiting and not self._goes_with(product, self._waiting):
             self._flush()
         self._waiting.append(product)
 
-    def _goes_with(self, product: Product) -> bool:
-        if product.kernel is not self._waiting[0].kernel:
-            return False
-        for other in self._waiting:
+    def _goes_with(self, product: Product, others: list[Product]) -> bool:
+        for other in others:
+            if product.kernel is not other.kernel:
+                return False
             touched = [*product.reads, *product.writes]
             if any(overlap(a, b) for a in other.writes for b in touched):
                 return False
@@ -136,11 +136,18 @@ class Products:
         last = self._waiting[-1] if self._waiting else None
         if last is not None and last.kernel is made.kernel and last.out is made.out and last.code == IDENTITY:
             own, other = last.pairs[0], made.pairs[0]
-            if len(last.pairs) == 1 and own[1].buffer is other[1].buffer and own[3].buffer is other[3].buffer:
-                last.pairs.append(other)
-                last.reads += made.reads
+            both = replace(last, pairs=[own, other], reads=[*last.reads, *made.reads])
+            apart = own[1].buffer is not other[1].buffer or own[3].buffer is not other[3].buffer
+            reads_it = any(overlap(array, last.out) for array in made.reads)
+            if len(last.pairs) == 1 and not apart and not reads_it and self._replaces_last(both):
                 return
         self._wait(made)
+
+    def _replaces_last(self, product: Product) -> bool:
+        """Let a product take the place of the last one that waits, if it still goes with those before that."""
+        if fits := self._goes_with(product, self._waiting[:-1]):
+            self._waiting[-1] = product
+        return fits
 
     def _dense_backward_input(self, saved, weight, code, d_out, accumulate, d_x) -> None:
         rows, depth = d_out.shape
@@ -164,9 +171,7 @@ class Products:
         backward = (dense.BACKWARD, dense.ADDED)
         if last is None or last.out is not d_out or last.mode not in backward or last.code != IDENTITY:
             return False
-        last.code, last.before = code, saved
-        last.reads.append(saved)
-        return True
+        return self._replaces_last(replace(last, code=code, before=saved, reads=[*last.reads, saved]))
 
     def _dense_backward_weight(self, x, d_a, first, last, accumulate, d_weight, d_bias) -> None:
         if first >= last:

@@ -11,7 +11,7 @@ from fastvae.kernels.cuda.driver import Device, device
 from fastvae.kernels.cuda.fusion import Products
 from fastvae.kernels.cuda.launches import Launch, arguments_of, launch_of
 from fastvae.kernels.cuda.memory import Memory, as_stored, flat, stored
-from fastvae.kernels.cuda.settings import Settings
+from fastvae.kernels.cuda.settings import Norm, Settings
 from fastvae.kernels.ops import OPS
 from fastvae.kernels.slots import Slots, Source
 
@@ -55,6 +55,7 @@ class Plan(Products):
         self._slots = slots
         self.read: list[Read] = []
         self.counters: list[int] = []  # places of numbers that launches count
+        self.norms: list[Norm] = []
         self.streamed: Streamed | None = None
 
     def add(self, op: str, operands: tuple) -> None:
@@ -89,9 +90,9 @@ class Plan(Products):
 
     def _clip_scale(self, grads, largest, scale) -> None:
         """The sums of squares of blocks; what steps by the gradient adds them up."""
-        self._settings.clipped[scale.place] = self._slots.real_operand(largest).place
+        self.norms.append(self._settings.norm(self._slots.real_operand(largest).place, scale.place))
         grid = min(sums.PARTS, blocks(grads.size, 4 * sums.FLAT))
-        arguments = [self._memory.view(grads), self._settings.parts, grads.size]
+        arguments = [self._memory.view(grads), self.norms[-1].parts, grads.size]
         self._launch(Launch(sums.square_parts, (grid,), arguments))
 
     def _adam_inplace(self, *operands) -> None:
@@ -103,12 +104,14 @@ class Plan(Products):
     def _step(self, op: str, operands: tuple) -> None:
         """A step of an optimizer, with the norm that its gradient must not exceed."""
         scale = self._slots.real_operand(operands[-1])
-        largest = self._settings.clipped.get(scale.place, 0)
-        if largest:
+        norm = self._settings.norms.get(scale.place)
+        if norm:
             operands = (*operands[:-1], 1.0)
         launch = launch_of(op, operands, self._memory, self._settings, self._slots)
         place = len(arguments_of(op, operands, self._memory, self._settings, self._slots))
-        launch.arguments.insert(place, largest)
+        launch.arguments.insert(place, norm.largest if norm else 0)
+        if norm:
+            launch.arguments[place + 2] = norm.parts
         self._launch(launch)
 
     def _gather(self, data, indices, offset, scale, out) -> None:
@@ -231,3 +234,5 @@ class Program:
             on.memory.download(*self._results)
             if plan.counters:
                 settings.download(self.slots, plan.counters)
+            for norm in plan.norms:
+                norm.leave_scale(on, self.slots)

@@ -4,13 +4,15 @@ A row of `fastvae.kernels.slots` becomes two of the same places: `integers` (int
 given places: of a whole number also what is added to it.
 """
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastvae.kernels.cuda.driver import Device, device
 from fastvae.kernels.cuda.instructions import part
-from fastvae.kernels.cuda.sums import PARTS
+from fastvae.kernels.cuda.sums import PARTS, sum_of
 from fastvae.kernels.slots import CAPACITY, Slots
 
 PLACE, STOPPED = range(2)  # in `state`: the next step of a table, and whether the loss has stopped being finite
@@ -32,6 +34,30 @@ def reals_of(slots: Slots, table: np.ndarray) -> np.ndarray:
     return reals
 
 
+@dataclass(frozen=True)
+class Norm:
+    """A gradient's norm.
+
+    Attributes
+    ----------
+    parts : (2 PARTS,) float32
+        The sums of squares that it is made of: pairs of `sums.square_parts`; 0 where no block writes.
+    largest, scale
+        Places of real numbers: what the norm must not exceed, and what the gradient is multiplied by for that.
+    """
+
+    parts: Any
+    largest: int
+    scale: int
+
+    def leave_scale(self, on: Device, slots: Slots) -> None:
+        """Work out the scale on the host: for who reads it there."""
+        parts = np.empty(2 * PARTS, np.float32)
+        on.read(self.parts, parts)
+        norm, largest = math.sqrt(sum_of(parts)), slots.reals[self.largest]
+        slots.reals[self.scale] = largest / norm if norm > largest else 1.0
+
+
 class Settings:
     """What launches read that changes from step to step: the counterparts of `Slots` on the device.
 
@@ -41,12 +67,10 @@ class Settings:
         As above.
     state (2,) int64
         See `steps`: the number of the next step of a table, and whether the loss has stopped being finite.
-    parts
-        Room for the sums of squares that the norm of the gradient is made of; 0 where no block writes.
-    nothing, no_indices
-        Arguments that do not count.
-    clipped
-        The place of a gradient's scale, to that of the largest norm, where the scale follows from `parts`.
+    parts, nothing, no_indices
+        Arguments that do not count; the first is as large as `Norm.parts`.
+    norms
+        The place of a gradient's scale to the `Norm` that it follows from.
     """
 
     def __init__(self, on: Device):
@@ -54,7 +78,7 @@ class Settings:
         self.integers, self.reals = self._on.upload(np.zeros(CAPACITY, np.int64)), self._floats(CAPACITY)
         self.state, self.no_indices = (self._on.upload(np.zeros(2, np.int64)) for _ in range(2))
         self.parts, self.nothing = self._floats(2 * PARTS), self._floats(4)
-        self.clipped: dict[int, int] = {}
+        self.norms: dict[int, Norm] = {}
 
     @staticmethod
     def of(slots: Slots) -> "Settings":
@@ -63,6 +87,11 @@ class Settings:
         if slots not in made:
             made[slots] = Settings(device())
         return made[slots]
+
+    def norm(self, largest: int, scale: int) -> "Norm":
+        """The norm of another gradient, in the place of what that scale followed from."""
+        self.norms[scale] = Norm(self._floats(2 * PARTS), largest, scale)
+        return self.norms[scale]
 
     def _floats(self, size: int) -> Any:
         return self._on.upload(np.zeros(size, np.float32))

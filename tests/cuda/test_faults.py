@@ -11,13 +11,15 @@ from tests.ptx import PtxError, mutants
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
-from fastvae.kernels.cuda import calls
+from fastvae.kernels import cuda
 from fastvae.kernels.cuda.driver import using
+from fastvae.kernels.ops import INPLACE
 from tests.cuda.ptx_device import PTXDevice, code_of
 from tests.cuda.test_kernels import (
     KERNELS,
     POWERS,
-    check_adam,
+    check_clipped,
+    check_flat,
     check_losses,
     check_next_step,
     check_order,
@@ -25,19 +27,28 @@ from tests.cuda.test_kernels import (
     check_sigma,
     check_stopped,
     check_sum,
+    check_weights,
+    on_device,
     several_products,
 )
-from tests.kernels.test_contract import CHECKS
+from tests.cuda.test_row_losses import check_elementwise
+from tests.support.contract import check_op
 
-REACHING = [(5, 1), (3, 70), (2, 67), (2, 260)]  # each tail of a row, and more columns than a warp takes at a time
+# Each tail of a row, and more columns than a warp takes at a time.
+REACHING = [(5, 1, 1), (3, 70, 47), (2, 67, 45), (2, 260, 174)]
 USERS = {
     "latent_forward": ["latent_forward"],
     "latent_backward": ["latent_backward"],
     "bernoulli": ["bernoulli_forward", "bernoulli_forward_backward"],
     "squared_error": ["squared_error_forward", "squared_error_forward_backward"],
+    "poisson": ["poisson_forward", "poisson_forward_backward"],
     "sigmoid_inplace": ["sigmoid_inplace"],
-    "scale_inplace": ["scale_inplace"],
+    "exp_inplace": ["exp_inplace"],
+    "log1p_inplace": ["log1p_inplace"],
     "adam_inplace": ["adam_inplace"],
+    "sgd_inplace": ["sgd_inplace"],
+    "average_inplace": ["average_inplace"],
+    "add_inplace": [],
     "dense_along_across": ["dense_forward"],
     "dense_along_along": ["dense_backward_input"],
     "dense_across_across": ["dense_backward_weight"],
@@ -45,7 +56,7 @@ USERS = {
     "draw": ["normal_noise", "uniform_noise"],
     "binarize_inplace": ["binarize_inplace"],
     "threshold_inplace": ["threshold_inplace"],
-    "shuffled_indices": ["shuffled_indices"],
+    "shuffled_indices": [],
     "gather_uint8_float32": ["gather"],
     "gather_int16_float32": ["read_rows"],
     "count_outside": ["read_rows"],
@@ -59,17 +70,18 @@ USERS = {
     "total_parts": ["total"],
     "square_parts": ["squared_norm"],
 }
+UPDATES = "adam_inplace", "sgd_inplace", "average_inplace", "add_inplace"
 PRODUCTS = {  # how the operands lie
     "dense_forward": (True, False),
     "dense_backward_input": (True, True),
     "dense_backward_weight": (False, False),
 }
 MORE = {  # numbers for a second block
-    "normal_noise": (1, 1030),
-    "binarize_inplace": (1, 1030),
-    "threshold_inplace": (5, 67),
-    "gather": (9, 40),
-    "read_rows": (9, 40),
+    "normal_noise": (1, 1030, 1),
+    "binarize_inplace": (1, 1030, 1),
+    "threshold_inplace": (5, 67, 1),
+    "gather": (9, 40, 1),
+    "read_rows": (9, 40, 1),
 }
 LEFT = {"sigma_remember": 0.2}  # who may survive: mostly digits of functions of one number, which few checks meet
 EACH = 70  # mutants of a kernel, evenly chosen
@@ -80,36 +92,48 @@ def run_all(device, name):
     for op in ops:
         if op in PRODUCTS:  # first: it notices most, in a second
             several_products(device, *PRODUCTS[op])
-        for shape in REACHING:
-            CHECKS[op](calls, np.random.default_rng(list(shape)), shape)
-        if op in MORE:
-            CHECKS[op](calls, np.random.default_rng(0), MORE[op])
         if op in POWERS:
             check_sum(op)
-    if "shuffled_indices" in ops:
+            continue
+        for shape in [*REACHING, *([MORE[op]] if op in MORE else [])]:
+            check_op(cuda, op, shape, [on_device])
+    if name == "shuffled_indices":
         for count, epoch in ((63, 7), (64, 7), (65, 0), (65, 1), (65, 2), (65, 3), (1025, 7)):
             check_order(count, epoch)
     if name == "next_step":
-        for place, batch in ((0, 30), (2, 300)):
-            check_next_step(device, place, batch)
+        for place, batch, used in ((0, 30, 17), (2, 300, 64)):
+            check_next_step(device, place, batch, used)
     if name.startswith("sigma_"):
         for size in (1, 70):
             check_sigma(size)
     if name == "sigma_remember":
         check_remembered(device)
     if name == "losses":
-        for bad, place, size in ((None, 2, 2051), (None, 0, 0), (np.nan, 1, 0), (np.inf, 0, 9)):
-            check_losses(device, bad, place, size)
-    if "adam_inplace" in ops:
-        check_stopped(device)
-        for clip_norm in (0.5, 1e9):
-            check_adam(clip_norm)
+        for bad, place, size, both in ((None, 2, 2051, 1), (None, 0, 0, 0), (np.nan, 1, 0, 1), (np.inf, 0, 9, 0)):
+            check_losses(device, bad, place, size, both)
+        for weight in (0, 1):
+            check_weights(device, weight)
+    if name in UPDATES:
+        check_flat(device, name)
+    if name in UPDATES[:3]:
+        check_stopped(device, name)
+    if name in UPDATES[:2]:
+        for largest in (0.5, 1e9):
+            check_clipped(name, largest)
+    if name in INPLACE:
+        check_elementwise(device, name, 5000)
 
 
 def is_equivalent(mutant):
     """Where two pieces of a continuous formula meet, it does not matter which of them the point itself belongs to."""
     found = [re.search(r"setp\.(l|g)[te]u?\.f32", line) for line in (mutant.before, mutant.after)]
     return all(found) and found[0][1] == found[1][1]
+
+
+def test_every_kernel_has_users():
+    """But those that are made for each type of data, and each layout of operands."""
+    made = ("gather_", "dense_")
+    assert {kernel.__name__ for kernel in KERNELS if not kernel.__name__.startswith(made)} <= set(USERS)
 
 
 @pytest.mark.slow

@@ -9,30 +9,19 @@ if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
 from fastvae import reference
-from fastvae.kernels import cpu, philox
-from fastvae.kernels.cuda import adam, calls, dense, minibatch, settings, sigma, steps, sums
+from fastvae.contract_cases import KEY, ROW, STEP, cases_of
+from fastvae.kernels import cpu, cuda, philox
+from fastvae.kernels.cuda import calls, dense, launches, minibatch, optimizers, sigma, steps, sums
 from fastvae.kernels.cuda.declaration import KERNELS
 from fastvae.kernels.cuda.driver import using
 from fastvae.kernels.formulas import IDENTITY, RELU, SILU, TANH
-from fastvae.kernels.scalars import (
-    ADAM_STEP,
-    BETA1,
-    BETA2,
-    CLIP_NORM,
-    EPSILON,
-    EXAMPLE_WEIGHT,
-    KL_WEIGHT,
-    LEARNING_RATE,
-    NOISE_STEP,
-    WEIGHT_DECAY,
-    Scalars,
-)
+from fastvae.kernels.ops import OPS
+from fastvae.kernels.slots import CAPACITY, Slots
 from tests.cuda.ptx_device import PTXDevice, code_of
-from tests.kernels.test_contract import CHECKS, FIRST_ROW, SEED, SHAPES, STEP, normal
+from tests.support.contract import SHAPES, as_a_function, check_op
 from tests.support.tolerances import check
 
 ARCHITECTURES = [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)]
-OPS = [op for op in CHECKS if hasattr(calls, op)]
 for types in (("uint8", "float32"), ("int16", "float32"), ("float32", "float32"), ("float64", "float64")):
     minibatch.gathering(*map(np.dtype, types))  # so that it is among KERNELS
 
@@ -43,6 +32,20 @@ def device(request, monkeypatch):
         yield made
 
 
+def normal(rng, *shape):
+    return rng.standard_normal(shape, np.float32)
+
+
+def on_device(kernels, case):
+    """Do a case as models do: by a program, with every number in a slot."""
+    slots = Slots()
+    program = cuda.Program(slots)
+    case.write(program, slots)
+    program.run()
+    cuda.download(*program.operands)
+    return case.left(slots)
+
+
 LONG = [op for op in OPS if op.startswith("dense")]  # a launch takes a second
 
 
@@ -51,15 +54,33 @@ LONG = [op for op in OPS if op.startswith("dense")]  # a launch takes a second
 def test_op(device, op, shape):
     """Against float64, with warps in an order drawn from three seeds, and races looked for."""
     for device.seed in range(3):
-        CHECKS[op](calls, np.random.default_rng(list(shape)), shape)
+        check_op(cuda, op, shape, [on_device])
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (7, 33)], ids=str)
+@pytest.mark.parametrize("op", ["latent_backward", "clip_scale", "sgd_inplace", "poisson_forward", "read_rows"])
+def test_functions_do_what_programs_do(op, monkeypatch):
+    """With an operand of each kind."""
+    with using(PTXDevice((8, 0), 1, monkeypatch)):
+        check_op(calls, op, (3, 4, 3), [on_device, as_a_function])
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_every_op_is_launched(op, monkeypatch):
+    """By a program of its cases; one alone may have nothing to do."""
+    device = PTXDevice((8, 0), 0, monkeypatch)
+    monkeypatch.setattr(device, "launch", lambda *launched: device.launched.append(launched))
+    with using(device):
+        for case in cases_of(op, (3, 4, 3)):
+            on_device(cuda, case)
+    assert device.launched
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (7, 33, 23)], ids=str)
 @pytest.mark.parametrize("op", LONG)
 def test_op_of_layers(op, shape, monkeypatch):
     """The same for one architecture and one order."""
     with using(PTXDevice((8, 0), 1, monkeypatch)):
-        CHECKS[op](calls, np.random.default_rng(list(shape)), shape)
+        check_op(cuda, op, shape, [on_device])
 
 
 @pytest.mark.slow
@@ -67,24 +88,24 @@ def test_op_of_layers(op, shape, monkeypatch):
 @pytest.mark.parametrize("op", LONG)
 def test_op_of_layers_in_three_orders(device, op, shape):
     for device.seed in range(3):
-        CHECKS[op](calls, np.random.default_rng(list(shape)), shape)
+        check_op(cuda, op, shape, [on_device])
 
 
 @pytest.mark.parametrize("shape", [(3, 1), (5, 8), (2, 21)], ids=str)
 def test_noise_is_that_of_the_cpu(device, shape):
     found, expected = (np.empty(shape, np.float32) for _ in range(2))
     for kernels, out in ((calls, found), (cpu, expected)):
-        kernels.uniform_noise(SEED, philox.PRIOR, STEP, FIRST_ROW, out)
+        kernels.uniform_noise(KEY, philox.PRIOR, STEP, ROW, out)
     np.testing.assert_array_equal(found, expected)  # one word each, exactly
     for kernels, x in ((calls, found), (cpu, expected)):
-        kernels.binarize_inplace(x, SEED, STEP, FIRST_ROW)
+        kernels.binarize_inplace(x, KEY, STEP, ROW)
     np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("op", ["normal_noise", "uniform_noise", "binarize_inplace"])
 def test_more_rows_than_a_grid_has(device, op, monkeypatch):
-    monkeypatch.setattr(calls, "MOST_ROWS", 3)
-    CHECKS[op](calls, np.random.default_rng(0), (7, 33))
+    monkeypatch.setattr(launches, "MOST_ROWS", 3)
+    check_op(cuda, op, (7, 33, 1), [on_device])
 
 
 @pytest.mark.parametrize("count", [1, 2, 63, 64, 65, 100, 1025])
@@ -97,7 +118,7 @@ def check_order(count, epoch):
     for start in (0, min(3, count - 1)):
         found, expected = (np.empty(count - start, np.int64) for _ in range(2))
         for kernels, out in ((calls, found), (cpu, expected)):
-            kernels.shuffled_indices(SEED, epoch, count, start, out)
+            kernels.shuffled_indices(KEY, epoch, count, start, out)
         np.testing.assert_array_equal(found, expected)
 
 
@@ -137,24 +158,67 @@ def test_sums_are_not_finite_where_a_term_is_not(device, op):
         np.testing.assert_equal(getattr(calls, op)(values), value)
 
 
-@pytest.mark.parametrize("clip_norm", [0.0, 0.5, 1e9])
-def test_adam_clips_without_the_host(device, clip_norm):
-    check_adam(clip_norm)
+# ---- optimizers -----------------------------------------------------------------------------------------------------
+
+NUMBERS = {  # those of a step, but the scale of the gradient
+    "adam_inplace": (0.02, 1.3, 0.15, 0.97, 0.03, 2e-3, 1e-3),
+    "sgd_inplace": (0.02, 0.85, 0.85, 0.1),
+}
 
 
-def check_adam(clip_norm):
-    rng, scalars = np.random.default_rng(0), Scalars()
-    scalars.integers[ADAM_STEP] = 3
-    scalars.reals[[LEARNING_RATE, BETA1, BETA2, EPSILON, WEIGHT_DECAY]] = numbers = 0.01, 0.9, 0.99, 1e-8, 0.1
-    scalars.reals[CLIP_NORM] = clip_norm
-    found = rng.normal(size=(4, 131_075)).astype(np.float32)  # all parts of the norm have a share, and some two
-    found[3] **= 2
-    expected = found.copy()
-    calls.adam_with_clipping(*found, scalars)
-    norm = np.linalg.norm(expected[1].astype(float))
-    scale = clip_norm / norm if clip_norm and norm > clip_norm else 1.0
-    cpu.adam_inplace(*expected, 3, *numbers, scale)
+@pytest.mark.parametrize("largest", [0.5, 1e9])
+@pytest.mark.parametrize("op", NUMBERS)
+def test_optimizers_clip_without_the_host(device, op, largest):
+    check_clipped(op, largest)
+
+
+def check_clipped(op, largest):
+    """Over several blocks: of two gradients one after the other, each by its own norm, with all parts of it or few."""
+    rng, slots, expected, found = np.random.default_rng(0), Slots(), [], []
+    program = cuda.Program(slots)
+    for name, size in (("long", 131_075), ("short", 1030)):  # all parts of the norm have a share, and some two
+        arrays = [normal(rng, size) for _ in range(4 if op == "adam_inplace" else 3)]
+        arrays[-1] **= 2
+        expected += (other := [array.copy() for array in arrays])
+        norm = np.linalg.norm(arrays[1].astype(float))
+        getattr(cpu, op)(*other, *NUMBERS[op], min(1.0, largest / norm))
+        program.add("clip_scale", arrays[1], largest, slots.real(name))
+        program.add(op, *arrays, *NUMBERS[op], slots.real(name))
+        found += arrays
+    program.run()
+    cuda.download(*program.operands)
     for array, other in zip(found, expected, strict=True):
+        check(array, other, "adam", np.abs(other) + 0.01)
+
+
+@pytest.mark.parametrize("op", [*NUMBERS, "average_inplace", "add_inplace"])
+def test_optimizers_take_several_numbers_a_thread(device, op):
+    check_flat(device, op)
+
+
+def check_flat(device, op):
+    """In few blocks, and with a rest."""
+    rng, size, grid, place = np.random.default_rng(0), 4 * 2 * 256 + 3, (2,), 5
+    arrays = [normal(rng, size) for _ in range({"adam_inplace": 4, "sgd_inplace": 3}.get(op, 2))]
+    arrays[-1] **= 2
+    expected = [array.copy() for array in arrays]
+    numbers = NUMBERS.get(op, (0.3,))
+    reals, state, parts = normal(rng, CAPACITY), np.zeros(2, np.int64), np.full(2 * sums.PARTS, np.nan, np.float32)
+    reals[place : place + len(numbers)] = numbers
+    reals[0], reals[place + len(numbers)] = 0, 0.4
+    places = list(range(place, place + len(numbers)))
+    if op in NUMBERS:
+        getattr(cpu, op)(*expected, *numbers, 0.4)
+        arguments = [*arrays, *places, place + len(numbers), 0, reals, parts, state, size]
+    elif op == "average_inplace":
+        cpu.average_inplace(expected[0], 0.3, expected[1])
+        arguments = [arrays[0], place, arrays[1], reals, state, size]
+    else:
+        expected[1] += expected[0]
+        arguments = [*arrays, size]
+    kernel = getattr(optimizers, op)
+    device.launch(kernel, grid, kernel.block, arguments)
+    for array, other in zip(arrays, expected, strict=True):
         check(array, other, "adam", np.abs(other) + 0.01)
 
 
@@ -162,60 +226,76 @@ def check_adam(clip_norm):
 
 
 @pytest.mark.parametrize("place", [0, 2])
-@pytest.mark.parametrize("batch", [0, 30, 300])
-def test_a_step_takes_its_line_of_the_tables(device, place, batch):
-    check_next_step(device, place, batch)
+@pytest.mark.parametrize(("batch", "used"), [(0, 1), (30, 17), (300, CAPACITY)])
+def test_a_step_takes_its_line_of_the_tables(device, place, batch, used):
+    check_next_step(device, place, batch, used)
 
 
-def check_next_step(device, place, batch):
+def check_next_step(device, place, batch, used):
     rng, lines = np.random.default_rng(place), 3
-    integers, reals = np.zeros(steps.INTEGER_COUNT, np.int64), np.zeros(settings.SIZE, np.float32)
-    table = rng.integers(-(2**62), 2**62, (lines, len(integers)))
-    table_reals, order = normal(rng, lines, len(reals)), rng.integers(0, 2**40, (lines, batch))
+    integers, reals = np.full(CAPACITY, 7), np.full(CAPACITY, 7, np.float32)
+    table = rng.integers(-(2**62), 2**62, (lines, used))
+    table_reals, order = normal(rng, lines, used), rng.integers(0, 2**40, (lines, batch))
     state, indices = np.array([place, 7]), np.zeros(batch + 1, np.int64)
-    arguments = [
-        table.reshape(-1),
-        table_reals.reshape(-1),
-        order.reshape(-1),
-        state,
-        integers,
-        reals,
-        indices,
-        batch,
-    ]
+    tables = [table.reshape(-1), table_reals.reshape(-1), order.reshape(-1)]
+    arguments = [*tables, state, integers, reals, indices, batch, used]
     device.launch(steps.next_step, (1,), steps.next_step.block, arguments)
-    for found, expected in ((integers, table), (reals, table_reals), (indices[:-1], order)):
+    for found, expected in ((integers[:used], table), (reals[:used], table_reals), (indices[:-1], order)):
         np.testing.assert_array_equal(found, expected[place])
+    assert (integers[used:] == 7).all()
+    assert (reals[used:] == 7).all()
     assert state.tolist() == [place + 1, 7]
     assert indices[-1] == 0
 
 
 @pytest.mark.parametrize(("bad", "place"), [(None, 0), (np.inf, 1), (np.nan, 2), (-np.inf, 0)])
-@pytest.mark.parametrize("size", [0, 2051])
-def test_losses_of_a_step(device, bad, place, size):
-    """With the sum of the gradient's squares or without; and whether the loss is finite."""
-    check_losses(device, bad, place, size)
+@pytest.mark.parametrize(("size", "both"), [(0, 1), (2051, 1), (2051, 0)])
+def test_losses_of_a_step(device, bad, place, size, both):
+    """One or two, with the sum of the gradient's squares or without; and whether the loss is finite."""
+    check_losses(device, bad, place, size, both)
 
 
-def check_losses(device, bad, place, size):
-    rng, rows, blocks = np.random.default_rng(place), 301, 3
-    nll, kl, grads = (rng.lognormal(0, 3, n).astype(np.float32) for n in (rows, rows, size + 1))
-    reals, state, sums = np.ones(settings.SIZE, np.float32), np.array([place + 1, 0]), np.full(12, -1, np.float32)
+def check_losses(device, bad, place, size, both):
+    rng, rows, blocks, count, first = np.random.default_rng(place), 301, 3, 4, 1
+    one, other, grads = (rng.lognormal(0, 3, n).astype(np.float32) for n in (rows, rows, size + 1))
+    reals, state = np.full(CAPACITY, np.nan, np.float32), np.array([place + 1, 0])
+    lines = np.full((3, count, 2), -1, np.float32)
     if bad is not None:
-        (nll, kl)[place % 2][rows - 1] = bad
-    reals[[EXAMPLE_WEIGHT, KL_WEIGHT]] = 0.5, 0.25
+        (one, other)[place % 2 * both][rows - 1] = bad
+    if not both:
+        other[:] = np.nan
+    reals[[3, 9]] = 0.5, 0.25 if both else np.nan
     parts, grid = np.zeros(2 * blocks + 1, np.float32), (blocks + 1 if size else 1,)
-    arguments = [nll, kl, reals, state, sums, rows, grads, parts, size]
-    device.launch(steps.losses, grid, steps.losses.block, arguments)
+    numbers = [both, 3, 9, reals, state, lines.reshape(-1), first, count, rows]
+    device.launch(steps.losses, grid, steps.losses.block, [one, other, *numbers, grads, parts, size])
     assert state.tolist() == [place + 1, int(bad is not None)]
-    line = sums[4 * place : 4 * place + 4].astype(float)
+    line = lines[place, first : first + 1 + both].astype(float)
     if bad is None:
-        check(line[[0, 2]] + line[[1, 3]], np.array([nll.astype(float).sum(), kl.astype(float).sum()]), "exact")
+        check(line.sum(axis=1), np.array([one.astype(float).sum(), other.astype(float).sum()])[: 1 + both], "exact")
     else:
-        np.testing.assert_equal(line[2 * (place % 2)], bad)
-    assert (np.delete(sums, range(4 * place, 4 * place + 4)) == -1).all()
+        np.testing.assert_equal(line[place % 2 * both, 0], bad)
+    lines[place, first : first + 1 + both] = -1
+    assert (lines == -1).all()
     check(parts.astype(float).sum(), (grads[:size].astype(float) ** 2).sum(), "exact")
     assert parts[-1] == 0
+
+
+@pytest.mark.parametrize("weight", [0, 1])
+def test_a_loss_counts_with_its_weight(device, weight):
+    check_weights(device, weight)
+
+
+def check_weights(device, weight):
+    """The flag is set where a sum that is finite is not with its weight, of either of two."""
+    values, reals = np.full(40, 1e30, np.float32), np.ones(CAPACITY, np.float32)
+    reals[1 + weight] = 1e10
+    state, found = np.array([1, 0]), np.zeros(4, np.float32)
+    numbers = [1, 1, 2, reals, state, found, 0, 2, len(values)]
+    nothing = np.zeros(4, np.float32)
+    arguments = [values, values.copy(), *numbers, nothing, nothing.copy(), 0]
+    device.launch(steps.losses, (1,), steps.losses.block, arguments)
+    assert np.isfinite(found).all()
+    assert state.tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("size", [1, 2, 301])
@@ -248,25 +328,32 @@ def test_sigma_stays_where_the_loss_was_not_finite(device):
 def check_remembered(device):
     """It moves only as long as the flag is not set."""
     seen, lowest, before = np.float32([0.5, -2, 1]), np.float32([-9, -8, -7]), np.float32([-0.1, 0.2, 0.0])
-    integers = np.zeros(8, np.int64)
-    integers[NOISE_STEP] = 5
+    integers, reals = np.zeros(8, np.int64), np.full(8, np.nan, np.float32)
+    integers[3], reals[2] = 4, 1.0
     for stopped in (0, 1):
         parameter, state = before.copy(), np.array([4, stopped])
-        arguments = [seen, np.float32(1), lowest, integers, state, parameter, len(parameter)]
+        arguments = [seen, 2, lowest, 3, 1, parameter, integers, reals, state, len(parameter)]
         device.launch(sigma.sigma_remember, (1,), sigma.sigma_remember.block, arguments)
         assert (parameter != before).all() == (not stopped)
         assert (parameter == before).all() == bool(stopped)
 
 
-def test_adam_does_nothing_once_a_loss_was_not_finite(device):
-    check_stopped(device)
+@pytest.mark.parametrize("op", [*NUMBERS, "average_inplace"])
+def test_optimizers_do_nothing_once_a_loss_was_not_finite(device, op):
+    check_stopped(device, op)
 
 
-def check_stopped(device):
-    arrays = list(np.random.default_rng(0).random((4, 70)).astype(np.float32))
-    before, reals = np.array(arrays), np.ones(settings.SIZE, np.float32)
-    state, parts = np.array([3, 1]), np.ones(2 * sums.PARTS, np.float32)
-    device.launch(adam.adam_inplace, (1,), adam.adam_inplace.block, [*arrays, reals, parts, state, 70])
+def check_stopped(device, op):
+    arrays = list(np.random.default_rng(0).random((4, 70), np.float32))
+    before, reals, state = np.array(arrays), np.ones(CAPACITY, np.float32), np.array([3, 1])
+    if op == "average_inplace":
+        arguments = [arrays[0], 1, arrays[1], reals, state, 70]
+    else:
+        given = arrays if op == "adam_inplace" else arrays[:3]
+        places = [1] * (len(NUMBERS[op]) + 2)
+        arguments = [*given, *places, reals, np.ones(2 * sums.PARTS, np.float32), state, 70]
+    kernel = getattr(optimizers, op)
+    device.launch(kernel, (1,), kernel.block, arguments)
     np.testing.assert_array_equal(arrays, before)
 
 
@@ -344,6 +431,9 @@ def several_products(device, a_along, b_along):
 
 SINGLY = (
     "next_step",
+    "sgd_inplace",
+    "average_inplace",
+    "add_inplace",
     "sigma_backward",
     "sigma_forward",
     "sigma_optimal",
@@ -378,15 +468,11 @@ def test_traffic_is_the_least_there_can_be(device, columns):
     rng, rows = np.random.default_rng(0), 6
     x, mu, logvar = (rng.random((rows, columns), np.float32) for _ in range(3))
     out, other, sums = np.empty_like(x), np.empty_like(x), np.empty(rows, np.float32)
-    flat, size = [x.reshape(-1).copy() for _ in range(4)], 4 * x.size
-    each = x[0].copy(), x[1].copy()  # numbers of each column, which every row reads
+    flat, size, place = [x.reshape(-1).copy() for _ in range(4)], 4 * x.size, (KEY, philox.LATENT, STEP, ROW)
     for run, read, written in (
-        (lambda: calls.latent_forward(mu, logvar, out[:0], SEED, 1, 0, out, sums), 2 * size, size),
-        (lambda: calls.latent_backward(mu, logvar, x, out[:0], SEED, 1, 0, 0.1, out, other), 3 * size, 2 * size),
-        (lambda: calls.bernoulli_forward_backward(x, mu, 0.1, sums, out), 2 * size, size),
-        (lambda: calls.squared_error_forward_backward(x, mu, 1.0, 0.1, sums, out), 2 * size, size),
-        (lambda: calls.gaussian_forward_backward(x, mu, *each, 0.1, sums, out), 4 * size, size),
-        (lambda: calls.adam_inplace(*flat, 1, 0.1, 0.9, 0.9, 1e-8, 0.0, 1.0), 4 * size, 3 * size),
+        (lambda: calls.latent_forward(mu, logvar, None, *place, out, sums), 2 * size, size),
+        (lambda: calls.latent_backward(mu, logvar, x, None, *place, 0.1, out, other), 3 * size, 2 * size),
+        (lambda: calls.adam_inplace(*flat, *NUMBERS["adam_inplace"], 1.0), 4 * size, 3 * size),
     ):
         run()
         counters = device.counters[-1]
