@@ -99,6 +99,7 @@ class Optimizer:
         self.schedule, self.average_from = schedule or RateSchedule(), average_from
         names = (*self.STATE, "average") if average_from is not None else self.STATE
         self._state = {each: zeros(parameters.values.size) for each in names}
+        self.averaged: list[tuple[int, int]] = []  # ranges of the flat buffer that an average is taken of
         self.step_count = 0
 
     @property
@@ -107,10 +108,11 @@ class Optimizer:
         self._parameters.bring_back()
         return {name: array[:] for name, array in self._state.items()}
 
-    @property
-    def has_average(self) -> bool:
-        """Whether steps have been averaged."""
-        return self.average_from is not None and self.step_count >= self.average_from
+    def take_average(self) -> None:
+        """Have the parameters that were averaged be their average, where there is one by now."""
+        if self.average_from is not None and self.step_count >= self.average_from:
+            for start, stop in self.averaged:
+                self._parameters.values[start:stop] = self.state["average"][start:stop]
 
     # ---- numbers ------------------------------------------------------------------------------------------------
 
@@ -177,6 +179,7 @@ class Optimizer:
 
     def _write_average(self, program: Any, slots: Slots, start: int, stop: int) -> None:
         if self.average_from is not None:
+            self.averaged.append((start, stop))
             arrays = self._parameters.values[start:stop], self._state["average"][start:stop]
             program.add("average_inplace", arrays[0], slots.real(f"{self.name} share"), arrays[1])
 

@@ -321,8 +321,8 @@ def adam_moved(param, grad, m, v, scale, chosen):
 @formula
 def sgd_moved(param, grad, velocity, scale, rate, momentum, ahead, decay):
     """(param, velocity) after one step of gradient descent with momentum; where `ahead` is above 0, Nesterov's. As for
-    Adam, no sum has two products."""
-    g = grad * scale
+    Adam, no sum has two products: the parts of g above and below 0 keep the first of them apart."""
+    g = relu(grad * scale) - relu(-(grad * scale))
     new = momentum * velocity + g
     direction = ahead * new + g if ahead > ZERO else new
     return param - rate * (direction + decay * param), new

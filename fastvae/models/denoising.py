@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from fastvae.engine import Network
-from fastvae.errors import check_name
 from fastvae.kernels.formulas import ACTIVATIONS, CORRUPTIONS
 from fastvae.kernels.philox import CORRUPTION
 from fastvae.layers import MLP
 from fastvae.likelihoods import LIKELIHOODS, make_likelihood
-from fastvae.models.settings import check_integer, check_number, widths
+from fastvae.models.settings import check_integer, check_number, checked_names, widths
 from fastvae.models.with_likelihood import LikelihoodEstimator
 from fastvae.passes import ROW, Pass
 
@@ -86,11 +85,10 @@ class DenoisingAutoencoder(LikelihoodEstimator):
         self._store(locals())
 
     def _architecture(self, columns: int) -> Architecture:
-        for name, known in (("activation", ACTIVATIONS), ("likelihood", LIKELIHOODS), ("corruption", CORRUPTIONS)):
-            check_name(name, getattr(self, name), tuple(known))
-        sizes = widths("hidden", self.hidden), check_integer("latent_dim", self.latent_dim, 1)
-        names, amount = (self.activation, self.likelihood, self.corruption), check_number("amount", self.amount, 0)
-        return Architecture(columns, *sizes, *names, amount)
+        given = self.get_params()
+        names = checked_names(given, activation=ACTIVATIONS, likelihood=LIKELIHOODS, corruption=CORRUPTIONS)
+        sizes = widths("hidden", given["hidden"]), check_integer("latent_dim", given["latent_dim"], 1)
+        return Architecture(columns, *sizes, *names, check_number("amount", given["amount"], 0))
 
     def _begin(self, network: DenoisingNetwork, X: Any, units: Any, facts: Any, seed: np.uint64) -> None:
         network.initialise_layers(seed)

@@ -199,7 +199,7 @@ class Estimator(Arguments, Duration, Frames, Learned):
         """The optimizer that the arguments name, over all parameters; how long it goes is said when training begins."""
         network, kind = self.network_, OPTIMIZERS[self.optimizer]
         average_from = 1 if self.average else None
-        settings = {"weight_decay": float(self.weight_decay), "average_from": average_from}
+        settings: dict[str, Any] = {"weight_decay": float(self.weight_decay), "average_from": average_from}
         return kind(network.parameters, network.kernels, self.learning_rate, self.clip_norm, **settings)
 
     def _set_optimizer(self, optimizer: Optimizer, steps: int) -> None:
@@ -400,8 +400,8 @@ class Estimator(Arguments, Duration, Frames, Learned):
         network, state = self.network_, self._state
 
         def restore() -> None:
-            if not state.return_to_best(network, optimizer) and optimizer.has_average:
-                network.parameters.values[:] = optimizer.state["average"]
+            if not state.return_to_best(network, optimizer):
+                optimizer.take_average()
 
         self._exclusion.alone(type(self).__name__, lambda: network.exclusion.between_steps(restore))
 

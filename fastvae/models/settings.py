@@ -4,10 +4,12 @@ import decimal
 import math
 import numbers
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from fastvae.errors import check_name
 
 LARGEST_SEED = 2**64 - 1
 MOST_LAYERS = 1000  # each way: a file has room for so many
@@ -31,6 +33,13 @@ def check_number(argument: str, value: object, lowest: float, inclusive: bool = 
     if not (value >= lowest if inclusive else value > lowest):
         raise ValueError(f"{argument}={value!r} must be {'at least' if inclusive else 'greater than'} {lowest:g}")
     return float(value)
+
+
+def checked_names(given: Mapping[str, Any], **known: Iterable[str]) -> Any:
+    """The values of some arguments, each of which must be among the names that are known of it."""
+    for argument, names in known.items():
+        check_name(argument, given[argument], tuple(names))
+    return [given[argument] for argument in known]
 
 
 def seed_from(random_state: object) -> np.uint64:

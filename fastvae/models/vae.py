@@ -157,7 +157,33 @@ class VAE(LikelihoodEstimator):
         warmup_steps: int = 0,
         average: float = 0.0,
     ):
-        self._store(locals())
+        self.latent_dim = latent_dim
+        self.hidden = hidden
+        self.activation = activation
+        self.likelihood = likelihood
+        self.sigma = sigma
+        self.beta = beta
+        self.kl_warmup_epochs = kl_warmup_epochs
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.clip_norm = clip_norm
+        self.scale = scale
+        self.decoder_hidden = decoder_hidden
+        self.precision = precision
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+        self.sigma_per_column = sigma_per_column
+        self.linear = linear
+        self.init = init
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.optimizer = optimizer
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.warmup_steps = warmup_steps
+        self.average = average
 
     # ---- what `hooks` asks for ----------------------------------------------------------------------------------
 
