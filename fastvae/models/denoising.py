@@ -88,7 +88,7 @@ class DenoisingAutoencoder(LikelihoodEstimator):
         given = self.get_params()
         names = checked_names(given, activation=ACTIVATIONS, likelihood=LIKELIHOODS, corruption=CORRUPTIONS)
         sizes = widths("hidden", given["hidden"]), check_integer("latent_dim", given["latent_dim"], 1)
-        return Architecture(columns, *sizes, *names, amount=check_number("amount", given["amount"], 0))
+        return Architecture(columns, *sizes, *names, check_number("amount", given["amount"], 0))  # type: ignore[call-arg]
 
     def _begin(self, network: DenoisingNetwork, X: Any, units: Any, facts: Any, seed: np.uint64) -> None:
         network.initialise_layers(seed)
