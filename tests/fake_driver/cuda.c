@@ -46,7 +46,9 @@ static __thread int contexts;               /* pushed by this thread: there is o
 
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
 
-typedef struct Block { Address start; size_t size; int on_host, device, unwanted; void *all; struct Block *next; } Block;
+typedef struct Block {
+  Address start; size_t size; int on_host, device, unwanted; void *all; struct Block *next;
+} Block;
 enum { MARGIN = 512 };                      /* bytes around a block, so that what is written there harms nobody */
 static Block *blocks;
 
@@ -150,7 +152,7 @@ static void progress(void) {                /* of streams that need not wait for
   for (Stream *s = streams; s; s = s->next)
     while (s->first && drawn() < progress_chance && !must_wait(s->first)) advance(s);
 }
-static int is_null(Stream *s) { return (Address)s <= 2; }                /* 0, the legacy stream, a thread's own */
+static int is_null(Stream *s) { return (Address)s <= 2; }  /* 0, the legacy stream, a thread's own */
 static int is_legacy(Stream *s) { return (Address)s == 1 || (!s && !per_thread); }
 static int capturing(void) {                /* in a stream that the legacy one would have to wait for */
   for (Stream *s = streams; s; s = s->next) if (s->capturing && !s->independent) return 1;
@@ -362,7 +364,6 @@ Result cuGraphInstantiateWithParams(Graph **made, Graph *graph, char *parameters
   *(int *)(parameters + 24) = 0;             /* how it ended: well */
   return SUCCESS;
 }
-Result cuGraphInstantiate(Graph **made, Graph *graph, uint64_t flags) { *made = graph; return SUCCESS; }
 Result cuGraphLaunch(Graph *graph, Stream *s) {
   READY
   Operation *o = operation(GRAPH);
