@@ -3,18 +3,12 @@
 import dataclasses
 import json
 
-import bench_minibatch
-import bench_training
-import cases
-import devices
-import fastvae_vae
 import numpy as np
 import pytest
-import tables
-import worker
-from cases import IMPLEMENTATIONS, Point
-from sizes import Size
 
+from benchmarks import bench_minibatch, bench_training, cases, devices, fastvae_vae, tables, worker
+from benchmarks.cases import IMPLEMENTATIONS, Point
+from benchmarks.sizes import Size
 from tests.fake_driver import why_not
 
 REASON = why_not()
