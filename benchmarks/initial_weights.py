@@ -28,7 +28,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))  # this 
 from benchmarks import density_data
 from benchmarks.density_data import MissingDataError
 from fastvae import VAE
-from fastvae.data import datasets
+from fastvae.data.loading import load
 from fastvae.training import Observer
 
 RECTIFIERS = ("relu", "leaky_relu", "silu")
@@ -131,7 +131,7 @@ def _fifth(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:
-    return _fifth(np.asarray(datasets.load("digits", None, None).X, np.float32) / 16)
+    return _fifth(np.asarray(load("digits", None, None).X, np.float32) / 16)
 
 
 def _table(name: str) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
@@ -151,7 +151,7 @@ def _folder() -> pathlib.Path:
 def _mnist() -> tuple[np.ndarray, np.ndarray]:
     if not any(path for pattern in ("mnist*", "*ubyte*") for path in _folder().glob(pattern)):
         raise MissingDataError("the folder that FASTVAE_DATA names does not hold MNIST")
-    found = datasets.load("mnist", None, None)
+    found = load("mnist", None, None)
     return tuple(np.asarray(X, np.float32) / 255 for X in (found.X, found.X_heldout))
 
 

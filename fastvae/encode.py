@@ -12,7 +12,7 @@ import numpy as np
 
 from fastvae.atomic import atomic_file, save_array
 from fastvae.command_line import Parser, one_of, run, say
-from fastvae.data import datasets
+from fastvae.data.loading import load
 from fastvae.data.tables import HEADERS
 from fastvae.models.vae import VAE
 from fastvae.sample import check_output, model_path
@@ -39,7 +39,7 @@ def _encode(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--out {arguments.out}: the ending {out.suffix!r} is not known; valid: .npy, .npz")
     check_output(out, arguments.data, model_path(arguments.model))
     model = VAE.load(model_path(arguments.model), device=arguments.device)
-    data = datasets.load(arguments.data, arguments.array, arguments.labels, header=arguments.header)
+    data = load(arguments.data, arguments.array, arguments.labels, header=arguments.header)
     X, labels = (data.X, data.labels) if arguments.part == "train" else (data.X_heldout, data.labels_heldout)
     if X is None:
         raise ValueError(f"--part test: {arguments.data} has no test part of its own")

@@ -63,15 +63,21 @@ class Network:
 
     Parameters
     ----------
+    architecture
+        What decides the names and shapes of the parameters.
     backend
         Where it computes.
-    complete
-        Whether it has all its parts: one that was loaded to generate has no encoder.
+    decoder_only
+        Leave out what generation does not need, of a VAE the encoder.
 
     Attributes
     ----------
     units
         Of the user's data.
+    likelihood
+        Of the data, for a model that has one: None without.
+    log_jacobian
+        What its nll in the model's units lacks to be that of the user's.
     seed
         Of all noise.
     """
@@ -79,9 +85,11 @@ class Network:
     inputs: dict[str, int]  # name to columns
     seed: np.uint64
     units: Units
+    likelihood: Any = None
 
-    def __init__(self, backend: Backend, complete: bool = True):
-        self.backend, self.kernels, self.complete = backend, backend.kernels, complete
+    def __init__(self, architecture: Any, backend: Backend, decoder_only: bool = False):
+        self.describe(architecture, not decoder_only)
+        self.backend, self.kernels = backend, backend.kernels
         self.exclusion = Exclusion()
         self.parameters = Parameters(self.shapes())
         for owner in self.owners():
@@ -94,6 +102,17 @@ class Network:
         self.widest = max(max(shape) for shape in sizes)
         self.allocate(0)
 
+    def describe(self, architecture: Any, complete: bool) -> None:
+        """Set `architecture`, `complete`, `inputs`, layers: all that is known before there is memory for parameters."""
+        self.architecture, self.complete = architecture, complete
+
+    @classmethod
+    def expected_shapes(cls, architecture: Any, decoder_only: bool) -> dict[str, Shape]:
+        """Names and shapes of the parameters of an architecture, without allocating anything."""
+        network = object.__new__(cls)
+        network.describe(architecture, not decoder_only)
+        return network.shapes()
+
     # ---- what a model brings ------------------------------------------------------------------------------------
 
     def owners(self) -> Sequence[Any]:
@@ -105,11 +124,21 @@ class Network:
         raise NotImplementedError
 
     def numbers(self, rows: int, progress: np.ndarray) -> dict[str, np.ndarray]:
-        """Slot names to the numbers (n,) of steps on so many rows, at a progress (n,) in epochs."""
-        raise NotImplementedError
+        """Slot names to the numbers (n,) of steps on so many rows, at a progress (n,) in epochs: the weight of an
+        example in a mean over the batch."""
+        return {"example weight": np.full(len(progress), 1.0 / rows)}
 
     def report(self, sums: dict[str, np.ndarray], rows: int, progress: np.ndarray) -> dict[str, np.ndarray]:
-        """What a user is told of steps, "loss" first (n,), from the sums (n,) of the losses over the batch."""
+        """What a user is told of steps, "loss" first (n,), from the sums (n,) of the losses over the batch: means."""
+        means = {name: values / rows for name, values in sums.items()}
+        return means | ({"loss": means["loss"] + self.log_jacobian} if "loss" in means else {})
+
+    def codes(self, p: Pass) -> list[np.ndarray]:
+        """Write the codes (B, Z) of "x"."""
+        raise NotImplementedError
+
+    def decode(self, p: Pass) -> list[np.ndarray]:
+        """Write what becomes of the codes "z" (B, Z), in the model's units (B, D)."""
         raise NotImplementedError
 
     def range_of(self, name: str) -> tuple[float, float]:
@@ -120,6 +149,11 @@ class Network:
         """Arrays that belong to a model beside its parameters."""
         return {}
 
+    def initialise_layers(self, seed: np.uint64) -> None:
+        """Draw all weights, each layer by the activation behind it; biases are 0."""
+        for position, owner in enumerate(self.owners()):
+            owner.initialise(seed, position)
+
     # ---- before anything ----------------------------------------------------------------------------------------
 
     def shapes(self) -> dict[str, Shape]:
@@ -129,9 +163,15 @@ class Network:
             shapes |= owner.shapes()
         return shapes
 
+    @property
+    def code_units(self) -> Units:
+        """Of the codes, "z": the user's are the model's."""
+        return Units(np.zeros(self.inputs["z"]), np.ones(self.inputs["z"]))
+
     def prepare(self, seed: np.uint64, units: Units) -> None:
         """Set what the passes need: the noise's key, and the user's units."""
         self.seed, self.units = seed, units
+        self.log_jacobian = 0.0 if self.likelihood is None else self.likelihood.log_jacobian(units.scale)
         self._idle.clear()  # recordings know the seed and the units
         self.allocate(0)
 

@@ -62,6 +62,8 @@ class Optimizer:
         Largest Euclidean norm of the whole gradient; a longer one is scaled down to it. None: no limit.
     schedule
         A `RateSchedule`.
+    weight_decay
+        Decoupled from the gradient: each step takes away this share of the rate of the parameters.
     average_from
         From which step on an average of the parameters is kept, in the state "average"; None for none.
     name
@@ -86,15 +88,18 @@ class Optimizer:
         kernels: ModuleType,
         learning_rate: float = 1e-3,
         clip_norm: float | None = None,
+        weight_decay: float = 0.0,
         schedule: RateSchedule | None = None,
         average_from: int | None = None,
         name: str = "optimizer",
     ):
+        self.weight_decay = weight_decay
         self._parameters, self._kernels, self.name = parameters, kernels, name
         self.learning_rate, self.clip_norm = learning_rate, clip_norm
         self.schedule, self.average_from = schedule or RateSchedule(), average_from
         names = (*self.STATE, "average") if average_from is not None else self.STATE
         self._state = {each: zeros(parameters.values.size) for each in names}
+        self.averaged: list[tuple[int, int]] = []  # ranges of the flat buffer that an average is taken of
         self.step_count = 0
 
     @property
@@ -102,6 +107,12 @@ class Optimizer:
         """As above; views."""
         self._parameters.bring_back()
         return {name: array[:] for name, array in self._state.items()}
+
+    def take_average(self) -> None:
+        """Have the parameters that were averaged be their average, where there is one by now."""
+        if self.average_from is not None and self.step_count >= self.average_from:
+            for start, stop in self.averaged:
+                self._parameters.values[start:stop] = self.state["average"][start:stop]
 
     # ---- numbers ------------------------------------------------------------------------------------------------
 
@@ -168,6 +179,7 @@ class Optimizer:
 
     def _write_average(self, program: Any, slots: Slots, start: int, stop: int) -> None:
         if self.average_from is not None:
+            self.averaged.append((start, stop))
             arrays = self._parameters.values[start:stop], self._state["average"][start:stop]
             program.add("average_inplace", arrays[0], slots.real(f"{self.name} share"), arrays[1])
 
@@ -213,8 +225,8 @@ class Adam(Optimizer):
         epsilon: float = 1e-8,
         **others: Any,
     ):
-        super().__init__(parameters, kernels, learning_rate, clip_norm, **others)
-        self.beta1, self.beta2, self.epsilon, self.weight_decay = beta1, beta2, epsilon, weight_decay
+        super().__init__(parameters, kernels, learning_rate, clip_norm, weight_decay, **others)
+        self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
 
     def _numbers(self, steps: np.ndarray, rate: np.ndarray) -> dict[str, np.ndarray]:
         def all_steps(value: float) -> np.ndarray:
@@ -252,8 +264,8 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
         **others: Any,
     ):
-        super().__init__(parameters, kernels, learning_rate, clip_norm, **others)
-        self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
+        super().__init__(parameters, kernels, learning_rate, clip_norm, weight_decay, **others)
+        self.momentum, self.nesterov = momentum, nesterov
 
     def _numbers(self, steps: np.ndarray, rate: np.ndarray) -> dict[str, np.ndarray]:
         ones = np.ones(len(steps))

@@ -295,9 +295,10 @@ class Pass:
         for source in self.sources:
             source.read(None)
 
-    def returns(self, *arrays: np.ndarray) -> None:
-        """Have these arrays hold their results after a run."""
+    def returns(self, *arrays: np.ndarray) -> list[np.ndarray]:
+        """Have these arrays hold their results after a run; return them."""
         self.phases[-1][-1].returns(*arrays)
+        return list(arrays)
 
     def run(self, workers: Any) -> None:
         """Do all of it once."""

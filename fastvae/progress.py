@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from fastvae.kernels.cpu import compiler
 from fastvae.standard_error import is_terminal, say
-from fastvae.training import Observer, Schedule, State
+from fastvae.training import Observer, Schedule, State, spoken
 
 
 class InterruptibleObserver(Observer):
@@ -115,13 +115,14 @@ class ProgressObserver(InterruptibleObserver):
 
     def epoch_finished(self, state: State, record: dict[str, float]) -> None:
         """Show the epoch's figures."""
-        figures = f"loss {record['loss']:.3f}  nll {record['nll']:.3f}  kl {record['kl']:.3f}"
-        if record["heldout_elbo"] == record["heldout_elbo"]:
-            figures += f"  held-out ELBO {record['heldout_elbo']:.3f}"
+        heldout, parts = self._schedule.heldout, [name for name in record if name not in self._not_shown()]
+        figures = "  ".join(f"{name} {record[name]:.3f}" for name in parts)
+        if not math.isnan(record[heldout]):
+            figures += f"  {spoken(heldout)} {record[heldout]:.3f}"
         if self._bar is not None:
-            brief = " ".join(f"{name} {record[name]:.1f}" for name in ("loss", "nll", "kl"))  # 80 columns hold it
-            if record["heldout_elbo"] == record["heldout_elbo"]:
-                brief += f" ELBO {record['heldout_elbo']:.1f}"
+            brief = " ".join(f"{name} {record[name]:.1f}" for name in parts)  # 80 columns hold it
+            if not math.isnan(record[heldout]):
+                brief += f" {spoken(heldout).removeprefix('held-out ')} {record[heldout]:.1f}"
             self._bar.set_description_str(f"{min(state.epoch + 1, self._schedule.epochs)}/{self._schedule.epochs}")
             self._bar.set_postfix_str(brief)
             return
@@ -131,6 +132,10 @@ class ProgressObserver(InterruptibleObserver):
         self._printed = now
         line = f"epoch {state.epoch}/{self._schedule.epochs}  {figures}  {record['images_per_second']:,.0f} examples/s"
         say(line + self._left(state.epoch), self.stream)
+
+    def _not_shown(self) -> tuple[str, ...]:
+        """Of a record, what is no loss."""
+        return "epoch", self._schedule.heldout, "images_per_second", "seconds"
 
     def _left(self, epoch: int) -> str:
         """The time that is left, by whole epochs of this process without the first, which may have compiled kernels or

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from fastvae.command_line import INTERRUPTED, Parser, one_of, run, say
-from fastvae.data import datasets
-from fastvae.data.datasets import DataSet
+from fastvae.data import loading
+from fastvae.data.dataset import DataSet
 from fastvae.data.minibatches import Examples
 from fastvae.data.preparation import check_whole, split, suitable_scale
 from fastvae.data.tables import HEADERS
@@ -32,6 +32,7 @@ from fastvae.models.linear_start import gaussian_log_density
 from fastvae.models.settings import plain, seed_from
 from fastvae.models.vae import VAE
 from fastvae.models.vae_network import INITS
+from fastvae.optimizers import OPTIMIZERS, SCHEDULES
 from fastvae.resuming import NOT_PART_OF_THE_RUN, continued, data_may_have_moved, options_of_the_run, progress_of
 from fastvae.runs import RunFolder, RunObserver, fingerprint, finite_or_none, is_ink
 from fastvae.version import VERSION
@@ -77,7 +78,12 @@ def parser() -> Parser:
     add("--epochs", type=int, help="default: 300 for digits, 10 for mnist, 50 for other images; for tables as many as "
         "make 20,000 steps, 20 at least")  # fmt: skip
     add("--batch-size", type=int, help="default: 128, of few data 64, or all of them")
-    add("--learning-rate", type=float, default=1e-3, help="of Adam")
+    add("--learning-rate", type=float, default=1e-3, help="of the optimizer")
+    add("--optimizer", default="adam", type=one_of(OPTIMIZERS), help=" or ".join(OPTIMIZERS))
+    add("--weight-decay", type=float, default=0.0, help="decoupled from the gradient, as AdamW has it")
+    add("--schedule", default="constant", type=one_of(SCHEDULES), help=f"of the learning rate: {', '.join(SCHEDULES)}")
+    add("--warmup-steps", type=_at_least(0, int), default=0, help="steps over which the learning rate grows from 0")
+    add("--average", type=float, default=0.0, help="share of the steps, the last, whose parameters are averaged")
     add("--clip-norm", type=float, help="largest norm of the gradient")
     scales = f"of the data: {', '.join(SCALES)}, or two numbers LOW HIGH that become 0 and 1"
     add("--scale", nargs="+", default=["auto"], metavar="HOW", help=scales)
@@ -199,10 +205,10 @@ def _train_in(folder: RunFolder, arguments: argparse.Namespace, words: list[str]
     options = argparse.Namespace(**vars(arguments) | {"scale": _scale(arguments.scale)})
     if config is not None:
         options = options_of_the_run(folder, parser(), options, words, config, _scale)
-    if options.data not in datasets.NAMES and pathlib.Path(options.data).exists():
+    if options.data not in loading.NAMES and pathlib.Path(options.data).exists():
         options.data = str(pathlib.Path(options.data).resolve())
     with data_may_have_moved(config is not None):
-        data = datasets.load(options.data, options.array, options.labels, header=options.header)
+        data = loading.load(options.data, options.array, options.labels, header=options.header)
     smallest, largest = check_whole(data)
     rows = split(data, options.heldout, seed_from(options.seed))
     if isinstance(options.early_stopping, int) and rows.held_out is None:
@@ -261,6 +267,11 @@ def _started(
         sigma_per_column=table if options.sigma_per_column == AUTO else options.sigma_per_column == "yes",
         linear=AUTO if options.linear == AUTO else options.linear == "yes",
         init=options.init,
+        optimizer=options.optimizer,
+        weight_decay=options.weight_decay,
+        schedule=options.schedule,
+        warmup_steps=options.warmup_steps,
+        average=options.average,
         beta=options.beta,
         kl_warmup_epochs=options.kl_warmup_epochs,
         epochs=epochs if options.epochs is None else options.epochs,

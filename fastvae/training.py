@@ -21,7 +21,6 @@ from fastvae.optimizers import Optimizer
 from fastvae.parameters import Parameters
 
 AHEAD = 100  # steps at a time, at most
-ADDED = ("epoch", "heldout_elbo", "images_per_second", "seconds")  # in a record, beside the parts of the loss
 
 
 class Trainable(Protocol):
@@ -51,6 +50,7 @@ class Schedule:
     batch_size: int  # at most: an epoch's batches are as even as they can be
     patience: int | None = None  # epochs without a better held-out ELBO
     warmup: float = 0.0  # epochs over which the loss changes, and which patience does not judge
+    heldout: str = "heldout_elbo"  # what a record calls the held-out score
 
     def cut(self, count: int, position: int) -> tuple[int, int]:
         """Rows of the batch that begins at that position of an epoch of `count` examples, and how many batches of as
@@ -106,14 +106,16 @@ class State:
         self.best_values = model.parameters.values.copy()
         self.best_state = {name: array.copy() for name, array in optimizer.state.items()}
 
-    def return_to_best(self, model: Trainable, optimizer: Optimizer) -> None:
-        """Go back to what `remember_best` has kept, if anything: a training that goes on continues from there."""
+    def return_to_best(self, model: Trainable, optimizer: Optimizer) -> bool:
+        """Go back to what `remember_best` has kept, if anything: a training that goes on continues from there. Return
+        whether there was anything."""
         if self.best_values is not None:
             model.parameters.values[:] = self.best_values
         if self.best_state:
             for name, array in optimizer.state.items():
                 array[:] = self.best_state[name]
             optimizer.step_count = self.best_optimizer_steps
+        return self.best_values is not None
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the records and the arrays."""
@@ -138,6 +140,12 @@ class State:
             raise ValueError(f"the state of training has position={self.position}, {rest}, which do not fit together")
 
 
+def spoken(heldout: str) -> str:
+    """What a held-out score is called in a sentence: "held-out ELBO" for "heldout_elbo"."""
+    word = heldout.removeprefix("heldout_")
+    return f"held-out {word.upper() if word == 'elbo' else word}"
+
+
 class Observer:
     """What may watch a run; this one does nothing. `stop_requested` is asked after each step.
 
@@ -159,7 +167,7 @@ class Observer:
         """After each epoch."""
 
     def stopped(self, state: State) -> None:
-        """After the last step, also on the way out of an error."""
+        """After the last step, also on the way out of an error, were it of `started`."""
 
     def stop_requested(self) -> bool:
         """True ends the run after this step, in a state that can be continued."""
@@ -173,7 +181,7 @@ def train(
     schedule: Schedule,
     state: State,
     observer: Observer,
-    heldout_elbo: Callable[[], float] | None = None,
+    heldout_score: Callable[[], float] | None = None,
 ) -> None:
     """Train from `state` to the end of the schedule, until it should stop early, or until the observer asks.
 
@@ -192,11 +200,11 @@ def train(
     most = max(1, min(AHEAD, examples.room // size))
     ordered = np.empty(most * size, np.int64)
     parts: dict[str, float] = {"loss": math.nan}  # of the last step
-    observer.started(state, schedule, count)
     try:
+        observer.started(state, schedule, count)
         with np.errstate(all="ignore"):  # a loss that is not finite gets one error, below
-            if schedule.patience is not None and heldout_elbo and not (state.step or schedule.warmup):
-                _judge(heldout_elbo(), model, optimizer, state)  # the start may be the best there is
+            if schedule.patience is not None and heldout_score and not (state.step or schedule.warmup):
+                _judge(heldout_score(), model, optimizer, state)  # the start may be the best there is
             while state.epoch < schedule.epochs and not state.stopped_early:
                 started, ahead = time.perf_counter() - state.seconds, 1
                 while state.position < count:
@@ -227,7 +235,7 @@ def train(
                 for name, moments in optimizer.state.items():
                     if not np.isfinite(moments).all():
                         raise DivergenceError(_overflow(model, name, moments, state))
-                _finish_epoch(model, optimizer, schedule, state, observer, count, heldout_elbo)
+                _finish_epoch(model, optimizer, schedule, state, observer, count, heldout_score)
                 if observer.stop_requested():
                     return
     finally:
@@ -246,17 +254,17 @@ def _finish_epoch(
     state: State,
     observer: Observer,
     count: int,
-    heldout_elbo: Callable[[], float] | None,
+    heldout_score: Callable[[], float] | None,
 ) -> None:
     record: dict[str, float] = {"epoch": state.epoch + 1}
     record |= {name: total / count for name, total in state.sums.items()}
-    record["heldout_elbo"] = heldout_elbo() if heldout_elbo else math.nan
+    record[schedule.heldout] = heldout_score() if heldout_score else math.nan
     record |= {"images_per_second": count / max(state.seconds, 1e-9), "seconds": state.seconds}
     with model.exclusion.lock:
         state.records.append(record)
         state.epoch, state.position, state.sums, state.seconds = state.epoch + 1, 0, {}, 0.0
-        if schedule.patience is not None and heldout_elbo and state.epoch > schedule.warmup:
-            _judge(record["heldout_elbo"], model, optimizer, state)
+        if schedule.patience is not None and heldout_score and state.epoch > schedule.warmup:
+            _judge(record[schedule.heldout], model, optimizer, state)
             judged_from = max(state.best_epoch, state.judged_from, math.floor(schedule.warmup))
             state.stopped_early = state.epoch - judged_from >= schedule.patience
     observer.epoch_finished(state, record)

@@ -99,6 +99,10 @@ Noise
         Whether a step should draw its noise into memory, for forward and backward; else both draw it where they use it.
     binarize_inplace(x in [0, 1] (B, D), seed, step, first_row)
         x = 1 with probability x, else 0.
+    corrupt(x (B, D), kind, amount, seed, stream, step, first_row, out (B, D))
+        x as an encoder is shown it, `kind` a number of `fastvae.kernels.formulas.CORRUPTIONS`: with N(0, amount^2)
+        added; or, each number with probability `amount`, 0 in its place, or 0 or 1 with equal odds. Vincent et al.
+        2010.
     threshold_inplace(x (B, D), threshold)
         x = 1 where x > threshold, else 0.
 

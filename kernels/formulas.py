@@ -321,8 +321,8 @@ def adam_moved(param, grad, m, v, scale, chosen):
 @formula
 def sgd_moved(param, grad, velocity, scale, rate, momentum, ahead, decay):
     """(param, velocity) after one step of gradient descent with momentum; where `ahead` is above 0, Nesterov's. As for
-    Adam, no sum has two products."""
-    g = grad * scale
+    Adam, no sum has two products: the parts of g above and below 0 keep the first of them apart."""
+    g = relu(grad * scale) - relu(-(grad * scale))
     new = momentum * velocity + g
     direction = ahead * new + g if ahead > ZERO else new
     return param - rate * (direction + decay * param), new
@@ -493,6 +493,21 @@ def uniform(word):
 def bernoulli_draw(word, probability):
     """1 with the given probability, else 0: never 1 at 0, always at 1 (24 bits of the word, in [0, 1), decide)."""
     return ONE if f32(np.uint32(word >> BYTE)) * UNIT_24 < probability else ZERO
+
+
+# How inputs are corrupted, by the number that kernels are given.
+GAUSSIAN_NOISE, MASKING, SALT_AND_PEPPER = range(3)
+CORRUPTIONS = {"gaussian": GAUSSIAN_NOISE, "masking": MASKING, "salt_and_pepper": SALT_AND_PEPPER}
+LAST_BIT = np.uint32(1)
+
+
+@formula
+def corrupted(x, kind, amount, word, normal):
+    """x + amount N(0, 1); or, with probability `amount`, 0 in its place, or 0 or 1 with equal odds: by a word of noise
+    and a normal. Vincent et al. 2010."""
+    hit = bernoulli_draw(word, amount) == ONE
+    end = f32(np.uint32(word & LAST_BIT)) if kind == SALT_AND_PEPPER else ZERO
+    return x + amount * normal if kind == GAUSSIAN_NOISE else (end if hit else x)
 
 
 @formula

@@ -151,6 +151,7 @@ ROWS = (
     # noise
     Op("normal_noise", "seed stream:whole step:whole first_row:whole -> out:B,D"),
     Op("uniform_noise", "seed stream:whole step:whole first_row:whole -> out:B,D"),
+    Op("corrupt", "x:B,D kind:fixed amount:real seed stream:whole step:whole first_row:whole -> out:B,D"),
     Op("binarize_inplace", "x:B,D seed step:whole first_row:whole"),
     Op("threshold_inplace", "x:B,D threshold:real"),
     # data

@@ -17,7 +17,7 @@ from fastvae.kernels.formulas import box_muller, formula
 u32, u64 = np.uint32, np.uint64
 
 # Streams: what a draw is for.
-LATENT, BINARIZATION, PRIOR, INITIALISATION, SHUFFLE, OBSERVATION = range(6)
+LATENT, BINARIZATION, PRIOR, INITIALISATION, SHUFFLE, OBSERVATION, CORRUPTION = range(7)
 
 MULTIPLIER_0, MULTIPLIER_1 = u64(0xD2511F53), u64(0xCD9E8D57)
 WEYL_0, WEYL_1 = u32(0x9E3779B9), u32(0xBB67AE85)

@@ -14,7 +14,8 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from fastvae.data.datasets import DataSet, access, regular_file
+from fastvae.data.dataset import DataSet
+from fastvae.data.files import access, regular_file
 from fastvae.errors import DataFileError, closest
 
 _USUAL_NAMES = ("X", "x", "images", "data")

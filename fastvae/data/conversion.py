@@ -113,7 +113,7 @@ def _refuse(array: np.ndarray, X: Any, name: str) -> None:
     what, hint = _advice(array, name if hasattr(X, "astype") else f"numpy.asarray({name})")
     if array.ndim == 0:
         if isinstance(X, str | bytes):
-            hint = "to read a file, fastvae.data.datasets.load(path).X"
+            hint = "to read a file, fastvae.data.loading.load(path).X"
         elif X is None or isinstance(X, numbers.Number):
             hint = "pass a table, one row an example"
         elif isinstance(getattr(X, "X", None), np.ndarray):

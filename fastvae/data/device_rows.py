@@ -4,6 +4,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from fastvae.data.number_types import direct
+
 
 class DeviceRows:
     """An array (N, D) on a device, with as much of NumPy's interface as a pass over its rows needs.
@@ -57,7 +59,6 @@ def adopt(X: Any, name: str) -> Any:
         There is no GPU that could read it.
     """
     from fastvae.backend import missing_cuda
-    from fastvae.data.minibatches import direct
 
     if reason := missing_cuda():
         raise ValueError(f"{name} is an array on a GPU, but {reason}; or pass a copy on the host")

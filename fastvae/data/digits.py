@@ -4,7 +4,8 @@ import importlib.resources
 
 import numpy as np
 
-from fastvae.data.datasets import DataSet, access
+from fastvae.data.dataset import DataSet
+from fastvae.data.files import access
 
 
 def load_digits() -> DataSet:

@@ -15,7 +15,8 @@ from typing import IO
 
 import numpy as np
 
-from fastvae.data.datasets import DataSet, access, regular_file
+from fastvae.data.dataset import DataSet
+from fastvae.data.files import access, regular_file
 from fastvae.errors import DataFileError
 
 DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}

@@ -7,17 +7,11 @@ import numpy as np
 
 from fastvae.data.device_rows import DeviceRows
 from fastvae.data.mapping import check_size, mapping_of
-from fastvae.data.scaling import arithmetic
+from fastvae.data.number_types import arithmetic, direct
 from fastvae.errors import check_name
 from fastvae.passes import ROW, Pass
 
 STAGED_BYTES = 1 << 23  # of a mapped file that are copied at a time
-_COMPILED = frozenset(np.dtype(code) for code in "?bBhHiIlLqQfd")
-
-
-def direct(dtype: np.dtype) -> bool:
-    """Whether kernels read data of that dtype as they are: not foreign byte order, half and extended precision."""
-    return dtype.isnative and dtype in _COMPILED
 
 
 def write_binarization(p: Pass, x: np.ndarray, binarize: str | float | None, seed: np.uint64) -> None:

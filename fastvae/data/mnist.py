@@ -18,7 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fastvae.data.arrays import npz_array, npz_headers
-from fastvae.data.datasets import DataSet, access
+from fastvae.data.dataset import DataSet
+from fastvae.data.files import access
 from fastvae.data.idx import idx_header, read_idx
 from fastvae.errors import DataFileError, FileAccessError
 from fastvae.standard_error import is_terminal, say

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastvae.data.datasets import DataSet
+from fastvae.data.dataset import DataSet
 from fastvae.data.validation import check_values
 from fastvae.kernels import cpu
 from fastvae.likelihoods import LIKELIHOODS

@@ -8,7 +8,8 @@ import numpy as np
 
 from fastvae.data.device_rows import DeviceRows
 from fastvae.data.mapping import check_size, mapping_of
-from fastvae.data.scaling import ROUNDING, arithmetic
+from fastvae.data.number_types import arithmetic
+from fastvae.data.scaling import ROUNDING
 from fastvae.data.validation import pieces
 
 LOOKED_AT = 4096  # values, from the first rows on

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from fastvae.data.number_types import arithmetic
 from fastvae.data.validation import LARGEST, Statistics
 from fastvae.errors import check_name
 
@@ -12,11 +13,6 @@ WIDE = 1e4  # |offset| / scale beyond which values in the user's units are float
 ROUNDED_STEPS = 8  # of float64, by which values that should be equal may differ
 ROUNDING = 1e-6  # of float32 arithmetic in the scaling
 Scale = str | Sequence[Any] | None
-
-
-def arithmetic(dtype: np.dtype) -> type[np.floating[Any]]:
-    """In what data of that dtype are scaled: float32 holds what bytes and float32 hold; wider data need float64."""
-    return np.float32 if dtype.itemsize <= 2 or dtype == np.float32 else np.float64
 
 
 class Units:

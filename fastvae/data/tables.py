@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fastvae.data.arrays import valid_names
-from fastvae.data.datasets import DataSet, access, regular_file
+from fastvae.data.dataset import DataSet
+from fastvae.data.files import access, regular_file
 from fastvae.data.header import DECIMAL_COMMA, MISSING, find_header, is_number
 from fastvae.errors import DataFileError, check_name
 

@@ -17,7 +17,7 @@ class Arguments:
     # those that may be changed between two trainings of one model; all others are fixed by the first one
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset(
         ("epochs", "batch_size", "learning_rate", "clip_norm", "device", "verbose", "early_stopping")
-        + ("validation_fraction",)
+        + ("validation_fraction", "weight_decay", "schedule", "warmup_steps")
     )
     _fitted: dict[str, Any]  # the others, as they were then
 
@@ -25,6 +25,11 @@ class Arguments:
     @functools.cache
     def _names(cls) -> list[str]:
         return [p for p in inspect.signature(cls.__init__).parameters if p != "self"]
+
+    def _store(self, given: dict[str, Any]) -> None:
+        """What a constructor does: each argument becomes an attribute of its name."""
+        for name in self._names():
+            setattr(self, name, given[name])
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments and their present values."""

@@ -1,11 +1,12 @@
 """How long a model is trained, where nobody says it; and what should be said when it has been."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastvae.errors import check_name
 from fastvae.models.settings import check_integer, check_number
+from fastvae.training import spoken
 
 AUTO = "auto"
 MOST_BATCH, LEAST_BATCH = 128, 64
@@ -24,6 +25,7 @@ class Duration:
     early_stopping: bool | str
     validation_fraction: float
     learning_rate: float
+    HELDOUT: ClassVar[str]
     history_: Any
     n_steps_: Any
     stopped_early_: Any
@@ -68,7 +70,7 @@ class Duration:
         epochs = len(history["loss"])
         if epochs < ENOUGH_TO_JUDGE or self.n_steps_ < STEPS_TO_JUDGE or self.stopped_early_:
             return lines
-        judged, name = -history["heldout_elbo"], "the held-out ELBO"
+        judged, name = -history[self.HELDOUT], f"the {spoken(self.HELDOUT)}"
         if not np.isfinite(judged).all():
             judged, name = history["loss"], "the loss"
         last = max(ENOUGH_TO_JUDGE // 4, epochs // 10)

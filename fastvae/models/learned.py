@@ -1,12 +1,13 @@
 """What an estimator has learned: a network and what stands beside it, which threads and copies may share."""
 
 import copy
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from fastvae import backend
 from fastvae.data.scaling import Units
+from fastvae.engine import Network
 from fastvae.errors import NotFittedError
 from fastvae.exclusion import Exclusion
 from fastvae.optimizers import Optimizer
@@ -23,6 +24,7 @@ class Learned:
 
     __slots__ = ("__dict__", "__weakref__", "_exclusion")  # a lock is not part of the state
     _exclusion: Exclusion
+    NETWORK: ClassVar[type[Network]]
     network_: Any
     metadata_: dict[str, Any]
     _state: State
@@ -39,11 +41,6 @@ class Learned:
         return self
 
     # ---- what an estimator brings -------------------------------------------------------------------------------
-
-    @staticmethod
-    def _build(architecture: Any, chosen: backend.Backend, decoder_only: bool) -> Any:
-        """The network of an architecture."""
-        raise NotImplementedError
 
     def _set_objective(self, network: Any) -> None:
         """Tell a network what the loss needs to know beside the batch."""
@@ -81,7 +78,7 @@ class Learned:
         if packed is not None:
             architecture, complete, values, constants, offset, scale, seed = packed
             chosen = backend.select_for_file(made.device, made._fitted["precision"])
-            made.network_ = made._build(architecture, chosen, not complete)
+            made.network_ = made.NETWORK(architecture, chosen, not complete)
             made.network_.parameters.values[:] = values
             for name, array in made.network_.constants().items():
                 array[:] = constants[name]

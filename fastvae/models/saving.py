@@ -16,9 +16,9 @@ from fastvae.data.scaling import Units
 from fastvae.data.validation import LARGEST
 from fastvae.declared import declared, entry, from_fields
 from fastvae.errors import ModelFileError
-from fastvae.models.base import HISTORY, Estimator
+from fastvae.models.estimator import Estimator
 from fastvae.models.settings import LARGEST_SEED, plain
-from fastvae.training import ADDED, State
+from fastvae.training import State
 
 # of the entries of `metadata_` that the commands read; others are the user's
 METADATA = {
@@ -154,7 +154,7 @@ class SavedEstimator(Estimator):
         if type(seed) is not int or not 0 <= seed <= LARGEST_SEED or fitted.random_state not in (None, seed):
             raise ValueError(f"seed is {seed!r}; random_state is {fitted.random_state!r}")
         metadata = _checked_metadata(entry("", header, "metadata", Any), columns)
-        steps, records = entry("", header, "steps", int), [] if decoder_only else _records(arrays)
+        steps, records = entry("", header, "steps", int), [] if decoder_only else _records(arrays, cls.history_names())
         state = State(epoch=len(records), step=steps, records=records)
         state.check()
 
@@ -186,7 +186,7 @@ class SavedEstimator(Estimator):
             raise ValueError(
                 f"training.step is {state.step}, training.optimizer_steps {optimizer.step_count}, steps {self.n_steps_}"
             )
-        if state.sums and set(state.sums) != set(HISTORY) - set(ADDED):
+        if state.sums and set(state.sums) != set(self.LOSSES):
             raise ValueError(f"training.sums has {', '.join(state.sums)}; expected the parts of the loss")
         wanted = best if state.best_elbo is not None else ()
         if stored not in (wanted, wanted[:1]):  # checkpoints of earlier versions have the best values alone
@@ -229,23 +229,25 @@ class SavedEstimator(Estimator):
                 raise ValueError(f"architecture.{name} is {value!r}; the arguments give {expected[name]!r}")
         return architecture
 
-    # ---- what an estimator brings -------------------------------------------------------------------------------
-
-    def _architecture(self, columns: int) -> Any:
-        """The architecture for so many columns: a dataclass with `inputs`."""
-        raise NotImplementedError
+    # ---- what an estimator brings: see `estimator.Hooks` -------------------------------------------------------------
 
     @staticmethod
     def _generation_names() -> tuple[str, ...]:
-        """Prefixes of the arrays that generation needs."""
-        raise NotImplementedError
+        return ("",)
 
     @classmethod
     def _network_from(
         cls, architecture: Any, arrays: dict[str, np.ndarray], chosen: backend.Backend, decoder_only: bool
     ) -> Any:
-        """The network with the parameters in `arrays`, which are checked first."""
-        raise NotImplementedError
+        """The network with the parameters in `arrays`; nothing is allocated before these are checked."""
+        expected = cls.NETWORK.expected_shapes(architecture, decoder_only)
+        values = {name: checked_array(arrays, name, shape) for name, shape in expected.items()}
+        network = cls.NETWORK(architecture, chosen, decoder_only)
+        for name, value in values.items():
+            network.parameters.value(name)[...] = value
+        for name, constant in network.constants().items():
+            constant[...] = checked_array(arrays, name, constant.shape)
+        return network
 
 
 def checked_array(
@@ -299,13 +301,13 @@ def _checked_metadata(metadata: Any, columns: int) -> dict[str, Any]:
     return found
 
 
-def _records(arrays: dict[str, np.ndarray]) -> list[dict[str, float]]:
+def _records(arrays: dict[str, np.ndarray], names: tuple[str, ...]) -> list[dict[str, float]]:
     """Of each finished epoch, from arrays of one length."""
     count = arrays["history.epoch"].size if "history.epoch" in arrays else 0
     columns = {}
-    for name in HISTORY:  # data held out may be such that their ELBO is not finite
-        found = checked_array(arrays, f"history.{name}", (count,), "f8", finite=name != "heldout_elbo")
+    for name in names:  # data held out may be such that their score is not finite
+        found = checked_array(arrays, f"history.{name}", (count,), "f8", finite=not name.startswith("heldout"))
         columns[name] = found.tolist()
     if columns["epoch"] != list(range(1, count + 1)):
         raise ValueError(f"array 'history.epoch' does not count from 1 to {count}")
-    return [{name: columns[name][i] for name in HISTORY} | {"epoch": i + 1} for i in range(count)]
+    return [{name: columns[name][i] for name in names} | {"epoch": i + 1} for i in range(count)]

@@ -4,12 +4,15 @@ import decimal
 import math
 import numbers
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from fastvae.errors import check_name
+
 LARGEST_SEED = 2**64 - 1
+MOST_LAYERS = 1000  # each way: a file has room for so many
 
 
 def check_integer(argument: str, value: object, lowest: int) -> int:
@@ -30,6 +33,13 @@ def check_number(argument: str, value: object, lowest: float, inclusive: bool = 
     if not (value >= lowest if inclusive else value > lowest):
         raise ValueError(f"{argument}={value!r} must be {'at least' if inclusive else 'greater than'} {lowest:g}")
     return float(value)
+
+
+def checked_names(given: Mapping[str, Any], **known: Iterable[str]) -> Any:
+    """The values of some arguments, each of which must be among the names that are known of it."""
+    for argument, names in known.items():
+        check_name(argument, given[argument], tuple(names))
+    return [given[argument] for argument in known]
 
 
 def seed_from(random_state: object) -> np.uint64:
@@ -72,3 +82,13 @@ def plain(value: Any, place: str = "it") -> Any:
         f"{place} is of type {type(value).__name__}, which no model file holds; use None, numbers, text, and lists and "
         "dicts of them"
     )
+
+
+def widths(argument: str, value: Any) -> tuple[int, ...]:
+    """The widths of layers as a tuple; () for none."""
+    if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
+        raise TypeError(f"{argument}={value!r} must be a tuple of layer widths, such as (400,) or () for none")
+    widths = tuple(value)
+    if len(widths) > MOST_LAYERS:
+        raise ValueError(f"{argument} has {len(widths)} layers; at most {MOST_LAYERS}")
+    return tuple(check_integer(f"{argument}[{i}]", width, 1) for i, width in enumerate(widths))

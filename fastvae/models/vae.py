@@ -1,6 +1,5 @@
 """The variational autoencoder as an estimator."""
 
-import math
 import warnings
 from typing import Any, ClassVar
 
@@ -9,7 +8,7 @@ import numpy as np
 from fastvae import backend
 from fastvae.data.minibatches import Examples
 from fastvae.data.scaling import Units
-from fastvae.data.validation import Statistics, as_examples, check_values
+from fastvae.data.validation import Statistics, as_examples
 from fastvae.engine import EVALUATION
 from fastvae.errors import TrainingWarning, check_name
 from fastvae.kernels import philox
@@ -17,20 +16,20 @@ from fastvae.kernels.formulas import ACTIVATIONS, LOGVAR_HIGHEST, LOGVAR_LOWEST,
 from fastvae.kernels.memory import empty
 from fastvae.likelihoods import LIKELIHOODS, Gaussian, make_likelihood
 from fastvae.models.duration import AUTO
-from fastvae.models.frames import framed
+from fastvae.models.estimator import finite
 from fastvae.models.linear_start import probabilistic_pca
-from fastvae.models.saving import SavedEstimator, checked_array
-from fastvae.models.settings import check_integer, check_number, seed_from
+from fastvae.models.settings import check_integer, check_number, seed_from, widths
 from fastvae.models.vae_network import INITS, MOST_DRAWS, Architecture, VAENetwork, symmetric_points
+from fastvae.models.with_likelihood import LikelihoodEstimator
 
+HELDOUT_DRAWS, MOST_HELDOUT_DRAWS = 2048, 16  # of z in all behind a held-out ELBO, about; of an example
 COLLAPSED, COLLAPSED_STEPS = 0.05, 500  # nats of KL, after so many steps
 FIRST_GRADIENT = 2**31  # the step of the noise of the first gradient that is asked for: no training comes so far
 UNSUITED = 30.0  # deviations of columns beyond this, or below its inverse, are said
-MOST_LAYERS = 1000  # each way: a file has room for so many
 OLDER_SIGMA, OLDER_LOWEST = "log_sigma", -6.0  # of a sigma that is not fixed, in files of earlier versions
 
 
-class VAE(SavedEstimator):
+class VAE(LikelihoodEstimator):
     """Variational autoencoder.
 
     loss = mean over the batch of nll + beta kl, in nats with all constants; one sample of z an example.
@@ -90,6 +89,16 @@ class VAE(SavedEstimator):
     early_stopping
         Whether `fit` keeps a `validation_fraction` of the rows back and ends where their ELBO does, at its best
         parameters. "auto": where epochs is "auto" and there are at least 20 rows.
+    optimizer
+        "adam", or "sgd": gradient descent with momentum 0.9, for which a learning_rate about ten times as large suits.
+    weight_decay
+        Decoupled from the gradient (AdamW): each step takes away learning_rate weight_decay times the parameters.
+    schedule, warmup_steps
+        By what the learning rate is multiplied: "constant", or falling to 0 at the end of the epochs, "linear" or
+        "cosine"; it grows linearly over the first `warmup_steps`.
+    average
+        A share of the steps, the last ones, whose parameters are averaged (Polyak and Juditsky 1992); 0 for none. Taken
+        at the end, unless early stopping has found better ones.
 
     Attributes
     ----------
@@ -111,10 +120,12 @@ class VAE(SavedEstimator):
     """
 
     NAME = "VAE"
+    NETWORK, LOSSES, HELDOUT = VAENetwork, ("loss", "nll", "kl"), "heldout_elbo"
     OLDER: ClassVar = {
         "sigma_per_column": False, "linear": False, "init": "he", "early_stopping": False, "validation_fraction": 0.1,
+        "optimizer": "adam", "weight_decay": 0.0, "schedule": "constant", "warmup_steps": 0, "average": 0.0,
     }  # fmt: skip
-    CHANGEABLE = SavedEstimator.CHANGEABLE | {"beta", "kl_warmup_epochs"}
+    CHANGEABLE = LikelihoodEstimator.CHANGEABLE | {"beta", "kl_warmup_epochs"}
 
     def __init__(
         self,
@@ -140,6 +151,11 @@ class VAE(SavedEstimator):
         init: str = "small",
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
+        optimizer: str = "adam",
+        weight_decay: float = 0.0,
+        schedule: str = "constant",
+        warmup_steps: int = 0,
+        average: float = 0.0,
     ):
         self.latent_dim = latent_dim
         self.hidden = hidden
@@ -163,14 +179,19 @@ class VAE(SavedEstimator):
         self.init = init
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
+        self.optimizer = optimizer
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.warmup_steps = warmup_steps
+        self.average = average
 
-    # ---- what the base asks for ---------------------------------------------------------------------------------
+    # ---- what `hooks` asks for ----------------------------------------------------------------------------------
 
     def _architecture(self, columns: int) -> Architecture:
         check_integer("latent_dim", self.latent_dim, 1)
         check_name("activation", self.activation, ACTIVATIONS)
-        hidden = _widths("hidden", self.hidden)
-        decoder_hidden = hidden[::-1] if self.decoder_hidden is None else _widths("decoder_hidden", self.decoder_hidden)
+        hidden = widths("hidden", self.hidden)
+        decoder_hidden = hidden[::-1] if self.decoder_hidden is None else widths("decoder_hidden", self.decoder_hidden)
         make_likelihood(self.likelihood, self.sigma)  # names and values are checked there
         check_name("init", self.init, INITS)
         for name, value, valid in (
@@ -217,12 +238,17 @@ class VAE(SavedEstimator):
         check_number("kl_warmup_epochs", self.kl_warmup_epochs, 0)
         self._architecture(1)
 
-    def _make_network(self, columns: int) -> VAENetwork:
-        return VAENetwork(self._architecture(columns), backend.select(self.device, self.precision))
+    def score_examples(self, examples: Examples) -> np.ndarray:
+        """The ELBO of examples that are held out, from some draws of z each."""
+        return self.elbo_examples(examples, min(HELDOUT_DRAWS // len(examples) + 1, MOST_HELDOUT_DRAWS))
 
-    @staticmethod
-    def _build(architecture: Architecture, chosen: backend.Backend, decoder_only: bool) -> VAENetwork:
-        return VAENetwork(architecture, chosen, decoder_only)
+    @property
+    def sigma_(self) -> Any:
+        """Standard deviation of p(x|z) in the model's units, for a Gaussian likelihood: a number, or (D,) where each
+        column has its own; times `scale_`, it is in the user's."""
+        network = self._check_fitted()
+        network.parameters.bring_back()
+        return network.likelihood.sigma
 
     def _set_objective(self, network: VAENetwork) -> None:
         beta = check_number("beta", self.beta, 0)
@@ -261,28 +287,12 @@ class VAE(SavedEstimator):
         if OLDER_SIGMA in arrays:
             older = {Gaussian.PARAMETER: arrays[OLDER_SIGMA] / np.float32(SIGMA_RATE)}
             arrays = arrays | older | {Gaussian.LOWEST: np.array([OLDER_LOWEST], np.float32)}
-        expected = VAENetwork.expected_shapes(architecture, decoder_only)
-        values = {name: checked_array(arrays, name, shape) for name, shape in expected.items()}
-        network = VAENetwork(architecture, chosen, decoder_only)
-        for name, value in values.items():
-            network.parameters.value(name)[...] = value
-        for name, constant in network.constants().items():
-            constant[...] = checked_array(arrays, name, constant.shape)
+        network: VAENetwork = super()._network_from(architecture, arrays, chosen, decoder_only)
         if not np.isfinite(network.likelihood.sigma).all():
             raise ValueError(f"array {Gaussian.PARAMETER!r} has values of which no float64 holds the exponential")
         return network
 
     # ---- use ----------------------------------------------------------------------------------------------------
-
-    def _data(self, X: Any) -> tuple[VAENetwork, Any]:
-        """The network, and `X` as an array for a pass that begins with the encoder, its values not looked at."""
-        network = self._check_complete()
-        self._check_names(X)
-        X = as_examples(X, "X", network.architecture.inputs, in_place=not network.kernels.ON_HOST)
-        self._warn_of_other_units(network, X)
-        if network.likelihood.WHOLE:  # which no kernel looks at
-            self._clipping(network, X)
-        return network, X
 
     def encode(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return mu and logvar of q(z|x), each (N, Z) float32; logvar is limited to [-30, 20]."""
@@ -303,53 +313,7 @@ class VAE(SavedEstimator):
             np.minimum(np.maximum(found_logvar, LOGVAR_LOWEST), LOGVAR_HIGHEST, out=logvar[start:stop])
 
         network.over(X, "encode", network.encode, keep, **how)
-        return _finite(mu, X), _finite(logvar, X)
-
-    @framed
-    def transform(self, X: Any) -> np.ndarray:
-        """Return mu, the mean of q(z|x): (N, Z) float32, an array or as `set_output` says."""
-        return self._mean(*self._data(X))
-
-    def _mean(self, network: VAENetwork, X: Any) -> np.ndarray:
-        mu = np.empty((len(X), network.architecture.latent_dim), np.float32)
-
-        def keep(start: int, stop: int, found: np.ndarray) -> None:
-            mu[start:stop] = found
-
-        network.over(X, "mean", network.mean, keep, lambda: self._clipping(network, X))
-        return _finite(mu, X)
-
-    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
-        """`fit`, then `transform` of the same `X`."""
-        return self.fit(X, y).transform(X)
-
-    def decode(self, Z: Any) -> np.ndarray:
-        """Return the mean of p(x|z) for each row of `Z` (N, Z): (N, D), in the user's units.
-
-        float32; float64 where a column lies so far from 0 that float32 would not hold its differences.
-        """
-        return self._decode(self._check_fitted(), Z)
-
-    def _decode(self, network: VAENetwork, Z: Any) -> np.ndarray:
-        Z = as_examples(Z, "Z", network.architecture.latent_dim, in_place=not network.kernels.ON_HOST)
-        units = network.units
-        out = np.empty((len(Z), network.architecture.inputs), units.dtype)
-
-        def keep(start: int, stop: int, mean: np.ndarray) -> None:
-            units.to_user(mean, out[start:stop])
-
-        def check() -> None:
-            check_values(Z, "Z")
-
-        network.over(Z, "decode", network.decode, keep, check, name="z", units=network.latent_units)
-        return _finite(out, Z)
-
-    inverse_transform = decode
-
-    def reconstruct(self, X: Any) -> np.ndarray:
-        """Return decode(transform(X)): (N, D) float32, in the user's units."""
-        network, X = self._data(X)
-        return self._decode(network, self._mean(network, X))
+        return finite(mu, X), finite(logvar, X)
 
     def sample(self, n: int = 1, random_state: Any = None, noise: bool = False) -> np.ndarray:
         """Draw z from the prior and return the mean of p(x|z): (n, D) float32, in the user's units.
@@ -402,7 +366,7 @@ class VAE(SavedEstimator):
         """
         network, X = self._data(X)
         check_integer("n_samples", n_samples, 1)
-        return _finite(self._elbo(network, X, n_samples, check=lambda: self._clipping(network, X)), X)
+        return finite(self._elbo(network, X, n_samples, check=lambda: self._clipping(network, X)), X)
 
     def elbo_examples(self, examples: Examples, n_samples: int = 1) -> np.ndarray:
         """`elbo` of examples, which somebody has checked; -inf or NaN where float32 overflows."""
@@ -437,11 +401,7 @@ class VAE(SavedEstimator):
         """
         network, X = self._data(X)
         points = symmetric_points(network.architecture.latent_dim)
-        return _finite(self._elbo(network, X, len(points), points, check=lambda: self._clipping(network, X)), X)
-
-    def score(self, X: Any, y: Any = None) -> float:
-        """Mean of `score_samples`: larger is better."""
-        return float(self.score_samples(X).mean())
+        return finite(self._elbo(network, X, len(points), points, check=lambda: self._clipping(network, X)), X)
 
     def loss_and_gradients(self, X: Any, noise: Any = None) -> tuple[float, dict[str, float], dict[str, np.ndarray]]:
         """One forward and backward pass, for comparisons and for optimizers of one's own. Of several threads that ask
@@ -486,26 +446,3 @@ class VAE(SavedEstimator):
 
         parts, gradients = network.exclusion.between_steps(compute)
         return parts.pop("loss"), parts, gradients
-
-
-def _widths(argument: str, value: Any) -> tuple[int, ...]:
-    if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
-        raise TypeError(f"{argument}={value!r} must be a tuple of layer widths, such as (400,) or () for none")
-    widths = tuple(value)
-    if len(widths) > MOST_LAYERS:
-        raise ValueError(f"{argument} has {len(widths)} layers; at most {MOST_LAYERS}")
-    return tuple(check_integer(f"{argument}[{i}]", width, 1) for i, width in enumerate(widths))
-
-
-def _finite(found: np.ndarray, X: Any) -> np.ndarray:
-    """What was found of each row, unless a row lies so far out that float32 does not hold it."""
-    if not math.isfinite(float(found.sum())):  # a quick look: the sum of finite numbers may still overflow
-        wrong = np.flatnonzero(~np.isfinite(found.reshape(len(found), -1)).all(axis=1))
-        if len(wrong):
-            first = int(wrong[0])
-            largest = np.abs(np.asarray(X[first : first + 1], np.float64)).max()
-            raise ValueError(
-                f"{len(wrong)} of {len(found)} rows lie so far from the data of the training that float32 overflows "
-                f"(first: row {first}, largest value {largest:.6g}): check their units, or leave them out"
-            )
-    return found

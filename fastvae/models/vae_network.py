@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.backend import Backend
-from fastvae.data.scaling import Units
 from fastvae.data.validation import LARGEST
 from fastvae.engine import Network
 from fastvae.kernels.memory import empty
@@ -21,7 +19,6 @@ from fastvae.layers import MLP, RECTIFIERS, Dense, Linear, latent
 from fastvae.likelihoods import make_likelihood
 from fastvae.models.linear_start import LinearStart
 from fastvae.optimizers import Optimizer
-from fastvae.parameters import Shape
 from fastvae.passes import Backprop, Pass, Row
 
 INITS = ("small", "he")  # of the weights: see `VAE`
@@ -66,27 +63,12 @@ class Architecture:
 
 
 class VAENetwork(Network):
-    """Encoder, latent layer and decoder.
+    """Encoder, latent layer and decoder; without the encoder where it is not `complete`."""
 
-    Parameters
-    ----------
-    architecture
-        Shapes and names.
-    backend
-        Where it computes.
-    decoder_only
-        Leave out the encoder: no parameters for it.
-    """
-
-    def __init__(self, architecture: Architecture, backend: Backend, decoder_only: bool = False):
-        self._describe(architecture)
-        self.complete = not decoder_only
-        super().__init__(backend, not decoder_only)
-        self.latent_units = Units(np.zeros(architecture.latent_dim), np.ones(architecture.latent_dim))
-        self.weigh_kl()
-
-    def _describe(self, a: Architecture) -> None:
-        self.architecture, self.inputs = a, {"x": a.inputs, "z": a.latent_dim}
+    def describe(self, a: Architecture, complete: bool) -> None:
+        """See `engine.Network`."""
+        super().describe(a, complete)
+        self.inputs = {"x": a.inputs, "z": a.latent_dim}
         self.encoder = MLP("encoder", (a.inputs, *a.hidden), a.activation)
         self.mu = Dense("mu", self.encoder.outputs, a.latent_dim)
         self.logvar = Dense("logvar", self.encoder.outputs, a.latent_dim)
@@ -94,6 +76,7 @@ class VAENetwork(Network):
         widths = a.latent_dim, *a.decoder_hidden, a.inputs
         self.decoder = MLP("decoder", widths, a.activation, "identity", a.linear)
         self.likelihood = make_likelihood(a.likelihood, a.sigma, a.inputs, a.sigma_per_column)
+        self.weigh_kl()
 
     def _layers(self) -> list[Dense]:
         head = [*self.encoder.layers, self.mu, self.logvar] if self.complete else []
@@ -112,24 +95,10 @@ class VAENetwork(Network):
         """See `engine.Network`."""
         return self.likelihood.constants()
 
-    def prepare(self, seed: np.uint64, units: Units) -> None:
-        """See `engine.Network`; and what the nll in the model's units lacks to be that of the user's, once for all
-        steps."""
-        super().prepare(seed, units)
-        self.log_jacobian = self.likelihood.log_jacobian(units.scale)
-
     def range_of(self, name: str) -> tuple[float, float]:
         """See `engine.Network`."""
         least, most = self.likelihood.SUPPORT if name == "x" else (-np.inf, np.inf)
         return max(least, -LARGEST), min(most, LARGEST)
-
-    @classmethod
-    def expected_shapes(cls, architecture: Architecture, decoder_only: bool) -> dict[str, Shape]:
-        """Names and shapes of the parameters of an architecture, without allocating anything."""
-        network = object.__new__(cls)
-        network._describe(architecture)
-        network.complete = not decoder_only
-        return network.shapes()
 
     def initialise(self, seed: np.uint64, mean: np.ndarray, deviation: np.ndarray, init: str = "small") -> None:
         """Draw the weights; the output bias starts where the decoder gives the data's mean (D,), in model units, and a
@@ -205,8 +174,7 @@ class VAENetwork(Network):
 
     def numbers(self, rows: int, progress: np.ndarray) -> dict[str, np.ndarray]:
         """See `engine.Network`."""
-        weight = 1.0 / rows
-        return {"example weight": np.full(len(progress), weight), "kl weight": self.kl_weight(progress) * weight}
+        return super().numbers(rows, progress) | {"kl weight": self.kl_weight(progress) * (1.0 / rows)}
 
     def report(self, sums: dict[str, np.ndarray], rows: int, progress: np.ndarray) -> dict[str, np.ndarray]:
         """Means over the batch, in nats of the user's units: "loss", "nll" and "kl"."""
@@ -215,18 +183,16 @@ class VAENetwork(Network):
 
     # ---- other passes -------------------------------------------------------------------------------------------
 
-    def mean(self, p: Pass) -> list[np.ndarray]:
+    def codes(self, p: Pass) -> list[np.ndarray]:
         """Write mu (B, Z) of q(z|x)."""
         seen = self.likelihood.seen(p, p.input("x"))
         mu = self._mu(p, seen, self.encoder(p, seen)[0])[0]
-        p.returns(mu)
-        return [mu]
+        return p.returns(mu)
 
     def encode(self, p: Pass) -> list[np.ndarray]:
         """Write mu and logvar (B, Z) of q(z|x), the latter not limited."""
         mu, logvar = self._encoded(p, p.input("x"))
-        p.returns(mu, logvar)
-        return [mu, logvar]
+        return p.returns(mu, logvar)
 
     def _encoded(self, p: Pass, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         seen = self.likelihood.seen(p, x)
@@ -236,8 +202,7 @@ class VAENetwork(Network):
     def decode(self, p: Pass) -> list[np.ndarray]:
         """Write the mean (B, D) of p(x|z)."""
         mean = self.likelihood.mean(p, self.decoder(p, p.input("z"))[0])
-        p.returns(mean)
-        return [mean]
+        return p.returns(mean)
 
     def elbo(self, p: Pass, draws: int | list[np.ndarray]) -> list[np.ndarray]:
         """Write the kl (B,), then the nll (B,) of each of so many draws of z, or of z at given points eps (Z,)."""
@@ -254,5 +219,4 @@ class VAENetwork(Network):
                 noise[:] = point
             latent(p, mu, logvar, noise=noise, first_row=Row(i * ROWS_APART), z=z, kl=kl)
             self.likelihood.nll(p, x, self.decoder(p, z)[0], nll)
-        p.returns(kl, *nlls)
-        return [kl, *nlls]
+        return p.returns(kl, *nlls)

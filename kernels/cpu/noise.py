@@ -6,7 +6,7 @@ from numba import uint32
 from fastvae.kernels import philox
 from fastvae.kernels.cpu.addresses import array_at, call, matrix_at, vector_at
 from fastvae.kernels.cpu.compiler import kernel, native, part
-from fastvae.kernels.formulas import bernoulli_draw, box_muller, uniform
+from fastvae.kernels.formulas import bernoulli_draw, box_muller, corrupted, uniform
 
 
 @part
@@ -87,3 +87,16 @@ def binarize_inplace(x, seed, step, first_row):
             values = philox.words(seed, philox.BINARIZATION, step, first_row + i, full)
             for j in range(philox.COLUMNS * full, columns):
                 x[i, j] = bernoulli_draw(values[j - philox.COLUMNS * full], x[i, j])
+
+
+@kernel
+def corrupt(x, kind, amount, seed, stream, step, first_row, out):
+    """See the contract in `fastvae.kernels`."""
+    rows, columns = x.shape
+    for i in range(rows):
+        for block in range((columns + philox.COLUMNS - 1) // philox.COLUMNS):
+            values = philox.words(seed, stream, step, first_row + i, block)
+            normal = philox.normals(seed, stream, step, first_row + i, block)
+            for j in range(philox.COLUMNS * block, min(philox.COLUMNS * block + philox.COLUMNS, columns)):
+                k = j - philox.COLUMNS * block
+                out[i, j] = corrupted(x[i, j], kind, np.float32(amount), values[k], normal[k])

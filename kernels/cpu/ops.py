@@ -44,7 +44,7 @@ FUNCTIONS |= {
     for function in (
         sigma.sigma_forward, sigma.sigma_backward, sigma.sigma_optimal, sigma.sigma_remember,
         optimizers.adam_inplace, optimizers.sgd_inplace, optimizers.average_inplace,
-        noise.uniform_noise, noise.binarize_inplace, minibatch.threshold_inplace,
+        noise.uniform_noise, noise.binarize_inplace, noise.corrupt, minibatch.threshold_inplace,
     )
 }  # fmt: skip
 

@@ -2,10 +2,10 @@
 
 A mailbox is 24 int64, three words a cache line apart:
 
-    STATE   what the helper is at: ASLEEP (blocked in Python), READY (looking at this word), BUSY (it has a job)
+    STATE   what the helper does: ASLEEP (blocked in Python), READY (spinning on this word), BUSY (it has a job)
     JOB     the address of a job, see `program`
     TAKEN   beside it: whether `run_shares` gave it to the helper
-    HELD    beside it: whether more will come soon, so that the helper must not go to sleep
+    HELD    beside it: whether another job will come soon, so that the helper must not go to sleep
     DONE    0 while there is a job; FINISHED once it is done; WAITED_FOR when the other one sleeps until then
 
 Both sides spin on a word for a bounded time, then block on a lock, in Python (`workers`), or yield the processor. So
@@ -32,8 +32,8 @@ FINISHED, WAITED_FOR = 1, 2
 SLEEP, WAKE = range(2)  # what `serve` returns
 
 CLOCK = {"linux": 1, "darwin": 6}.get(sys.platform)  # CLOCK_MONOTONIC
-PATIENCE = 30_000 if CLOCK else 0  # nanoseconds that a thread looks for the end of another's work before it sleeps
-LINGER = 200_000 if CLOCK else 0  # that a helper looks for new work: as long as Python may need from call to call
+PATIENCE = 30_000 if CLOCK else 0  # nanoseconds that a thread spins on the end of another's job before it blocks
+LINGER = 200_000 if CLOCK else 0  # that a helper spins on a new job: as long as Python may need from call to call
 
 
 def _word(builder, address):
@@ -118,7 +118,7 @@ def mailbox() -> np.ndarray:
 
 @part
 def spin_until(address, value, patience):
-    """Whether the word at `address` becomes `value` within so many nanoseconds."""
+    """Spin on the word at `address`; return whether it became `value` within so many nanoseconds."""
     until = now() + patience
     while True:
         for _ in range(64):
@@ -130,7 +130,8 @@ def spin_until(address, value, patience):
 
 @part
 def wait_for_work(box, patience):
-    """Whether a helper gets work within the time, or while it is held; after some microseconds others may run too."""
+    """Spin on a helper's state; return whether a job came within the time, or while the helper was held. After some
+    microseconds it yields the processor between two looks."""
     begun = now()
     while True:
         for _ in range(64):
@@ -178,7 +179,7 @@ def run_beside(job, box, patience):
 
 @kernel
 def post(box, job):
-    """Give a helper, whose last job is done, a job; whether it must be woken."""
+    """Give a helper, whose last job is done, a job; return whether the helper must be woken."""
     integers_at(box, SIZE)[JOB] = job
     exchange(box + 8 * DONE, 0)
     return exchange(box + 8 * STATE, BUSY) == ASLEEP
@@ -186,13 +187,13 @@ def post(box, job):
 
 @kernel
 def await_done(box, patience):
-    """Whether a helper's job ends within the time; if not, it will know that somebody sleeps until then."""
+    """Return whether a helper's job ended within the time; if not, the helper will wake the thread that waits."""
     return done_within(box, patience)
 
 
 @part
 def finished(box):
-    """Say that the job is done; whether somebody sleeps who must be woken."""
+    """Store that the job is done; return whether the thread that waits sleeps, and must be woken."""
     exchange(box + 8 * STATE, READY)
     return exchange(box + 8 * DONE, FINISHED) == WAITED_FOR
 

@@ -1,7 +1,7 @@
 """Threads that share a batch: each takes some of its rows through a whole pass.
 
-The batch is cut by examples, not by operation: a thread keeps its rows in its own cache, and the threads meet twice a
-step. They look for each other for some microseconds, then wait on locks or let others run.
+The batch is cut by examples, not by operation: a thread keeps its rows in its own cache, and the threads meet after
+each phase of a step. A thread that waits spins for some microseconds, then blocks on a lock or yields the processor.
 
 The whole process has one set of helper threads, one fewer than processors. Whoever runs a model borrows those that are
 idle, and does the rest alone: many callers at once do not multiply the threads. How many helpers there are changes

@@ -12,7 +12,7 @@ import numpy as np
 from fastvae.kernels import cpu
 from fastvae.kernels.cpu import *  # noqa: F403
 from fastvae.kernels.cuda.driver import device
-from fastvae.kernels.cuda.program import Program as Program  # type: ignore[assignment]
+from fastvae.kernels.cuda.program import Program as Program
 
 KEEPS_NOISE = False  # it is drawn in registers, where it is used
 ON_HOST = False
@@ -20,16 +20,16 @@ ON_HOST = False
 __all__ = cpu.__all__
 
 
-def upload(*arrays: np.ndarray) -> None:  # type: ignore[no-redef]
+def upload(*arrays: np.ndarray) -> None:
     """See the contract in `fastvae.kernels`."""
     device().memory.upload(*arrays)
 
 
-def forget(array: Any) -> None:  # type: ignore[no-redef]
+def forget(array: Any) -> None:
     """See the contract in `fastvae.kernels`."""
     device().memory.forget(array)
 
 
-def download(*arrays: np.ndarray) -> None:  # type: ignore[no-redef]
+def download(*arrays: np.ndarray) -> None:
     """See the contract in `fastvae.kernels`."""
     device().memory.download(*arrays)

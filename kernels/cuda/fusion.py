@@ -192,7 +192,7 @@ class Products:
         made = self._like(d_weight, d_bias)
         self._dense_backward_weight(x, d_a, first, last, False, *made)
         own = slice(first, last)
-        pairs = [(made[0][own], d_weight[own])] + [(made[1], d_bias)] * (d_bias is not None and first == 0)
+        pairs: list[Any] = [(made[0][own], d_weight[own])] + [(made[1], d_bias)] * (d_bias is not None and first == 0)
         for product, total in pairs:
             arguments = [self._memory.view(product), self._memory.view(total), total.size]
             self._over(optimizers.add_inplace, total.size, VECTORS, arguments)

@@ -122,6 +122,7 @@ KINDS = {
     "average_inplace": Kind(optimizers.average_inplace, over_numbers("params", VECTORS), ("reals", "state")),
     "normal_noise": Kind(noise.draw, over_noise("out"), ("integers",), (noise.NORMAL,)),
     "uniform_noise": Kind(noise.draw, over_noise("out"), ("integers",), (noise.UNIFORM,)),
+    "corrupt": Kind(noise.corrupt, over_noise("out"), ("integers", "reals")),
     "binarize_inplace": Kind(noise.binarize_inplace, over_noise("x"), ("integers",)),
     "threshold_inplace": Kind(minibatch.threshold_inplace, over_numbers("x", minibatch.FLAT), ("reals",)),
 }
@@ -142,6 +143,8 @@ def arguments_of(name: str, operands: tuple, memory: Memory, settings: Settings,
         elif operand.kind in ("real", "seed"):
             find = slots.real_operand if operand.kind == "real" else slots.seed_operand
             found.append(find(value).place)
+        elif operand.kind == "fixed":
+            found.append(int(value))
         else:
             found.append(value.place)
     return found

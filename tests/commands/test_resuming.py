@@ -3,11 +3,14 @@
 import json
 import os
 import pathlib
+import shutil
+import signal
 
 import numpy as np
 import pytest
 
 from fastvae import VAE, train
+from fastvae.kernels.cpu import compiler
 from tests.support.commands import SMALL, metrics, parameters
 
 
@@ -19,12 +22,20 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
 NOISE = ["--data", "noise.npy", "--likelihood", "bernoulli", "--hidden", "50", "--latent-dim", "3", "--quiet"]
 
 
+@pytest.fixture(scope="module")
+def run_that_stopped(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stopped")
+    np.save(folder / "noise.npy", np.random.default_rng(0).random((60, 30)))
+    words = ["--data", str(folder / "noise.npy"), *NOISE[2:], "--epochs", "500", "--early-stopping", "3"]
+    assert train.main([*words, "--out", str(folder / "run")]) == 0
+    assert len(metrics(folder / "run")) < 500
+    return folder / "run"
+
+
 @pytest.fixture
-def stopped():
-    """A run that has stopped early; returns its number of epochs."""
-    np.save("noise.npy", np.random.default_rng(0).random((60, 30)))
-    assert train.main([*NOISE, "--epochs", "500", "--early-stopping", "3", "--out", "run"]) == 0
-    assert len(metrics("run")) < 500
+def stopped(run_that_stopped):
+    """A copy of a run that has stopped early; returns its number of epochs."""
+    shutil.copytree(run_that_stopped, "run")
     return len(metrics("run"))
 
 
@@ -185,7 +196,10 @@ def test_metrics_that_are_damaged_are_written_anew(copy, content):
 def test_metrics_that_cannot_be_written_are_one_line(copy, capsys):
     (copy / "metrics.jsonl").unlink()
     (copy / "metrics.jsonl").mkdir()
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert resumed("--epochs", "2") == 2
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers  # given back
+    assert compiler.WHILE_COMPILING == []
     error = capsys.readouterr().err.splitlines()[-1]
     assert "metrics.jsonl" in error
     assert "folder" in error

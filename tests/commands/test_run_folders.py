@@ -43,6 +43,7 @@ def holder(folder):
     return process
 
 
+@pytest.mark.long
 def test_runs_that_start_together_have_a_folder_each():
     words = [sys.executable, "-m", "fastvae.train", *SMALL[:-1], "1", "--quiet"]
     jobs = [

@@ -20,6 +20,7 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.long
 def test_two_processes_give_the_same_files():
     for name in ("a", "b"):
         assert command(*SMALL, "--out", name).returncode == 0
@@ -101,6 +102,7 @@ def readable(folder):
             assert path.name.endswith((".png", ".partial", ".lock")), path
 
 
+@pytest.mark.long
 def test_a_killed_run_resumes_bit_identical():
     words = [*SMALL[:-1], "60", "--checkpoint-seconds", "0", "--early-stopping", "50", "--binarize", "dynamic"]
     assert train.main([*words, "--out", "whole", "--quiet"]) == 0

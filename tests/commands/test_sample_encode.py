@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from fastvae import VAE, encode, sample, train
-from fastvae.data import datasets
+from fastvae.data.loading import load
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "model.npz"
-    vae = VAE(3, (16,), epochs=2, scale=(0, 16), random_state=0).fit(datasets.load("digits").X)
+    vae = VAE(3, (16,), epochs=2, scale=(0, 16), random_state=0).fit(load("digits").X)
     vae.metadata_ = {"image_shape": [8, 8]}
     vae.save(path)
     return path
@@ -38,7 +38,7 @@ def test_samples_as_a_picture(model, count):
 
 
 def test_codes(model):
-    vae, data = VAE.load(model), datasets.load("digits")
+    vae, data = VAE.load(model), load("digits")
     mu, logvar = vae.encode(data.X)
     assert encode.main([str(model), "digits", "--out", "c.npy"]) == 0
     np.testing.assert_array_equal(np.load("c.npy"), mu)

@@ -4,6 +4,7 @@ import json
 import math
 
 import numpy as np
+import pytest
 
 from fastvae import backend, checks, reference, selfcheck
 from fastvae.contract_cases import PRODUCTS, Compared, cases_of
@@ -21,6 +22,7 @@ def test_it_says_what_was_chosen_and_why(capsys):
         assert any(line.startswith(name) for line in lines), name
 
 
+@pytest.mark.long
 def test_as_json_with_every_variant_that_runs_here(capsys):
     assert selfcheck.main(["--json"]) == 0
     report = json.loads(capsys.readouterr().out)

@@ -108,10 +108,10 @@ def test_choices_follow_the_data(capsys):
 
 
 def test_heldout_rows_are_drawn_once_and_kept_out():
-    from fastvae.data import datasets
+    from fastvae.data.loading import load
     from fastvae.data.preparation import split
 
-    data = datasets.load("digits")
+    data = load("digits")
     X, labels, held, _ = split(data, 0.25, np.uint64(3))
     assert (len(X), len(labels), len(held)) == (1348, 1348, 449)
     both = np.concatenate([X, held])
@@ -267,7 +267,7 @@ def test_positions_are_those_of_the_file_not_of_the_split(capsys):
 
 
 @pytest.mark.parametrize("scale", [[], ["--scale", "minmax"], ["--scale", "-9", "9"]])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_bernoulli_run_on_a_table_takes_its_range_over_all_rows(scale, seed):
     np.save("table.npy", np.random.default_rng(seed).normal(size=(60, 5)))
     words = ["--data", "table.npy", "--likelihood", "bernoulli", *SMALL, *scale, "--seed", str(seed), "--quiet"]
@@ -338,7 +338,7 @@ def test_json_that_fails_at_last_costs_nothing_else(monkeypatch, capsys):
 @pytest.mark.parametrize(
     "place",
     [
-        "fastvae.train.datasets.load",
+        "fastvae.train.loading.load",
         "fastvae.train.fingerprint",
         "fastvae.models.vae.VAE.keep_best",
         "fastvae.models.vae.VAE.save",

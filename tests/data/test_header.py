@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastvae.data.datasets import load
+from fastvae.data.loading import load
 from fastvae.data.tables import load_text
 from fastvae.errors import DataFileError
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from fastvae.data import mnist
-from fastvae.data.datasets import load
 from fastvae.data.idx import idx_header
+from fastvae.data.loading import load
 from fastvae.data.mnist import PARTS, Part, cache_folder, load_mnist
 from fastvae.errors import DataFileError, FileAccessError
 

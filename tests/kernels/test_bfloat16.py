@@ -177,20 +177,24 @@ def test_rounding():
     assert bfloat16_pair(np.float32(1), np.float32(-2)) == 0xC0003F80
 
 
+@pytest.mark.long
 def test_the_dot_product_of_pairs_emulated(tmp_path):
     assert python(CHECK, tmp_path, FASTVAE_BFLOAT16="emulated") == "right"
 
 
+@pytest.mark.long
 def test_rounded_operands_in_float32(tmp_path):
     assert python(CHECK, tmp_path, FASTVAE_BFLOAT16="rounded") == "right"
 
 
+@pytest.mark.long
 @pytest.mark.skipif("avx512bf16" not in processor.features(), reason="this processor has no AVX-512 BF16")
 def test_the_dot_product_of_pairs(tmp_path):
     """Chosen or not."""
     assert python(CHECK, tmp_path, FASTVAE_BFLOAT16="avx512") == "right"
 
 
+@pytest.mark.long
 def test_the_matrix_unit_on_simulated_instructions(tmp_path):
     assert python(SIMULATION + CHECK, tmp_path, FASTVAE_BFLOAT16="amx") == "right"
 
@@ -200,6 +204,7 @@ def test_the_unit_of_this_processor(tmp_path):
     assert python(CHECK, tmp_path) == "right"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "cpu", "features", "precision", "instruction", "least"),
     [
@@ -265,6 +270,7 @@ def test_an_unknown_unit_is_refused(tmp_path):
         python(script, tmp_path, FASTVAE_BFLOAT16="tensor")
 
 
+@pytest.mark.long
 def test_a_model_of_another_processor_can_be_used(tmp_path):
     """Its file says bfloat16; where that is missing it computes in float32, and says so."""
     script = """

@@ -106,6 +106,7 @@ USE = """
 """
 
 
+@pytest.mark.long
 def test_a_model_whose_products_are_openblas(tmp_path):
     """One thread in training and in use, by many threads at once; the user's number afterwards. And the same results
     as without it, but for rounding."""

@@ -16,12 +16,13 @@ from fastvae.kernels.cpu import (
     activations,
     cache,
     compiler,
+    elementwise,
     latent,
-    likelihoods,
     ops,
     optimizers,
     processor,
     products,
+    row_losses,
     team,
 )
 from tests.support import commands
@@ -74,6 +75,7 @@ def test_the_digest_is_of_all_sources():
     assert hashlib.sha256(sources).hexdigest() == cache.SHARED_DIGEST
 
 
+@pytest.mark.long
 def test_a_second_process_compiles_nothing_unless_the_digest_changed(tmp_path):
     def norm(digest=""):
         return python(NORM, tmp_path, digest, tree=PACKAGE.parent)
@@ -85,6 +87,7 @@ def test_a_second_process_compiles_nothing_unless_the_digest_changed(tmp_path):
     assert norm() == ["True", "1", "0", "True"]
 
 
+@pytest.mark.long
 def test_functions_that_are_called_by_their_address_are_compiled_once_for_each_unit(tmp_path):
     """One cache for all: a second process compiles nothing, and no unit takes the code of another."""
     hits = [
@@ -103,6 +106,7 @@ def tree(tmp_path):
     return tmp_path / "tree"
 
 
+@pytest.mark.long
 def test_a_changed_formula_is_compiled_anew(tmp_path, tree):
     """The kernels' own files keep their time stamps, which is all that numba looks at."""
     folder = tmp_path / "cache"
@@ -117,13 +121,20 @@ def compiled():
     """Every kernel that Python calls, and every function that is called by its address."""
     for file in sorted((KERNELS / "cpu").glob("*.py")):
         module = importlib.import_module(f"fastvae.kernels.cpu.{file.stem}")
-        yield from (value for value in vars(module).values() if isinstance(value, Dispatcher | compiler.Native))
+        values = [*vars(module).values(), *getattr(module, "FUNCTIONS", {}).values()]
+        yield from (value for value in values if isinstance(value, Dispatcher | compiler.Native))
     yield from ops.CODES.values()
     yield from (native for both in activations._PASSES.values() for native in both)
 
 
 def test_kernels_are_cached_and_release_the_lock():
-    for function in (optimizers.adam_inplace, latent.divergence, likelihoods.sigmoid_inplace, team.run, team.serve):
+    for function in (
+        optimizers.adam_inplace,
+        latent.divergence,
+        elementwise.FUNCTIONS["sigmoid_inplace"],
+        team.run,
+        team.serve,
+    ):
         assert isinstance(function._cache, cache.Cache)
         assert function.targetoptions["nogil"]
         assert function.targetoptions["error_model"] == "numpy"
@@ -151,7 +162,7 @@ def test_loops_over_formulas_vectorise():
     for function, operands in (
         (latent.reparameterize, (rows,) * 3),
         (latent.gradients, (rows, rows, rows, 0.1, rows, rows)),
-        (likelihoods.bernoulli_forward_backward, (rows, rows, 0.1, rows[:, 0].copy(), rows)),
+        (row_losses.FUNCTIONS["bernoulli_forward_backward"], (rows, rows, 0.1, rows[:, 0].copy(), rows)),
         (optimizers.adam_inplace, (*[rows[0]] * 4, *[0.1] * 8)),
     ):
         fresh = compiler.as_part(function)

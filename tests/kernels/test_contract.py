@@ -1,6 +1,6 @@
 """The contract in `kernels/__init__.py`: each backend has every op under the described operands, and each op does on
 awkward shapes what the reference does. A new op needs a line in the contract, a row in the table, and a function in
-`fastvae/contract_cases.py`.
+`fastvae/contract_cases/`.
 
 `Program`, the one class of the contract, has a file of its own: test_program.py.
 """

@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from test_formulas import ulps
 
 from fastvae import reference
 from fastvae.kernels import formulas as f
 from fastvae.kernels.cpu.compiler import kernel
+from tests.kernels.test_formulas import ulps
 
 NAN, INF = np.nan, np.inf
 EPSILON = 2.0**-24

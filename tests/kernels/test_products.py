@@ -344,11 +344,13 @@ def of_unit(unit):
     return python(script, FASTVAE_PRODUCTS=unit).split()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("unit", FUSED + OTHERS)
 def test_each_unit_is_right_on_this_processor(unit):
     assert of_unit(unit)[0] == unit
 
 
+@pytest.mark.long
 def test_units_with_a_fused_multiply_add_give_the_same_bits():
     assert len({of_unit(unit)[1] for unit in FUSED}) == 1
     if processor.CHOSEN in FUSED:

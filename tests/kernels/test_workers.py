@@ -135,6 +135,7 @@ def test_all_phases_of_a_step_are_done_once_by_each(processors, count, phases):
     steps(count, 30, phases)
 
 
+@pytest.mark.long
 def test_more_helpers_than_a_word_has_bits():
     python("from tests.kernels.test_workers import steps; steps(70, 400)", FASTVAE_THREADS="70", timeout=60)
 

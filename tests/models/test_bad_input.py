@@ -55,7 +55,7 @@ DATA = {
     "dates": (np.array([["2020-01-01"]] * 3, "M8[D]"), {}, TypeError, r"X has dtype datetime64\[D\], dates.*seconds"),
     "durations": (np.array([[1]] * 3, "m8[s]"), {}, TypeError, r"durations.*seconds: X / numpy.timedelta64"),
     "nothing": (None, {}, TypeError, r"X has dtype object; .*pass a table"),
-    "a path": ("table.csv", {}, TypeError, r"to read a file, fastvae.data.datasets.load\(path\).X"),
+    "a path": ("table.csv", {}, TypeError, r"to read a file, fastvae.data.loading.load\(path\).X"),
     "a generator": ((row for row in X), {}, TypeError, r"pass an array or a table, not a generator"),
     "dictionaries": ([{"a": 1}, {"a": 2}], {}, TypeError, r"dictionaries.*pandas.DataFrame"),
     "records": (np.zeros(3, [("a", "f4")]), {}, TypeError, r"records.*structured_to_unstructured"),

@@ -53,6 +53,7 @@ def test_threads_use_one_model():
     """)
 
 
+@pytest.mark.long
 def test_threads_compile_together(tmp_path):
     """All of them are the first to use the model, in a process with an empty cache; and once more, from that cache."""
     python("import sys; from tests.models import sharing; sharing.made().save(sys.argv[1])", tmp_path / "model.npz")
@@ -119,6 +120,7 @@ def test_a_fork_while_helpers_exist():
     """)
 
 
+@pytest.mark.long
 @can_fork
 def test_a_fork_while_another_thread_compiles():
     """The child does not find the compiler's locks taken: it compiles, and computes."""
@@ -147,6 +149,7 @@ def test_a_fork_while_another_thread_compiles():
     """)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_a_pool_of_processes(method, tmp_path):
     """The model is sent to them, or read from a file by them; they train too."""
@@ -163,6 +166,7 @@ def test_a_pool_of_processes(method, tmp_path):
     )
 
 
+@pytest.mark.long
 @pytest.mark.skipif(importlib.util.find_spec("joblib") is None, reason="joblib is not installed")
 def test_joblib():
     """Its own processes (loky), and its threads."""

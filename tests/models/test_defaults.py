@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastvae import VAE
-from fastvae.data import datasets
+from fastvae.data.loading import load
 from fastvae.errors import TrainingWarning
 from fastvae.models.linear_start import gaussian_log_density
 from fastvae.training import Schedule
@@ -38,6 +38,7 @@ def test_batches_differ_by_one_row_at_most(count, size):
     assert rows[alike : alike + 1] != [first]
 
 
+@pytest.mark.long
 def test_raw_tables_with_nothing_said():
     train, new = ring(600, 0), ring(2000, 1)
     with warnings.catch_warnings():
@@ -62,7 +63,7 @@ def test_units_do_not_matter(sigma, unit):
 
 
 def test_the_default_sigma_does_not_collapse_on_data_in_the_unit_interval():
-    X = (datasets.load("digits").X / 16).astype(np.float32)
+    X = (load("digits").X / 16).astype(np.float32)
     vae = VAE(5, (64,), likelihood="gaussian", epochs=60, random_state=0).fit(X)
     explained = 1 - ((vae.reconstruct(X) - X) ** 2).sum() / ((X - X.mean(axis=0)) ** 2).sum()
     assert explained > 0.5
@@ -147,12 +148,12 @@ def test_a_warmup_that_is_not_shorter_than_the_training_is_said():
 
 
 def test_a_training_that_still_improves_says_so_and_what_to_try():
-    X = (datasets.load("digits").X[:500] / 16).astype(np.float32)
+    X = (load("digits").X[:500] / 16).astype(np.float32)
     with pytest.warns(TrainingWarning, match=r"the loss still improves.*More epochs than 60, or a larger"):
         VAE(5, (32,), epochs=60, batch_size=64, random_state=0).fit(X)
 
 
 def test_a_collapse_is_named():
-    X = (datasets.load("digits").X / 16).astype(np.float32)
+    X = (load("digits").X / 16).astype(np.float32)
     with pytest.warns(TrainingWarning, match="the posterior has collapsed: the KL is"):
         VAE(2, (8,), likelihood="gaussian", sigma=1.0, linear=False, scale=None, epochs=40, random_state=0).fit(X)

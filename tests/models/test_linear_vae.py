@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fastvae import VAE, reference
-from fastvae.data import datasets
+from fastvae.data.loading import load
 
 PLAIN = {"scale": None, "linear": False, "random_state": 0}
 
@@ -86,7 +86,7 @@ def test_the_gap_identity(dimensions, seed):
 
 
 def test_a_linear_vae_converges_to_probabilistic_pca():
-    X = (datasets.load("digits").X / 16).astype(np.float32)
+    X = (load("digits").X / 16).astype(np.float32)
     best, sigma = principal_components(X.astype(float), 6)
     vae = trained(X, 6, sigma, 1500)
     W, m = decoder(vae)
@@ -102,7 +102,7 @@ def test_frey_faces_converge_to_probabilistic_pca():
     path = pathlib.Path(os.environ.get("FASTVAE_DATA", "no folder named"), "frey_faces.npz")
     if not path.exists():
         pytest.skip("needs frey_faces.npz in the folder that FASTVAE_DATA names")
-    X = (datasets.load(path).X / 255).astype(np.float32)
+    X = (load(path).X / 255).astype(np.float32)
     best, sigma = principal_components(X.astype(float), 10)
     vae = trained(X, 10, sigma, 400)
     W, m = decoder(vae)

@@ -136,7 +136,7 @@ def test_a_table_that_a_command_trained_on_may_have_unseen_values(tmp_path, caps
 
 
 def test_a_large_constant_column_has_a_range_too():
-    from fastvae.data.datasets import DataSet
+    from fastvae.data.dataset import DataSet
     from fastvae.data.preparation import suitable_scale
 
     X = np.array([[1e17, 0.0], [1e17, 2.0]])

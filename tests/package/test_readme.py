@@ -35,6 +35,7 @@ def test_python(code, tmp_path):
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.long
 def test_commands_in_order(tmp_path):
     for command in COMMANDS:
         if "mnist" in command or "NAME" in command or "table.csv" in command:

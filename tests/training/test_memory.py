@@ -53,6 +53,7 @@ def peak_megabytes(tmp_path, megabytes, columns, *words):
     return int(result.stdout.split()[-1]) / 1000
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads RssAnon from /proc")
 def test_a_mapped_file_is_not_copied(tmp_path):
     words = ["--hidden", "8", "--latent-dim", "2", "--epochs", "1", "--batch-size", "4096"]

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import fastvae
-from fastvae.data.datasets import DataSet, load
+from fastvae.data.dataset import DataSet
 from fastvae.data.idx import idx_header
+from fastvae.data.loading import load
 from fastvae.errors import DataFileError, FileAccessError
 
 ROOT = pathlib.Path(fastvae.__file__).parent.parent
@@ -46,7 +47,7 @@ def test_importing_the_package_does_not_import_the_readers():
 
 def test_digits_import_no_network():
     code = (
-        "import sys; from fastvae.data.datasets import load; load('digits'); sys.exit('urllib.request' in sys.modules)"
+        "import sys; from fastvae.data.loading import load; load('digits'); sys.exit('urllib.request' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 

@@ -1,14 +1,15 @@
 """What every estimator shares: fit, and what it tells of it. Its arguments: `arguments`; what it has learned, and
 threads: `learned`; its files: `saving`.
 
-A model of its own brings `Architecture`, a network that is `Trainable`, and its methods. Nothing here depends on
-scikit-learn; `__sklearn_tags__` is called by it alone.
+What a model of its own brings is written down in `hooks`: an architecture, a network (see `engine`), and its methods.
+Nothing here depends on scikit-learn; `__sklearn_tags__` is called by it alone.
 """
 
 import contextlib
+import math
 import warnings
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -21,17 +22,13 @@ from fastvae.data.scaling import Units, check_scale, scaling
 from fastvae.data.validation import Statistics, as_examples, check_values, statistics
 from fastvae.errors import TrainingWarning, check_name
 from fastvae.kernels.cpu.workers import processors
-from fastvae.likelihoods import LIKELIHOODS
 from fastvae.models.arguments import Arguments
 from fastvae.models.duration import AUTO, Duration
-from fastvae.models.frames import Frames
+from fastvae.models.frames import Frames, framed
 from fastvae.models.learned import Learned
 from fastvae.models.settings import check_integer, check_number, seed_from
-from fastvae.optimizers import Adam, Optimizer
+from fastvae.optimizers import OPTIMIZERS, SCHEDULES, Optimizer, RateSchedule
 from fastvae.training import AHEAD, Observer, Schedule, State, train
-
-HELDOUT_DRAWS, MOST_HELDOUT_DRAWS = 2048, 16  # of z in all behind a held-out ELBO, about; of an example
-HISTORY = ("epoch", "loss", "nll", "kl", "heldout_elbo", "images_per_second", "seconds")
 
 
 class Estimator(Arguments, Duration, Frames, Learned):
@@ -45,7 +42,14 @@ class Estimator(Arguments, Duration, Frames, Learned):
     device: str
     random_state: Any
     verbose: bool | int
-    likelihood: str
+    optimizer: str
+    weight_decay: float
+    schedule: str
+    warmup_steps: int
+    average: float
+
+    LOSSES: ClassVar[tuple[str, ...]] = ("loss",)  # what the network reports of a step
+    HELDOUT: ClassVar[str] = "heldout_score"  # what `score_examples` gives, the larger the better
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
@@ -59,9 +63,44 @@ class Estimator(Arguments, Duration, Frames, Learned):
 
     # ---- what an estimator brings -------------------------------------------------------------------------------
 
+    def _architecture(self, columns: int) -> Any:
+        raise NotImplementedError
+
     def _make_network(self, columns: int) -> Any:
         """Check the constructor's arguments and build the network, not yet initialised."""
+        return self.NETWORK(self._architecture(columns), backend.select(self.device, self.precision))
+
+    def score_examples(self, examples: Examples) -> np.ndarray:
+        """What is held against the examples that are held out, (N,): the larger the better."""
+        return self.score_samples(examples.X)
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """A score of each row (N,), the larger the better."""
         raise NotImplementedError
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean of `score_samples`: larger is better."""
+        return float(self.score_samples(X).mean())
+
+    def _codes(self) -> int:
+        """Columns of what `transform` gives."""
+        return self._check_fitted().inputs["z"]
+
+    def _suited_scale(self) -> Any:
+        """The scaling that "auto" stands for."""
+        return "standard"
+
+    def _fills_unit_range(self, network: Any) -> bool:
+        """Whether the network's data lie in [0, 1] and nowhere else."""
+        return False
+
+    def _looks_at_all(self, network: Any) -> bool:
+        """Whether values must be looked at that lie in the range, as no kernel does."""
+        return False
+
+    def _check_range(self, network: Any, X: Any, found: Any, scaled: Any, name: str = "X") -> None:
+        """Raise where the network cannot take data whose columns have these smallest and largest values, under this
+        offset and scale."""
 
     # ---- fit ----------------------------------------------------------------------------------------------------
 
@@ -76,6 +115,14 @@ class Estimator(Arguments, Duration, Frames, Learned):
             seed_from(self.random_state)
         if not isinstance(self.verbose, bool | np.bool_):
             check_integer("verbose", self.verbose, 0)
+        check_name("optimizer", self.optimizer, tuple(OPTIMIZERS))
+        check_name("schedule", self.schedule, SCHEDULES)
+        check_number("weight_decay", self.weight_decay, 0)
+        check_integer("warmup_steps", self.warmup_steps, 0)
+        if not 0 <= check_number("average", self.average, 0) <= 1:
+            raise ValueError(
+                f"average={self.average!r} must be from 0 to 1: the share of the steps that it is taken of"
+            )
 
     def _check_storable(self) -> None:
         """Raise where this model could be trained and not be saved."""
@@ -112,7 +159,7 @@ class Estimator(Arguments, Duration, Frames, Learned):
         network = self._make_network(X.shape[1])
         facts = statistics(X)
         offset, scale = scaling(self._scale(), facts, keep_constant=isinstance(self.scale, str) and self.scale == AUTO)
-        network.likelihood.check(X, (facts.smallest, facts.largest), (offset, scale), asked=self._scale())
+        self._check_range(network, X, (facts.smallest, facts.largest), (offset, scale))
         low, high = float(facts.smallest.min()), float(facts.largest.max())
         if not isinstance(self.scale, str | None):
             given = float(offset.min()), float((offset + scale).max())
@@ -132,8 +179,7 @@ class Estimator(Arguments, Duration, Frames, Learned):
         """The scaling that "auto" stands for."""
         if not (isinstance(self.scale, str) and self.scale == AUTO):
             return self.scale
-        check_name("likelihood", self.likelihood, tuple(LIKELIHOODS))
-        return LIKELIHOODS[self.likelihood].SCALING
+        return self._suited_scale()
 
     def _adopt(
         self, network: Any, units: Units, seed: np.uint64, fitted: dict[str, Any], names: Any, metadata: dict[str, Any]
@@ -150,7 +196,19 @@ class Estimator(Arguments, Duration, Frames, Learned):
         return 0.0
 
     def _make_optimizer(self) -> Optimizer:
-        return Adam(self.network_.parameters, self.network_.kernels, self.learning_rate, self.clip_norm)
+        """The optimizer that the arguments name, over all parameters; how long it goes is said when training begins."""
+        network, kind = self.network_, OPTIMIZERS[self.optimizer]
+        average_from = 1 if self.average else None
+        settings: dict[str, Any] = {"weight_decay": float(self.weight_decay), "average_from": average_from}
+        return kind(network.parameters, network.kernels, self.learning_rate, self.clip_norm, **settings)
+
+    def _set_optimizer(self, optimizer: Optimizer, steps: int) -> None:
+        """Have an optimizer go by the present arguments, in a training that ends after so many steps in all."""
+        optimizer.learning_rate, optimizer.clip_norm = self.learning_rate, self.clip_norm
+        optimizer.weight_decay = float(self.weight_decay)
+        optimizer.schedule = RateSchedule(self.schedule, int(self.warmup_steps), steps)
+        if optimizer.average_from is not None:
+            optimizer.average_from = steps - max(1, round(self.average * steps)) + 1
 
     def fit(self, X: Any, y: Any = None, *, heldout: Any = None, patience: int | None = None) -> Self:
         """Learn from `X` (N, D), forgetting what was learned before.
@@ -249,6 +307,9 @@ class Estimator(Arguments, Duration, Frames, Learned):
         return self
 
     def _partial_fit(self, X: Any) -> None:
+        if self.schedule != SCHEDULES[0] or self.average:
+            found = f"schedule={self.schedule!r}" if self.schedule != SCHEDULES[0] else f"average={self.average!r}"
+            raise ValueError(f"{found} must know when a training ends, which partial_fit does not: use fit")
         if not self.__sklearn_is_fitted__():
             examples = self._initialize(X)
         else:
@@ -300,19 +361,16 @@ class Estimator(Arguments, Duration, Frames, Learned):
         self._check_storable()
         self._set_objective(network)
         self._optimizer = self._optimizer or self._make_optimizer()
-        self._optimizer.learning_rate, self._optimizer.clip_norm = self.learning_rate, self.clip_norm
-        elbo = None
-        if heldout is not None:
-            draws = min(HELDOUT_DRAWS // len(heldout) + 1, MOST_HELDOUT_DRAWS)
-            elbo = lambda: float(self.elbo_examples(heldout, draws).mean())  # noqa: E731
-        schedule = Schedule(epochs, batch_size, patience, self._warmup())
+        self._set_optimizer(self._optimizer, epochs * -(-len(examples) // batch_size))
+        score = None if heldout is None else lambda: float(self.score_examples(heldout).mean())
+        schedule = Schedule(epochs, batch_size, patience, self._warmup(), self.HELDOUT)
         product, failed = network.largest_product(batch_size), True
         try:
             with network.backend.workers(batch_size, product) as workers:
                 with network.exclusion.lock:
                     network.workers = workers
                     network.allocate(batch_size, [self._optimizer], examples, np.empty(batch_size, np.int64))
-                train(network, examples, self._optimizer, schedule, self._state, observer, elbo)
+                train(network, examples, self._optimizer, schedule, self._state, observer, score)
             failed = False
         finally:
             # a device that has failed fails here again: what counts is the first error
@@ -336,23 +394,20 @@ class Estimator(Arguments, Duration, Frames, Learned):
             )
 
     def keep_best(self) -> None:
-        """Return to the parameters, and the moments of Adam, of the best held-out ELBO, where early stopping has kept
-        them."""
+        """Return to the parameters and the optimizer's state of the best held-out score, where early stopping has kept
+        them; or else take the average of the parameters, where one was asked for."""
         self._optimizer = optimizer = self._optimizer or self._make_optimizer()
         network, state = self.network_, self._state
 
         def restore() -> None:
-            state.return_to_best(network, optimizer)
+            if not state.return_to_best(network, optimizer):
+                optimizer.take_average()
 
         self._exclusion.alone(type(self).__name__, lambda: network.exclusion.between_steps(restore))
 
     def take_back_early_stop(self) -> None:
         """Let `fit_examples` go on after an early stop: patience counts anew."""
         self._state.take_back_early_stop()
-
-    def elbo_examples(self, examples: Examples, n_samples: int = 1) -> np.ndarray:
-        """The ELBO of each of the examples, (N,) float64, in nats of the user's units, from so many draws each."""
-        raise NotImplementedError
 
     @staticmethod
     def _default_observer(verbose: int) -> Observer:
@@ -362,23 +417,22 @@ class Estimator(Arguments, Duration, Frames, Learned):
 
     @property
     def history_(self) -> dict[str, np.ndarray]:
-        """Of each epoch: loss, nll and kl (means in nats), held-out ELBO (NaN without), images/s and seconds."""
+        """Of each epoch: the loss and its parts (means over the examples), the held-out score (NaN without), images/s
+        and seconds."""
         self._check_fitted()
         records = list(self._state.records)
-        return {name: np.array([record[name] for record in records], np.float64) for name in HISTORY}
+        return {name: np.array([record[name] for record in records], np.float64) for name in self.history_names()}
 
-    @property
-    def sigma_(self) -> Any:
-        """Standard deviation of p(x|z) in the model's units, for a Gaussian likelihood: a number, or (D,) where each
-        column has its own; times `scale_`, it is in the user's."""
-        network = self._check_fitted()
-        network.parameters.bring_back()
-        return network.likelihood.sigma
+    @classmethod
+    def history_names(cls) -> tuple[str, ...]:
+        """The entries of `history_`."""
+        return ("epoch", *cls.LOSSES, cls.HELDOUT, "images_per_second", "seconds")
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the columns that `transform` gives: "vae0", "vae1", ..."""
-        name, network = type(self).__name__.lower(), self._check_fitted()
-        return np.array([f"{name}{i}" for i in range(network.architecture.latent_dim)], dtype=object)
+        """Names of the columns that `transform` gives: "vae0", "vae1", ..., by the name of the class."""
+        self._check_fitted()
+        name = type(self).__name__.lower()
+        return np.array([f"{name}{i}" for i in range(self._codes())], dtype=object)
 
     @property
     def n_steps_(self) -> int:
@@ -421,17 +475,15 @@ class Estimator(Arguments, Duration, Frames, Learned):
         """Look at the values of X, an array; return how rows are brought into a range that was learned, where some are
         beyond it."""
         found, scaled = check_values(X, name), (network.units.offset, network.units.scale)
-        unit = network.likelihood.SUPPORT == (0, 1)
-        if unit and (
-            (isinstance(self.scale, str) and self.scale == "minmax") or self.metadata_.get("learned_range") is True
-        ):
+        learned = isinstance(self.scale, str) and self.scale == "minmax"
+        if self._fills_unit_range(network) and (learned or self.metadata_.get("learned_range") is True):
             return clipping(X, *found, *scaled, name)
-        network.likelihood.check(X, found, scaled, name, self._scale())
+        self._check_range(network, X, found, scaled, name)
         return None
 
     def _warn_of_other_units(self, network: Any, X: Any, name: str = "X") -> None:
         known = self.metadata_.get("data_range")
-        refused = network.likelihood.SUPPORT == (0, 1)  # or clipped, with a word: what is beyond
+        refused = self._fills_unit_range(network)  # or clipped, with a word: what is beyond
         if known is not None and not (refused and known[1] <= 1):
             warn_of_other_units(X, tuple(known), name)
 
@@ -462,3 +514,77 @@ class Estimator(Arguments, Duration, Frames, Learned):
         X, units = self._checked(network, X, name), network.units
         self._warn_of_other_units(network, X, name)
         return Examples(X, units.offset, units.scale, network.seed, network.kernels, binarize)
+
+    def _data(self, X: Any) -> tuple[Any, Any]:
+        """The network, and `X` as an array for a pass that begins with the encoder, its values not looked at."""
+        network = self._check_complete()
+        self._check_names(X)
+        X = as_examples(X, "X", network.architecture.inputs, in_place=not network.kernels.ON_HOST)
+        self._warn_of_other_units(network, X)
+        if self._looks_at_all(network):  # which no kernel looks at
+            self._clipping(network, X)
+        return network, X
+
+    def _results(self, network: Any, X: Any, key: str, write: Callable[..., Any], columns: int) -> np.ndarray:
+        """What a pass makes of each row of X, (N, columns) float32."""
+        out = np.empty((len(X), columns), np.float32)
+
+        def keep(start: int, stop: int, found: np.ndarray) -> None:
+            out[start:stop] = found.reshape(-1, columns)
+
+        network.over(X, key, write, keep, lambda: self._clipping(network, X))
+        return finite(out, X)
+
+    @framed
+    def transform(self, X: Any) -> np.ndarray:
+        """Return the codes of rows (N, Z) float32, of a VAE the mean of q(z|x): an array, or as `set_output` says."""
+        return self._transformed(*self._data(X))
+
+    def _transformed(self, network: Any, X: Any) -> np.ndarray:
+        return self._results(network, X, "codes", network.codes, network.inputs["z"])
+
+    def reconstruct(self, X: Any) -> np.ndarray:
+        """Return decode(transform(X)): (N, D) float32, in the user's units."""
+        network, X = self._data(X)
+        return self._decode(network, self._transformed(network, X))
+
+    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
+        """`fit`, then `transform` of the same `X`."""
+        return self.fit(X, y).transform(X)
+
+    def decode(self, Z: Any) -> np.ndarray:
+        """Return what a model makes of the codes `Z` (N, Z), of a VAE the mean of p(x|z): (N, D), in the user's units.
+
+        float32; float64 where a column lies so far from 0 that float32 would not hold its differences.
+        """
+        return self._decode(self._check_fitted(), Z)
+
+    def _decode(self, network: Any, Z: Any) -> np.ndarray:
+        Z = as_examples(Z, "Z", network.inputs["z"], in_place=not network.kernels.ON_HOST)
+        units = network.units
+        out = np.empty((len(Z), network.inputs["x"]), units.dtype)
+
+        def keep(start: int, stop: int, mean: np.ndarray) -> None:
+            units.to_user(mean, out[start:stop])
+
+        def check() -> None:
+            check_values(Z, "Z")
+
+        network.over(Z, "decode", network.decode, keep, check, name="z", units=network.code_units)
+        return finite(out, Z)
+
+    inverse_transform = decode
+
+
+def finite(found: np.ndarray, X: Any) -> np.ndarray:
+    """What was found of each row, unless a row lies so far out that float32 does not hold it."""
+    if not math.isfinite(float(found.sum())):  # a quick look: the sum of finite numbers may still overflow
+        wrong = np.flatnonzero(~np.isfinite(found.reshape(len(found), -1)).all(axis=1))
+        if len(wrong):
+            first = int(wrong[0])
+            largest = np.abs(np.asarray(X[first : first + 1], np.float64)).max()
+            raise ValueError(
+                f"{len(wrong)} of {len(found)} rows lie so far from the data of the training that float32 overflows "
+                f"(first: row {first}, largest value {largest:.6g}): check their units, or leave them out"
+            )
+    return found

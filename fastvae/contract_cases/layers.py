@@ -1,0 +1,190 @@
+"""Contract cases of the dense layers, and of the latent layer."""
+
+from typing import Any
+
+import numpy as np
+
+from fastvae import reference
+from fastvae.contract_cases.case import ADAM, KEY, ROW, STEP, WEIGHT, Case, Compared, garbage, normal, rounded, wide
+from fastvae.contract_cases.optimizers import adam_numbers
+from fastvae.kernels.formulas import ACTIVATIONS, IDENTITY, SILU
+
+CURVED = ("tanh", "sigmoid", "softplus", "silu")
+
+# ---- dense layers -------------------------------------------------------------------------------------------------
+
+
+def _activations(precision: str) -> dict[str, int]:
+    """All; where the products round their operands, none: the code is the same, and a value that lies between two
+    rounded ones may become either."""
+    return ACTIVATIONS if precision == "float32" else {"identity": IDENTITY}
+
+
+def _dense_forward(rng, shape, precision):
+    rows, depth, columns = shape
+    for name, code in _activations(precision).items():
+        x, weight, bias = normal(rng, rows, depth), normal(rng, depth, columns), normal(rng, columns)
+        out = garbage(rows, columns)
+        saved = garbage(rows, columns) if code == SILU else out
+        a, b = rounded(x, precision), rounded(weight, precision)
+        terms, argument = np.abs(a) @ np.abs(b) + np.abs(bias), a @ b + bias
+        expected = reference.ACTIVATIONS[name][0](argument)
+        compared = [Compared(out, expected, np.maximum(terms, np.abs(expected)))]
+        compared += [Compared(saved, argument, terms)] if code == SILU else []
+        about = "" if code == IDENTITY else name
+        yield Case("dense_forward", (x, weight, bias, code, out, saved), compared, about)
+
+
+def _dense_accumulate(rng, shape, precision):
+    rows, depth, columns = shape
+    x, weight, out = normal(rng, rows, depth), normal(rng, depth, columns), normal(rng, rows, columns)
+    a, b, before = rounded(x, precision), rounded(weight, precision), out.astype(np.float64)
+    compared = [Compared(out, before + a @ b, np.abs(before) + np.abs(a) @ np.abs(b))]
+    yield Case("dense_accumulate", (x, weight, out), compared)
+
+
+def _dense_backward_input(rng, shape, precision):
+    """Through the activation, from what the forward saves: d_a over d_out, and d_x alone, added, or not at all."""
+    rows, depth, columns = shape
+    for name, code in _activations(precision).items():
+        value, derivative = reference.ACTIVATIONS[name]
+        argument, weight = 3 * normal(rng, rows, columns), normal(rng, depth, columns)
+        saved = argument if code == SILU else value(argument.astype(np.float64)).astype(np.float32)
+        for d_x, accumulate in (
+            (garbage(rows, depth), 0),
+            (normal(rng, rows, depth), 1),
+            (None, 0),
+        ):
+            d_out = normal(rng, rows, columns)
+            expected = d_out * derivative(argument.astype(np.float64))
+            size = np.abs(d_out.astype(np.float64)) * (2 if name in CURVED else 1)  # by a value that was rounded
+            compared = [Compared(d_out, expected, size)]
+            if d_x is not None:
+                a, b = rounded(expected.astype(np.float32), precision), rounded(weight, precision)
+                before = d_x.astype(np.float64) if accumulate else np.zeros((rows, depth))
+                compared.append(Compared(d_x, before + a @ b.T, np.abs(before) + size @ np.abs(b.T)))
+            operands = saved, weight, code, d_out, accumulate, d_x
+            about = "" if code == IDENTITY else name
+            yield Case("dense_backward_input", operands, compared, about)
+
+
+def _pieces(depth: int) -> list[tuple[int, int]]:
+    """Rows of a weight (D, H): all of them, a half, single ones at both ends, none."""
+    return [(0, depth), (depth // 2, depth), (0, 1), (max(1, depth - 1), depth), (depth, depth)]
+
+
+def _of_bias(first: int, columns: int) -> slice:
+    """Which part of the bias belongs to such a piece: whoever has row 0 has all of it."""
+    return slice(0, 0 if first else columns)
+
+
+def _dense_backward_weight(rng, shape, precision):
+    rows, depth, columns = shape
+    x, d_a = normal(rng, rows, depth), normal(rng, rows, columns)
+    a, b, exact = rounded(x, precision), rounded(d_a, precision), d_a.astype(np.float64)
+    product, size, sums, sizes = a.T @ b, np.abs(a.T) @ np.abs(b), exact.sum(0), np.abs(exact).sum(0)
+    for accumulate in (0, 1):
+        make = normal if accumulate else lambda _, *shape: garbage(*shape)
+        for first, last in _pieces(depth):
+            for d_bias in (make(rng, columns), None):
+                d_weight = make(rng, depth, columns)
+                compared = [_part(d_weight, product, size, slice(first, last), accumulate)]
+                if d_bias is not None:
+                    compared.append(_part(d_bias, sums, sizes, _of_bias(first, columns), accumulate))
+                operands = x, d_a, first, last, accumulate, d_weight, d_bias
+                yield Case("dense_backward_weight", operands, compared)
+
+
+def _part(array: np.ndarray, values: np.ndarray, sizes: np.ndarray, part: slice, accumulate: int) -> Compared:
+    """What an array should be of which one part is written, or added to."""
+    expected, allowed = array.astype(np.float64), np.zeros(array.shape)
+    before = expected[part] * accumulate if accumulate else 0.0
+    expected[part], allowed[part] = before + values[part], np.abs(before) + sizes[part]
+    return Compared(array, expected, allowed)
+
+
+def _dense_adam_inplace(rng, shape, precision):
+    rows, depth, columns = shape
+    x, d_a = normal(rng, rows, depth), normal(rng, rows, columns)
+    a, b, exact = rounded(x, precision), rounded(d_a, precision), d_a.astype(np.float64)
+    gradients = (a.T @ b, np.abs(a.T) @ np.abs(b)), (exact.sum(0), np.abs(exact).sum(0))
+    for first, last in _pieces(depth):
+        for biased in (True, False):
+            arrays, compared = list[list[Any]](), list[Compared]()
+            for (gradient, size), part in zip(gradients, (slice(first, last), _of_bias(first, columns)), strict=True):
+                before = [normal(rng, *gradient.shape) for _ in range(3)]
+                before[2] = np.abs(before[2]) + np.float32(0.01)
+                arrays.append(before)
+                compared += _adam_compared(before, gradient, size, part)
+            if not biased:
+                arrays[1], compared = [None] * 3, compared[:3]
+            operands = x, d_a, first, last, *arrays[0], *arrays[1], *adam_numbers(*ADAM)
+            yield Case("dense_adam_inplace", operands, compared)
+
+
+def _adam_compared(arrays, gradient, size, part):
+    """Parameters and moments, of which a part has moved: how far the gradient's own rounding reaches each of them."""
+    before = wide(*arrays)
+    after: Any = reference.adam(before[0], gradient, *before[1:], *ADAM)
+    sizes = (
+        np.abs(before[0]) + np.abs(after[0] - before[0]) + ADAM[1] * size / np.sqrt(after[2]),
+        np.abs(before[1]) + size,
+        before[2] + size**2,
+    )
+    for array, old, new, allowed in zip(arrays, before, after, sizes, strict=True):
+        expected, sizes_there = old.copy(), np.zeros(old.shape)
+        expected[part], sizes_there[part] = new[part], allowed[part]
+        yield Compared(array, expected, sizes_there)
+
+
+# ---- the latent layer ---------------------------------------------------------------------------------------------
+
+
+def _latent_inputs(rng, shape):
+    """mu, logvar, and noise, as an operand beside what it is: drawn by the op, and given."""
+    mu, logvar = normal(rng, *shape), 3 * normal(rng, *shape)
+    given = normal(rng, *shape)
+    yield mu, logvar, None, reference.normals(KEY, reference.LATENT, STEP, ROW, shape)
+    yield mu, logvar, given, given.astype(np.float64)
+
+
+PLACE = KEY, reference.LATENT, STEP, ROW
+
+
+def _latent_forward(rng, shape, precision):
+    rows, depth, _ = shape
+    for mu, logvar, noise, truth in _latent_inputs(rng, (rows, depth)):
+        z, kl = garbage(rows, depth), garbage(rows)
+        m, v = wide(mu, logvar)
+        expected_z, expected_kl = reference.latent_forward(m, v, truth)
+        compared = [
+            Compared(z, expected_z, np.abs(m) + np.exp(v / 2) * np.maximum(np.abs(truth), 1)),
+            Compared(kl, expected_kl, expected_kl),
+        ]
+        yield Case("latent_forward", (mu, logvar, noise, *PLACE, z, kl), compared)
+
+
+def _latent_backward(rng, shape, precision):
+    rows, depth, _ = shape
+    for mu, logvar, noise, truth in _latent_inputs(rng, (rows, depth)):
+        d_z, d_mu, d_logvar = normal(rng, rows, depth), garbage(rows, depth), garbage(rows, depth)
+        m, v, d = wide(mu, logvar, d_z)
+        expected_mu, expected_logvar = reference.latent_backward(m, v, truth, d, WEIGHT)
+        reparameterization = np.abs(d) * np.maximum(np.abs(truth), 1) * np.exp(v / 2)
+        compared = [
+            Compared(d_mu, expected_mu, np.abs(d) + WEIGHT * np.abs(m)),
+            Compared(d_logvar, expected_logvar, reparameterization + WEIGHT * np.abs(np.expm1(v))),
+        ]
+        operands = mu, logvar, d_z, noise, *PLACE, WEIGHT, d_mu, d_logvar
+        yield Case("latent_backward", operands, compared)
+
+
+CASES = {
+    "dense_forward": _dense_forward,
+    "dense_accumulate": _dense_accumulate,
+    "dense_backward_input": _dense_backward_input,
+    "dense_backward_weight": _dense_backward_weight,
+    "dense_adam_inplace": _dense_adam_inplace,
+    "latent_forward": _latent_forward,
+    "latent_backward": _latent_backward,
+}

@@ -1,0 +1,190 @@
+"""Contract cases of the likelihoods, of functions in place, and of a sigma that is not fixed."""
+
+import math
+
+import numpy as np
+
+from fastvae import reference
+from fastvae.contract_cases.case import SIGMA, WEIGHT, Case, Compared, garbage, normal, wide
+
+# ---- likelihoods --------------------------------------------------------------------------------------------------
+
+
+def _both_ways(op, inputs, nll, slope):
+    """Cases of a likelihood: `op`_forward and `op`_forward_backward are alike, but for the weight and the gradient.
+
+    `nll` and `slope` are what is expected of nll (B,) and of its gradient (B, D), each with its size.
+    """
+
+    def make(backward):
+        found = garbage(len(nll[0]))
+        compared = [Compared(found, *nll)]
+        if not backward:
+            return Case(f"{op}_forward", (*inputs, found), compared)
+        gradient = garbage(*slope[0].shape)
+        compared.append(Compared(gradient, WEIGHT * slope[0], WEIGHT * slope[1]))
+        return Case(f"{op}_forward_backward", (*inputs, WEIGHT, found, gradient), compared)
+
+    return make
+
+
+def _squared_error(rng, shape, precision):
+    x, xhat = (normal(rng, *shape[:2]) for _ in range(2))
+    nll, slope = reference.squared_error_forward_backward(x.astype(np.float64), xhat.astype(np.float64), SIGMA)
+    constant = shape[1] * (abs(math.log(SIGMA)) + 0.5 * math.log(2 * math.pi))
+    inputs = x, xhat, math.log(SIGMA), 1 / SIGMA
+    return _both_ways("squared_error", inputs, (nll, np.abs(nll) + constant), (slope, np.abs(slope)))
+
+
+def _gaussian(rng, shape, precision):
+    """Each column has another sigma."""
+    x, xhat, log_sigma = normal(rng, *shape[:2]), normal(rng, *shape[:2]), normal(rng, shape[1])
+    inverse = np.exp(-log_sigma.astype(np.float64)).astype(np.float32)
+    x64, xhat64, logs, inverse64 = wide(x, xhat, log_sigma, inverse)
+    halves = ((x64 - xhat64) * inverse64) ** 2 / 2  # as the op has sigma: twice rounded, which the reference has not
+    exact = reference.squared_error_forward_backward(x64, xhat64, np.exp(logs))
+    nll, slope = (halves + logs + math.log(2 * math.pi) / 2).sum(axis=1), (xhat64 - x64) * inverse64**2
+    for ours, theirs in zip((nll, slope), exact, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+    sizes = (halves + np.abs(logs) + 1).sum(axis=1)
+    return _both_ways("gaussian", (x, xhat, log_sigma, inverse), (nll, sizes), (slope, np.abs(slope)))
+
+
+def _bernoulli(rng, shape, precision):
+    x, logits = rng.random(shape[:2], np.float32), 4 * normal(rng, *shape[:2])
+    x[:, ::3] = np.round(x[:, ::3])
+    x64, logits64 = wide(x, logits)
+    nll, slope = reference.bernoulli_forward_backward(x64, logits64)
+    s = reference.sigmoid(logits64)
+    return _both_ways("bernoulli", (x, logits), (nll, np.abs(nll)), (slope, (1 - x64) * s + x64 * (1 - s)))
+
+
+def _forward(make):
+    return lambda *arguments: iter([make(*arguments)(False)])
+
+
+def _forward_backward(make):
+    return lambda *arguments: iter([make(*arguments)(True)])
+
+
+def _poisson(rng, shape, precision):
+    """Counts at rates about e, which are not quite those that they were drawn with."""
+    rate = rng.lognormal(1, 1.5, shape[:2])
+    x, log_rate = rng.poisson(rate).astype(np.float32), np.log(rate).astype(np.float32) + normal(rng, *shape[:2])
+    x64, log64 = wide(x, log_rate)
+    nll, slope = reference.poisson_forward_backward(x64, log64)
+    return _both_ways("poisson", (x, log_rate), (nll, np.abs(nll)), (slope, x64 + np.exp(log64)))
+
+
+# ---- functions of one number, over a matrix in place --------------------------------------------------------------
+
+
+def _inplace(op, function, draw):
+    """What makes the case of such an op, from numbers that `draw` gives."""
+
+    def make(rng, shape, precision):
+        x = draw(rng, *shape[:2])
+        expected = function(x.astype(np.float64))
+        yield Case(op, (x,), [Compared(x, expected, np.abs(expected))])
+
+    return make
+
+
+# ---- a sigma that is not fixed ------------------------------------------------------------------------------------
+
+
+def _sigmas(rng, columns):
+    """Parameters and lowest log sigma: one a column, and one for all; near their lowest, and far above."""
+    for size in sorted({1, columns}, reverse=True):
+        yield rng.uniform(-1.2, 0.3, size).astype(np.float32), rng.uniform(-9, -4, size).astype(np.float32)
+
+
+def _sigma_forward(rng, shape, precision):
+    columns = shape[1]
+    for parameter, lowest in _sigmas(rng, columns):
+        log_sigma, inverse = garbage(columns), garbage(columns)
+        expected = np.log(reference.soft_sigma(*wide(parameter, lowest))[0]) * np.ones(columns)
+        size = 10 * np.abs(parameter) + np.abs(lowest) + 1
+        compared = [
+            Compared(log_sigma, expected, size),
+            Compared(inverse, np.exp(-expected), np.exp(-expected) * size),
+        ]
+        yield Case("sigma_forward", (parameter, lowest, log_sigma, inverse), compared)
+
+
+def _sigma_backward(rng, shape, precision):
+    """As after `gaussian_forward_backward`."""
+    shape = shape[:2]
+    for parameter, lowest in _sigmas(rng, shape[1]):
+        sigma, slope = reference.soft_sigma(*wide(parameter, lowest))
+        sigma = sigma * np.ones(shape[1])
+        x, inverse, d_parameter = normal(rng, *shape), (1 / sigma).astype(np.float32), garbage(len(parameter))
+        xhat = (x + rng.normal(size=shape) * sigma * 1.5).astype(np.float32)
+        x64, xhat64, inverse64 = wide(x, xhat, inverse)
+        d_xhat = (WEIGHT * (xhat64 - x64) * inverse64**2).astype(np.float32)
+        each = reference.d_log_sigma(x64, xhat64, 1 / inverse64)
+        squares = (((x64 - xhat64) * inverse64) ** 2).sum(axis=0)
+        if len(parameter) == 1:
+            each, squares = each.sum(keepdims=True), squares.sum(keepdims=True)
+        size = 10 * np.abs(parameter) + np.abs(lowest) + 4  # of the argument, whose rounding the slope has
+        allowed = WEIGHT * slope * (x.size / len(parameter) + squares) * size
+        compared = [Compared(d_parameter, WEIGHT * slope * each, allowed)]
+        operands = d_xhat, inverse, parameter, lowest, WEIGHT, d_parameter
+        yield Case("sigma_backward", operands, compared)
+
+
+def _sigma_optimal(rng, shape, precision):
+    """Some columns are without any error, and some sigmas would be lower than they may be."""
+    shape = shape[:2]
+    for lowest in (normal(rng, shape[1]) - 9, normal(rng, 1) - 9, np.full(1, 3, np.float32)):
+        x = normal(rng, *shape)
+        xhat = x + normal(rng, *shape) * np.exp(normal(rng, shape[1]))
+        xhat[:, ::3] = x[:, ::3]
+        log_sigma, inverse = garbage(shape[1]), garbage(shape[1])
+        expected = np.log(reference.optimal_sigma(*wide(x, xhat, lowest))) * np.ones(shape[1])
+        compared = [
+            Compared(log_sigma, expected, np.abs(expected) + 1),
+            Compared(inverse, np.exp(-expected), np.exp(-expected) * (np.abs(expected) + 1)),
+        ]
+        yield Case("sigma_optimal", (x, xhat, lowest, log_sigma, inverse), compared)
+
+
+def _sigma_remember(rng, shape, precision):
+    """The parameter by the sigma that it stands for: near its lowest one, many parameters are nearly the same."""
+    for parameter, lowest in _sigmas(rng, shape[1]):
+        for step, share in ((1, 0.25), (3, 1.0), (50, 0.75)):
+            seen, kept = normal(rng, shape[1]), parameter.copy()
+            old = reference.soft_sigma(*wide(parameter, lowest))[0]
+            best = np.exp(seen[: len(old)].astype(np.float64))
+            expected = np.log(reference.remembered_sigma(old, best, step, share))
+            size = 10 * np.abs(parameter) + np.abs(lowest) + np.abs(expected) + 1
+
+            def compare(_, kept=kept, lowest=lowest, expected=expected, size=size):
+                log_sigma = np.log(reference.soft_sigma(*wide(kept, lowest))[0])
+                by_itself = Compared(kept, kept.copy(), 0.0)
+                return [by_itself, Compared(log_sigma.astype(np.float32), expected, size)]
+
+            yield Case("sigma_remember", (seen, share, lowest, step, kept), compare)
+
+
+def _counts(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return np.floor(np.exp(4 * normal(rng, *shape)))
+
+
+CASES = {
+    "squared_error_forward": _forward(_squared_error),
+    "squared_error_forward_backward": _forward_backward(_squared_error),
+    "gaussian_forward": _forward(_gaussian),
+    "gaussian_forward_backward": _forward_backward(_gaussian),
+    "sigma_forward": _sigma_forward,
+    "sigma_backward": _sigma_backward,
+    "sigma_optimal": _sigma_optimal,
+    "sigma_remember": _sigma_remember,
+    "bernoulli_forward": _forward(_bernoulli),
+    "bernoulli_forward_backward": _forward_backward(_bernoulli),
+    "poisson_forward": _forward(_poisson),
+    "poisson_forward_backward": _forward_backward(_poisson),
+    "sigmoid_inplace": _inplace("sigmoid_inplace", reference.sigmoid, lambda rng, *shape: 5 * normal(rng, *shape)),
+    "exp_inplace": _inplace("exp_inplace", np.exp, lambda rng, *shape: 5 * normal(rng, *shape)),
+    "log1p_inplace": _inplace("log1p_inplace", np.log1p, _counts),
+}
