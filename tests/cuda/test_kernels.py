@@ -9,7 +9,8 @@ if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
 from fastvae import reference
-from fastvae.contract_cases import KEY, ROW, STEP, cases_of
+from fastvae.contract_cases import cases_of
+from fastvae.contract_cases.case import KEY, ROW, STEP
 from fastvae.kernels import cpu, cuda, philox
 from fastvae.kernels.cuda import calls, dense, launches, minibatch, optimizers, sigma, steps, sums
 from fastvae.kernels.cuda.declaration import KERNELS
@@ -103,7 +104,7 @@ def test_noise_is_that_of_the_cpu(device, shape):
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("op", ["normal_noise", "uniform_noise", "binarize_inplace"])
+@pytest.mark.parametrize("op", ["normal_noise", "uniform_noise", "binarize_inplace", "corrupt"])
 def test_more_rows_than_a_grid_has(device, op, monkeypatch):
     monkeypatch.setattr(launches, "MOST_ROWS", 3)
     check_op(cuda, op, (7, 33, 1), [on_device])
@@ -436,6 +437,7 @@ SINGLY = (
     "sgd_inplace",
     "average_inplace",
     "add_inplace",
+    "corrupt",
     "sigma_backward",
     "sigma_forward",
     "sigma_optimal",
