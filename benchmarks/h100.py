@@ -224,24 +224,25 @@ def over_rows(arguments: list, reads: list, writes: list, resident: int, counts:
 
 def latent_forward(arguments: list) -> Work:
     """Noise, z and the KL."""
-    mu, logvar, _, _, integers, _, z, kl, rows, _ = arguments
-    made = over_rows(arguments, [mu, logvar, integers], [z, kl], 8, (141, 422, 69), L2 + 5 * SHUFFLE)
-    made.loaded += 2 * rows * SECTOR  # the integers are three loads
+    mu, logvar, *_, z, kl, integers, rows, _ = arguments
+    made = over_rows(arguments, [mu, logvar, integers[:4]], [z, kl], 8, (141, 422, 69), L2 + 5 * SHUFFLE)
+    made.loaded += 3 * rows * SECTOR  # the integers are four loads
     return made
 
 
 def latent_backward(arguments: list) -> Work:
     """The same noise again, and both gradients."""
-    mu, logvar, d_z, _, _, integers, reals, _, d_mu, d_logvar, rows, _ = arguments
-    made = over_rows(arguments, [mu, logvar, d_z, integers, reals], [d_mu, d_logvar], 10, (72, 435, 62), L2)
-    made.loaded += 2 * rows * SECTOR
+    mu, logvar, d_z, *_, d_mu, d_logvar, integers, reals, rows, _ = arguments
+    reads = [mu, logvar, d_z, integers[:4], reals[:1]]
+    made = over_rows(arguments, reads, [d_mu, d_logvar], 10, (72, 435, 62), L2)
+    made.loaded += 3 * rows * SECTOR
     return made
 
 
 def bernoulli(arguments: list) -> Work:
     """The likelihood and its gradient."""
-    x, logits, reals, nll, d_logits, *_ = arguments
-    return over_rows(arguments, [x, logits, reals], [nll, d_logits], 16, (63, 227, 47), 5 * SHUFFLE)
+    x, logits, _, nll, d_logits, reals, *_ = arguments
+    return over_rows(arguments, [x, logits, reals[:1]], [nll, d_logits], 16, (63, 227, 47), 5 * SHUFFLE)
 
 
 def gather(arguments: list) -> Work:
@@ -258,10 +259,10 @@ def gather(arguments: list) -> Work:
 
 def next_step(arguments: list) -> Work:
     """One block; where in the table it is, and then a line of it."""
-    table, reals, order, state, own, own_reals, indices, batch = arguments
-    rounds = math.ceil(batch / 256)
+    table, reals, order, state, integers, own_reals, indices, batch, used = arguments
+    rounds, own, own_reals = math.ceil(batch / 256), integers[:used], own_reals[:used]
     made = Work(1, 8, 8, 31 + 14 * rounds, BARRIER + L2 + (1 + rounds) * L2)
-    line = [table[: own.size], reals[: own_reals.size], order[:batch]]
+    line = [table[:used], reals[:used], order[:batch]]
     made.loaded = 8 * SECTOR + sum(sectors(x.nbytes) for x in line)
     made.stored = sum(sectors(x.nbytes) for x in (own, own_reals, indices)) + SECTOR
     made.reads, made.writes = where(state, *line), where(state, own, own_reals, indices)
@@ -270,26 +271,28 @@ def next_step(arguments: list) -> Work:
 
 def losses(arguments: list) -> Work:
     """One block: both sums over the rows, each of eight rounds through shared memory, twice read; then the loss."""
-    nll, kl, reals, state, sums, rows, *_, size = arguments
+    nll, kl, both, _, _, reals, state, sums, _, _, rows, *_, size = arguments
+    if not both:
+        raise NotImplementedError("a step of one loss")
     if size:
         raise NotImplementedError("the norm of the gradient: only steps without clipping are predicted")
     rounds = math.ceil(rows / 256)
     made = Work(1, 8, 8, 360 + 24 * rounds, (rounds + 3) * L2 + 16 * (SHARED + BARRIER))
     made.loaded, made.stored, made.flops = 2 * sectors(FLOAT * rows) + 12 * SECTOR, 4 * SECTOR, 12 * rows
     made.shared = 2 * (2 * 256 + 4 * 255) * FLOAT
-    made.reads, made.writes = where(nll, kl, reals, state), where(sums[:4])
+    made.reads, made.writes = where(nll, kl, reals[:2], state), where(sums[:4])
     return made
 
 
 def adam_inplace(arguments: list) -> Work:
     """Four numbers of each array a round and thread."""
-    params, grads, m, v, reals, _, state, size = arguments
+    params, grads, m, v, *_, reals, _, state, size = arguments
     blocks = min(1024, math.ceil(size / 1024))
     rounds = math.ceil(size / (1024 * blocks))
-    made = Work(blocks, 8, 4, 40 + 105 * rounds, L2 + rounds * L2)
+    made = Work(blocks, 8, 4, 66 + 105 * rounds, L2 + rounds * L2)
     made.loaded = 4 * sectors(FLOAT * size) + 10 * 8 * blocks * SECTOR
     made.stored, made.flops = 3 * sectors(FLOAT * size), 16 * size
-    made.reads, made.writes = where(params, grads, m, v, reals, state), where(params, m, v)
+    made.reads, made.writes = where(params, grads, m, v, reals[:9], state), where(params, m, v)
     return made
 
 

@@ -51,18 +51,17 @@ def training() -> list[Outcome]:
 
 def launch_microseconds() -> float:
     """What a launch costs the host: of many small ones, one after the other."""
-    from fastvae.kernels.cuda import minibatch
     from fastvae.kernels.cuda.driver import device
+    from fastvae.kernels.cuda.elementwise import KERNEL
+    from fastvae.kernels.cuda.launches import Launch
 
     on = device()
-    there = on.empty(1, np.dtype(np.float32))
-    on.write(there, np.zeros(1, np.float32))
-    arguments = [there, np.float32(0.5), 1]
-    on.launch(minibatch.threshold_inplace, (1,), (minibatch.FLAT,), arguments)
+    launch = Launch(KERNEL["sigmoid_inplace"], (1,), [on.upload(np.zeros(1, np.float32)), 1])
+    launch.do(on)
     on.synchronize()
     start = time.perf_counter()
     for _ in range(LAUNCHES):
-        on.launch(minibatch.threshold_inplace, (1,), (minibatch.FLAT,), arguments)
+        launch.do(on)
     on.synchronize()
     return (time.perf_counter() - start) / LAUNCHES * 1e6
 

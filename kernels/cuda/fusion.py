@@ -138,8 +138,7 @@ class Products:
             own, other = last.pairs[0], made.pairs[0]
             both = replace(last, pairs=[own, other], reads=[*last.reads, *made.reads])
             apart = own[1].buffer is not other[1].buffer or own[3].buffer is not other[3].buffer
-            reads_it = any(overlap(array, last.out) for array in made.reads)
-            if len(last.pairs) == 1 and not apart and not reads_it and self._replaces_last(both):
+            if len(last.pairs) == 1 and not apart and self._replaces_last(both):
                 return
         self._wait(made)
 

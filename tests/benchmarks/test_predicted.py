@@ -14,11 +14,10 @@ from tests.ptx.compiling import pretend_device, why_not
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
-import predicted
-from h100 import CLOCK, INNER, PAGE, SHARED, Work, work
-from predicted import SecondCache, recorded, terms
-from sizes import SIZES, Size
-
+from benchmarks import predicted
+from benchmarks.h100 import CLOCK, INNER, PAGE, SHARED, Work, work
+from benchmarks.predicted import SecondCache, recorded, terms
+from benchmarks.sizes import SIZES, Size
 from fastvae.kernels.cuda.driver import compiled
 
 CAPABILITY = (9, 0)

@@ -44,9 +44,11 @@ LIMITS = {
     "latent_forward": (64, 0.5),
     "latent_backward": (56, 0.56),
     "bernoulli": (56, 1.0),
+    "poisson": (56, 0.75),
     "squared_error": (56, 1.0),
     "gaussian": (64, 0.75),
     "draw": (56, 0.75),
+    "binarize": (48, 1.0),
     "gather_float64": (40, 0.75),
     "": (40, 1.0),
 }
@@ -146,8 +148,8 @@ def test_spills_are_noticed(capability, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "found", "threads", "word"),
     [
-        ("scale_inplace", Assembled(32, 0, 4, 0), 256, "local memory"),
-        ("scale_inplace", Assembled(32, 0, 0, 4), 256, "local memory"),
+        ("add_inplace", Assembled(32, 0, 4, 0), 256, "local memory"),
+        ("add_inplace", Assembled(32, 0, 0, 4), 256, "local memory"),
         ("dense_along_along", Assembled(121, 16_384, 0, 0), 128, "registers"),
         ("dense_along_along", Assembled(112, 48_000, 0, 0), 128, "occupancy"),
         ("latent_forward", Assembled(64, 32_768, 0, 0), 128, "occupancy"),

@@ -103,7 +103,8 @@ def test_copies_wait_for_nothing_but_what_was_launched(state, device):
     there, numbers = device.empty(4, np.dtype(np.float32)), np.float32([0.2, 0.8, 0.4, 0.6])
     device.write(there, numbers)
     numbers[:] = 7
-    device.launch(minibatch.threshold_inplace, (1,), (minibatch.FLAT,), [there, np.float32(0.5), 4])
+    reals = device.upload(np.float32([0, 0.5]))
+    device.launch(minibatch.threshold_inplace, (1,), (minibatch.FLAT,), [there, 1, reals, 4])
     device.read(there, numbers)
     np.testing.assert_array_equal(numbers, [0, 1, 0, 1])
 
@@ -111,7 +112,7 @@ def test_copies_wait_for_nothing_but_what_was_launched(state, device):
 def test_arguments_of_another_type_are_refused(state, device):
     there = device.upload(np.ones(4))
     with pytest.raises(TypeError, match=r"threshold_inplace: array.float32, 1d, C. is needed, 1-D float64 was given"):
-        device.launch(minibatch.threshold_inplace, (1,), (minibatch.FLAT,), [there, np.float32(0.5), 4])
+        device.launch(minibatch.threshold_inplace, (1,), (minibatch.FLAT,), [there, 1, there, 4])
 
 
 def test_pinned_arrays_of_others_may_change_after_a_write(state, device):

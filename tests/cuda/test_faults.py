@@ -55,6 +55,7 @@ USERS = {
     "derivative_inplace": ["dense_backward_input"],
     "draw": ["normal_noise", "uniform_noise"],
     "binarize_inplace": ["binarize_inplace"],
+    "corrupt": ["corrupt"],
     "threshold_inplace": ["threshold_inplace"],
     "shuffled_indices": [],
     "gather_uint8_float32": ["gather"],
@@ -79,6 +80,7 @@ PRODUCTS = {  # how the operands lie
 MORE = {  # numbers for a second block
     "normal_noise": (1, 1030, 1),
     "binarize_inplace": (1, 1030, 1),
+    "corrupt": (1, 1030, 1),
     "threshold_inplace": (5, 67, 1),
     "gather": (9, 40, 1),
     "read_rows": (9, 40, 1),

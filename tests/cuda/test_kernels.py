@@ -9,12 +9,14 @@ if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
 from fastvae import reference
-from fastvae.contract_cases import KEY, ROW, STEP, cases_of
+from fastvae.contract_cases import cases_of
+from fastvae.contract_cases.case import KEY, ROW, STEP
 from fastvae.kernels import cpu, cuda, philox
 from fastvae.kernels.cuda import calls, dense, launches, minibatch, optimizers, sigma, steps, sums
 from fastvae.kernels.cuda.declaration import KERNELS
 from fastvae.kernels.cuda.driver import using
 from fastvae.kernels.formulas import IDENTITY, RELU, SILU, TANH
+from fastvae.kernels.memory import empty
 from fastvae.kernels.ops import OPS
 from fastvae.kernels.slots import CAPACITY, Slots
 from tests.cuda.ptx_device import PTXDevice, code_of
@@ -102,7 +104,7 @@ def test_noise_is_that_of_the_cpu(device, shape):
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("op", ["normal_noise", "uniform_noise", "binarize_inplace"])
+@pytest.mark.parametrize("op", ["normal_noise", "uniform_noise", "binarize_inplace", "corrupt"])
 def test_more_rows_than_a_grid_has(device, op, monkeypatch):
     monkeypatch.setattr(launches, "MOST_ROWS", 3)
     check_op(cuda, op, (7, 33, 1), [on_device])
@@ -174,12 +176,13 @@ def test_optimizers_clip_without_the_host(device, op, largest):
 
 def check_clipped(op, largest):
     """Over several blocks: of two gradients one after the other, each by its own norm, with all parts of it or few."""
-    rng, slots, expected, found = np.random.default_rng(0), Slots(), [], []
+    rng, slots, before, expected, found = np.random.default_rng(0), Slots(), [], [], []
     program = cuda.Program(slots)
     for name, size in (("long", 131_075), ("short", 1030)):  # all parts of the norm have a share, and some two
         arrays = [normal(rng, size) for _ in range(4 if op == "adam_inplace" else 3)]
         arrays[-1] **= 2
         expected += (other := [array.copy() for array in arrays])
+        before += [array.copy() for array in arrays]
         norm = np.linalg.norm(arrays[1].astype(float))
         getattr(cpu, op)(*other, *NUMBERS[op], min(1.0, largest / norm))
         program.add("clip_scale", arrays[1], largest, slots.real(name))
@@ -187,8 +190,8 @@ def check_clipped(op, largest):
         found += arrays
     program.run()
     cuda.download(*program.operands)
-    for array, other in zip(found, expected, strict=True):
-        check(array, other, "adam", np.abs(other) + 0.01)
+    for array, other, old in zip(found, expected, before, strict=True):
+        check(array, other, "adam", np.abs(other) + np.abs(old) + 0.01)
 
 
 @pytest.mark.parametrize("op", [*NUMBERS, "average_inplace", "add_inplace"])
@@ -201,7 +204,7 @@ def check_flat(device, op):
     rng, size, grid, place = np.random.default_rng(0), 4 * 2 * 256 + 3, (2,), 5
     arrays = [normal(rng, size) for _ in range({"adam_inplace": 4, "sgd_inplace": 3}.get(op, 2))]
     arrays[-1] **= 2
-    expected = [array.copy() for array in arrays]
+    before, expected = ([array.copy() for array in arrays] for _ in range(2))
     numbers = NUMBERS.get(op, (0.3,))
     reals, state, parts = normal(rng, CAPACITY), np.zeros(2, np.int64), np.full(2 * sums.PARTS, np.nan, np.float32)
     reals[place : place + len(numbers)] = numbers
@@ -218,8 +221,8 @@ def check_flat(device, op):
         arguments = [*arrays, size]
     kernel = getattr(optimizers, op)
     device.launch(kernel, grid, kernel.block, arguments)
-    for array, other in zip(arrays, expected, strict=True):
-        check(array, other, "adam", np.abs(other) + 0.01)
+    for array, other, old in zip(arrays, expected, before, strict=True):
+        check(array, other, "adam", np.abs(other) + np.abs(old) + 0.01)
 
 
 # ---- the ends of a step -------------------------------------------------------------------------------------------
@@ -434,6 +437,7 @@ SINGLY = (
     "sgd_inplace",
     "average_inplace",
     "add_inplace",
+    "corrupt",
     "sigma_backward",
     "sigma_forward",
     "sigma_optimal",
@@ -466,9 +470,13 @@ def test_code(kernel, capability, monkeypatch):
 def test_traffic_is_the_least_there_can_be(device, columns):
     """Each input read once, each output written once, in whole sectors."""
     rng, rows = np.random.default_rng(0), 6
-    x, mu, logvar = (rng.random((rows, columns), np.float32) for _ in range(3))
-    out, other, sums = np.empty_like(x), np.empty_like(x), np.empty(rows, np.float32)
-    flat, size, place = [x.reshape(-1).copy() for _ in range(4)], 4 * x.size, (KEY, philox.LATENT, STEP, ROW)
+    x, mu, logvar, out, other = (empty(rows, columns) for _ in range(5))
+    for array in (x, mu, logvar):
+        array[...] = rng.random((rows, columns))
+    flat, size, place = [empty(x.size) for _ in range(4)], 4 * x.size, (KEY, philox.LATENT, STEP, ROW)
+    for array in flat:
+        array[...] = rng.random(x.size)
+    sums = empty(rows)
     for run, read, written in (
         (lambda: calls.latent_forward(mu, logvar, None, *place, out, sums), 2 * size, size),
         (lambda: calls.latent_backward(mu, logvar, x, None, *place, 0.1, out, other), 3 * size, 2 * size),

@@ -199,10 +199,8 @@ def load_for(device):
 
 def in_a_process(code, **environment):
     """The lines that a process prints which runs this code on the driver, as `state`; beside them nothing is said."""
-    tests = HERE.parent
     first = f"from tests import fake_driver\nstate = fake_driver.load(**{environment.pop('numbers', {})})\n"
-    paths = os.pathsep.join([str(tests), str(tests.parent)])
-    environment = os.environ | {FOLDER: str(folder()), "PYTHONPATH": paths} | environment
+    environment = os.environ | {FOLDER: str(folder()), "PYTHONPATH": str(HERE.parents[1])} | environment
     command = [sys.executable, "-W", "error", "-c", first + code]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr

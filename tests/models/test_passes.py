@@ -398,10 +398,10 @@ class Adversaries(Network):
     inputs = {"x": 3}  # noqa: RUF012
     STREAM = 5
 
-    def __init__(self, threads=1):
+    def __init__(self, threads=1, backend=None):
         self.generator, self.discriminator = Dense("G", 2, 3, "tanh"), Dense("D", 3, 1)
-        super().__init__(Backend("cpu", cpu))
-        self.workers = Workers(threads)
+        super().__init__(backend or Backend("cpu", cpu))
+        self.workers = self.backend.workers() if backend else Workers(threads)
         for values in self.parameters.named_values().values():
             values[...] = np.random.default_rng(0).normal(size=values.shape)
 
@@ -434,13 +434,14 @@ class Adversaries(Network):
         return {"loss": sum(sums.values()) / rows} | {name: values / rows for name, values in sums.items()}
 
 
-def adversaries(threads, steps, X, order, names=("D", "G")):
-    network = Adversaries(threads)
+def adversaries(threads, steps, X, order, names=("D", "G"), backend=None, **of_generator):
+    network = Adversaries(threads, backend)
+    kernels = network.backend.kernels
     optimizers = (
-        Adam(network.parameters, cpu, 0.02, clip_norm=0.4, name=names[0]),
-        SGD(network.parameters, cpu, 0.1, momentum=0.7, name=names[1]),
+        Adam(network.parameters, kernels, 0.02, clip_norm=0.4, name=names[0]),
+        SGD(network.parameters, kernels, 0.1, momentum=0.7, name=names[1], **of_generator),
     )
-    examples, found = Examples(X, np.zeros(3), np.ones(3), network.seed, cpu), []
+    examples, found = Examples(X, np.zeros(3), np.ones(3), network.seed, kernels), []
     with network.workers:
         network.allocate(order.shape[1], optimizers, examples, np.empty(order.shape[1], np.int64))
         while len(found) < len(order):
