@@ -29,7 +29,7 @@ def run(p, *optimizers, **numbers):
     """Do a pass once, with the numbers of the optimizers' next step, which is counted, and others by name."""
     optimizers = [optimizer for optimizer in optimizers if optimizer is not None]
     for optimizer in optimizers:
-        numbers |= {name: values[0] for name, values in optimizer.numbers(1).items()}
+        numbers |= {name: np.ravel(values)[0] for name, values in optimizer.numbers(1).items()}
         optimizer.step_count += 1
     for name, value in numbers.items():
         if name in p.slots:
@@ -41,11 +41,14 @@ class Reconstruction(Network):
     """x from x by one linear layer: loss = mean over the batch of |x - (x W + b)|^2 / 2, and a constant."""
 
     def __init__(self, columns, threads=1):
-        self.layer, self.likelihood, self.inputs = Dense("layer", columns, columns), Gaussian(), {"x": columns}
-        super().__init__(Backend("cpu", cpu))
+        super().__init__(columns, Backend("cpu", cpu))
         self.workers = cpu.workers.Workers(threads)
         for values in self.parameters.named_values().values():
             values[...] = np.random.default_rng(0).normal(size=values.shape)
+
+    def describe(self, columns, complete):
+        super().describe(columns, complete)
+        self.layer, self.likelihood, self.inputs = Dense("layer", columns, columns), Gaussian(), {"x": columns}
 
     def owners(self):
         return [self.layer]

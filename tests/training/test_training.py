@@ -215,7 +215,7 @@ def test_threads_share_a_batch_and_its_gradient_is_the_same(monkeypatch, network
 class Left(Adam):
     """An optimizer that leaves all gradients where they are."""
 
-    fused, state, step_count = False, {}, 0  # type: ignore[assignment]
+    fused, state, step_count, name = False, {}, 0, "left"  # type: ignore[assignment]
 
     def __init__(self):
         pass
