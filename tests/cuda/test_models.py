@@ -12,6 +12,7 @@ if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
 from fastvae import VAE, checks, checks_cuda, encode, sample, selfcheck, train
+from fastvae.contract_cases import layers
 from fastvae.kernels import cpu, cuda
 from fastvae.kernels.cuda.driver import Device, using
 from fastvae.kernels.formulas import IDENTITY, SILU, TANH
@@ -350,7 +351,7 @@ def test_commands(device, tmp_path, capsys):
 def few(monkeypatch):
     """What `selfcheck` does on a device, at sizes that an interpreter can do."""
     for module, name, value in (
-        (checks, "SHAPES", []), (checks, "ACTIVATIONS", {"identity": IDENTITY, "silu": SILU}),
+        (checks, "SHAPES", []), (layers, "ACTIVATIONS", {"identity": IDENTITY, "silu": SILU}),
         (checks, "USUAL", (5, 12, 7)), (checks, "RUNS", 1), (checks, "REPEATS", 1),
         (checks_cuda, "STEPPED", {"small": ((16, 24, 4), 8)}), (checks_cuda, "STEPS", 2), (checks_cuda, "LAUNCHES", 2),
         (checks_cuda, "EPOCHS", 1),
