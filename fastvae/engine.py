@@ -18,7 +18,7 @@ from fastvae.data.scaling import Units, arithmetic
 from fastvae.data.validation import LARGEST
 from fastvae.exclusion import Exclusion
 from fastvae.kernels.slots import Slots, Source
-from fastvae.optimizers import Optimizer
+from fastvae.optimizers import Numbers, Optimizer
 from fastvae.parameters import Parameters, Shape
 from fastvae.passes import Arena, Pass
 
@@ -123,10 +123,10 @@ class Network:
         """Write a step: the losses of a batch, their gradients, and what the optimizers make of them."""
         raise NotImplementedError
 
-    def numbers(self, rows: int, progress: np.ndarray) -> dict[str, np.ndarray]:
-        """Slot names to the numbers (n,) of steps on so many rows, at a progress (n,) in epochs: the weight of an
-        example in a mean over the batch."""
-        return {"example weight": np.full(len(progress), 1.0 / rows)}
+    def numbers(self, rows: int, progress: np.ndarray) -> dict[str, Numbers]:
+        """Slot names to the numbers of steps on so many rows, at a progress (n,) in epochs, one for all or (n,): the
+        weight of an example in a mean over the batch."""
+        return {"example weight": 1.0 / rows}
 
     def report(self, sums: dict[str, np.ndarray], rows: int, progress: np.ndarray) -> dict[str, np.ndarray]:
         """What a user is told of steps, "loss" first (n,), from the sums (n,) of the losses over the batch: means."""
@@ -200,6 +200,7 @@ class Network:
         finally:
             self._away = self._newer = False
         self._arena, self._slots = Arena(batch), Slots()
+        self._slots.row[self._slots.whole("seed").place] = np.uint64(self.seed).view(np.int64)
         self._optimizers, self._examples, self._indices = tuple(optimizers), examples, indices
         self._steps: dict[int, Pass] = {}
         self.parameters.bring_back = self._bring_back
@@ -265,18 +266,17 @@ class Network:
                 self.kernels.upload(x)
         for optimizer in self._optimizers:
             numbers |= optimizer.numbers(count)
-        self._slots["seed"] = np.uint64(self.seed).view(np.int64)
         table = self._slots.table(count, **numbers)
         indices = self._indices[:rows] if self.steps_ahead and self._indices is not None else NOTHING[0]
         sums = np.empty((count, len(p.losses)))
-        given = table, order if self.steps_ahead else NOTHING, indices, list(p.losses.values()), sums
+        given = table, order if self.steps_ahead else NOTHING, indices, p.watched, sums
         begun, done = self.workers.run_steps(p.phases, self._slots, *given)
         self._newer = self._away
         for optimizer in self._optimizers:
             optimizer.step_count += done
         return self._reported(p, sums[:begun], rows, progress[:begun])
 
-    def _numbers(self, first: int, rows: int, progress: np.ndarray) -> dict[str, np.ndarray]:
+    def _numbers(self, first: int, rows: int, progress: np.ndarray) -> dict[str, Numbers]:
         return self.numbers(rows, progress) | {"step": first + np.arange(len(progress))}
 
     def _reported(self, p: Pass, sums: np.ndarray, rows: int, progress: np.ndarray) -> list[dict[str, float]]:
@@ -296,7 +296,7 @@ class Network:
         numbers = self._numbers(step, len(x), np.array([progress]))
         for name, values in numbers.items():
             if name in p.slots:
-                p.slots[name] = values[0]
+                p.slots[name] = np.ravel(values)[0]
         p.slots["seed"] = np.uint64(self.seed).view(np.int64)
         self.upload_parameters()
         self.kernels.upload(x)

@@ -15,6 +15,8 @@ from fastvae.kernels.memory import zeros
 from fastvae.kernels.slots import Slots
 from fastvae.parameters import Parameters
 
+Numbers = np.ndarray | float  # of some steps: one for all, or one a step
+MADE_AHEAD = 1024  # steps whose numbers are worked out together
 SCHEDULES = ("constant", "linear", "cosine")
 
 
@@ -42,9 +44,9 @@ class RateSchedule:
 
     def factors(self, steps: np.ndarray) -> np.ndarray:
         """Those of steps (n,), which count from 1: (n,) float64."""
-        rising = np.minimum(steps / self.warmup, 1.0) if self.warmup else np.ones(len(steps))
+        rising = np.minimum(steps / self.warmup, 1.0) if self.warmup else 1.0
         if self.kind == "constant":
-            return rising
+            return np.broadcast_to(rising, len(steps))
         done = np.clip((steps - 1 - self.warmup) / max(1, self.total - self.warmup), 0.0, 1.0)
         return rising * (1.0 - done if self.kind == "linear" else (1.0 + np.cos(np.pi * done)) / 2)
 
@@ -101,6 +103,7 @@ class Optimizer:
         self._state = {each: zeros(parameters.values.size) for each in names}
         self.averaged: list[tuple[int, int]] = []  # ranges of the flat buffer that an average is taken of
         self.step_count = 0
+        self._known: tuple[Any, ...] | None = None  # settings, from and to which step, and the numbers in between
 
     @property
     def state(self) -> dict[str, np.ndarray]:
@@ -116,17 +119,31 @@ class Optimizer:
 
     # ---- numbers ------------------------------------------------------------------------------------------------
 
-    def numbers(self, count: int) -> dict[str, np.ndarray]:
-        """Slot names to the numbers (count,) of the next steps, in float64."""
-        steps = self.step_count + 1 + np.arange(count)
-        rate = self.learning_rate * self.schedule.factors(steps)
-        found = self._numbers(steps, rate) | {"largest": np.full(count, self.clip_norm or 0.0)}
+    def numbers(self, count: int) -> dict[str, Numbers]:
+        """Slot names to the numbers of the next steps, in float64: one for all, or (count,)."""
+        settings, first = self._settings(), self.step_count
+        if self._known is None or self._known[0] != settings or not self._known[1] <= first <= self._known[2] - count:
+            made = max(count, MADE_AHEAD)
+            self._known = settings, first, first + made, self._of_steps(first + 1 + np.arange(made))
+        start = first - self._known[1]
+        return {
+            name: values[start : start + count] if isinstance(values, np.ndarray) else values
+            for name, values in self._known[3].items()
+        }
+
+    def _settings(self) -> tuple[Any, ...]:
+        """What the numbers follow from, beside the step."""
+        return self.learning_rate, self.clip_norm, self.weight_decay, self.schedule, self.average_from
+
+    def _of_steps(self, steps: np.ndarray) -> dict[str, Numbers]:
+        found = self._numbers(steps, self.learning_rate * self.schedule.factors(steps))
+        found["largest"] = self.clip_norm or 0.0
         if self.average_from is not None:
             taken = np.maximum(steps - self.average_from + 1, 0)
             found["share"] = np.where(taken > 0, 1.0 / np.maximum(taken, 1), 0.0)
         return {f"{self.name} {name}": values for name, values in found.items()}
 
-    def _numbers(self, steps: np.ndarray, rate: np.ndarray) -> dict[str, np.ndarray]:
+    def _numbers(self, steps: np.ndarray, rate: np.ndarray) -> dict[str, Numbers]:
         raise NotImplementedError
 
     # ---- what it writes: see `passes.Updates` -------------------------------------------------------------------
@@ -193,7 +210,7 @@ class Optimizer:
         self.write_flat(program, slots, 0, size)
         for name, values in self.numbers(1).items():
             if name in slots:
-                slots[name] = values[0]
+                slots[name] = np.ravel(values)[0]
         arrays = self._parameters.values, *self._state.values()
         self._kernels.upload(self._parameters.gradients, *arrays)
         program.run()
@@ -228,18 +245,18 @@ class Adam(Optimizer):
         super().__init__(parameters, kernels, learning_rate, clip_norm, weight_decay, **others)
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
 
-    def _numbers(self, steps: np.ndarray, rate: np.ndarray) -> dict[str, np.ndarray]:
-        def all_steps(value: float) -> np.ndarray:
-            return np.full(len(steps), value)
+    def _settings(self) -> tuple[Any, ...]:
+        return *super()._settings(), self.beta1, self.beta2, self.epsilon
 
+    def _numbers(self, steps: np.ndarray, rate: np.ndarray) -> dict[str, Numbers]:
         return {
             "rate": rate / (1.0 - self.beta1**steps),
             "correction": 1.0 / np.sqrt(1.0 - self.beta2**steps),
-            "new1": all_steps(1.0 - self.beta1),
-            "keep2": all_steps(self.beta2),
-            "new2": all_steps(1.0 - self.beta2),
+            "new1": 1.0 - self.beta1,
+            "keep2": self.beta2,
+            "new2": 1.0 - self.beta2,
             "decay": rate * self.weight_decay,
-            "epsilon": all_steps(self.epsilon),
+            "epsilon": self.epsilon,
         }
 
 
@@ -267,10 +284,12 @@ class SGD(Optimizer):
         super().__init__(parameters, kernels, learning_rate, clip_norm, weight_decay, **others)
         self.momentum, self.nesterov = momentum, nesterov
 
-    def _numbers(self, steps: np.ndarray, rate: np.ndarray) -> dict[str, np.ndarray]:
-        ones = np.ones(len(steps))
-        numbers = self.momentum, self.momentum if self.nesterov else 0.0, self.weight_decay
-        return {"rate": rate} | {name: value * ones for name, value in zip(self.NUMBERS[1:], numbers, strict=True)}
+    def _settings(self) -> tuple[Any, ...]:
+        return *super()._settings(), self.momentum, self.nesterov
+
+    def _numbers(self, steps: np.ndarray, rate: np.ndarray) -> dict[str, Numbers]:
+        ahead = self.momentum if self.nesterov else 0.0
+        return {"rate": rate, "momentum": self.momentum, "ahead": ahead, "decay": self.weight_decay}
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "sgd": SGD}

@@ -12,6 +12,7 @@ whole batch that give the gradients of weights come in a later phase, in which e
 weight. So no result depends on the number of threads.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -279,6 +280,11 @@ class Pass:
                 optimizer.write_flat(program, self.slots, first, last)
 
     # ---- afterwards ---------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def watched(self) -> list[Watched]:
+        """The losses, in order; of a pass that is written to its end."""
+        return list(self.losses.values())
 
     @property
     def programs(self) -> list[Any]:

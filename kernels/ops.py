@@ -33,17 +33,13 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Operand:
-    """One operand of an op."""
+    """One operand of an op; `kind` is a key of `KINDS`, or the letters of the `shape` of an array of float32."""
 
     name: str
-    kind: str  # a shape in letters, or a key of `KINDS`
+    kind: str
     optional: bool
     output: bool
-
-    @property
-    def shape(self) -> tuple[str, ...] | None:
-        """The letters of its shape, where it is an array of float32."""
-        return None if self.kind in KINDS else tuple(self.kind.split(","))
+    shape: tuple[str, ...] | None
 
 
 class Op:
@@ -56,7 +52,10 @@ class Op:
                 output = True
                 continue
             operand, _, kind = word.rstrip("?").partition(":")
-            self.operands.append(Operand(operand, kind or operand, word.endswith("?"), output))
+            kind = kind or operand
+            shape = None if kind in KINDS else tuple(kind.split(","))
+            self.operands.append(Operand(operand, kind, word.endswith("?"), output, shape))
+        self._has_data = any(operand.kind == "scaling" for operand in self.operands)
 
     def check(self, values: tuple) -> None:
         """Raise `TypeError` or `ValueError` unless these can be its operands: how many, types, layouts and shapes."""
@@ -75,25 +74,25 @@ class Op:
                     raise TypeError(f"{self.name}: {operand.name} is {value!r}; {KINDS[operand.kind]} needed")
             elif operand.kind == "source" and not isinstance(value, Source):
                 raise TypeError(f"{self.name}: {operand.name} is {value!r}; {KINDS[operand.kind]} needed")
-        self._check_data(values)
+        if self._has_data:
+            self._check_data(values)
 
     def _check_array(self, operand: Operand, letters: tuple[str, ...], value: Any, sizes: dict) -> None:
-        place = f"{self.name}: {operand.name}"
         if not isinstance(value, np.ndarray) or value.dtype != np.float32 or not value.flags.c_contiguous:
             found = f"{value.dtype}, strides {value.strides}" if isinstance(value, np.ndarray) else repr(value)
-            raise TypeError(f"{place} is {found}; a C-contiguous array of float32 is needed")
-        wanted = f"({', '.join(letters)}{',' if len(letters) == 1 else ''})"
-        if value.ndim != len(letters):
-            raise ValueError(f"{place} has shape {value.shape}; {wanted} needed")
-        for letter, size in zip(letters, value.shape, strict=True):
+            raise TypeError(f"{self.name}: {operand.name} is {found}; a C-contiguous array of float32 is needed")
+        why = "" if value.ndim == len(letters) else "."
+        for letter, size in zip(letters, value.shape, strict=False):
             known, by = sizes.setdefault(letter, (size, operand.name))
-            if known != size:
-                raise ValueError(f"{place} has shape {value.shape}; {wanted} needed, where {by} has {letter} = {known}")
+            if known != size and not why:
+                why = f", where {by} has {letter} = {known}"
+        if why:
+            wanted = f"({', '.join(letters)}{',' if len(letters) == 1 else ''})"
+            found = f"{self.name}: {operand.name} has shape {value.shape}"
+            raise ValueError(f"{found}; {wanted} needed{why.rstrip('.')}")
 
     def _check_data(self, values: tuple) -> None:
         named = {operand.kind: value for operand, value in zip(self.operands, values, strict=True)}
-        if "scaling" not in named:
-            return
         by_name = {operand.name: value for operand, value in zip(self.operands, values, strict=True)}
         offset, scale, out = by_name["offset"], by_name["scale"], by_name["out"]
         if offset.dtype != scale.dtype or not (offset.flags.c_contiguous and scale.flags.c_contiguous):

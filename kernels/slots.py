@@ -4,6 +4,7 @@ All are words of one row of 64 bits, whole numbers as they are, real numbers as 
 row for each step says what many steps read. An operand that is a number may be a `Slot`, or the number itself.
 """
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,7 @@ class Slots:
     def __init__(self) -> None:
         self.row = np.zeros(CAPACITY, np.int64)
         self.reals = self.row.view(np.float64)
+        self._start = self.row.ctypes.data
         self._slots: dict[str, Slot] = {}
         self._real: dict[str, bool] = {}
         self.used = 1  # the first word is 0 and stays so: a whole number that does not change is an offset from it
@@ -60,7 +62,7 @@ class Slots:
 
     def address(self, slot: Slot) -> int:
         """Where in memory a number stands."""
-        return self.row.ctypes.data + 8 * slot.place
+        return self._start + 8 * slot.place
 
     def whole_operand(self, value: "int | Slot") -> Slot:
         """An operand as a place: that of a number that stays what it is, where it is none yet."""
@@ -97,14 +99,16 @@ class Slots:
     def __contains__(self, name: str) -> bool:
         return name in self._slots
 
-    def table(self, count: int, **columns: np.ndarray) -> np.ndarray:
-        """A row (used,) for each of `count` steps: what stands here now, with columns (count,) of other numbers; those
-        without a place are left out, as no program reads them."""
-        table = np.repeat(self.row[None, : self.used], count, axis=0)
+    def table(self, count: int, **columns: "np.ndarray | float") -> np.ndarray:
+        """A row (used,) for each of `count` steps: what stands here now, with numbers in the place of some, one for all
+        steps or a column (count,); those without a place are left out, as no program reads them."""
+        table = np.empty((count, self.used), np.int64)
+        table[:] = self.row[: self.used]
+        reals = table.view(np.float64)
         for name, values in columns.items():
-            if name in self._slots:
-                place, kind = self._slots[name].place, np.float64 if self._real[name] else np.int64
-                table[:, place] = np.asarray(values, kind).view(np.int64)
+            slot = self._slots.get(name)
+            if slot is not None:
+                (reals if self._real[name] else table)[:, slot.place] = values
         return table
 
     @property
@@ -158,6 +162,7 @@ class Watched:
     weight: Slot
     phase: int
 
+    @functools.cached_property
     def words(self) -> tuple[int, int, int, int]:
         """It as compiled code reads it."""
         return self.values.ctypes.data, self.values.size, self.weight.place, self.phase

@@ -1,15 +1,13 @@
 """What every estimator shares: fit, and what it tells of it. Its arguments: `arguments`; what it has learned, and
-threads: `learned`; its files: `saving`.
+threads: `learned`; what it does with rows of data: `rows`; its files: `saving`.
 
 What a model of its own brings is written down in `hooks`: an architecture, a network (see `engine`), and its methods.
 Nothing here depends on scikit-learn; `__sklearn_tags__` is called by it alone.
 """
 
 import contextlib
-import math
 import warnings
-from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -17,21 +15,20 @@ from fastvae import backend
 from fastvae.data.conversion import column_names
 from fastvae.data.minibatches import Examples
 from fastvae.data.preparation import held_out
-from fastvae.data.ranges import clipping, warn_of_other_units
+from fastvae.data.ranges import warn_of_other_units
 from fastvae.data.scaling import Units, check_scale, scaling
 from fastvae.data.validation import Statistics, as_examples, check_values, statistics
 from fastvae.errors import TrainingWarning, check_name
 from fastvae.kernels.cpu.workers import processors
 from fastvae.models.arguments import Arguments
 from fastvae.models.duration import AUTO, Duration
-from fastvae.models.frames import Frames, framed
-from fastvae.models.learned import Learned
+from fastvae.models.rows import Rows
 from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.optimizers import OPTIMIZERS, SCHEDULES, Optimizer, RateSchedule
 from fastvae.training import AHEAD, Observer, Schedule, State, train
 
 
-class Estimator(Arguments, Duration, Frames, Learned):
+class Estimator(Arguments, Duration, Rows):
     """Base of the estimators: the constructor stores, `fit` learns; learned attributes end in an underscore."""
 
     # set by the constructor of each estimator
@@ -47,9 +44,6 @@ class Estimator(Arguments, Duration, Frames, Learned):
     schedule: str
     warmup_steps: int
     average: float
-
-    LOSSES: ClassVar[tuple[str, ...]] = ("loss",)  # what the network reports of a step
-    HELDOUT: ClassVar[str] = "heldout_score"  # what `score_examples` gives, the larger the better
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
@@ -82,25 +76,9 @@ class Estimator(Arguments, Duration, Frames, Learned):
         """Mean of `score_samples`: larger is better."""
         return float(self.score_samples(X).mean())
 
-    def _codes(self) -> int:
-        """Columns of what `transform` gives."""
-        return self._check_fitted().inputs["z"]
-
     def _suited_scale(self) -> Any:
         """The scaling that "auto" stands for."""
         return "standard"
-
-    def _fills_unit_range(self, network: Any) -> bool:
-        """Whether the network's data lie in [0, 1] and nowhere else."""
-        return False
-
-    def _looks_at_all(self, network: Any) -> bool:
-        """Whether values must be looked at that lie in the range, as no kernel does."""
-        return False
-
-    def _check_range(self, network: Any, X: Any, found: Any, scaled: Any, name: str = "X") -> None:
-        """Raise where the network cannot take data whose columns have these smallest and largest values, under this
-        offset and scale."""
 
     # ---- fit ----------------------------------------------------------------------------------------------------
 
@@ -287,6 +265,10 @@ class Estimator(Arguments, Duration, Frames, Learned):
         for line in fresh.remarks():
             warnings.warn(line, TrainingWarning, stacklevel=5)
 
+    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
+        """`fit`, then `transform` of the same `X`."""
+        return self.fit(X, y).transform(X)
+
     @staticmethod
     def _raise_if_interrupted(observer: Observer) -> None:
         if observer.stop_requested():
@@ -414,177 +396,3 @@ class Estimator(Arguments, Duration, Frames, Learned):
         from fastvae.progress import InterruptibleObserver, ProgressObserver
 
         return ProgressObserver() if verbose else InterruptibleObserver()
-
-    @property
-    def history_(self) -> dict[str, np.ndarray]:
-        """Of each epoch: the loss and its parts (means over the examples), the held-out score (NaN without), images/s
-        and seconds."""
-        self._check_fitted()
-        records = list(self._state.records)
-        return {name: np.array([record[name] for record in records], np.float64) for name in self.history_names()}
-
-    @classmethod
-    def history_names(cls) -> tuple[str, ...]:
-        """The entries of `history_`."""
-        return ("epoch", *cls.LOSSES, cls.HELDOUT, "images_per_second", "seconds")
-
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the columns that `transform` gives: "vae0", "vae1", ..., by the name of the class."""
-        self._check_fitted()
-        name = type(self).__name__.lower()
-        return np.array([f"{name}{i}" for i in range(self._codes())], dtype=object)
-
-    @property
-    def n_steps_(self) -> int:
-        """Steps of the optimizer so far."""
-        self._check_fitted()
-        return self._state.step
-
-    @property
-    def stopped_early_(self) -> bool:
-        """True after a `fit` that its `patience` ended."""
-        self._check_fitted()
-        return self._state.stopped_early
-
-    @property
-    def best_epoch_(self) -> int:
-        """The epoch with the best held-out ELBO, from 1; 0 for the start, or where nobody asked for early stopping."""
-        self._check_fitted()
-        return self._state.best_epoch
-
-    @property
-    def n_epochs_(self) -> int:
-        """Epochs that are finished."""
-        self._check_fitted()
-        return self._state.epoch
-
-    # ---- use ----------------------------------------------------------------------------------------------------
-
-    def check(self, X: Any, name: str = "X") -> Any:
-        """Return `X` as an array that this fitted model can use: features, finite values, range."""
-        network = self._check_fitted()
-        self._check_names(X, name)
-        return self._checked(network, X, name)
-
-    def _checked(self, network: Any, X: Any, name: str = "X") -> Any:
-        X = as_examples(X, name, network.architecture.inputs, in_place=not network.kernels.ON_HOST)
-        clip = self._clipping(network, X, name)
-        return X if clip is None else clip(X)
-
-    def _clipping(self, network: Any, X: Any, name: str = "X") -> Callable[[Any], np.ndarray] | None:
-        """Look at the values of X, an array; return how rows are brought into a range that was learned, where some are
-        beyond it."""
-        found, scaled = check_values(X, name), (network.units.offset, network.units.scale)
-        learned = isinstance(self.scale, str) and self.scale == "minmax"
-        if self._fills_unit_range(network) and (learned or self.metadata_.get("learned_range") is True):
-            return clipping(X, *found, *scaled, name)
-        self._check_range(network, X, found, scaled, name)
-        return None
-
-    def _warn_of_other_units(self, network: Any, X: Any, name: str = "X") -> None:
-        known = self.metadata_.get("data_range")
-        refused = self._fills_unit_range(network)  # or clipped, with a word: what is beyond
-        if known is not None and not (refused and known[1] <= 1):
-            warn_of_other_units(X, tuple(known), name)
-
-    @staticmethod
-    def _accepted(network: Any, examples: Any, name: str = "examples") -> Examples:
-        """Examples that this network can use: of its model, or of one with the same columns, scaling and device."""
-        if not isinstance(examples, Examples):
-            raise TypeError(
-                f"{name} is a {type(examples).__name__}: pass what initialize(X) or examples(X) has returned"
-            )
-        examples.check()
-        if examples.kernels is not network.kernels:
-            raise ValueError(f"{name} is of a model on another device: take this model's own, examples(X)")
-        columns, wanted = examples.X.shape[1], network.architecture.inputs
-        if columns != wanted:
-            raise ValueError(
-                f"{name} has {columns} features; the model has {wanted}: take this model's own, examples(X)"
-            )
-        pairs = zip((examples.offset, examples.scale), network.units.pair(examples.X.dtype), strict=True)
-        if not all(own.shape == wanted.shape and (own == wanted).all() for own, wanted in pairs):
-            raise ValueError(f"{name} is scaled as another model's: take this model's own, examples(X)")
-        return examples
-
-    def examples(self, X: Any, name: str = "X", binarize: str | float | None = None) -> Examples:
-        """`X`, checked, in the model's units."""
-        network = self._check_complete()
-        self._check_names(X, name)
-        X, units = self._checked(network, X, name), network.units
-        self._warn_of_other_units(network, X, name)
-        return Examples(X, units.offset, units.scale, network.seed, network.kernels, binarize)
-
-    def _data(self, X: Any) -> tuple[Any, Any]:
-        """The network, and `X` as an array for a pass that begins with the encoder, its values not looked at."""
-        network = self._check_complete()
-        self._check_names(X)
-        X = as_examples(X, "X", network.architecture.inputs, in_place=not network.kernels.ON_HOST)
-        self._warn_of_other_units(network, X)
-        if self._looks_at_all(network):  # which no kernel looks at
-            self._clipping(network, X)
-        return network, X
-
-    def _results(self, network: Any, X: Any, key: str, write: Callable[..., Any], columns: int) -> np.ndarray:
-        """What a pass makes of each row of X, (N, columns) float32."""
-        out = np.empty((len(X), columns), np.float32)
-
-        def keep(start: int, stop: int, found: np.ndarray) -> None:
-            out[start:stop] = found.reshape(-1, columns)
-
-        network.over(X, key, write, keep, lambda: self._clipping(network, X))
-        return finite(out, X)
-
-    @framed
-    def transform(self, X: Any) -> np.ndarray:
-        """Return the codes of rows (N, Z) float32, of a VAE the mean of q(z|x): an array, or as `set_output` says."""
-        return self._transformed(*self._data(X))
-
-    def _transformed(self, network: Any, X: Any) -> np.ndarray:
-        return self._results(network, X, "codes", network.codes, network.inputs["z"])
-
-    def reconstruct(self, X: Any) -> np.ndarray:
-        """Return decode(transform(X)): (N, D) float32, in the user's units."""
-        network, X = self._data(X)
-        return self._decode(network, self._transformed(network, X))
-
-    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
-        """`fit`, then `transform` of the same `X`."""
-        return self.fit(X, y).transform(X)
-
-    def decode(self, Z: Any) -> np.ndarray:
-        """Return what a model makes of the codes `Z` (N, Z), of a VAE the mean of p(x|z): (N, D), in the user's units.
-
-        float32; float64 where a column lies so far from 0 that float32 would not hold its differences.
-        """
-        return self._decode(self._check_fitted(), Z)
-
-    def _decode(self, network: Any, Z: Any) -> np.ndarray:
-        Z = as_examples(Z, "Z", network.inputs["z"], in_place=not network.kernels.ON_HOST)
-        units = network.units
-        out = np.empty((len(Z), network.inputs["x"]), units.dtype)
-
-        def keep(start: int, stop: int, mean: np.ndarray) -> None:
-            units.to_user(mean, out[start:stop])
-
-        def check() -> None:
-            check_values(Z, "Z")
-
-        network.over(Z, "decode", network.decode, keep, check, name="z", units=network.code_units)
-        return finite(out, Z)
-
-    inverse_transform = decode
-
-
-def finite(found: np.ndarray, X: Any) -> np.ndarray:
-    """What was found of each row, unless a row lies so far out that float32 does not hold it."""
-    if not math.isfinite(float(found.sum())):  # a quick look: the sum of finite numbers may still overflow
-        wrong = np.flatnonzero(~np.isfinite(found.reshape(len(found), -1)).all(axis=1))
-        if len(wrong):
-            first = int(wrong[0])
-            largest = np.abs(np.asarray(X[first : first + 1], np.float64)).max()
-            raise ValueError(
-                f"{len(wrong)} of {len(found)} rows lie so far from the data of the training that float32 overflows "
-                f"(first: row {first}, largest value {largest:.6g}): check their units, or leave them out"
-            )
-    return found

@@ -25,6 +25,8 @@ class Learned:
     __slots__ = ("__dict__", "__weakref__", "_exclusion")  # a lock is not part of the state
     _exclusion: Exclusion
     NETWORK: ClassVar[type[Network]]
+    LOSSES: ClassVar[tuple[str, ...]] = ("loss",)  # what the network reports of a step
+    HELDOUT: ClassVar[str] = "heldout_score"  # what `score_examples` gives, the larger the better
     network_: Any
     metadata_: dict[str, Any]
     _state: State
@@ -148,3 +150,40 @@ class Learned:
         """Name to array, in order of use. The arrays are views: writing into them changes the model, but not while it
         is being trained on a GPU. Their shapes and flags are their own."""
         return self._check_fitted().parameters.named_values()
+
+    @property
+    def history_(self) -> dict[str, np.ndarray]:
+        """Of each epoch: the loss and its parts (means over the examples), the held-out score (NaN without), images/s
+        and seconds."""
+        self._check_fitted()
+        records = list(self._state.records)
+        return {name: np.array([record[name] for record in records], np.float64) for name in self.history_names()}
+
+    @classmethod
+    def history_names(cls) -> tuple[str, ...]:
+        """The entries of `history_`."""
+        return ("epoch", *cls.LOSSES, cls.HELDOUT, "images_per_second", "seconds")
+
+    @property
+    def n_steps_(self) -> int:
+        """Steps of the optimizer so far."""
+        self._check_fitted()
+        return self._state.step
+
+    @property
+    def stopped_early_(self) -> bool:
+        """True after a `fit` that its `patience` ended."""
+        self._check_fitted()
+        return self._state.stopped_early
+
+    @property
+    def best_epoch_(self) -> int:
+        """The epoch with the best held-out ELBO, from 1; 0 for the start, or where nobody asked for early stopping."""
+        self._check_fitted()
+        return self._state.best_epoch
+
+    @property
+    def n_epochs_(self) -> int:
+        """Epochs that are finished."""
+        self._check_fitted()
+        return self._state.epoch

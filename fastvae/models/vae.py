@@ -16,8 +16,8 @@ from fastvae.kernels.formulas import ACTIVATIONS, LOGVAR_HIGHEST, LOGVAR_LOWEST,
 from fastvae.kernels.memory import empty
 from fastvae.likelihoods import LIKELIHOODS, Gaussian, make_likelihood
 from fastvae.models.duration import AUTO
-from fastvae.models.estimator import finite
 from fastvae.models.linear_start import probabilistic_pca
+from fastvae.models.rows import finite
 from fastvae.models.settings import check_integer, check_number, seed_from, widths
 from fastvae.models.vae_network import INITS, MOST_DRAWS, Architecture, VAENetwork, symmetric_points
 from fastvae.models.with_likelihood import LikelihoodEstimator

@@ -18,7 +18,7 @@ from fastvae.kernels.memory import empty
 from fastvae.layers import MLP, RECTIFIERS, Dense, Linear, latent
 from fastvae.likelihoods import make_likelihood
 from fastvae.models.linear_start import LinearStart
-from fastvae.optimizers import Optimizer
+from fastvae.optimizers import Numbers, Optimizer
 from fastvae.passes import Backprop, Pass, Row
 
 INITS = ("small", "he")  # of the weights: see `VAE`
@@ -130,10 +130,10 @@ class VAENetwork(Network):
         """Set the weight of the KL: beta, reached linearly over the first `kl_warmup_epochs`."""
         self.beta, self.kl_warmup_epochs = beta, kl_warmup_epochs
 
-    def kl_weight(self, progress: np.ndarray) -> np.ndarray:
+    def kl_weight(self, progress: np.ndarray) -> Numbers:
         """The weight at a progress (n,) in epochs."""
         if not self.kl_warmup_epochs:
-            return np.full(len(progress), self.beta)
+            return self.beta
         return self.beta * np.minimum(1.0, progress / self.kl_warmup_epochs)
 
     # ---- a step -------------------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ class VAENetwork(Network):
         paths = [] if self.mu_linear is None else [self.mu_linear]
         return [*self.encoder.layers, self.mu, *paths, self.logvar, *self.decoder.owners(), self.likelihood]
 
-    def numbers(self, rows: int, progress: np.ndarray) -> dict[str, np.ndarray]:
+    def numbers(self, rows: int, progress: np.ndarray) -> dict[str, Numbers]:
         """See `engine.Network`."""
         return super().numbers(rows, progress) | {"kl weight": self.kl_weight(progress) * (1.0 / rows)}
 

@@ -191,6 +191,9 @@ class Workers:
         self.count = count
         self._helpers: list[Helper] = []
         self._boxes = np.zeros(0, np.int64)
+        self._prepared: tuple[Any, ...] | None = (
+            None  # phases and losses of the last steps, and as compiled code has them
+        )
         self._single = blas.one_thread() if CHOSEN == BLAS else contextlib.nullcontext()
 
     def __enter__(self) -> Self:
@@ -239,13 +242,15 @@ class Workers:
         sums: np.ndarray,
     ) -> tuple[int, int]:
         """See the contract in `fastvae.kernels`. Without a clock to wait by, all is done in this thread."""
-        losses = np.array([w.words() for w in watched], np.int64).reshape(-1, 4)
+        if self._prepared is None or self._prepared[0] is not phases or self._prepared[1] is not watched:
+            losses = np.array([each.words for each in watched], np.int64).reshape(-1, 4)
+            self._prepared = phases, watched, jobs(phases), losses
         helpers = self._helpers if team.CLOCK is not None else []
         boxes = self._boxes[: len(helpers)]
         try:
             for helper in helpers:
                 helper.hold()
-            return team.steps(jobs(phases), boxes, slots.row, table, order, indices, losses, sums)
+            return team.steps(self._prepared[2], boxes, slots.row, table, order, indices, self._prepared[3], sums)
         finally:
             for helper in helpers:
                 helper.let_go()

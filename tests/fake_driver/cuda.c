@@ -46,7 +46,9 @@ static __thread int contexts;               /* pushed by this thread: there is o
 
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
 
-typedef struct Block { Address start; size_t size; int on_host, device; void *whole; struct Block *next; } Block;
+typedef struct Block {
+  Address start; size_t size; int on_host, device, unwanted; void *all; struct Block *next;
+} Block;
 enum { MARGIN = 512 };                      /* bytes around a block, so that what is written there harms nobody */
 static Block *blocks;
 
@@ -73,12 +75,24 @@ static Result allocate(Address *made, size_t size, int on_host) {
   if (!size) return INVALID_VALUE;
   if (!on_host && memory_used + size > memory_limit) return OUT_OF_MEMORY;
   Block *b = calloc(1, sizeof *b);
-  if (posix_memalign(&b->whole, MARGIN, size + 2 * MARGIN)) return OUT_OF_MEMORY;
-  memset(b->whole, 0xFF, size + 2 * MARGIN);  /* NaN: what nobody writes must not be read */
-  b->start = *made = (Address)b->whole + MARGIN, b->size = size, b->on_host = on_host, b->next = blocks, blocks = b;
+  if (posix_memalign(&b->all, MARGIN, size + 2 * MARGIN)) return OUT_OF_MEMORY;
+  memset(b->all, 0xFF, size + 2 * MARGIN);  /* NaN: what nobody writes must not be read */
+  b->start = *made = (Address)b->all + MARGIN, b->size = size, b->on_host = on_host, b->next = blocks, blocks = b;
   allocations++;
   if (!on_host) memory_used += size;
   return SUCCESS;
+}
+
+static Result discard(Address start) {       /* the block that begins there, or where 0, all that are unwanted */
+  Result found = start ? INVALID_VALUE : SUCCESS;
+  for (Block **place = &blocks, *b = blocks; b; b = *place) {
+    if (start ? b->start != start : !b->unwanted) { place = &b->next; continue; }
+    *place = b->next;
+    if (!b->on_host) memory_used -= b->size;
+    free(b->all), free(b);
+    frees++, found = SUCCESS;
+  }
+  return found;
 }
 
 /* ---- operations in streams --------------------------------------------------------------------------------------- */
@@ -102,7 +116,7 @@ struct Stream { Operation *first, *last; int independent, capturing; Graph *grap
 typedef struct { Operation *last; } Event;
 
 static Stream *streams, own_stream;         /* the latter: stream 0, whose operations are done at once */
-static int executing;                       /* what the collector of garbage frees within a kernel waits for nothing */
+static int executing;                       /* what is freed meanwhile, by the collector of garbage, is so afterwards */
 static unsigned random_state;
 
 static void await(Operation *o);
@@ -113,7 +127,7 @@ static void execute(Operation *o, int again) {
   if (o->kind == LAUNCH && !sticky_error && on_run && Py_IsInitialized()) {
     executing++;
     sticky_error = on_run(o->launch, again);
-    executing--;
+    if (!--executing) discard(0);
   }
   if (!again) free(o->snapshot), o->snapshot = NULL;
   o->done = 1;
@@ -138,7 +152,7 @@ static void progress(void) {                /* of streams that need not wait for
   for (Stream *s = streams; s; s = s->next)
     while (s->first && drawn() < progress_chance && !must_wait(s->first)) advance(s);
 }
-static int is_null(Stream *s) { return (Address)s <= 2; }                /* 0, the legacy stream, a thread's own */
+static int is_null(Stream *s) { return (Address)s <= 2; }  /* 0, the legacy stream, a thread's own */
 static int is_legacy(Stream *s) { return (Address)s == 1 || (!s && !per_thread); }
 static int capturing(void) {                /* in a stream that the legacy one would have to wait for */
   for (Stream *s = streams; s; s = s->next) if (s->capturing && !s->independent) return 1;
@@ -216,18 +230,13 @@ Result cuGetErrorString(Result error, const char **text) { *text = "an error of 
 static Result release(Address start) {
   GUARDED
   if (process != getpid()) return NOT_INITIALIZED;
-  if (sticky_error || !start || executing) return sticky_error;
-  finish_all(1);
-  for (Block **place = &blocks; *place; place = &(*place)->next) {
-    Block *b = *place;
-    if (b->start != start) continue;
-    *place = b->next;
-    if (!b->on_host) memory_used -= b->size;
-    free(b->whole), free(b);
-    frees++;
-    return SUCCESS;
+  if (sticky_error || !start) return sticky_error;
+  if (executing) {
+    Block *b = block_of(start, 0);
+    return b ? (b->unwanted = 1, SUCCESS) : INVALID_VALUE;
   }
-  return INVALID_VALUE;
+  finish_all(1);
+  return discard(start);
 }
 Result cuMemAlloc(Address *made, size_t size) { READY return allocate(made, size, 0); }
 Result cuMemFree(Address start) { return release(start); }
@@ -355,7 +364,6 @@ Result cuGraphInstantiateWithParams(Graph **made, Graph *graph, char *parameters
   *(int *)(parameters + 24) = 0;             /* how it ended: well */
   return SUCCESS;
 }
-Result cuGraphInstantiate(Graph **made, Graph *graph, uint64_t flags) { *made = graph; return SUCCESS; }
 Result cuGraphLaunch(Graph *graph, Stream *s) {
   READY
   Operation *o = operation(GRAPH);

@@ -400,7 +400,7 @@ class Adversaries(Network):
 
     def __init__(self, threads=1, backend=None):
         self.generator, self.discriminator = Dense("G", 2, 3, "tanh"), Dense("D", 3, 1)
-        super().__init__(backend or Backend("cpu", cpu))
+        super().__init__(None, backend or Backend("cpu", cpu))
         self.workers = self.backend.workers() if backend else Workers(threads)
         for values in self.parameters.named_values().values():
             values[...] = np.random.default_rng(0).normal(size=values.shape)

@@ -42,7 +42,7 @@ class Reconstruction(Network):
 
     def __init__(self, columns, threads=1):
         self.layer, self.likelihood, self.inputs = Dense("layer", columns, columns), Gaussian(), {"x": columns}
-        super().__init__(Backend("cpu", cpu))
+        super().__init__(None, Backend("cpu", cpu))
         self.workers = cpu.workers.Workers(threads)
         for values in self.parameters.named_values().values():
             values[...] = np.random.default_rng(0).normal(size=values.shape)
