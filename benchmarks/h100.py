@@ -289,7 +289,7 @@ def adam_inplace(arguments: list) -> Work:
     params, grads, m, v, *_, reals, _, state, size = arguments
     blocks = min(1024, math.ceil(size / 1024))
     rounds = math.ceil(size / (1024 * blocks))
-    made = Work(blocks, 8, 4, 66 + 105 * rounds, L2 + rounds * L2)
+    made = Work(blocks, 8, 4, 79 + 105 * rounds, L2 + rounds * L2)
     made.loaded = 4 * sectors(FLOAT * size) + 10 * 8 * blocks * SECTOR
     made.stored, made.flops = 3 * sectors(FLOAT * size), 16 * size
     made.reads, made.writes = where(params, grads, m, v, reals[:9], state), where(params, m, v)

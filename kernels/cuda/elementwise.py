@@ -6,7 +6,7 @@ import numpy as np
 
 from fastvae.kernels.cuda.declaration import COUNT, FLOATS, Kernel, kernel
 from fastvae.kernels.cuda.driver import cuda
-from fastvae.kernels.cuda.instructions import VECTOR, load4, store4
+from fastvae.kernels.cuda.instructions import VECTOR, by_fours, load4, store4
 from fastvae.kernels.ops import INPLACE
 
 FLAT = 256  # threads of a block, which knows no rows
@@ -19,7 +19,7 @@ def _elementwise(function: Callable, name: str) -> Kernel:
     def elementwise(x, size):
         """See the contract in `fastvae.kernels`."""
         thread, threads = u32(cuda.grid(1)), u32(cuda.gridsize(1))
-        whole = size - size % VECTOR
+        whole = size - size % VECTOR if by_fours(x) else u32(0)
         k = u32(thread * VECTOR)
         while k < whole:
             x0, x1, x2, x3 = load4(x, u64(k))

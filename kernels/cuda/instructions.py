@@ -47,6 +47,18 @@ def _pointer(context, builder, kind, array, place):
 
 
 @intrinsic
+def by_fours(typing, array):
+    """Whether an array begins where four numbers at a time may be read."""
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(signature.args[0])(context, builder, value=args[0]).data
+        rest = builder.and_(builder.ptrtoint(data, ir.IntType(64)), ir.Constant(ir.IntType(64), 15))
+        return builder.icmp_unsigned("==", rest, ir.Constant(ir.IntType(64), 0))
+
+    return types.boolean(array), codegen
+
+
+@intrinsic
 def load4(typing, array, k):
     """Four numbers from place k of an array, a multiple of four."""
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastvae.kernels.cuda.declaration import COUNT, FLOATS, INTEGERS, WARP, kernel
 from fastvae.kernels.cuda.driver import cuda
-from fastvae.kernels.cuda.instructions import VECTOR, load4, part, store4, sum_of_warp
+from fastvae.kernels.cuda.instructions import VECTOR, by_fours, load4, part, store4, sum_of_warp
 from fastvae.kernels.cuda.settings import STOPPED
 from fastvae.kernels.cuda.sums import PARTS
 from fastvae.kernels.formulas import ZERO, adam_moved, averaged, sgd_moved
@@ -57,7 +57,8 @@ def adam_inplace(
     chosen = (
         reals[rate], reals[correction], reals[new1], reals[keep2], reals[new2], reals[decay], reals[epsilon],
     )  # fmt: skip
-    whole = size - size % VECTOR
+    fours = by_fours(params) and by_fours(grads) and by_fours(m) and by_fours(v)
+    whole = size - size % VECTOR if fours else u32(0)
     k = u32(thread * VECTOR)
     while k < whole:
         p0, p1, p2, p3 = load4(params, u64(k))

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastvae.kernels.cuda.declaration import COUNT, FLOATS, kernel
 from fastvae.kernels.cuda.driver import cuda
-from fastvae.kernels.cuda.instructions import VECTOR, load4, part
+from fastvae.kernels.cuda.instructions import VECTOR, by_fours, load4, part
 from fastvae.kernels.formulas import TWO, ZERO
 
 FLAT, PARTS = 256, 128  # threads of a block; most blocks, each of which leaves one pair
@@ -58,7 +58,7 @@ def total_parts(values, parts, size):
     highs = cuda.shared.array(FLAT, np.float32)
     lows = cuda.shared.array(FLAT, np.float32)
     thread, threads = u32(cuda.grid(1)), u32(cuda.gridsize(1))
-    whole, high, low = size - size % VECTOR, ZERO, ZERO
+    whole, high, low = size - size % VECTOR if by_fours(values) else u32(0), ZERO, ZERO
     k = u32(thread * VECTOR)
     while k < whole:
         v0, v1, v2, v3 = load4(values, u64(k))
@@ -67,15 +67,17 @@ def total_parts(values, parts, size):
         high, low = plus(high, low, v2)
         high, low = plus(high, low, v3)
         k = u32(k + threads * VECTOR)
-    if thread < size - whole:
-        high, low = plus(high, low, values[whole + thread])
+    k = u32(whole + thread)
+    while k < size:
+        high, low = plus(high, low, values[k])
+        k = u32(k + threads)
     leave_sum(parts, i64(cuda.blockIdx.x) * i64(2), high, low, highs, lows)
 
 
 @part
 def sum_of_squares(values, thread, threads, size):
     """A thread's share of the sum of the numbers' squares, as a pair."""
-    whole, high, low = size - size % VECTOR, ZERO, ZERO
+    whole, high, low = size - size % VECTOR if by_fours(values) else u32(0), ZERO, ZERO
     k = u32(thread * VECTOR)
     while k < whole:
         v0, v1, v2, v3 = load4(values, u64(k))
@@ -84,8 +86,10 @@ def sum_of_squares(values, thread, threads, size):
         high, low = plus_square(high, low, v2)
         high, low = plus_square(high, low, v3)
         k = u32(k + threads * VECTOR)
-    if thread < size - whole:
-        high, low = plus_square(high, low, values[whole + thread])
+    k = u32(whole + thread)
+    while k < size:
+        high, low = plus_square(high, low, values[k])
+        k = u32(k + threads)
     return high, low
 
 

@@ -49,6 +49,7 @@ LIMITS = {
     "gaussian": (64, 0.75),
     "draw": (56, 0.75),
     "binarize": (48, 1.0),
+    "corrupt": (48, 0.75),
     "gather_float64": (40, 0.75),
     "": (40, 1.0),
 }

@@ -18,6 +18,7 @@ from tests.cuda.ptx_device import PTXDevice, code_of
 from tests.cuda.test_kernels import (
     KERNELS,
     POWERS,
+    check_beginnings,
     check_clipped,
     check_flat,
     check_losses,
@@ -115,6 +116,9 @@ def run_all(device, name):
             check_losses(device, bad, place, size, both)
         for weight in (0, 1):
             check_weights(device, weight)
+    if name in ("adam_inplace", "square_parts", *INPLACE):
+        for begin in (1, 2):
+            check_beginnings("clip_scale" if name == "square_parts" else name, begin)
     if name in UPDATES:
         check_flat(device, name)
     if name in UPDATES[:3]:

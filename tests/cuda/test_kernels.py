@@ -225,6 +225,34 @@ def check_flat(device, op):
         check(array, other, "adam", np.abs(other) + np.abs(old) + 0.01)
 
 
+@pytest.mark.parametrize("begin", [1, 2])
+@pytest.mark.parametrize("op", ["adam_inplace", "sigmoid_inplace", "clip_scale"])
+def test_arrays_may_begin_anywhere(device, op, begin):
+    """Also where four numbers at a time cannot be read, as a piece of a layer's weight does; or one of several."""
+    check_beginnings(op, begin)
+
+
+def check_beginnings(op, begin):
+    found = []
+    for spoiled in range(4 if op == "adam_inplace" else 1):
+        for kernels in (cuda, cpu):
+            arrays = [empty(70) for _ in range(4 if op == "adam_inplace" else 1)]
+            for i, array in enumerate(arrays):
+                array[...] = np.random.default_rng(i).random(70)
+            own = [array[begin * (i == spoiled) :][:67] for i, array in enumerate(arrays)]
+            program, scale = kernels.Program(slots := Slots()), slots.real("scale")
+            if op == "adam_inplace":
+                program.add(op, *own, *NUMBERS[op], 1.0)
+            elif op == "clip_scale":
+                program.add(op, own[0], 0.5, scale)
+            else:
+                program.add(op, own[0][None])
+            program.returns(*own)
+            program.run()
+            found.append(np.array([*np.concatenate(arrays), slots["scale"]]))
+        np.testing.assert_allclose(*found[-2:], rtol=1e-6, atol=1e-7)
+
+
 # ---- the ends of a step -------------------------------------------------------------------------------------------
 
 

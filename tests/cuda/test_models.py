@@ -12,9 +12,11 @@ if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
 from fastvae import VAE, checks, checks_cuda, encode, sample, selfcheck, train
+from fastvae.contract_cases import PRODUCTS, layers
 from fastvae.kernels import cpu, cuda
 from fastvae.kernels.cuda.driver import Device, using
 from fastvae.kernels.formulas import IDENTITY, SILU, TANH
+from fastvae.kernels.ops import OPS
 from fastvae.kernels.slots import Slots
 from fastvae.training import Observer
 from tests.cuda.ptx_device import OfAnotherLibrary, PTXDevice
@@ -350,7 +352,7 @@ def test_commands(device, tmp_path, capsys):
 def few(monkeypatch):
     """What `selfcheck` does on a device, at sizes that an interpreter can do."""
     for module, name, value in (
-        (checks, "SHAPES", []), (checks, "ACTIVATIONS", {"identity": IDENTITY, "silu": SILU}),
+        (checks, "SHAPES", []), (layers, "ACTIVATIONS", {"identity": IDENTITY, "silu": SILU}),
         (checks, "USUAL", (5, 12, 7)), (checks, "RUNS", 1), (checks, "REPEATS", 1),
         (checks_cuda, "STEPPED", {"small": ((16, 24, 4), 8)}), (checks_cuda, "STEPS", 2), (checks_cuda, "LAUNCHES", 2),
         (checks_cuda, "EPOCHS", 1),
@@ -371,7 +373,8 @@ def test_selfcheck(few, monkeypatch, capsys):
     for part in ("float32", "bfloat16", "models"):
         assert gpu[part]
         assert all(0 <= r["error"] <= 1 for r in gpu[part])
-    assert {r["name"] for r in gpu["float32"]} >= set(checks.PRODUCTS) | set(checks.PASSES)
+    assert {r["name"].split(",")[0] for r in gpu["float32"]} >= set(OPS)
+    assert {r["name"] for r in gpu["bfloat16"]} == set(PRODUCTS)
     assert set(gpu["step_us"]["small"]) == {"launched", "as a graph"}
 
 
