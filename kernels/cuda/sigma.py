@@ -53,7 +53,7 @@ def sigma_forward(parameter, lowest, log_sigma, inverse, size, columns):
     j = u32(cuda.grid(1))
     if j < columns:
         k = j if size > u32(1) else u32(0)
-        found = f32(soft_log_sigma(RATE * parameter[k], lowest[k]))  # numba's simulator has float64 here
+        found = f32(soft_log_sigma(RATE * parameter[k], lowest[k]))
         log_sigma[j], inverse[j] = found, exp(-found)
 
 

@@ -102,4 +102,4 @@ def test_a_source_reads_what_it_is_told():
 
 def test_a_loss_as_compiled_code_reads_it():
     values = np.zeros(5, np.float32)
-    assert Watched(values, Slot(4), 2).words() == (values.ctypes.data, 5, 4, 2)
+    assert Watched(values, Slot(4), 2).words == (values.ctypes.data, 5, 4, 2)
