@@ -86,7 +86,7 @@ MORE = {  # numbers for a second block
     "gather": (9, 40, 1),
     "read_rows": (9, 40, 1),
 }
-# Who may survive: mostly digits of functions of one number, which few checks meet; of ln x!, what is 0 at whole numbers.
+# Who may survive: mostly digits of functions of one number, which few checks meet; of ln x!, what whole numbers do not.
 LEFT = {"sigma_remember": 0.2, "poisson": 0.25}
 EACH = 70  # mutants of a kernel, evenly chosen
 
