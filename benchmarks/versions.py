@@ -22,33 +22,34 @@ WHAT = {
     "optimal": {"likelihood": "gaussian", "sigma": "optimal"},
     "clipped": {"clip_norm": 1.0},
 }
-STEPS = {"XS": 4000, "S": 2000, "M": 120, "L": 20}  # of a round
+BATCHES = {"XS": 64, "S": 64, "M": 16, "L": 4}  # of an epoch
+EPOCHS = {"XS": 12, "S": 8, "M": 3, "L": 2}  # between two looks at the clock, of which there are four
 
 CHILD = """
 import sys, time, warnings
 import numpy as np
 from fastvae import VAE
 from fastvae.training import Observer
-columns, hidden, latent, batch, steps = map(int, sys.argv[1:6])
+columns, hidden, latent, batch, batches, epochs = map(int, sys.argv[1:7])
 warnings.simplefilter("ignore")
-X = np.random.default_rng(0).random((4 * batch, columns)).astype(np.float32)
-vae = VAE(latent, (hidden,), batch_size=batch, epochs=1, random_state=0, **eval(sys.argv[6]))
+X = np.random.default_rng(0).random((batches * batch, columns)).astype(np.float32)
+vae = VAE(latent, (hidden,), batch_size=batch, epochs=1, random_state=0, **eval(sys.argv[7]))
 examples = vae.initialize(X)
 class Unheard(Observer):
     interval = 0.02
-epochs, done, best = max(1, steps // 4), 0, float("inf")
-for _ in range(4):
-    done += epochs // 4 + 1
+done, best = 0, float("inf")
+for _ in range(5):  # the first one compiles
+    done += epochs
     start = time.perf_counter()
     vae.fit_examples(examples, done, batch, None, None, Unheard())
-    best = min(best, (time.perf_counter() - start) / (4 * (epochs // 4 + 1)))
+    best = min(best, (time.perf_counter() - start) / (batches * epochs))
 print(best * 1e6)
 """
 
 
 def microseconds(checkout: pathlib.Path, size: str, what: str) -> float:
     """A step's, in a process of its own."""
-    numbers = [str(number) for number in (*SIZES[size], STEPS[size])]
+    numbers = [str(number) for number in (*SIZES[size], BATCHES[size], EPOCHS[size])]
     command = [sys.executable, "-c", CHILD, *numbers, repr(WHAT[what])]
     environment = os.environ | {"PYTHONPATH": str(checkout.resolve())}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd="/", check=True)
