@@ -18,21 +18,23 @@ from tests.cuda.ptx_device import PTXDevice, code_of
 from tests.cuda.test_kernels import (
     KERNELS,
     POWERS,
+    check_order,
+    check_remembered,
+    check_sigma,
+    check_sum,
+    on_device,
+    several_products,
+)
+from tests.cuda.test_row_losses import check_elementwise
+from tests.cuda.test_steps import (
     check_beginnings,
     check_clipped,
     check_flat,
     check_losses,
     check_next_step,
-    check_order,
-    check_remembered,
-    check_sigma,
     check_stopped,
-    check_sum,
     check_weights,
-    on_device,
-    several_products,
 )
-from tests.cuda.test_row_losses import check_elementwise
 from tests.support.contract import check_op
 
 # Each tail of a row, and more columns than a warp takes at a time.
