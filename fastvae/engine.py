@@ -86,6 +86,7 @@ class Network:
     seed: np.uint64
     units: Units
     likelihood: Any = None
+    decoder: Any
 
     def __init__(self, architecture: Any, backend: Backend, decoder_only: bool = False):
         self.describe(architecture, not decoder_only)
@@ -138,21 +139,25 @@ class Network:
         raise NotImplementedError
 
     def decode(self, p: Pass) -> list[np.ndarray]:
-        """Write what becomes of the codes "z" (B, Z), in the model's units (B, D)."""
-        raise NotImplementedError
+        """Write what becomes of the codes "z" (B, Z), in the model's units (B, D): the mean of p(x|z)."""
+        return p.returns(self.likelihood.mean(p, self.decoder(p, p.input("z"))[0]))
 
     def range_of(self, name: str) -> tuple[float, float]:
         """Between what the values of an input lie, in the model's units, where nothing is wrong."""
-        return -LARGEST, LARGEST
+        least, most = self.likelihood.SUPPORT if name == "x" and self.likelihood is not None else (-np.inf, np.inf)
+        return max(least, -LARGEST), min(most, LARGEST)
 
     def constants(self) -> dict[str, np.ndarray]:
         """Arrays that belong to a model beside its parameters."""
         return {}
 
-    def initialise_layers(self, seed: np.uint64) -> None:
-        """Draw all weights, each layer by the activation behind it; biases are 0."""
-        for position, owner in enumerate(self.owners()):
+    def initialise_layers(self, seed: np.uint64, deviation: np.ndarray, mean: np.ndarray) -> None:
+        """Draw all weights, each layer by the activation behind it; biases are 0. A likelihood's own parameters follow
+        from the mean (D,) of the data and their deviation from it, in model units."""
+        for position, owner in enumerate(owner for owner in self.owners() if owner is not self.likelihood):
             owner.initialise(seed, position)
+        if self.likelihood is not None:
+            self.likelihood.initialise(deviation, mean)
 
     # ---- before anything ----------------------------------------------------------------------------------------
 
@@ -244,6 +249,13 @@ class Network:
         (write or self.step)(p, self._optimizers)
         if write is None:
             self._steps[rows] = p
+        return p
+
+    def written(self, optimizers: Sequence[Optimizer]) -> Pass:
+        """The step of these optimizers on one row, which nobody runs."""
+        names = {name: (lambda p, columns=columns: p.empty(columns)) for name, columns in self.inputs.items()}
+        p = Pass(self.backend, Slots(), 1, names)
+        self.step(p, optimizers)
         return p
 
     def steps(
@@ -402,7 +414,8 @@ class Network:
                         rows = X[i : i + r.rows] if mapping is None else np.array(X[i : i + r.rows])
                         running.append(recorded(r, rows, i))
                     check_size(mapping, X)
-                    workers.run_programs([made.p.phases[0][0] for made in running])
+                    for phase in range(len(running[0].p.phases)):
+                        workers.run_programs([made.p.phases[phase][0] for made in running])
                 finally:
                     for made in running:
                         made.p.forget_rows()
@@ -411,7 +424,7 @@ class Network:
                         clip, check = check(), None
                     if clip is not None and not r.in_range:
                         made = recorded(r, clip(X[start : start + r.rows]), start)
-                        workers.run_programs(made.p.phases[0])
+                        made.p.run(workers)
                         made.p.forget_rows()
                     keep(start, start + r.rows, *made.results)
                     self._give_back(r)

@@ -65,7 +65,8 @@ class Optimizer:
     schedule
         A `RateSchedule`.
     weight_decay
-        Decoupled from the gradient: each step takes away this share of the rate of the parameters.
+        Decoupled from the gradient: each step takes away rate * weight_decay of the layers' parameters; a learned sigma
+        does not decay.
     average_from
         From which step on an average of the parameters is kept, in the state "average"; None for none.
     name
@@ -101,7 +102,7 @@ class Optimizer:
         self.schedule, self.average_from = schedule or RateSchedule(), average_from
         names = (*self.STATE, "average") if average_from is not None else self.STATE
         self._state = {each: zeros(parameters.values.size) for each in names}
-        self.averaged: list[tuple[int, int]] = []  # ranges of the flat buffer that an average is taken of
+        self.averaged: set[tuple[int, int]] = set()  # ranges of the flat buffer that an average is taken of
         self.step_count = 0
         self._known: tuple[Any, ...] | None = None  # settings, from and to which step, and the numbers in between
 
@@ -154,20 +155,21 @@ class Optimizer:
         all gradients are made in one launch."""
         return self.DENSE is not None and self.clip_norm is None and self._kernels.ON_HOST
 
-    def _operands(self, slots: Slots) -> list[Any]:
-        return [slots.real(f"{self.name} {name}") for name in self.NUMBERS]
+    def _operands(self, slots: Slots, decays: bool = True) -> list[Any]:
+        return [0.0 if name == "decay" and not decays else slots.real(f"{self.name} {name}") for name in self.NUMBERS]
 
     def write(self, program: Any, slots: Slots, owner: Any, uses: list, part: int, parts: int) -> None:
         """Part of the step of one owner's parameters, with their gradient."""
-        if len(uses) == 1 and hasattr(owner, "arrays"):
+        together = len(uses) == 1 and _is_layer(owner)
+        if together:
             (x, d_a), values = uses[0], (self._parameters.values, *(self._state[name] for name in self.STATE))
             program.add(self.DENSE, x, d_a, *owner.rows(part, parts), *owner.arrays(*values), *self._operands(slots))
         else:
             for i, use in enumerate(uses):
                 owner.write_gradient(program, use, part, parts, i > 0)
         for start, stop in owner.ranges(part, parts):
-            if not (len(uses) == 1 and hasattr(owner, "arrays")):
-                self._write_step(program, slots, start, stop)
+            if not together:
+                self._write_step(program, slots, start, stop, _is_layer(owner))
             self._write_average(program, slots, start, stop)
 
     def write_norm(self, program: Any, slots: Slots, ranges: list[tuple[int, int]]) -> bool:
@@ -185,18 +187,25 @@ class Optimizer:
     def _scale(self, slots: Slots) -> Any:
         return slots.real(f"{self.name} scale") if self.clip_norm is not None else 1.0
 
-    def write_flat(self, program: Any, slots: Slots, start: int, stop: int) -> None:
+    def groups(self, owners: list[Any]) -> list[tuple[bool, list[Any]]]:
+        """Owners that are treated alike, with whether their parameters decay: those of layers do."""
+        if not self.weight_decay:
+            return [(True, owners)]
+        layers = [owner for owner in owners if _is_layer(owner)]
+        return [(True, layers), (False, [owner for owner in owners if owner not in layers])]
+
+    def write_flat(self, program: Any, slots: Slots, start: int, stop: int, decays: bool = True) -> None:
         """The step of the parameters start ... stop - 1 of the flat buffer, from their gradients there."""
-        self._write_step(program, slots, start, stop)
+        self._write_step(program, slots, start, stop, decays)
         self._write_average(program, slots, start, stop)
 
-    def _write_step(self, program: Any, slots: Slots, start: int, stop: int) -> None:
+    def _write_step(self, program: Any, slots: Slots, start: int, stop: int, decays: bool) -> None:
         flat = (self._parameters.values, self._parameters.gradients, *(self._state[name] for name in self.STATE))
-        program.add(self.OP, *(array[start:stop] for array in flat), *self._operands(slots), self._scale(slots))
+        program.add(self.OP, *(array[start:stop] for array in flat), *self._operands(slots, decays), self._scale(slots))
 
     def _write_average(self, program: Any, slots: Slots, start: int, stop: int) -> None:
         if self.average_from is not None:
-            self.averaged.append((start, stop))
+            self.averaged.add((start, stop))
             arrays = self._parameters.values[start:stop], self._state["average"][start:stop]
             program.add("average_inplace", arrays[0], slots.real(f"{self.name} share"), arrays[1])
 
@@ -216,6 +225,11 @@ class Optimizer:
         program.run()
         self._kernels.download(*arrays)
         self.step_count += 1
+
+
+def _is_layer(owner: Any) -> bool:
+    """Whether its parameters are weights of a layer, made by a product; a likelihood's are not."""
+    return hasattr(owner, "arrays")
 
 
 class Adam(Optimizer):

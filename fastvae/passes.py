@@ -76,7 +76,10 @@ class Updates(Protocol):
         """What must be known of all gradients, which lie in these ranges of the flat buffer; whether there is such a
         thing."""
 
-    def write_flat(self, program: Any, slots: Slots, start: int, stop: int) -> None:
+    def groups(self, owners: list[Any]) -> list[tuple[bool, list[Any]]]:
+        """Owners that are treated alike, with whether their parameters decay."""
+
+    def write_flat(self, program: Any, slots: Slots, start: int, stop: int, decays: bool = True) -> None:
         """The step of the parameters start ... stop - 1 of the flat buffer, from their gradients there."""
 
 
@@ -235,6 +238,8 @@ class Pass:
 
     def loss(self, **parts: tuple[np.ndarray, float | Slot]) -> None:
         """What is minimised: name to values (B,) and the weight of their sum. A step ends where it is not finite."""
+        if not self.phases:
+            raise ValueError("a loss comes after the ops that write its values")
         for name, (values, weight) in parts.items():
             self.losses[name] = Watched(values, self.slots.real_operand(weight), len(self.phases) - 1)
 
@@ -263,21 +268,22 @@ class Pass:
                     for i, use in enumerate(uses):
                         owner.write_gradient(program, use, part, parts, i > 0)
             if optimizer is not None:
-                self._write_flat(optimizer, joined([piece for owner, _ in used for piece in owner.ranges(0, 1)]))
+                self._write_flat(optimizer, [owner for owner, _ in used])
         for operands in self._at_end if optimizer is not None else []:
             self.phases[-1][0].add(*operands)
         self._at_end = []
 
-    def _write_flat(self, optimizer: Updates, ranges: list[tuple[int, int]]) -> None:
+    def _write_flat(self, optimizer: Updates, owners: list[Owner]) -> None:
         """A step from gradients that lie in the flat buffer."""
         self._begin_phase(of_rows=False)
-        if optimizer.write_norm(self.phases[-1][0], self.slots, ranges):
+        if optimizer.write_norm(self.phases[-1][0], self.slots, ranges_of(owners)):
             self._begin_phase(of_rows=False)
         parts = len(self.phases[-1])
-        for start, stop in ranges:
-            for part, program in enumerate(self.phases[-1]):
-                first, last = (start + (stop - start) * i // parts for i in (part, part + 1))
-                optimizer.write_flat(program, self.slots, first, last)
+        for decays, group in optimizer.groups(owners):
+            for start, stop in ranges_of(group):
+                for part, program in enumerate(self.phases[-1]):
+                    first, last = (start + (stop - start) * i // parts for i in (part, part + 1))
+                    optimizer.write_flat(program, self.slots, first, last, decays)
 
     # ---- afterwards ---------------------------------------------------------------------------------------------
 
@@ -310,6 +316,11 @@ class Pass:
         """Do all of it once."""
         for phase in self.phases:
             workers.run_programs(phase)
+
+
+def ranges_of(owners: Iterable[Owner]) -> list[tuple[int, int]]:
+    """Where the parameters of owners lie in the flat buffer."""
+    return joined([piece for owner in owners for piece in owner.ranges(0, 1)])
 
 
 def joined(ranges: list[tuple[int, int]], gap: int = 16) -> list[tuple[int, int]]:

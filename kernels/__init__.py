@@ -65,8 +65,10 @@ Likelihoods
     poisson_forward_backward(x, log_rate, weight, nll, d_log_rate (B, D))
         nll = sum_D exp(a) - x a + ln x!, of whole numbers x from 0;  d_log_rate = weight (exp(a) - x). Where a is too
         large for exp(a) to be squared, it goes on as a straight line.
-    sigmoid_inplace(x (B, D)), exp_inplace(x (B, D)), log1p_inplace(x (B, D))
-        The mean of p(x|z), written over logits, or over the logarithms of rates; and ln(1 + x) of counts x.
+    sigmoid_inplace(x (B, D)), exp_inplace(x (B, D))
+        The mean of p(x|z), written over logits, or over the logarithms of rates.
+    log1p(x (B, D), out (B, D))
+        out = ln(1 + x) of counts x.
     total(values (B,)) -> float
         Their sum, in float64.
 

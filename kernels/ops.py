@@ -74,6 +74,9 @@ class Op:
                     raise TypeError(f"{self.name}: {operand.name} is {value!r}; {KINDS[operand.kind]} needed")
             elif operand.kind == "source" and not isinstance(value, Source):
                 raise TypeError(f"{self.name}: {operand.name} is {value!r}; {KINDS[operand.kind]} needed")
+        if "S" in sizes and "D" in sizes and sizes["S"][0] not in (1, sizes["D"][0]):
+            (one, by), (other, beside) = sizes["S"], sizes["D"]
+            raise ValueError(f"{self.name}: {by} has S = {one}, {beside} has D = {other}; S must be 1 or D")
         if self._has_data:
             self._check_data(values)
 
@@ -86,6 +89,8 @@ class Op:
             known, by = sizes.setdefault(letter, (size, operand.name))
             if known != size and not why:
                 why = f", where {by} has {letter} = {known}"
+        if operand.output and not value.flags.writeable:
+            raise ValueError(f"{self.name}: {operand.name} is an array that cannot be written to")
         if why:
             wanted = f"({', '.join(letters)}{',' if len(letters) == 1 else ''})"
             found = f"{self.name}: {operand.name} has shape {value.shape}"
@@ -158,7 +163,9 @@ ROWS = (
     Op("read_rows", "source offset:scaling scale:scaling lowest:real highest:real outside:counter -> out:B,D"),
 )
 
-INPLACE = {"sigmoid_inplace": sigmoid, "exp_inplace": exp, "log1p_inplace": log_one_plus}  # functions of one number
+# Functions of one number: written over it, and elsewhere.
+INPLACE = {"sigmoid_inplace": sigmoid, "exp_inplace": exp}
+MAPPED = {"log1p": log_one_plus}
 
 
 def _of_losses() -> Iterator[Op]:
@@ -170,4 +177,9 @@ def _of_losses() -> Iterator[Op]:
         yield Op(f"{loss.name}_forward_backward", f"x:B,D {a}:B,D {params} weight:real -> nll:B d_{a}:B,D")
 
 
-OPS = {row.name: row for row in (*ROWS, *_of_losses(), *(Op(name, "-> x:B,D") for name in INPLACE))}
+def _of_functions() -> Iterator[Op]:
+    yield from (Op(name, "-> x:B,D") for name in INPLACE)
+    yield from (Op(name, "x:B,D -> out:B,D") for name in MAPPED)
+
+
+OPS = {row.name: row for row in (*ROWS, *_of_losses(), *_of_functions())}

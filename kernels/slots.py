@@ -99,7 +99,7 @@ class Slots:
     def __contains__(self, name: str) -> bool:
         return name in self._slots
 
-    def table(self, count: int, **columns: "np.ndarray | float") -> np.ndarray:
+    def table(self, count: int, /, **columns: "np.ndarray | float") -> np.ndarray:
         """A row (used,) for each of `count` steps: what stands here now, with numbers in the place of some, one for all
         steps or a column (count,); those without a place are left out, as no program reads them."""
         table = np.empty((count, self.used), np.int64)

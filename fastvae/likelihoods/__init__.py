@@ -13,4 +13,4 @@ def make_likelihood(name: str, sigma: float | str, columns: int = 1, per_column:
     """The likelihood of that name. A wrong sigma is refused, not ignored, also where it is not used."""
     check_name("likelihood", name, tuple(LIKELIHOODS))
     gaussian = Gaussian(sigma, columns, per_column)
-    return gaussian if name == Gaussian.NAME else LIKELIHOODS[name]()
+    return gaussian if name == Gaussian.NAME else LIKELIHOODS[name](columns)

@@ -39,6 +39,9 @@ class Likelihood:
     HAS_SIGMA: ClassVar[bool] = False
     LINEAR: ClassVar[bool] = False
 
+    def __init__(self, columns: int = 1):
+        self.columns = columns
+
     # ---- in a pass: x (B, D) the data, a (B, D) the decoder's outputs -------------------------------------------
 
     def seen(self, p: Pass, x: np.ndarray) -> np.ndarray:
@@ -90,7 +93,7 @@ class Likelihood:
         """Raise `ValueError` where data X (N, D) are none that it can have made, from the smallest and largest value of
         each column that were found in them, and offset and scale (D,), which follow from what the user `asked`."""
 
-    # ---- parameters of its own ----------------------------------------------------------------------------------
+    # ---- parameters of its own, for which `write_gradient` and `ranges` of `passes.Owner` are needed too -----------
 
     sigma: Any = 1.0  # not used
     size = 1
@@ -109,8 +112,8 @@ class Likelihood:
     def bind(self, parameters: Parameters, kernels: Any) -> None:
         """Take the views of the parameters."""
 
-    def initialise(self, deviation: np.ndarray) -> None:
-        """Start from the deviation (D,) of the data from their mean, in model units."""
+    def initialise(self, deviation: np.ndarray, mean: np.ndarray) -> None:
+        """Start from the mean (D,) of the data and their deviation from it, in model units."""
 
     def uniform(self, shape: tuple[int, ...], kernels: Any, seed: np.uint64, call: int) -> np.ndarray:
         """Uniform noise in (0, 1] for `draw`, float32."""

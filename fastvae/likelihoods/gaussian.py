@@ -45,8 +45,9 @@ class Gaussian(Likelihood):
             isinstance(sigma, int | float | np.number) and math.isfinite(sigma) and sigma > 0
         ):
             raise ValueError(f"sigma={sigma!r} must be a positive number (a deviation), 'learned' or 'optimal'")
+        super().__init__(columns)
         self._sigma: Any = sigma
-        self._columns, self._fixed = columns, not isinstance(sigma, str)
+        self.columns, self._fixed = columns, not isinstance(sigma, str)
         self._optimal = sigma == "optimal"
         self.size = columns if per_column else 1
         self.lowest = np.empty(self.size, np.float32)
@@ -66,7 +67,7 @@ class Gaussian(Likelihood):
             self._parameter, self._gradient = parameters.value(self.PARAMETER), parameters.gradient(self.PARAMETER)
             self._start = parameters.start([self.PARAMETER])
 
-    def initialise(self, deviation: np.ndarray) -> None:
+    def initialise(self, deviation: np.ndarray, mean: np.ndarray) -> None:
         """Start from the deviation (D,) of the data from their mean, in model units; one that is 0 counts as the root
         mean square of all."""
         whole = math.sqrt(float(np.mean(np.square(deviation)))) or 1.0
@@ -131,7 +132,7 @@ class Gaussian(Likelihood):
 
     def _scales(self, p: Pass) -> tuple[Each, Each]:
         """log sigma (D,) and 1 / sigma (D,), for each share."""
-        return p.each(self._columns), p.each(self._columns)
+        return p.each(self.columns), p.each(self.columns)
 
     def mean(self, p: Pass, a: np.ndarray) -> np.ndarray:
         """The decoder's outputs are the mean already."""

@@ -10,6 +10,7 @@ from fastvae.likelihoods.base import Likelihood
 from fastvae.passes import Pass
 
 LEAST_MEAN = 1e-3  # of a column, at first: one of zeros alone has no rate
+MOST = 2.0**53  # that is drawn at: beyond, counts are no whole numbers of float64
 
 
 class Poisson(Likelihood):
@@ -23,9 +24,9 @@ class Poisson(Likelihood):
 
     def seen(self, p: Pass, x: np.ndarray) -> np.ndarray:
         """Write log(1 + x): counts may differ by orders of magnitude."""
-        y = p.input("x")
-        p.add("log1p_inplace", y)
-        return y
+        seen = p.empty(x.shape[1])
+        p.add("log1p", x, seen)
+        return seen
 
     def mean(self, p: Pass, a: np.ndarray) -> np.ndarray:
         """Write exp(a) over a."""
@@ -35,7 +36,7 @@ class Poisson(Likelihood):
     def draw(self, mean: np.ndarray, kernels: Any, seed: np.uint64, call: int) -> np.ndarray:
         """Counts at the rate `mean`, by NumPy's generator."""
         rng = np.random.Generator(np.random.Philox(key=int(seed), counter=[0, 0, call, philox.OBSERVATION]))
-        return rng.poisson(mean).astype(mean.dtype)
+        return rng.poisson(np.minimum(mean, MOST)).astype(mean.dtype)
 
     def intercept(self, mean: np.ndarray) -> np.ndarray:
         """log(mean), with the mean kept off 0."""
@@ -51,20 +52,17 @@ class Poisson(Likelihood):
     ) -> None:
         """Raise `ValueError` unless all values are whole numbers from 0, and no scaling was asked for."""
         offset, scale = scaling
+        needs = f"likelihood={self.NAME!r} needs counts, whole numbers from 0: use likelihood='gaussian' for other data"
         if (offset != 0).any() or (scale != 1).any():
-            raise ValueError(f"likelihood='poisson' takes counts as they are: scale={asked!r} must be None or 'auto'")
+            taken = f"likelihood={self.NAME!r} takes counts as they are"
+            raise ValueError(f"{taken}: scale={asked!r} must be None or 'auto'")
         smallest = float(found[0].min())
         if smallest < 0:
-            raise ValueError(
-                f"{name} has values down to {smallest:.6g}; likelihood='poisson' needs counts, whole numbers from 0: "
-                "use likelihood='gaussian' for other data"
-            )
+            raise ValueError(f"{name} has values down to {smallest:.6g}; {needs}")
         if X.dtype.kind not in "biu":
             for start, piece in pieces(X):
                 wrong = np.argwhere(piece != np.floor(piece))
                 if len(wrong):
                     row, column = (int(i) for i in wrong[0])
-                    raise ValueError(
-                        f"{name} has a value that is no whole number ({piece[row, column]:.6g} at row {start + row}, "
-                        f"column {column}); likelihood='poisson' needs counts: use likelihood='gaussian' for other data"
-                    )
+                    place = f"{piece[row, column]:.6g} at row {start + row}, column {column}"
+                    raise ValueError(f"{name} has a value that is no whole number ({place}); {needs}")

@@ -43,7 +43,7 @@ class DenoisingNetwork(Network):
         self.likelihood = make_likelihood(a.likelihood, 1.0, a.inputs)
 
     def owners(self) -> Sequence[Any]:  # noqa: D102
-        return [*self.encoder.layers, *self.decoder.layers]
+        return [*self.encoder.layers, *self.decoder.layers, self.likelihood]
 
     def step(self, p: Pass, optimizers: Sequence[Any]) -> None:  # noqa: D102
         a, x, weight = self.architecture, p.input("x"), p.slots.real("example weight")
@@ -59,17 +59,14 @@ class DenoisingNetwork(Network):
     def codes(self, p: Pass) -> list[np.ndarray]:  # noqa: D102
         return p.returns(self.encoder(p, self.likelihood.seen(p, p.input("x")))[0])
 
-    def decode(self, p: Pass) -> list[np.ndarray]:  # noqa: D102
-        return p.returns(self.likelihood.mean(p, self.decoder(p, p.input("z"))[0]))
-
     def nll(self, p: Pass) -> list[np.ndarray]:  # noqa: D102
         out = self.decoder(p, self.encoder(p, self.likelihood.seen(p, p.input("x")))[0])[0]
         return p.returns(self.likelihood.nll(p, p.input("x"), out, p.empty()))
 
 
 class DenoisingAutoencoder(LikelihoodEstimator):
-    """Denoising autoencoder; arguments as those of `VAE`, and `corruption`, what the encoder sees of x in its units:
-    "masking", 0 with probability `amount`; "salt_and_pepper", then 0 or 1; "gaussian", x + amount N(0, 1)."""
+    """Denoising autoencoder: arguments as `VAE`, and the `corruption` of what the encoder sees: "masking", 0 with
+    probability `amount`; "salt_and_pepper", then 0 or 1; "gaussian", x + amount N(0, 1)."""
 
     NAME, NETWORK = "DenoisingAutoencoder", DenoisingNetwork
 
@@ -88,10 +85,11 @@ class DenoisingAutoencoder(LikelihoodEstimator):
         given = self.get_params()
         names = checked_names(given, activation=ACTIVATIONS, likelihood=LIKELIHOODS, corruption=CORRUPTIONS)
         sizes = widths("hidden", given["hidden"]), check_integer("latent_dim", given["latent_dim"], 1)
-        return Architecture(columns, *sizes, *names, check_number("amount", given["amount"], 0))  # type: ignore[call-arg]
+        amount = check_number("amount", given["amount"], 0, True, np.inf if given["corruption"] == "gaussian" else 1)
+        return Architecture(columns, *sizes, *names, amount)  # type: ignore[call-arg]
 
     def _begin(self, network: DenoisingNetwork, X: Any, units: Any, facts: Any, seed: np.uint64) -> None:
-        network.initialise_layers(seed)
+        network.initialise_layers(seed, facts.deviation / units.scale, (facts.mean - units.offset) / units.scale)
         network.decoder.layers[-1].bias[:] = network.likelihood.intercept((facts.mean - units.offset) / units.scale)
 
     def score_samples(self, X: Any) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 
 from fastvae.errors import check_name
 from fastvae.models.settings import check_integer, check_number
+from fastvae.optimizers import SCHEDULES
 from fastvae.training import spoken
 
 AUTO = "auto"
@@ -24,6 +25,8 @@ class Duration:
     batch_size: int | str
     early_stopping: bool | str
     validation_fraction: float
+    average: float
+    schedule: str
     learning_rate: float
     HELDOUT: ClassVar[str]
     history_: Any
@@ -61,7 +64,8 @@ class Duration:
 
     def _stops_early(self, rows: int) -> bool:
         if self.early_stopping == AUTO:
-            return self.epochs == AUTO and rows >= LEAST_TO_SPLIT
+            to_the_end = self.average or self.schedule != SCHEDULES[0]
+            return self.epochs == AUTO and rows >= LEAST_TO_SPLIT and not to_the_end
         return bool(self.early_stopping)
 
     def remarks(self) -> list[str]:

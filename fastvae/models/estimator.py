@@ -382,7 +382,9 @@ class Estimator(Arguments, Duration, Rows):
         network, state = self.network_, self._state
 
         def restore() -> None:
-            if not state.return_to_best(network, optimizer):
+            if not state.return_to_best(network, optimizer) and self.average:
+                if not optimizer.averaged:  # nothing has been trained since the model was read
+                    network.written([optimizer])
                 optimizer.take_average()
 
         self._exclusion.alone(type(self).__name__, lambda: network.exclusion.between_steps(restore))

@@ -60,5 +60,8 @@ class Hooks(Protocol):
     def _check_range(self, network: Any, X: Any, found: Any, scaled: Any, name: str = "X") -> None:
         """Raise where the network cannot take such data."""
 
-    def _generation_names(self) -> tuple[str, ...]:
-        """Prefixes of the arrays of a file that generation needs."""
+    def _left_out(self) -> tuple[str, ...]:
+        """Prefixes of the arrays of a file that generation does not need."""
+
+    def _looks_at_all(self, network: Any) -> bool:
+        """Whether values must be looked at that lie in the range, as no kernel does."""

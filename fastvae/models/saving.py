@@ -124,7 +124,7 @@ class SavedEstimator(Estimator):
     def _from_file(
         cls, path: Any, kinds: set[str], device: str, decoder_only: bool = False, training: bool = False
     ) -> Self:
-        wanted = (lambda name: name.startswith(cls._generation_names())) if decoder_only else None
+        wanted = (lambda name: not name.startswith(cls._left_out())) if decoder_only else None
         backend.select(device)  # a wrong one is refused before the file is read
         header, arrays = persistence.read_container(path, kinds, wanted)
         try:
@@ -232,8 +232,8 @@ class SavedEstimator(Estimator):
     # ---- what an estimator brings: see `estimator.Hooks` -------------------------------------------------------------
 
     @staticmethod
-    def _generation_names() -> tuple[str, ...]:
-        return ("",)
+    def _left_out() -> tuple[str, ...]:
+        return "history.", "optimizer.", "training."
 
     @classmethod
     def _network_from(

@@ -24,14 +24,19 @@ def check_integer(argument: str, value: object, lowest: int) -> int:
     return int(value)
 
 
-def check_number(argument: str, value: object, lowest: float, inclusive: bool = True) -> float:
-    """Return `value` as a float; raise unless it is finite and >= `lowest` (> `lowest` if not `inclusive`)."""
+def check_number(
+    argument: str, value: object, lowest: float, inclusive: bool = True, highest: float = math.inf
+) -> float:
+    """Return `value` as a float; raise unless it is finite, >= `lowest` (> `lowest` if not `inclusive`) and <=
+    `highest`."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{argument}={value!r} must be a number")
     if not math.isfinite(value):
         raise ValueError(f"{argument}={value!r} must be a finite number")
     if not (value >= lowest if inclusive else value > lowest):
         raise ValueError(f"{argument}={value!r} must be {'at least' if inclusive else 'greater than'} {lowest:g}")
+    if value > highest:
+        raise ValueError(f"{argument}={value!r} must be at most {highest:g}")
     return float(value)
 
 

@@ -88,11 +88,13 @@ class VAE(LikelihoodEstimator):
         decoder's last layer, 0.4 times in its first, whose input is not rectified.
     early_stopping
         Whether `fit` keeps a `validation_fraction` of the rows back and ends where their ELBO does, at its best
-        parameters. "auto": where epochs is "auto" and there are at least 20 rows.
+        parameters. "auto": where epochs is "auto" and there are at least 20 rows, but not with a schedule that falls or
+        an average, which need the end.
     optimizer
         "adam", or "sgd": gradient descent with momentum 0.9, for which a learning_rate about ten times as large suits.
     weight_decay
-        Decoupled from the gradient (AdamW): each step takes away learning_rate weight_decay times the parameters.
+        Decoupled from the gradient (AdamW): each step takes away learning_rate weight_decay times the layers' weights
+        and biases.
     schedule, warmup_steps
         By what the learning rate is multiplied: "constant", or falling to 0 at the end of the epochs, "linear" or
         "cosine"; it grows linearly over the first `warmup_steps`.
@@ -277,8 +279,8 @@ class VAE(LikelihoodEstimator):
         return lines
 
     @staticmethod
-    def _generation_names() -> tuple[str, ...]:
-        return ("decoder.", "scaling.", "sigma.", OLDER_SIGMA)
+    def _left_out() -> tuple[str, ...]:
+        return (*LikelihoodEstimator._left_out(), "encoder.", "mu.", "logvar.")
 
     @classmethod
     def _network_from(

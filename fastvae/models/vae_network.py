@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.data.validation import LARGEST
 from fastvae.engine import Network
 from fastvae.kernels.memory import empty
 from fastvae.layers import MLP, RECTIFIERS, Dense, Linear, latent
@@ -95,16 +94,11 @@ class VAENetwork(Network):
         """See `engine.Network`."""
         return self.likelihood.constants()
 
-    def range_of(self, name: str) -> tuple[float, float]:
-        """See `engine.Network`."""
-        least, most = self.likelihood.SUPPORT if name == "x" else (-np.inf, np.inf)
-        return max(least, -LARGEST), min(most, LARGEST)
-
     def initialise(self, seed: np.uint64, mean: np.ndarray, deviation: np.ndarray, init: str = "small") -> None:
         """Draw the weights; the output bias starts where the decoder gives the data's mean (D,), in model units, and a
         sigma that is not fixed at their deviation (D,) from it. `init`: see `INITS`."""
         small = init == "small" and self.architecture.activation in RECTIFIERS
-        self.likelihood.initialise(deviation)
+        self.likelihood.initialise(deviation, mean)
         last = self.decoder.layers[-1]
         gains = {layer.name: SMALL if small else 1.0 for layer in (self.mu, self.logvar, last)}
         if small and last is not self.decoder.layers[0]:
@@ -198,11 +192,6 @@ class VAENetwork(Network):
         seen = self.likelihood.seen(p, x)
         h = self.encoder(p, seen)[0]
         return self._mu(p, seen, h)[0], self.logvar(p, h)[0]
-
-    def decode(self, p: Pass) -> list[np.ndarray]:
-        """Write the mean (B, D) of p(x|z)."""
-        mean = self.likelihood.mean(p, self.decoder(p, p.input("z"))[0])
-        return p.returns(mean)
 
     def elbo(self, p: Pass, draws: int | list[np.ndarray]) -> list[np.ndarray]:
         """Write the kl (B,), then the nll (B,) of each of so many draws of z, or of z at given points eps (Z,)."""

@@ -1,9 +1,9 @@
-"""Functions of one number, over whole matrices in place."""
+"""Functions of one number, over whole matrices."""
 
 from typing import Any
 
 from fastvae.kernels.cpu.compiler import kernel
-from fastvae.kernels.ops import INPLACE
+from fastvae.kernels.ops import INPLACE, MAPPED
 
 
 def _elementwise(function: Any, name: str) -> Any:
@@ -20,4 +20,21 @@ def _elementwise(function: Any, name: str) -> Any:
     return kernel(elementwise)
 
 
-FUNCTIONS = {name: _elementwise(function, name) for name, function in INPLACE.items()}
+FUNCTIONS: dict[str, Any] = {name: _elementwise(function, name) for name, function in INPLACE.items()}
+
+
+def _mapped(function: Any, name: str) -> Any:
+    """What writes a function of each number elsewhere."""
+
+    def mapped(x, out):
+        """See the contract in `fastvae.kernels`."""
+        rows, columns = x.shape
+        for i in range(rows):
+            for j in range(columns):
+                out[i, j] = function(x[i, j])
+
+    mapped.__name__ = mapped.__qualname__ = name
+    return kernel(mapped)
+
+
+FUNCTIONS |= {name: _mapped(function, name) for name, function in MAPPED.items()}

@@ -1,4 +1,4 @@
-"""Functions of one number on the device, over whole arrays in place."""
+"""Functions of one number on the device, over whole arrays."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import numpy as np
 from fastvae.kernels.cuda.declaration import COUNT, FLOATS, Kernel, kernel
 from fastvae.kernels.cuda.driver import cuda
 from fastvae.kernels.cuda.instructions import VECTOR, by_fours, load4, store4
-from fastvae.kernels.ops import INPLACE
+from fastvae.kernels.ops import INPLACE, MAPPED
 
 FLAT = 256  # threads of a block, which knows no rows
 u32, u64 = np.uint32, np.uint64
@@ -34,4 +34,28 @@ def _elementwise(function: Callable, name: str) -> Kernel:
     return kernel(FLOATS, COUNT, block=(FLAT,))(elementwise)
 
 
-KERNEL = {name: _elementwise(function, name) for name, function in INPLACE.items()}
+KERNEL: dict[str, Kernel] = {name: _elementwise(function, name) for name, function in INPLACE.items()}
+
+
+def _mapped(function: Callable, name: str) -> Kernel:
+    """A kernel (x, out, size) of that name which writes a function of each of `size` numbers elsewhere."""
+
+    def mapped(x, out, size):
+        """See the contract in `fastvae.kernels`."""
+        thread, threads = u32(cuda.grid(1)), u32(cuda.gridsize(1))
+        whole = size - size % VECTOR if by_fours(x) and by_fours(out) else u32(0)
+        k = u32(thread * VECTOR)
+        while k < whole:
+            x0, x1, x2, x3 = load4(x, u64(k))
+            store4(out, u64(k), (function(x0), function(x1), function(x2), function(x3)))
+            k = u32(k + threads * VECTOR)
+        k = u32(whole + thread)
+        while k < size:
+            out[k] = function(x[k])
+            k = u32(k + threads)
+
+    mapped.__name__ = mapped.__qualname__ = name
+    return kernel(FLOATS, FLOATS, COUNT, block=(FLAT,))(mapped)
+
+
+KERNEL |= {name: _mapped(function, name) for name, function in MAPPED.items()}

@@ -127,7 +127,7 @@ KINDS = {
     "threshold_inplace": Kind(minibatch.threshold_inplace, over_numbers("x", minibatch.FLAT), ("reals",)),
 }
 KINDS |= {name: Kind(each, over_numbers("x", 4 * elementwise.FLAT)) for name, each in elementwise.KERNEL.items()}
-UPDATES = (optimizers.adam_inplace, optimizers.sgd_inplace, optimizers.average_inplace, sigma.sigma_remember)
+UPDATES = [kind.kernel for kind in KINDS.values() if "state" in kind.reads]  # what changes parameters
 
 
 def arguments_of(name: str, operands: tuple, memory: Memory, settings: Settings, slots: Slots) -> list[Any]:

@@ -63,6 +63,8 @@ class Plan(Products):
         own = getattr(self, f"_{op}", None)
         if own is not None:
             own(*operands)
+        elif OPS[op].operands[-1].name == "grad_scale":
+            self._step(op, operands)
         else:
             self._launch(launch_of(op, operands, self._memory, self._settings, self._slots))
 
@@ -94,12 +96,6 @@ class Plan(Products):
         grid = min(sums.PARTS, blocks(grads.size, 4 * sums.FLAT))
         arguments = [self._memory.view(grads), self.norms[-1].parts, grads.size]
         self._launch(Launch(sums.square_parts, (grid,), arguments))
-
-    def _adam_inplace(self, *operands) -> None:
-        self._step("adam_inplace", operands)
-
-    def _sgd_inplace(self, *operands) -> None:
-        self._step("sgd_inplace", operands)
 
     def _step(self, op: str, operands: tuple) -> None:
         """A step of an optimizer, with the norm that its gradient must not exceed."""
@@ -160,7 +156,7 @@ class Program:
         find = {"whole": self.slots.whole_operand, "real": self.slots.real_operand, "seed": self.slots.seed_operand}
         kinds = [operand.kind for operand in OPS[op].operands]  # numbers get their places now: tables are made of them
         placed = [find[kind](value) if kind in find else value for kind, value in zip(kinds, operands, strict=True)]
-        if op in ("adam_inplace", "sgd_inplace", "dense_adam_inplace"):
+        if op == "dense_adam_inplace" or OPS[op].operands[-1].name == "grad_scale":
             self.slots.real_operand(1.0)
         self._calls.append((op, tuple(placed)))
         self._plan = None

@@ -114,3 +114,11 @@ def test_early_stopping_uses_the_held_out_score():
 def test_refusals(settings, message):
     with pytest.raises((ValueError, TypeError), match=message):
         model(**settings).fit(TRAIN[:50])
+
+
+def test_data_out_of_range_are_refused_after_fit_too(fitted):
+    for use in (fitted.transform, fitted.score_samples, fitted.reconstruct):
+        with pytest.raises(ValueError, match="likelihood='bernoulli' needs values in"):
+            use(5 * NEW)
+    with pytest.raises(ValueError, match="amount=1.5 must be at most 1"):
+        model(amount=1.5).fit(TRAIN[:50])

@@ -8,6 +8,7 @@ import pytest
 from fastvae import reference
 from fastvae.backend import Backend
 from fastvae.data.minibatches import Examples
+from fastvae.data.scaling import Units
 from fastvae.engine import Network
 from fastvae.kernels import cpu
 from fastvae.kernels.cpu.workers import Workers
@@ -19,7 +20,7 @@ from fastvae.likelihoods import Bernoulli
 from fastvae.optimizers import SGD, Adam
 from fastvae.parameters import Parameters
 from fastvae.passes import ROW, Arena, Row, Whole, joined
-from tests.support.passes import new_pass, run
+from tests.support.passes import Reconstruction, new_pass, run
 from tests.support.tolerances import check, check_same
 
 RNG = np.random.default_rng(0)
@@ -533,3 +534,29 @@ def test_a_loss_that_is_not_finite_ends_the_step_before_the_update_after_it(bad)
     assert not np.isfinite(found[0]["loss"])
     assert [optimizer.step_count for optimizer in optimizers] == [0, 0]
     np.testing.assert_array_equal(network.parameters.values, before)
+
+
+def test_a_pass_over_data_may_have_several_phases():
+    """What threads have written is read in the next phase."""
+    network, data = Reconstruction(3), np.arange(30, dtype=np.float32).reshape(10, 3)
+    network.prepare(np.uint64(0), Units(np.zeros(3), np.ones(3)))
+
+    def write(p):
+        x, out = p.input("x"), p.empty(3)
+        p.meet()
+        p.add("log1p", x, out)
+        return p.returns(out)
+
+    found = np.empty((10, 3), np.float32)
+
+    def keep(start, stop, out):
+        found[start:stop] = out
+
+    network.over(data, "log1p", write, keep)
+    np.testing.assert_allclose(found, np.log1p(data), rtol=1e-6)
+
+
+def test_a_loss_without_ops_is_refused():
+    p = new_pass(cpu, 3)
+    with pytest.raises(ValueError, match="a loss comes after the ops that write its values"):
+        p.loss(nll=(p.empty(), 1.0))

@@ -85,3 +85,23 @@ def test_the_command(tmp_path, capsys):
     assert (vae.scale_ == 1).all()
     assert train.main([*words, "--sigma", "1", "--out", str(tmp_path / "other")]) == 2
     assert "this run is poisson" in capsys.readouterr().err
+
+
+def test_gradients_are_those_of_the_loss():
+    """The encoder sees log(1 + x), the loss x itself: by central differences, with given noise."""
+    vae = VAE(2, (4,), activation="tanh", likelihood="poisson", epochs=1, random_state=0).fit(X[:30])
+    noise = np.random.default_rng(1).normal(size=(7, 2)).astype(np.float32)
+    loss, _, gradients = vae.loss_and_gradients(X[:7], noise)
+    rate = np.exp(vae.parameters()["decoder.1.bias"].astype(float))
+    assert rate.shape == (10,)
+    for name in ("decoder.1.bias", "encoder.0.weight", "mu.bias"):
+        values = vae.parameters()[name].reshape(-1)
+        for k in range(0, values.size, max(1, values.size // 4)):
+            before, sides = values[k], []
+            for sign in (1, -1):
+                values[k] = before + sign * np.float32(5e-3)
+                sides.append(vae.loss_and_gradients(X[:7], noise)[0])
+            values[k] = before
+            expected = (sides[0] - sides[1]) / 1e-2
+            assert gradients[name].reshape(-1)[k] == pytest.approx(expected, rel=2e-2, abs=2e-3), (name, k)
+    assert np.isfinite(loss)

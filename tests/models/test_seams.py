@@ -80,7 +80,7 @@ def by_differences(loss, parameters, prefix, step=1e-5):
 def test_a_step_of_a_gan(threads, monkeypatch):
     network, x = GAN(None, backend.select()), RNG.normal(size=(ROWS, COLUMNS)).astype(np.float32)
     network.prepare(np.uint64(7), Units(np.zeros(COLUMNS), np.ones(COLUMNS)))
-    network.initialise_layers(network.seed)
+    network.initialise_layers(network.seed, np.ones(COLUMNS), np.zeros(COLUMNS))
     before = {name: values.astype(float) for name, values in network.parameters.named_values().items()}
     network.workers.count = threads
     both = [SGD(network.parameters, cpu, RATE, momentum=0.0, name=name) for name in ("discriminator", "generator")]

@@ -85,3 +85,32 @@ def test_the_command(tmp_path):
     vae = VAE.load(tmp_path / "run" / "model.npz")
     found = vae.weight_decay, vae.schedule, vae.warmup_steps, vae.average, vae.optimizer
     assert found == (0.1, "cosine", 2, 0.5, "sgd")
+
+
+def test_an_average_is_taken_where_nobody_asks_for_early_stopping():
+    data = np.random.default_rng(1).random((200, 6)).astype(np.float32)
+    settings = {"latent_dim": 2, "hidden": (4,), "random_state": 0}
+    one, other = (VAE(average=average, **settings).fit(data) for average in (0.3, 0.0))
+    assert not one.stopped_early_
+    assert not np.array_equal(one.network_.parameters.values, other.network_.parameters.values)
+
+
+def test_an_average_survives_a_checkpoint_that_needs_no_more_steps(tmp_path):
+    vae = model(average=0.5)
+    from fastvae.training import Observer
+
+    vae.fit_examples(vae.initialize(X), 6, 32, None, None, Observer())
+    vae.save_checkpoint(tmp_path / "checkpoint.npz")
+    read = VAE.load_checkpoint(tmp_path / "checkpoint.npz")
+    for each in (vae, read):
+        each.keep_best()
+    np.testing.assert_array_equal(read.network_.parameters.values, vae.network_.parameters.values)
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_sigma_does_not_decay(clip_norm):
+    settings = {"likelihood": "gaussian", "epochs": 60, "clip_norm": clip_norm, "scale": None}
+    data = 100 * X
+    with pytest.warns(UserWarning, match="scale=None"):
+        plain, decayed = (model(weight_decay=decay, **settings).fit(data) for decay in (0.0, 5.0))
+    assert (decayed.sigma_ > 0.3 * plain.sigma_).all()
