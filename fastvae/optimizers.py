@@ -99,9 +99,9 @@ class Optimizer:
         self.weight_decay = weight_decay
         self._parameters, self._kernels, self.name = parameters, kernels, name
         self.learning_rate, self.clip_norm = learning_rate, clip_norm
-        self.schedule, self.average_from = schedule or RateSchedule(), average_from
-        names = (*self.STATE, "average") if average_from is not None else self.STATE
-        self._state = {each: zeros(parameters.values.size) for each in names}
+        self.schedule = schedule or RateSchedule()
+        self._state = {each: zeros(parameters.values.size) for each in self.STATE}
+        self.keep_average(average_from)
         self.averaged: set[tuple[int, int]] = set()  # ranges of the flat buffer that an average is taken of
         self.step_count = 0
         self._known: tuple[Any, ...] | None = None  # settings, from and to which step, and the numbers in between
@@ -112,11 +112,21 @@ class Optimizer:
         self._parameters.bring_back()
         return {name: array[:] for name, array in self._state.items()}
 
+    @property
+    def has_average(self) -> bool:
+        """Whether steps have been averaged."""
+        return self.average_from is not None and self.step_count >= self.average_from
+
+    def keep_average(self, average_from: int | None) -> None:
+        """From which step on an average is kept from now on; None for none."""
+        self.average_from = average_from
+        if average_from is not None and "average" not in self._state:
+            self._state["average"] = zeros(self._parameters.values.size)
+
     def take_average(self) -> None:
         """Have the parameters that were averaged be their average, where there is one by now."""
-        if self.average_from is not None and self.step_count >= self.average_from:
-            for start, stop in self.averaged:
-                self._parameters.values[start:stop] = self.state["average"][start:stop]
+        for start, stop in self.averaged if self.has_average else ():
+            self._parameters.values[start:stop] = self.state["average"][start:stop]
 
     # ---- numbers ------------------------------------------------------------------------------------------------
 

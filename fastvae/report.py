@@ -88,7 +88,7 @@ def write_history(path: pathlib.Path, model: VAE) -> None:
 # ---- samples and reconstructions --------------------------------------------------------------------------------
 
 
-def write_samples(path: pathlib.Path, model: VAE, samples: np.ndarray) -> None:
+def write_samples(path: pathlib.Path, model: VAE, samples: np.ndarray, what: str = "means of p(x|z)") -> None:
     """Images side by side; rows of a table as lines over its columns; a single column as a histogram."""
     shape = model.metadata_.get("image_shape")
     if shape:
@@ -97,14 +97,14 @@ def write_samples(path: pathlib.Path, model: VAE, samples: np.ndarray) -> None:
         return
     figure = Figure(figsize=(8, 3.4))
     axes = figure.subplots()
-    title = f"{_count(len(samples), 'sample')}: means of p(x|z)"
+    title = f"{_count(len(samples), 'sample')}: {what}"
     if samples.shape[1] == 1:
         axes.hist(samples[:, 0], bins=20)
         axes.set_xlabel(_column_names(model, 1)[0])
         axes.set_ylabel("samples")
     else:
         few = samples[:16] if samples.shape[1] > 50 else samples
-        title = f"{_count(len(few), 'sample')}: means of p(x|z)"
+        title = f"{_count(len(few), 'sample')}: {what}"
         _lines(axes, model, few, "samples", color="C0", alpha=0.35, linewidth=1)
     axes.set_title(title, fontsize=10)
     _save(path, figure)

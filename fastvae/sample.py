@@ -82,7 +82,7 @@ def _sample(arguments: argparse.Namespace) -> int:
                 f"--out {arguments.out}: a picture needs matplotlib: pip install matplotlib; "
                 "--out samples.npy works without"
             ) from None
-        report.write_samples(out, model, samples)
+        report.write_samples(out, model, samples, "draws from p(x|z)" if arguments.noise else "means of p(x|z)")
     else:
         save_array(out, samples)
     say(f"{out}: {len(samples)} samples of {samples.shape[1]} values")

@@ -372,6 +372,11 @@ def _figures(model: VAE, examples: Examples, held: Examples | None) -> dict[str,
     state = model._state
     if state.best_elbo is not None and not state.best_epoch:  # of the start, which is kept, no more is known
         figures |= {"epoch": 0, "loss": math.nan, "nll": math.nan, "kl": math.nan, "heldout_elbo": state.best_elbo}
+    if model._optimizer is not None and model._optimizer.has_average and state.best_elbo is None:
+        figures |= {"loss": math.nan, "nll": math.nan, "kl": math.nan}  # of the average, which is kept, not known
+        if held is not None:
+            figures["heldout_elbo"] = float(model.score_examples(held).mean())
+        say(f"the parameters are the average of the last {model.average:g} of the steps")
     if model.network_.likelihood.HAS_SIGMA:
         figures["sigma"] = float(np.sqrt(np.mean(np.square(model.sigma_))))
     shown = ("loss", "nll", "kl", "heldout_elbo", "sigma")

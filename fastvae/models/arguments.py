@@ -17,7 +17,7 @@ class Arguments:
     # those that may be changed between two trainings of one model; all others are fixed by the first one
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset(
         ("epochs", "batch_size", "learning_rate", "clip_norm", "device", "verbose", "early_stopping")
-        + ("validation_fraction", "weight_decay", "schedule", "warmup_steps")
+        + ("validation_fraction", "weight_decay", "schedule", "warmup_steps", "average")
     )
     _fitted: dict[str, Any]  # the others, as they were then
 
@@ -38,9 +38,9 @@ class Arguments:
     def set_params(self, **params: Any) -> Self:
         """Change arguments of the constructor, for the next `fit`.
 
-        How a model is trained (epochs, batch_size, learning_rate, clip_norm and, of a VAE, beta and kl_warmup_epochs)
-        may be changed for the next `partial_fit` too. Any other argument is fixed by the first training: `partial_fit`
-        refuses to go on where one was changed.
+        How a model is trained (epochs, batch_size, learning_rate, clip_norm, weight_decay, schedule, warmup_steps,
+        average and, of a VAE, beta and kl_warmup_epochs) may be changed for the next `partial_fit` too. Any other
+        argument is fixed by the first training: `partial_fit` refuses to go on where one was changed.
         """
         for name in params:
             check_name("parameter", name, self._names())

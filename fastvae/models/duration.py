@@ -27,6 +27,7 @@ class Duration:
     validation_fraction: float
     average: float
     schedule: str
+    warmup_steps: int
     learning_rate: float
     HELDOUT: ClassVar[str]
     history_: Any
@@ -71,6 +72,13 @@ class Duration:
     def remarks(self) -> list[str]:
         """What should be known of the training that has ended: a line each."""
         history, lines = self.history_, list[str]()
+        if self.warmup_steps > self.n_steps_ > 0:
+            lines.append(
+                f"warmup_steps={self.warmup_steps} is longer than the training ({self.n_steps_} steps): the learning "
+                f"rate never reached {self.learning_rate:g}"
+            )
+        if self.average and self.stopped_early_:
+            lines.append(f"average={self.average:g} was not taken: the training ended before its last steps came")
         epochs = len(history["loss"])
         if epochs < ENOUGH_TO_JUDGE or self.n_steps_ < STEPS_TO_JUDGE or self.stopped_early_:
             return lines

@@ -97,6 +97,9 @@ class Estimator(Arguments, Duration, Rows):
         check_name("schedule", self.schedule, SCHEDULES)
         check_number("weight_decay", self.weight_decay, 0)
         check_integer("warmup_steps", self.warmup_steps, 0)
+        if self.weight_decay * self.learning_rate >= 1:
+            found = f"weight_decay={self.weight_decay!r} times learning_rate={self.learning_rate!r}"
+            raise ValueError(f"{found} must be less than 1: it is what each step takes away of the weights")
         if not 0 <= check_number("average", self.average, 0) <= 1:
             raise ValueError(
                 f"average={self.average!r} must be from 0 to 1: the share of the steps that it is taken of"
@@ -185,8 +188,7 @@ class Estimator(Arguments, Duration, Rows):
         optimizer.learning_rate, optimizer.clip_norm = self.learning_rate, self.clip_norm
         optimizer.weight_decay = float(self.weight_decay)
         optimizer.schedule = RateSchedule(self.schedule, int(self.warmup_steps), steps)
-        if optimizer.average_from is not None:
-            optimizer.average_from = steps - max(1, round(self.average * steps)) + 1
+        optimizer.keep_average(steps - max(1, round(self.average * steps)) + 1 if self.average else None)
 
     def fit(self, X: Any, y: Any = None, *, heldout: Any = None, patience: int | None = None) -> Self:
         """Learn from `X` (N, D), forgetting what was learned before.
@@ -353,6 +355,8 @@ class Estimator(Arguments, Duration, Rows):
                     network.workers = workers
                     network.allocate(batch_size, [self._optimizer], examples, np.empty(batch_size, np.int64))
                 train(network, examples, self._optimizer, schedule, self._state, observer, score)
+                if score is not None and self._state.epoch >= epochs:
+                    self._judge_average(network, score)
             failed = False
         finally:
             # a device that has failed fails here again: what counts is the first error
@@ -382,12 +386,29 @@ class Estimator(Arguments, Duration, Rows):
         network, state = self.network_, self._state
 
         def restore() -> None:
-            if not state.return_to_best(network, optimizer) and self.average:
-                if not optimizer.averaged:  # nothing has been trained since the model was read
-                    network.written([optimizer])
-                optimizer.take_average()
+            if not state.return_to_best(network, optimizer):
+                self._take_average(network, optimizer)
 
         self._exclusion.alone(type(self).__name__, lambda: network.exclusion.between_steps(restore))
+
+    @staticmethod
+    def _take_average(network: Any, optimizer: Optimizer) -> None:
+        if optimizer.has_average and not optimizer.averaged:  # nothing has been trained since the model was read
+            network.written([optimizer])
+        optimizer.take_average()
+
+    def _judge_average(self, network: Any, score: Any) -> None:
+        """Keep the average as the best there is, where early stopping has found nothing better."""
+        optimizer, state = self._optimizer, self._state
+        assert optimizer is not None
+        if not optimizer.has_average or state.best_elbo is None:
+            return
+        before = network.parameters.values.copy()
+        self._take_average(network, optimizer)
+        found = score()
+        if found > state.best_elbo:
+            state.remember_best(found, network, optimizer)
+        network.parameters.values[:] = before
 
     def take_back_early_stop(self) -> None:
         """Let `fit_examples` go on after an early stop: patience counts anew."""

@@ -91,7 +91,8 @@ class VAE(LikelihoodEstimator):
         parameters. "auto": where epochs is "auto" and there are at least 20 rows, but not with a schedule that falls or
         an average, which need the end.
     optimizer
-        "adam", or "sgd": gradient descent with momentum 0.9, for which a learning_rate about ten times as large suits.
+        "adam", or "sgd": gradient descent with momentum 0.9, whose learning_rate depends on the data and is found by
+        trying; with clip_norm=1 it rarely diverges.
     weight_decay
         Decoupled from the gradient (AdamW): each step takes away learning_rate weight_decay times the layers' weights
         and biases.
@@ -100,7 +101,7 @@ class VAE(LikelihoodEstimator):
         "cosine"; it grows linearly over the first `warmup_steps`.
     average
         A share of the steps, the last ones, whose parameters are averaged (Polyak and Juditsky 1992); 0 for none. Taken
-        at the end, unless early stopping has found better ones.
+        at the end; with early stopping, where they score better on the rows that are held out.
 
     Attributes
     ----------

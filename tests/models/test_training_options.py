@@ -114,3 +114,34 @@ def test_sigma_does_not_decay(clip_norm):
     with pytest.warns(UserWarning, match="scale=None"):
         plain, decayed = (model(weight_decay=decay, **settings).fit(data) for decay in (0.0, 5.0))
     assert (decayed.sigma_ > 0.3 * plain.sigma_).all()
+
+
+def test_a_finished_run_keeps_its_average(tmp_path, capsys):
+    """Also when it is asked to go on, and there is nothing to do; and its figures are those of the model."""
+    np.savetxt(tmp_path / "x.csv", X, delimiter=",")
+    run = ["--out", str(tmp_path / "run"), "--quiet"]
+    words = ["--data", str(tmp_path / "x.csv"), "--hidden", "5", "--latent-dim", "2", "--epochs", "30"]
+    assert train.main([*words, "--early-stopping", "none", "--average", "0.5", "--learning-rate", "0.02", *run]) == 0
+    first = VAE.load(tmp_path / "run" / "model.npz")
+    assert "the parameters are the average of the last 0.5 of the steps" in capsys.readouterr().err
+    assert train.main(["--resume", *run]) == 0
+    again = VAE.load(tmp_path / "run" / "model.npz")
+    np.testing.assert_array_equal(again.network_.parameters.values, first.network_.parameters.values)
+    raw = VAE.load_checkpoint(tmp_path / "run" / "checkpoint.npz")
+    assert not np.array_equal(raw.network_.parameters.values, first.network_.parameters.values)
+
+
+def test_what_is_no_use_is_refused_or_said():
+    with pytest.raises(ValueError, match="weight_decay=1000 times learning_rate=0.001 must be less than 1"):
+        model(weight_decay=1000).fit(X)
+    with pytest.warns(UserWarning, match="warmup_steps=10000 is longer than the training .18 steps."):
+        model(warmup_steps=10_000).fit(X)
+
+
+def test_an_average_may_be_given_up_for_a_stream():
+    vae = model(average=0.5).fit(X)
+    with pytest.raises(ValueError, match="use fit"):
+        vae.partial_fit(X)
+    before = vae.network_.parameters.values.copy()
+    vae.set_params(average=0.0).partial_fit(X)
+    assert not np.array_equal(vae.network_.parameters.values, before)
