@@ -50,6 +50,7 @@ class Recordings:
         if key not in self._recorded:
             p = Pass(self._backend, self.slots, self.rows, inputs, arena=self._arena, backward=False)
             self._recorded[key] = Recorded(p, write(p))
+            p.finish()
         return self._recorded[key]
 
     @property
@@ -247,6 +248,7 @@ class Network:
             return self._steps[rows]
         p = Pass(self.backend, self._slots, rows, {"x": self._x}, self.workers.count, self._arena)
         (write or self.step)(p, self._optimizers)
+        p.finish()
         if write is None:
             self._steps[rows] = p
         return p

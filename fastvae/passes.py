@@ -302,6 +302,10 @@ class Pass:
         """The inputs that are read from rows which somebody gives for a run."""
         return [source for program in self.programs for source in program.sources]
 
+    def finish(self) -> None:
+        """Nothing more is written: what the inputs know, a network say, is held no longer."""
+        self._inputs = {}
+
     def forget_rows(self) -> None:
         """Hold the rows no longer that were given for a run."""
         for source in self.sources:

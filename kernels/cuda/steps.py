@@ -116,6 +116,7 @@ class Steps:
         chosen = on.memory.view(indices) if batch else settings.no_indices
         tables = [self._table, self._reals, self._order, settings.state]
         self._graph: Callable[[], None] | None = None
+        self._decided = False  # whether a step is a graph
         self._streamed = next((program.streamed for program in programs if program.streamed), None)
         first = Launch(next_step, (1,), [*tables, settings.integers, settings.reals, chosen, batch, self.used])
         self.launches = [first, *self._with_losses(by_phase, watched)]
@@ -154,12 +155,13 @@ class Steps:
 
     def _chosen(self) -> Callable[[], None]:
         """What does a step: their graph where that is asked for and right, else its launches."""
-        if self._graph is None:
-            self._graph = self._checked_graph() if graph_is_asked_for() else self._do
-        return self._graph
+        if not self._decided:
+            self._graph = self._checked_graph() if graph_is_asked_for() else None
+            self._decided = True
+        return self._graph or self._do  # not kept: arrays are to be freed when nobody holds these steps any more
 
-    def _checked_graph(self) -> Callable[[], None]:
-        """The step as a graph, if that leaves every bit as the launches do; else these, with a warning."""
+    def _checked_graph(self) -> Callable[[], None] | None:
+        """The step as a graph, if that leaves every bit as the launches do; else None, with a warning."""
         expected = self._tried(self._do)  # which also loads all code: not allowed while capturing
         try:
             graph = self._on.graph(self.launches)
@@ -169,10 +171,10 @@ class Steps:
         except Exception as error:
             said = " ".join(str(error).split())
             warnings.warn(f"a step cannot be captured as a CUDA graph ({said}): {INSTEAD}", stacklevel=2)
-            return self._do
+            return None
         if expected != found:
             warnings.warn(f"a step captured as a CUDA graph gives other numbers: {INSTEAD}", stacklevel=2)
-            return self._do
+            return None
         return graph
 
     def _tried(self, do: Callable[[], None]) -> list[bytes]:
