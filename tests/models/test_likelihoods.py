@@ -100,7 +100,7 @@ def test_sigmoid_inplace(kernels):
 def bound(likelihood, kernels=None, deviation=1.0, columns=1):
     parameters = Parameters(likelihood.shapes())
     likelihood.bind(parameters, kernels)
-    likelihood.initialise(deviation * np.ones(columns))
+    likelihood.initialise(deviation * np.ones(columns), np.zeros(columns))
     return likelihood, parameters
 
 

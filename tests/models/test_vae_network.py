@@ -284,9 +284,9 @@ def test_who_moves_sigma_where_gradients_are_clipped(monkeypatch, sigma):
     """A learned one is moved by Adam, an optimal one by what remembers it alone: never by two threads at once."""
     moved, honest = set(), Adam.write_flat
 
-    def noted(self, program, slots, start, stop):
+    def noted(self, program, slots, start, stop, decays):
         moved.update(range(start, stop))
-        honest(self, program, slots, start, stop)
+        honest(self, program, slots, start, stop, decays)
 
     monkeypatch.setattr(Adam, "write_flat", noted)
     vae = small("gaussian", sigma=sigma, clip_norm=1.0).fit(TABLE)

@@ -216,6 +216,7 @@ class Left(Adam):
     """An optimizer that leaves all gradients where they are."""
 
     fused, state, step_count, name = False, {}, 0, "left"  # type: ignore[assignment]
+    weight_decay = 0.0
 
     def __init__(self):
         pass
