@@ -149,8 +149,8 @@ class Network:
         return max(least, -LARGEST), min(most, LARGEST)
 
     def constants(self) -> dict[str, np.ndarray]:
-        """Arrays that belong to a model beside its parameters."""
-        return {}
+        """Arrays that belong to a model beside its parameters: those of its likelihood."""
+        return {} if self.likelihood is None else self.likelihood.constants()
 
     def initialise_layers(self, seed: np.uint64, deviation: np.ndarray, mean: np.ndarray) -> None:
         """Draw all weights, each layer by the activation behind it; biases are 0. A likelihood's own parameters follow

@@ -250,7 +250,8 @@ def _started(
     if options.batch_size is not None and options.batch_size > len(X):
         found = f"the data ({len(X)} examples)"
         raise ValueError(f"--batch-size {options.batch_size} is larger than {found}: use at most {len(X)}")
-    kind, table = LIKELIHOODS[likelihood], not data.image_shape and likelihood != Bernoulli.NAME
+    kind = LIKELIHOODS[likelihood]
+    table = not data.image_shape and kind.SUPPORT != (0, 1)
     epochs = AUTO if table else EPOCHS.get(data.name, 50)
     latent_dim = min(20, X.shape[1]) if table else LATENT_DIM.get(data.name, 20)
     if not kind.HAS_SIGMA and options.sigma is not None:

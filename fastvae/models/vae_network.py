@@ -90,10 +90,6 @@ class VAENetwork(Network):
         """All that has parameters, in order."""
         return [*self._layers(), *self._paths(), self.likelihood]
 
-    def constants(self) -> dict[str, np.ndarray]:
-        """See `engine.Network`."""
-        return self.likelihood.constants()
-
     def initialise(self, seed: np.uint64, mean: np.ndarray, deviation: np.ndarray, init: str = "small") -> None:
         """Draw the weights; the output bias starts where the decoder gives the data's mean (D,), in model units, and a
         sigma that is not fixed at their deviation (D,) from it. `init`: see `INITS`."""
