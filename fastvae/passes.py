@@ -160,10 +160,10 @@ class Pass:
 
     # ---- arrays -------------------------------------------------------------------------------------------------
 
-    def empty(self, *columns: int) -> np.ndarray:
-        """A buffer (B, *columns) that is cut with the batch."""
+    def empty(self, *columns: int, repeats: int = 1) -> np.ndarray:
+        """A buffer (B, *columns) that is cut with the batch; with `repeats` rows an example, (B repeats, *columns)."""
         self._taken += 1
-        return self.cut(self._arena.take(self._taken - 1, self.rows, columns))
+        return self.cut(self._arena.take(self._taken - 1, self.rows * repeats, columns))
 
     def mark(self) -> int:
         """How many buffers have been taken: for `rewind`."""
@@ -174,7 +174,9 @@ class Pass:
         self._taken = mark
 
     def cut(self, array: np.ndarray) -> np.ndarray:
-        """Have an array (B, ...) cut with the batch."""
+        """Have an array (B, ...) cut with the batch; or (B K, ...), with K rows for each of the batch."""
+        if len(array) % max(self.rows, 1):
+            raise ValueError(f"an array of {len(array)} rows cannot be cut with a batch of {self.rows}")
         self._over_rows[id(array)] = array
         return array
 
@@ -231,7 +233,8 @@ class Pass:
             return operand
         key = id(operand), share  # one array for each: those of one memory are told by being the same
         if key not in self._shares:
-            self._shares[key] = operand[start:stop]
+            repeats = len(operand) // self.rows
+            self._shares[key] = operand[start * repeats : stop * repeats]
         return self._shares[key]
 
     # ---- losses, gradients, updates -----------------------------------------------------------------------------

@@ -239,7 +239,7 @@ def test_wrong_operands_are_refused_where_they_are_written(kernels):
         (
             ValueError,
             r"out has shape \(4, 5\); \(B, H\) needed, where x has B = 2",
-            (p.cut(normal(2, 3)), normal(3, 5), Whole(out)),
+            (x, normal(3, 5), Whole(out)),
         ),
     ):
         with pytest.raises(error, match=message):
@@ -560,3 +560,14 @@ def test_a_loss_without_ops_is_refused():
     p = new_pass(cpu, 3)
     with pytest.raises(ValueError, match="a loss comes after the ops that write its values"):
         p.loss(nll=(p.empty(), 1.0))
+
+
+def test_several_rows_an_example_are_cut_with_it():
+    """(B K, columns): the share of an example has all its rows."""
+    p = new_pass(cpu, 3, 2)
+    out = p.empty(4, repeats=2)
+    p.add("normal_noise", np.uint64(1), 0, 0, 0, out)
+    assert out.shape == (6, 4)
+    assert [len(p._of_share(out, share)) for share in (0, 1)] == [2, 4]
+    with pytest.raises(ValueError, match="array of 4 rows cannot be cut with a batch of 3"):
+        p.cut(np.ones((4, 1), np.float32))
