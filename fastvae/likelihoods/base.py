@@ -54,6 +54,10 @@ class Likelihood:
         p.add(f"{self.NAME}_forward_backward", x, a, weight, nll, d_a)
         return nll, d_a
 
+    def nll_and_gradient(self, p: Pass, x: np.ndarray, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Write nll (B,), as `nll` does, and d_a (B, D), the gradient of its sum; parameters of one's own have none."""
+        return self.loss(p, x, a, 1.0)
+
     def nll(self, p: Pass, x: np.ndarray, a: np.ndarray, nll: np.ndarray) -> np.ndarray:
         """Write nll (B,), in nats."""
         p.add(f"{self.NAME}_forward", x, a, nll)

@@ -117,6 +117,15 @@ class Gaussian(Likelihood):
         p.add("gaussian_forward_backward", x, a, *scales, weight, nll, d_a)
         return nll, d_a
 
+    def nll_and_gradient(self, p: Pass, x: np.ndarray, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Write nll (B,) and d_a (B, D) at the sigma in use, an optimal one too: it is not that of these rows."""
+        if self._fixed:
+            return self.loss(p, x, a, 1.0)
+        nll, d_a, scales = p.empty(), p.empty(a.shape[1]), self._scales(p)
+        p.add("sigma_forward", self._parameter, self.lowest, *scales)
+        p.add("gaussian_forward_backward", x, a, *scales, 1.0, nll, d_a)
+        return nll, d_a
+
     def nll(self, p: Pass, x: np.ndarray, a: np.ndarray, nll: np.ndarray) -> np.ndarray:
         """Write nll (B,)."""
         if self._fixed:

@@ -1,0 +1,245 @@
+"""Annealed importance sampling: unbiased, and a bracket that holds what is exact."""
+
+import numpy as np
+import pytest
+
+from fastvae import VAE
+from fastvae.errors import NotFittedError
+from fastvae.evaluation import annealed as module
+from fastvae.evaluation.annealed import annealed, bracket, simulated
+from tests.evaluation.linear import LinearGaussian
+
+REPLICATES = 10_000
+STARTS = "q", "prior"
+
+
+def tiled(model, x, count=REPLICATES):
+    """One row again and again: each has noise of its own."""
+    return model.vae.examples(np.repeat(x, count, axis=0))
+
+
+def mean_is_one(ratios, errors=4):
+    """Whether the mean of replicates is 1, by their own standard error, which tells only where none dominates."""
+    assert ratios.max() < 0.05 * len(ratios), "the weights' tail is too heavy for this test to tell anything"
+    error = ratios.std(ddof=1) / np.sqrt(len(ratios))
+    assert abs(ratios.mean() - 1) < errors * error, f"{ratios.mean():.4f} +- {error:.4f}"
+    assert error < 0.05
+
+
+# ---- unbiased -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("count", [1, 2, 6])
+def test_weights_are_unbiased(start, count):
+    """E[w] = p(x): importance sampling with one temperature, annealed with several."""
+    model = LinearGaussian(strength=0.7)
+    x = model.draw(1)
+    settings = {"n_temperatures": count, "n_leapfrog": 2, "start": start, "seed": count}
+    found = annealed(model.vae, tiled(model, x), n_chains=1, n_simulated=0, **settings)
+    mean_is_one(np.exp(found.values - model.log_p(x)))
+    several = annealed(model.vae, tiled(model, x, 2500), n_chains=4, n_simulated=0, **settings | {"seed": 9})
+    mean_is_one(np.exp(several.values - model.log_p(x)))
+    assert several.values.mean() < model.log_p(x) + 4 * several.values.std() / 50  # a lower bound
+    assert several.values.mean() > found.values.mean()
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("chains", [1, 3])
+def test_upper_weights_are_unbiased_by_their_inverses(start, chains):
+    """E[1 / w] = 1 / p(x) on data from the model, with the reverse chain among the forward ones."""
+    model = LinearGaussian(strength=0.6)
+    settings = {"n_temperatures": 4, "n_leapfrog": 2, "n_chains": chains, "seed": 1}
+    found = bracket(model.vae, REPLICATES, start=start, **settings)
+    x = simulated(model.vae.network_, REPLICATES, np.uint64(1))[1]
+    exact = model.log_p(x)
+    mean_is_one(np.exp(exact - found.upper.values))
+    mean_is_one(np.exp(found.lower.values - exact))
+    assert found.lower.values.mean() < exact.mean() < found.upper.values.mean()
+
+
+def test_markovs_bound():
+    """P(lower >= log p + t) and P(log p >= upper + t) are at most exp(-t)."""
+    model = LinearGaussian(latent_dim=4, columns=6)
+    for start in STARTS:
+        found = bracket(model.vae, 4000, n_temperatures=3, n_chains=2, n_leapfrog=1, start=start, seed=2)
+        exact = model.log_p(simulated(model.vae.network_, 4000, np.uint64(2))[1])
+        for t in (0.25, 0.5, 1.0, 2.0):
+            allowed = np.exp(-t) + 4 * np.sqrt(np.exp(-t) / 4000)
+            assert np.mean(found.lower.values >= exact + t) <= allowed
+            assert np.mean(exact >= found.upper.values + t) <= allowed
+
+
+@pytest.mark.parametrize("schedule", ["linear", "sigmoid"])
+@pytest.mark.parametrize("start", STARTS)
+def test_the_bracket_closes_on_the_exact_value(start, schedule):
+    model = LinearGaussian(latent_dim=4, columns=9, sigma=0.4)
+    settings = {"n_chains": 8, "n_leapfrog": 2, "start": start, "schedule": schedule, "seed": 3}
+    found = bracket(model.vae, 60, n_temperatures=80, **settings)
+    exact = model.log_p(simulated(model.vae.network_, 60, np.uint64(3))[1])
+    assert 0 < found.gap < 0.3
+    assert found.gap_error < 0.1
+    wide = bracket(model.vae, 60, n_temperatures=3, **settings)
+    assert found.gap < wide.gap
+    for result in (found, wide):
+        assert result.lower.mean < exact.mean() + 4 * (result.lower.values - exact).std() / 60**0.5
+        assert result.upper.mean > exact.mean() - 4 * (result.upper.values - exact).std() / 60**0.5
+    assert ((found.acceptance > 0.6) & (found.acceptance < 1)).all()
+    assert np.abs(found.acceptance - found.reverse_acceptance).max() < 0.3
+    assert ((found.ess >= 1) & (found.ess <= 8 + 1e-9)).all()
+
+
+# ---- what does not change it ----------------------------------------------------------------------------------------
+
+
+def weights(model, x, settings, use=0, exact=None):
+    """log w of each chain of each example, in one piece or as `NUMBERS` has it, by what `annealed` uses."""
+    found = []
+
+    class Kept(module._Sums):
+        def add(self, first_row, log_weights):
+            found.append(log_weights.copy())
+            super().add(first_row, log_weights)
+
+    network = model.vae.network_
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_Sums", Kept)
+        module._run(network, lambda first, rows: x[first : first + rows], len(x), settings, None, use, exact)
+    return np.concatenate(found[::2])  # every second one is the upper bound's
+
+
+def test_cutting_into_pieces_changes_no_bit(monkeypatch):
+    model = LinearGaussian(latent_dim=3)
+    examples = model.vae.examples(model.draw(37))
+    settings = {"n_temperatures": 5, "n_chains": 3, "n_leapfrog": 2}
+    whole, both = annealed(model.vae, examples, n_simulated=0, **settings), bracket(model.vae, 37, **settings)
+    for numbers in (1, 3 * model.vae.network_.widest * 8):
+        monkeypatch.setattr(module, "NUMBERS", numbers)
+        pieces = annealed(model.vae, examples, n_simulated=0, **settings)
+        for name in ("values", "mcse", "ess"):
+            assert (getattr(pieces, name) == getattr(whole, name)).all()
+        again = bracket(model.vae, 37, **settings)
+        assert (again.gaps == both.gaps).all()
+        np.testing.assert_allclose(again.acceptance, both.acceptance, rtol=1e-12)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_change_no_bit(threads, monkeypatch):
+    X = (np.random.default_rng(0).random((40, 600)) < 0.3).astype(np.float32)
+    vae = VAE(5, (300,), epochs=1, random_state=0).fit(X)
+    settings = {"n_temperatures": 4, "n_chains": 9, "n_simulated": 0}
+    found = []
+    for count in (1, threads):
+        monkeypatch.setattr("fastvae.kernels.cpu.workers.processors", lambda count=count: count)
+        found.append(annealed(vae, vae.examples(X), **settings).values)
+    assert (found[0] == found[1]).all()
+
+
+def test_a_seed_repeats_it_and_another_does_not():
+    model = LinearGaussian()
+    examples = model.vae.examples(model.draw(5))
+    first, again, other = (annealed(model.vae, examples, seed=s, n_chains=2, n_temperatures=3) for s in (1, 1, 2))
+    assert (first.values == again.values).all()
+    assert first.details == again.details
+    assert (first.values != other.values).all()
+
+
+def test_chains_do_not_depend_on_how_many_there_are():
+    """Nothing that weighed chains do, their acceptance say, changes how others are run."""
+    model = LinearGaussian()
+    x, make = model.draw(4), lambda chains: module.Settings(6, chains, 2, "q", "linear", np.uint64(3))
+    many = weights(model, x, make(9))
+    for chains in (1, 4):
+        assert (weights(model, x, make(chains)) == many[:, :chains]).all()
+    z, x = simulated(model.vae.network_, 4, np.uint64(3))
+    beside_a_reverse_chain = weights(model, x, make(4), module.SIMULATED, z)
+    assert (beside_a_reverse_chain == weights(model, x, make(4), module.SIMULATED)).all()
+
+
+def test_many_chains_come_in_blocks(monkeypatch):
+    model = LinearGaussian()
+    x = model.draw(3)
+    monkeypatch.setattr(module, "CHAINS", 4)
+    found = annealed(model.vae, model.vae.examples(x), n_chains=11, n_temperatures=3, n_simulated=0)
+    log_weights = []
+    for block, chains in ((0, 4), (1, 4), (2, 3)):
+        settings = module.Settings(3, chains, module.N_LEAPFROG, "q", "linear", np.uint64(0))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "FORWARD", module.BLOCK * block)
+            log_weights.append(weights(model, x, settings))
+    w = np.exp(np.concatenate(log_weights, axis=1))
+    assert w.shape == (3, 11)
+    assert len(np.unique(w)) == 33
+    np.testing.assert_allclose(found.values, np.log(w.mean(axis=1)), rtol=1e-12)
+    np.testing.assert_allclose(found.ess, w.sum(axis=1) ** 2 / (w**2).sum(axis=1), rtol=1e-10)
+    np.testing.assert_allclose(found.mcse, w.std(axis=1, ddof=1) / w.mean(axis=1) / 11**0.5, rtol=1e-10)
+
+
+# ---- errors ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["n_temperatures", "n_chains", "n_leapfrog", "n_examples"])
+@pytest.mark.parametrize(("value", "error"), [(0, ValueError), (-3, ValueError), (2.5, TypeError), (True, TypeError)])
+def test_counts_that_are_none(name, value, error):
+    model = LinearGaussian()
+    with pytest.raises(error, match=f"{name}={value!r} must be"):
+        bracket(model.vae, **{name: value})
+    if name != "n_examples":
+        with pytest.raises(error, match=f"{name}={value!r} must be"):
+            annealed(model.vae, tiled(model, model.draw(1), 2), **{name: value})
+
+
+def test_names_that_are_not_known():
+    model = LinearGaussian()
+    with pytest.raises(ValueError, match="start='Q' is not known: did you mean 'q'"):
+        bracket(model.vae, 2, start="Q")
+    with pytest.raises(ValueError, match="schedule='linaer' is not known: did you mean 'linear'"):
+        bracket(model.vae, 2, schedule="linaer")
+    with pytest.raises(NotFittedError):
+        bracket(VAE(), 2)
+    with pytest.raises(TypeError, match="examples is a ndarray"):
+        annealed(model.vae, np.zeros((2, 5)))
+
+
+def test_a_model_without_encoder(tmp_path):
+    model = LinearGaussian()
+    model.vae.save(tmp_path / "model.npz")
+    decoder = VAE.load(tmp_path / "model.npz", decoder_only=True)
+    with pytest.raises(ValueError, match="start='q' needs the encoder.*pass start='prior'"):
+        bracket(decoder, 2, start="q")
+    found = bracket(decoder, 300, n_temperatures=20, seed=4)
+    assert found.start == "prior"
+    exact = model.log_p(simulated(decoder.network_, 300, np.uint64(4))[1])
+    assert abs((found.lower.values - exact).mean()) < 0.1
+
+
+class StopAfter:
+    """An observer that asks to stop once so much has been done."""
+
+    def __init__(self, most):
+        self.most, self.seen = most, []
+
+    def progressed(self, done, count, unit):
+        self.seen.append((done, count, unit))
+
+    def stop_requested(self):
+        return self.seen[-1][0] >= self.most
+
+
+def test_progress_and_a_clean_end(monkeypatch):
+    model = LinearGaussian()
+    examples, settings = model.vae.examples(model.draw(10)), {"n_temperatures": 6, "n_chains": 2, "n_simulated": 3}
+    whole = annealed(model.vae, examples, **settings)
+    monkeypatch.setattr(module, "NUMBERS", 4 * 2 * model.vae.network_.widest)  # four examples at a time
+    watching = StopAfter(1000)
+    assert (annealed(model.vae, examples, observer=watching, **settings).values == whole.values).all()
+    done = [seen[0] for seen in watching.seen[:18]]
+    assert done == sorted(done)
+    assert (done[-1], *watching.seen[17][1:]) == (60, 60, "temperatures")
+    stopped = annealed(model.vae, examples, observer=StopAfter(30), **settings)
+    assert not stopped.complete
+    assert (stopped.values == whole.values[:4]).all()
+    assert "gap" not in stopped.details
+    half = bracket(model.vae, 10, n_temperatures=6, n_chains=2, observer=StopAfter(30))
+    assert not half.complete
+    assert 0 < len(half.lower) == len(half.upper) < 10
