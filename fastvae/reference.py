@@ -61,6 +61,19 @@ def dense_backward(x, weight, bias, activation, d_y):
     return d_a @ weight.T, x.T @ d_a, d_a.sum(axis=0)
 
 
+# ---- columns side by side ----------------------------------------------------------------------------------------
+
+
+def concatenate(a, b):
+    """a (B, D) and b (N, C) side by side, each row of b beside the B / N rows of a that go with it."""
+    return np.concatenate([a, np.repeat(b, len(a) // len(b), axis=0)], axis=1)
+
+
+def concatenate_backward(d_out, columns):
+    """The gradient of a, which has so many columns."""
+    return d_out[:, :columns]
+
+
 # ---- latent layer ------------------------------------------------------------------------------------------------
 
 

@@ -30,6 +30,12 @@ Dense layer (`activation` a number of `fastvae.kernels.formulas.ACTIVATIONS`)
                        rate, correction, new1, keep2, new2, decay, epsilon)
         The same gradients, and Adam's step with them (see adam_inplace); they are never written to memory as a whole.
 
+Columns side by side
+    concatenate(a (B, D), b (N, C), out (B, D + C))
+        out[i] = a[i], then b[i // K], where B = N K: row i K + k of a is the k-th that goes with row i of b.
+    concatenate_backward(d_out (B, E), d_a (B, D))
+        d_a = the first D columns of d_out: what b's gradient would be is left out.
+
 Latent layer (`noise` (B, Z), or None: N(0, 1) drawn from (seed, stream, step, first_row + row, column))
     latent_forward(mu (B, Z), logvar (B, Z), noise, seed, stream, step, first_row, z (B, Z), kl (B,))
         z = mu + exp(logvar / 2) noise;  kl = 1/2 sum_Z (exp(logvar) + mu^2 - 1 - logvar).

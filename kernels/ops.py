@@ -77,8 +77,19 @@ class Op:
         if "S" in sizes and "D" in sizes and sizes["S"][0] not in (1, sizes["D"][0]):
             (one, by), (other, beside) = sizes["S"], sizes["D"]
             raise ValueError(f"{self.name}: {by} has S = {one}, {beside} has D = {other}; S must be 1 or D")
+        if "E" in sizes:
+            self._check_concatenation({letter: size for letter, (size, _) in sizes.items()})
         if self._has_data:
             self._check_data(values)
+
+    def _check_concatenation(self, sizes: dict[str, int]) -> None:
+        columns, beside, width = sizes["D"], sizes.get("C"), sizes["E"]
+        if width < columns if beside is None else width != columns + beside:
+            wanted = "E of at least D" if beside is None else f"E = D + C = {columns + beside}"
+            raise ValueError(f"{self.name}: there are E = {width} columns beside D = {columns}; {wanted} needed")
+        rows, examples = sizes["B"], sizes.get("N", 1)
+        if rows % max(1, examples):
+            raise ValueError(f"{self.name}: B = {rows} rows are no multiple of N = {examples}")
 
     def _check_array(self, operand: Operand, letters: tuple[str, ...], value: Any, sizes: dict) -> None:
         if not isinstance(value, np.ndarray) or value.dtype != np.float32 or not value.flags.c_contiguous:
@@ -128,6 +139,9 @@ ROWS = (
         "x:B,D d_a:B,H first:fixed last:fixed weight:D,H m_weight:D,H v_weight:D,H bias:H? m_bias:H? v_bias:H?"
         " rate:real correction:real new1:real keep2:real new2:real decay:real epsilon:real",
     ),
+    # columns side by side
+    Op("concatenate", "a:B,D b:N,C -> out:B,E"),
+    Op("concatenate_backward", "d_out:B,E -> d_a:B,D"),
     # the latent layer
     Op(
         "latent_forward",

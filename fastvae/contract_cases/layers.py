@@ -1,4 +1,4 @@
-"""Contract cases of the dense layers, and of the latent layer."""
+"""Contract cases of the dense layers, of columns side by side, and of the latent layer."""
 
 from typing import Any
 
@@ -137,6 +137,25 @@ def _adam_compared(arrays, gradient, size, part):
         yield Compared(array, expected, sizes_there)
 
 
+# ---- columns side by side -----------------------------------------------------------------------------------------
+
+
+def _concatenate(rng, shape, precision):
+    """A row of b beside each row of a, and beside several."""
+    rows, depth, columns = shape
+    for repeats in (1, 3):
+        a, b = normal(rng, rows * repeats, depth), normal(rng, rows, columns)
+        out = garbage(rows * repeats, depth + columns)
+        yield Case("concatenate", (a, b, out), [Compared(out, reference.concatenate(*wide(a, b)), 0.0)])
+
+
+def _concatenate_backward(rng, shape, precision):
+    rows, depth, columns = shape
+    d_out, d_a = normal(rng, rows, depth + columns), garbage(rows, depth)
+    expected = reference.concatenate_backward(d_out, depth)
+    yield Case("concatenate_backward", (d_out, d_a), [Compared(d_a, expected, 0.0)])
+
+
 # ---- the latent layer ---------------------------------------------------------------------------------------------
 
 
@@ -185,6 +204,8 @@ CASES = {
     "dense_backward_input": _dense_backward_input,
     "dense_backward_weight": _dense_backward_weight,
     "dense_adam_inplace": _dense_adam_inplace,
+    "concatenate": _concatenate,
+    "concatenate_backward": _concatenate_backward,
     "latent_forward": _latent_forward,
     "latent_backward": _latent_backward,
 }

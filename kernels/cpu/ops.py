@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.kernels.cpu import activations, dense, elementwise, latent, minibatch, noise, optimizers, row_losses, sigma
+from fastvae.kernels.cpu import activations, columns, dense, elementwise, latent, minibatch, noise, optimizers, row_losses, sigma
 from fastvae.kernels.cpu.addresses import integers_at, matrix_at, reals_at, vector_at
 from fastvae.kernels.cpu.compiler import Native, as_part, native
 from fastvae.kernels.ops import OPS, Operand
@@ -42,6 +42,7 @@ FUNCTIONS |= {name: as_part(function) for name, function in {**row_losses.FUNCTI
 FUNCTIONS |= {
     function.py_func.__name__: as_part(function)
     for function in (
+        columns.concatenate, columns.concatenate_backward,
         sigma.sigma_forward, sigma.sigma_backward, sigma.sigma_optimal, sigma.sigma_remember,
         optimizers.adam_inplace, optimizers.sgd_inplace, optimizers.average_inplace,
         noise.uniform_noise, noise.binarize_inplace, noise.corrupt, minibatch.threshold_inplace,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastvae.kernels.cuda import elementwise, minibatch, noise, optimizers, row_losses, sigma
+from fastvae.kernels.cuda import columns, elementwise, minibatch, noise, optimizers, row_losses, sigma
 from fastvae.kernels.cuda.declaration import WARP, Kernel, blocks
 from fastvae.kernels.cuda.driver import Device
 from fastvae.kernels.cuda.latent import ROWS, latent_backward, latent_forward
@@ -107,8 +107,22 @@ def over_columns(named: dict[str, Any]) -> tuple[Grid, list[int]]:
     return (blocks(columns, sigma.THREADS),), [named["parameter"].size, columns]
 
 
+def over_both(named: dict[str, Any]) -> tuple[Grid, list[int]]:
+    """A warp for each row of a (B, D); sizes are its own, the columns of b (N, C), and B / N."""
+    (rows, across), (examples, beside) = named["a"].shape, named["b"].shape
+    return (blocks(rows, columns.ROWS),), [rows, across, beside, max(1, rows // max(1, examples))]
+
+
+def over_first(named: dict[str, Any]) -> tuple[Grid, list[int]]:
+    """A warp for each row of d_a (B, D); sizes are its own, and the columns of d_out."""
+    rows, across = named["d_a"].shape
+    return (blocks(rows, columns.ROWS),), [rows, across, named["d_out"].shape[1]]
+
+
 VECTORS = 4 * WARP * optimizers.WARPS
 KINDS = {
+    "concatenate": Kind(columns.concatenate, over_both),
+    "concatenate_backward": Kind(columns.concatenate_backward, over_first),
     "latent_forward": Kind(latent_forward, over_rows("mu"), ("integers",)),
     "latent_backward": Kind(latent_backward, over_rows("mu"), ("integers", "reals")),
     "sigma_forward": Kind(sigma.sigma_forward, over_columns),
@@ -160,9 +174,9 @@ def launch_of(name: str, operands: tuple, memory: Memory, settings: Settings, sl
         arguments += [getattr(settings, attribute) for attribute in kind.reads]
         return Launch(kind.kernel, grid, [*arguments, *kind.flags, *sizes])
     loss, backward = name.removesuffix("_backward").removesuffix("_forward"), name.endswith("_backward")
-    rows, columns = named["x"].shape
+    rows, across = named["x"].shape
     if not backward:
         arguments = [*arguments[:-1], 0, arguments[-1], settings.nothing]  # no weight, no gradient
-    sizes = [int(backward), rows, columns]
+    sizes = [int(backward), rows, across]
     kernel, grid = row_losses.KERNEL[loss], (blocks(rows, row_losses.ROWS),)
     return Launch(kernel, grid, [*arguments, settings.reals, *sizes])
