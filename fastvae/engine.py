@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastvae.backend import Backend
+from fastvae.data.condition import Condition
 from fastvae.data.mapping import check_size, mapping_of
 from fastvae.data.minibatches import Examples, direct, write_binarization
 from fastvae.data.scaling import Units, arithmetic
@@ -22,6 +23,7 @@ from fastvae.optimizers import Numbers, Optimizer
 from fastvae.parameters import Parameters, Shape
 from fastvae.passes import Arena, Pass
 
+TRAINED_ON = {"x", "condition"}  # inputs that come from the rows of a data set
 NOTHING = np.empty((1, 0), np.int64)  # no rows to be chosen
 KEPT_SIZES = 4  # of recordings that wait for the next call
 EVALUATION = 0  # the step of all noise outside training, whose steps count from 1
@@ -81,9 +83,12 @@ class Network:
         What its nll in the model's units lacks to be that of the user's.
     seed
         Of all noise.
+    condition
+        What is known of the condition that the model has beside x: None without.
     """
 
     inputs: dict[str, int]  # name to columns
+    condition: Condition | None = None
     seed: np.uint64
     units: Units
     likelihood: Any = None
@@ -174,9 +179,11 @@ class Network:
         """Of the codes, "z": the user's are the model's."""
         return Units(np.zeros(self.inputs["z"]), np.ones(self.inputs["z"]))
 
-    def prepare(self, seed: np.uint64, units: Units) -> None:
-        """Set what the passes need: the noise's key, and the user's units."""
-        self.seed, self.units = seed, units
+    def prepare(self, seed: np.uint64, units: Units, condition: Condition | None = None) -> None:
+        """Set what the passes need: the noise's key, the user's units, and what is known of a condition."""
+        self.seed, self.units, self.condition = seed, units, condition
+        columns = 0 if condition is None else condition.columns
+        self._condition_units = Units(np.zeros(columns), np.ones(columns))
         self.log_jacobian = 0.0 if self.likelihood is None else self.likelihood.log_jacobian(units.scale)
         self._idle.clear()  # recordings know the seed and the units
         self.allocate(0)
@@ -212,7 +219,8 @@ class Network:
         self.parameters.bring_back = self._bring_back
         if optimizers and not self.kernels.ON_HOST:
             if examples is not None:
-                self.kernels.forget(examples.X)  # it may have changed since an earlier training
+                for name in TRAINED_ON & set(self.inputs):
+                    self.kernels.forget(examples.of(name).X)  # it may have changed since an earlier training
             self.kernels.upload(self.parameters.gradients, *self.constants().values(), *self._trained())
             self._away = True
 
@@ -231,22 +239,27 @@ class Network:
         """Whether `steps` can do many in one call: it reads the data itself."""
         return self._examples is not None and self._examples.direct
 
-    def _x(self, p: Pass) -> np.ndarray:
-        """Write how the rows of a batch are read; or have somebody fill them in."""
-        x = p.empty(self.inputs["x"])
-        if self.steps_ahead:
-            assert self._examples is not None
-            assert self._indices is not None
-            self._examples.write(p, p.cut(self._indices[: p.rows]), x)
-        else:
-            p.filled.append(x)
-        return x
+    def _gathered(self, name: str) -> Callable[[Pass], np.ndarray]:
+        """What writes how the rows of a batch are read; or has somebody fill them in."""
+
+        def write(p: Pass) -> np.ndarray:
+            x = p.empty(self.inputs[name])
+            if self.steps_ahead:
+                assert self._examples is not None
+                assert self._indices is not None
+                self._examples.of(name).write(p, p.cut(self._indices[: p.rows]), x)
+            else:
+                p.filled.append((name, x))
+            return x
+
+        return write
 
     def _pass(self, rows: int, write: Callable[..., None] | None = None) -> Pass:
         """The step on a batch of so many rows; written down once for every number of rows."""
         if rows in self._steps and write is None:
             return self._steps[rows]
-        p = Pass(self.backend, self._slots, rows, {"x": self._x}, self.workers.count, self._arena)
+        inputs = {name: self._gathered(name) for name in TRAINED_ON & set(self.inputs)}
+        p = Pass(self.backend, self._slots, rows, inputs, self.workers.count, self._arena)
         (write or self.step)(p, self._optimizers)
         p.finish()
         if write is None:
@@ -275,8 +288,8 @@ class Network:
         p, numbers = self._pass(rows, write), self._numbers(first, rows, progress)
         if not self.steps_ahead:
             assert self._examples is not None
-            for x in p.filled:
-                self._examples.fill(order[0], x, first, 0)
+            for name, x in p.filled:
+                self._examples.of(name).fill(order[0], x, first, 0)
                 self.kernels.upload(x)
         for optimizer in self._optimizers:
             numbers |= optimizer.numbers(count)
@@ -299,13 +312,21 @@ class Network:
         return [dict(zip(named, step, strict=True)) for step in zip(*columns, strict=True)]
 
     def loss_and_gradients(
-        self, x: np.ndarray, step: int, progress: float, write: Callable[[Pass], None] | None = None
+        self,
+        x: np.ndarray,
+        step: int,
+        progress: float,
+        write: Callable[[Pass], None] | None = None,
+        condition: np.ndarray | None = None,
     ) -> dict[str, float]:
         """Fill the gradients for the rows x (B, D), in the model's units; return what `report` makes of the losses.
+        `condition` (B, C) float32 is that of each, as the network reads it.
 
         It has buffers of its own: nothing of a training changes. `write` is what is written instead of `step`.
         """
-        p = Pass(self.backend, Slots(), len(x), {"x": lambda p: p.cut(x)})
+        given = {"x": x} | ({} if condition is None else {"condition": condition})
+        inputs = {name: (lambda p, rows=rows: p.cut(rows)) for name, rows in given.items()}
+        p = Pass(self.backend, Slots(), len(x), inputs)
         write(p) if write else self.step(p, [None])
         numbers = self._numbers(step, len(x), np.array([progress]))
         for name, values in numbers.items():
@@ -313,7 +334,7 @@ class Network:
                 p.slots[name] = np.ravel(values)[0]
         p.slots["seed"] = np.uint64(self.seed).view(np.int64)
         self.upload_parameters()
-        self.kernels.upload(x)
+        self.kernels.upload(*given.values())
         with self.backend.passing(1) as workers:
             p.run(workers)
         self.kernels.download(self.parameters.gradients, *[watched.values for watched in p.losses.values()])
@@ -363,6 +384,7 @@ class Network:
         step: int = EVALUATION,
         name: str = "x",
         units: Units | None = None,
+        condition: np.ndarray | None = None,
     ) -> None:
         """Do a pass over all rows of X in pieces, by one thread or several; nothing of X is kept.
 
@@ -385,6 +407,8 @@ class Network:
             Of the noise.
         name, units
             Of the input, and its own; by default the data's.
+        condition : (N, C), optional
+            That of each row, as the network reads it: the input "condition".
         """
         count, mapping, clip = len(X), mapping_of(X), None
         threads, size = self.backend.pieces(count, self.largest_product(count), self.widest)
@@ -397,12 +421,18 @@ class Network:
                 rows = rows.astype(arithmetic(rows.dtype))
             dtype = rows.dtype  # a recording is kept, and with it what its inputs know: not the rows
             inputs = {name: lambda p: self._read(p, dtype, *given)}
+            if condition is not None:
+                kind, scaling = condition.dtype, self._condition_units
+                inputs["condition"] = lambda p: self._read(p, kind, "condition", scaling, None)
             made = r.get((key, dtype, name, binarize), write, inputs)
             slots = r.slots
             slots["seed"], slots["step"], slots["first row"] = np.uint64(self.seed).view(np.int64), step, first_row
             slots["outside"] = 0
             for source in made.p.sources:
-                source.read(rows)
+                if source.name != "condition":
+                    source.read(rows)
+                elif condition is not None:
+                    source.read(condition[first_row : first_row + r.rows])
             return made
 
         with self.backend.passing(threads) as workers:

@@ -146,7 +146,7 @@ class Pass:
         self.phases: list[list[Any]] = []
         self.losses: dict[str, Watched] = {}
         self.outputs: dict[str, np.ndarray] = {}
-        self.filled: list[np.ndarray] = []  # inputs that somebody fills in before a run
+        self.filled: list[tuple[str, np.ndarray]] = []  # inputs by name that somebody fills in before a run
         self.seed, self.step = slots.whole("seed"), slots.whole("step")
         self._first_row = slots.whole("first row")
         self._cuts = [rows * i // shares for i in range(shares + 1)]

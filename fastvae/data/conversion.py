@@ -47,9 +47,9 @@ def column_names(X: Any) -> np.ndarray | None:
     return np.array(names, dtype=object) if names and all(text) else None
 
 
-def check_names(found: Any, expected: Any, name: str = "X") -> None:
+def check_names(found: Any, expected: Any, name: str = "X", attribute: str = "feature_names_in_") -> None:
     """Raise `ValueError` that says which columns are unexpected, missing or moved, unless both are the same, or one is
-    not known."""
+    not known; `attribute` of a model has the expected ones."""
     if found is None or expected is None or list(found) == list(expected):
         return
     here, there = set(found), set(expected)
@@ -66,7 +66,7 @@ def check_names(found: Any, expected: Any, name: str = "X") -> None:
     place = next(i for i, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b)
     raise ValueError(
         f"{name} has its columns in another order than the model was fitted on: column {place} is {found[place]!r}, "
-        f"was {expected[place]!r}; pass {name}[list(model.feature_names_in_)]"
+        f"was {expected[place]!r}; pass {name}[list(model.{attribute})]"
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from fastvae.data.condition import Condition
 from fastvae.data.device_rows import DeviceRows
 from fastvae.data.mapping import check_size, mapping_of
 from fastvae.data.number_types import arithmetic, direct
@@ -38,6 +39,8 @@ class Examples:
         Of the order and of the dynamic binarisation.
     kernels
         The backend's.
+    condition : Conditions, optional
+        Of the rows, for a model that has one.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Examples:
         seed: np.uint64,
         kernels: ModuleType,
         binarize: str | float | None = None,
+        condition: "Conditions | None" = None,
     ):
         if isinstance(binarize, str):
             check_name("binarize", binarize, ("dynamic",))
@@ -57,10 +61,23 @@ class Examples:
         dtype = arithmetic(self.X.dtype)
         self.offset, self.scale = offset.astype(dtype), scale.astype(dtype)
         self.seed, self.binarize = seed, binarize
-        self.kernels = kernels
+        self.kernels, self.condition = kernels, condition
 
     def __len__(self) -> int:
         return len(self.X)
+
+    def of(self, name: str) -> "Examples":
+        """Those that are the input of that name: "x", or the "condition" of each."""
+        if name == "x":
+            return self
+        if self.condition is None:
+            raise ValueError(f"these examples have no {name!r}: pass it to what makes them, examples(X, condition=...)")
+        return self.condition
+
+    @property
+    def condition_rows(self) -> np.ndarray | None:
+        """The condition of each as a network reads it (N, C); None without."""
+        return None if self.condition is None else self.condition.X
 
     def check(self) -> None:
         """Raise `DataFileError` where the rows lie in a mapped file that has been cut short."""
@@ -120,6 +137,24 @@ class Examples:
         write_binarization(p, x, self.binarize, self.seed)
 
 
+class Conditions(Examples):
+    """The condition of each of some examples, as a network reads it: see `fastvae.data.condition`.
+
+    Parameters
+    ----------
+    known : Condition
+        What the rows were made by.
+    X : (N, C) uint8 or float32
+    kernels
+        The backend's.
+    """
+
+    def __init__(self, known: Condition, X: np.ndarray, kernels: ModuleType):
+        columns = X.shape[1]
+        super().__init__(X, np.zeros(columns), np.ones(columns), np.uint64(0), kernels)
+        self.known = known
+
+
 class _Staged(Examples):
     """Examples of a mapped file, whose rows are copied just before the steps that use them: so the time is short in
     which the file may not be cut, and no step uses what is no longer there."""
@@ -127,6 +162,9 @@ class _Staged(Examples):
     def __init__(self, examples: Examples, rows: int):
         vars(self).update(vars(examples))
         self._mapped, self.X = examples.X, np.empty((rows, examples.X.shape[1]), examples.X.dtype)
+        if examples.condition is not None:
+            own, self._conditions = examples.condition, examples.condition.X
+            self.condition = Conditions(own.known, np.empty((rows, own.X.shape[1]), own.X.dtype), own.kernels)
 
     def __len__(self) -> int:
         return len(self._mapped)
@@ -141,5 +179,7 @@ class _Staged(Examples):
     def fetch(self, indices: np.ndarray) -> None:
         self.check()
         self.X[: len(indices)] = self._mapped[indices]
+        if self.condition is not None:
+            self.condition.X[: len(indices)] = self._conditions[indices]
         self.check()
         indices[:] = np.arange(len(indices))

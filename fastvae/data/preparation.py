@@ -55,15 +55,21 @@ def held_out_rows(rows: int, fraction: float) -> int:
 
 
 def held_out(X: Any, fraction: float, seed: np.uint64) -> tuple[Any, Any]:
-    """X (N, D) in two parts: a fraction of the rows, at least 10 or a quarter, comes second. The seed draws them; of
-    more than 256 MB, which are not copied, they are the last ones."""
+    """X (N, D) in two parts: see `held_out_places`."""
+    kept, held = held_out_places(X, fraction, seed)
+    return X[kept], X[held]
+
+
+def held_out_places(X: Any, fraction: float, seed: np.uint64) -> tuple[Any, Any]:
+    """Which rows of X (N, D) to train on and which to hold out: a fraction, at least 10 or a quarter. The seed draws
+    them; of more than 256 MB, which are not copied, they are the last ones."""
     rows = len(X)
     count = held_out_rows(rows, fraction)
     if not isinstance(X, np.ndarray) or X.nbytes > COPIED_BYTES:
-        return X[: rows - count], X[rows - count :]
+        return slice(0, rows - count), slice(rows - count, rows)
     order = np.empty(rows, np.int64)
     cpu.shuffled_indices(seed, SPLIT_EPOCH, rows, 0, order)
-    return X[np.sort(order[count:])], X[np.sort(order[:count])]
+    return np.sort(order[count:]), np.sort(order[:count])
 
 
 def check_whole(data: DataSet) -> tuple[np.ndarray, np.ndarray]:

@@ -4,4 +4,5 @@ from fastvae.layers.dense import MLP as MLP
 from fastvae.layers.dense import RECTIFIERS as RECTIFIERS
 from fastvae.layers.dense import Dense as Dense
 from fastvae.layers.dense import Linear as Linear
+from fastvae.layers.joined import joined as joined
 from fastvae.layers.latent import latent as latent

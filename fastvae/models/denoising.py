@@ -94,5 +94,5 @@ class DenoisingAutoencoder(LikelihoodEstimator):
 
     def score_samples(self, X: Any) -> np.ndarray:
         """-nll of each row under its own reconstruction, (N,), in nats of the user's units: it is no log p(x)."""
-        network, X = self._data(X)
-        return -self._results(network, X, "nll", network.nll, 1)[:, 0].astype(float) - network.log_jacobian
+        network, X, how = self._data(X)
+        return -self._results(network, X, how, "nll", network.nll, 1)[:, 0].astype(float) - network.log_jacobian

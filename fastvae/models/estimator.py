@@ -6,15 +6,17 @@ Nothing here depends on scikit-learn; `__sklearn_tags__` is called by it alone.
 """
 
 import contextlib
+import dataclasses
 import warnings
 from typing import Any, Self
 
 import numpy as np
 
 from fastvae import backend
+from fastvae.data.condition import Condition, learned_condition
 from fastvae.data.conversion import column_names
-from fastvae.data.minibatches import Examples
-from fastvae.data.preparation import held_out
+from fastvae.data.minibatches import Conditions, Examples
+from fastvae.data.preparation import held_out_places
 from fastvae.data.ranges import warn_of_other_units
 from fastvae.data.scaling import Units, check_scale, scaling
 from fastvae.data.validation import Statistics, as_examples, check_values, statistics
@@ -60,9 +62,18 @@ class Estimator(Arguments, Duration, Rows):
     def _architecture(self, columns: int) -> Any:
         raise NotImplementedError
 
-    def _make_network(self, columns: int) -> Any:
+    def _make_network(self, columns: int, condition: Condition | None = None) -> Any:
         """Check the constructor's arguments and build the network, not yet initialised."""
-        return self.NETWORK(self._architecture(columns), backend.select(self.device, self.precision))
+        architecture = self._conditioned(self._architecture(columns), condition)
+        return self.NETWORK(architecture, backend.select(self.device, self.precision))
+
+    def _conditioned(self, architecture: Any, condition: Condition | None) -> Any:
+        """The architecture of a model with that condition: it has a field `conditions`, its columns."""
+        if condition is None:
+            return architecture
+        if not hasattr(architecture, "conditions"):
+            raise TypeError(f"{type(self).__name__} takes no condition: leave it out")
+        return dataclasses.replace(architecture, conditions=condition.columns)
 
     def score_examples(self, examples: Examples) -> np.ndarray:
         """What is held against the examples that are held out, (N,): the larger the better."""
@@ -72,9 +83,9 @@ class Estimator(Arguments, Duration, Rows):
         """A score of each row (N,), the larger the better."""
         raise NotImplementedError
 
-    def score(self, X: Any, y: Any = None) -> float:
-        """Mean of `score_samples`: larger is better."""
-        return float(self.score_samples(X).mean())
+    def score(self, X: Any, y: Any = None, **how: Any) -> float:
+        """Mean of `score_samples`, which gets all arguments but `y`: larger is better."""
+        return float(self.score_samples(X, **how).mean())
 
     def _suited_scale(self) -> Any:
         """The scaling that "auto" stands for."""
@@ -108,7 +119,7 @@ class Estimator(Arguments, Duration, Rows):
     def _check_storable(self) -> None:
         """Raise where this model could be trained and not be saved."""
 
-    def initialize(self, X: Any, binarize: str | float | None = None) -> Examples:
+    def initialize(self, X: Any, binarize: str | float | None = None, condition: Any = None) -> Examples:
         """Everything of `fit` before the first step: checks, scaling, and the drawn initial weights.
 
         For training loops of one's own, and for comparisons: `parameters()` and `loss_and_gradients` work afterwards.
@@ -119,16 +130,30 @@ class Estimator(Arguments, Duration, Rows):
             N >= 2; any real dtype, also a memory map, which is read in pieces.
         binarize
             See `fastvae.data.minibatches.Examples`.
+        condition
+            As `fit` has it.
 
         Returns
         -------
         Examples
             `X` in the model's units.
         """
-        return self._exclusion.alone(type(self).__name__, lambda: self._initialize(X, binarize))
+        return self._exclusion.alone(
+            type(self).__name__, lambda: self._initialize(X, binarize, condition=self._learned_condition(condition, X))
+        )
+
+    @staticmethod
+    def _learned_condition(condition: Any, X: Any) -> tuple[Condition, np.ndarray] | None:
+        """What a model knows of a condition, and its rows as a network reads them."""
+        return None if condition is None else learned_condition(condition, len(as_examples(X, in_place=True)))
 
     def _initialize(
-        self, X: Any, binarize: str | float | None = None, seed: np.uint64 | None = None, names: Any = None
+        self,
+        X: Any,
+        binarize: str | float | None = None,
+        seed: np.uint64 | None = None,
+        names: Any = None,
+        condition: tuple[Condition, np.ndarray] | None = None,
     ) -> Examples:
         self._check_settings()
         backend.select(self.device, self.precision)
@@ -137,7 +162,8 @@ class Estimator(Arguments, Duration, Rows):
         X = as_examples(X, in_place=self.device == "cuda")
         if len(X) < 2:
             raise ValueError(f"X has 1 example (shape {X.shape}); fitting needs at least 2")
-        network = self._make_network(X.shape[1])
+        known, rows = condition or (None, None)
+        network = self._make_network(X.shape[1], known)
         facts = statistics(X)
         offset, scale = scaling(self._scale(), facts, keep_constant=isinstance(self.scale, str) and self.scale == AUTO)
         self._check_range(network, X, (facts.smallest, facts.largest), (offset, scale))
@@ -148,12 +174,14 @@ class Estimator(Arguments, Duration, Rows):
             low, high = min(low, given[0]), max(high, given[1])
         seed = seed_from(self.random_state) if seed is None else seed
         units = Units(offset, scale)
-        self._begin(network, X, units, facts, seed)
-        self._adopt(network, units, seed, self._fixed(), names, {"data_range": [low, high]})
-        return Examples(X, offset, scale, seed, network.kernels, binarize)
+        self._begin(network, X, units, facts, seed, *[] if rows is None else [rows])
+        self._adopt(network, units, seed, self._fixed(), names, {"data_range": [low, high]}, known)
+        beside = None if known is None or rows is None else Conditions(known, rows, network.kernels)
+        return Examples(X, offset, scale, seed, network.kernels, binarize, beside)
 
-    def _begin(self, network: Any, X: Any, units: Units, facts: Statistics, seed: np.uint64) -> None:
-        """Set the first parameters of a network, from the data and what is known of their columns."""
+    def _begin(self, network: Any, X: Any, units: Units, facts: Statistics, seed: np.uint64, *condition: Any) -> None:
+        """Set the first parameters of a network, from the data and what is known of their columns; of a model with a
+        condition also from its rows (N, C)."""
         raise NotImplementedError
 
     def _scale(self) -> Any:
@@ -163,10 +191,17 @@ class Estimator(Arguments, Duration, Rows):
         return self._suited_scale()
 
     def _adopt(
-        self, network: Any, units: Units, seed: np.uint64, fitted: dict[str, Any], names: Any, metadata: dict[str, Any]
+        self,
+        network: Any,
+        units: Units,
+        seed: np.uint64,
+        fitted: dict[str, Any],
+        names: Any,
+        metadata: dict[str, Any],
+        condition: Condition | None = None,
     ) -> None:
         """Set the learned attributes around a network; `fitted`: see `_fixed`; `names`: of columns that have some."""
-        network.prepare(seed, units)
+        network.prepare(seed, units, condition)
         self._set_objective(network)
         learned = {"network_": network, "_state": State(), "_optimizer": None, "_fitted": fitted}
         learned |= {"metadata_": metadata, "_feature_names": names}
@@ -190,7 +225,16 @@ class Estimator(Arguments, Duration, Rows):
         optimizer.schedule = RateSchedule(self.schedule, int(self.warmup_steps), steps)
         optimizer.keep_average(steps - max(1, round(self.average * steps)) + 1 if self.average else None)
 
-    def fit(self, X: Any, y: Any = None, *, heldout: Any = None, patience: int | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        condition: Any = None,
+        heldout: Any = None,
+        heldout_condition: Any = None,
+        patience: int | None = None,
+    ) -> Self:
         """Learn from `X` (N, D), forgetting what was learned before.
 
         Other threads may use the model meanwhile: until this ends they see the one that was there before, or, where
@@ -204,9 +248,17 @@ class Estimator(Arguments, Duration, Rows):
             size: that is looked at before each read, but the system ends a process that reads what is cut off (SIGBUS).
         y
             Ignored, as scikit-learn's interface wants it.
+        condition : (N,) or (N, C), optional
+            What p(x|z, c) and q(z|x, c) are conditioned on, in memory. The type decides: whole numbers, booleans and
+            text (N,) are labels, `classes_` the distinct ones, of which there may be at most a third as many as rows;
+            floats (N,) or (N, C) are real numbers, which are standardised. So pass a quantity in whole numbers, a year
+            say, as floats, `condition.astype(float)`, and labels that are stored as floats as integers. Also a list, a
+            series or categorical, and of floats a frame. Every method then wants the condition too.
         heldout : (M, D), optional
             Its mean ELBO goes into `history_` after each epoch. Without, and with early stopping, it is a part
             `validation_fraction` of X, which is then not trained on.
+        heldout_condition : (M,) or (M, C), optional
+            Of `heldout`, where there is a condition.
         patience
             Stop after that many epochs without a better held-out ELBO, and return to the best parameters and to Adam as
             it was then. Default: with early stopping, as many as make 3,000 steps, 10 at least; else no stop.
@@ -224,27 +276,43 @@ class Estimator(Arguments, Duration, Rows):
         """
         if patience is not None:
             check_integer("patience", patience, 1)
-        self._exclusion.alone(type(self).__name__, lambda: self._fit(X, heldout, patience))
+        conditions = condition, heldout_condition
+        self._exclusion.alone(type(self).__name__, lambda: self._fit(X, heldout, patience, *conditions))
         return self
 
-    def _fit(self, X: Any, heldout: Any, patience: int | None) -> None:
+    def _fit(self, X: Any, heldout: Any, patience: int | None, condition: Any, heldout_condition: Any) -> None:
         fresh = type(self)(**self.get_params())  # what is refused must not cost the model that is here
         fresh._check_settings()
         seed = seed_from(fresh.random_state)
         names = column_names(X)
         X = as_examples(X, in_place=fresh.device == "cuda")
         stops = patience is not None or fresh._stops_early(len(X))
+        known = None if condition is None else learned_condition(condition, len(X))
+        rows = heldout_rows = None if known is None else known[1]
+        if heldout is None and heldout_condition is not None:
+            raise ValueError("heldout_condition goes with heldout, which was not given: leave it out, or give both")
         if heldout is None and stops and len(X) >= 4:
             check_values(X)  # so that a position in a message is one in the user's array
-            X, heldout = held_out(X, fresh.validation_fraction, seed)
-        examples = fresh._initialize(X, None, seed, names)
+            kept, held_back = held_out_places(X, fresh.validation_fraction, seed)
+            X, heldout = X[kept], X[held_back]
+            if rows is not None:
+                rows, heldout_rows = rows[kept], rows[held_back]
+        elif heldout is not None and known is not None and heldout_condition is not None:
+            count = len(as_examples(heldout, "heldout", in_place=True))
+            heldout_rows = known[0].rows(heldout_condition, count, "heldout_condition")
+        elif heldout is not None and (known is None) != (heldout_condition is None):
+            given, missing = "heldout_condition", "condition"
+            if known is not None:
+                given, missing = missing, given
+            raise ValueError(f"{given} was given and {missing} was not: give both, or none")
+        examples = fresh._initialize(X, None, seed, names, known and (known[0], rows))
         if not isinstance(fresh.batch_size, str) and fresh.batch_size > len(examples):
             found = f"the data ({len(examples)} examples)"
             raise ValueError(f"batch_size={fresh.batch_size} is larger than {found}: use at most {len(examples)}")
         epochs, batch_size, patient = fresh.plan(len(examples))
         if patience is None and stops and heldout is not None:
             patience = patient
-        held = None if heldout is None else fresh.examples(heldout, "heldout")
+        held = None if heldout is None else fresh._heldout_examples(heldout, heldout_rows)
         fresh._optimizer = fresh._make_optimizer()
         learned = {name: value for name, value in vars(fresh).items() if name not in self._names()}
         refitted = self.__sklearn_is_fitted__()
@@ -267,17 +335,23 @@ class Estimator(Arguments, Duration, Rows):
         for line in fresh.remarks():
             warnings.warn(line, TrainingWarning, stacklevel=5)
 
-    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
-        """`fit`, then `transform` of the same `X`."""
-        return self.fit(X, y).transform(X)
+    def _heldout_examples(self, heldout: Any, rows: np.ndarray | None) -> Examples:
+        network = self._check_complete()
+        self._check_names(heldout, "heldout")
+        return self._examples(network, self._checked(network, heldout, "heldout"), "heldout", None, rows)
+
+    def fit_transform(self, X: Any, y: Any = None, *, condition: Any = None) -> np.ndarray:
+        """`fit`, then `transform` of the same `X` and `condition`."""
+        return self.fit(X, y, condition=condition).transform(X, condition)
 
     @staticmethod
     def _raise_if_interrupted(observer: Observer) -> None:
         if observer.stop_requested():
             raise KeyboardInterrupt("training was interrupted; the model keeps what it has learned so far")
 
-    def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """One pass over `X` (N, D), in batches of at most `batch_size`; the first call fixes scaling and weights.
+    def partial_fit(self, X: Any, y: Any = None, *, condition: Any = None) -> Self:
+        """One pass over `X` (N, D), in batches of at most `batch_size`; the first call fixes scaling and weights, and
+        which labels or vectors a `condition`, as `fit` has it, may hold.
 
         Adam's moments live on between calls; they are not part of a saved model. Each call counts as an epoch, for
         `kl_warmup_epochs` too. That, `beta`, `learning_rate`, `clip_norm` and `batch_size` may be changed between
@@ -287,18 +361,18 @@ class Estimator(Arguments, Duration, Rows):
         copies and `loss_and_gradients` see them as they are between two steps. A second training of the same model
         raises `TrainingInProgressError`.
         """
-        self._exclusion.alone(type(self).__name__, lambda: self._partial_fit(X))
+        self._exclusion.alone(type(self).__name__, lambda: self._partial_fit(X, condition))
         return self
 
-    def _partial_fit(self, X: Any) -> None:
+    def _partial_fit(self, X: Any, condition: Any) -> None:
         if self.schedule != SCHEDULES[0] or self.average:
             found = f"schedule={self.schedule!r}" if self.schedule != SCHEDULES[0] else f"average={self.average!r}"
             raise ValueError(f"{found} must know when a training ends, which partial_fit does not: use fit")
         if not self.__sklearn_is_fitted__():
-            examples = self._initialize(X)
+            examples = self._initialize(X, condition=self._learned_condition(condition, X))
         else:
             self._check_unchanged()
-            examples = self.examples(X)
+            examples = self.examples(X, condition=condition)
         self._state.begin_epoch()  # whatever an interrupted or stopped fit has left
         observer = self._default_observer(self.verbose)
         epochs = self._state.epoch + 1

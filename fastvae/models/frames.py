@@ -75,15 +75,15 @@ class Frames:
         raise NotImplementedError
 
 
-def framed(transform: Callable[[Any, Any], np.ndarray]) -> Callable[[Any, Any], np.ndarray]:
+def framed(transform: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
     """The method with its result as the user has chosen by `Frames.set_output`: to type checkers an array."""
 
     @functools.wraps(transform)
-    def framing(self: Any, X: Any) -> Any:
+    def framing(self: Any, X: Any, condition: Any = None) -> Any:
         container = self._container()
         if container != "default":
             library = _imported(container)
-        codes = transform(self, X)
+        codes = transform(self, X, condition)
         if container == "default":
             return codes
         names = list(self.get_feature_names_out())

@@ -34,10 +34,12 @@ class Hooks(Protocol):
     OLDER: ClassVar[dict[str, Any]]
 
     def _architecture(self, columns: int) -> Any:
-        """Must be there: the checked arguments for so many columns, a dataclass with `inputs`."""
+        """Must be there: the checked arguments for so many columns, a dataclass with `inputs`; with
+        `conditions` too, the columns of a condition, where the model can have one."""
 
-    def _begin(self, network: Any, X: Any, units: Units, facts: Statistics, seed: np.uint64) -> None:
-        """Must be there: set the first parameters, from the data and what is known of their columns."""
+    def _begin(self, network: Any, X: Any, units: Units, facts: Statistics, seed: np.uint64, *condition: Any) -> None:
+        """Must be there: set the first parameters, from the data and what is known of their columns; of a model that
+        can have a condition, also from its rows (N, C)."""
 
     def score_examples(self, examples: Examples) -> np.ndarray:
         """What is held against examples that are held out, (N,), the larger the better."""

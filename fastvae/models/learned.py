@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from fastvae import backend
+from fastvae.data.condition import Labels, Vectors
 from fastvae.data.scaling import Units
 from fastvae.engine import Network
 from fastvae.errors import NotFittedError
@@ -62,7 +63,7 @@ class Learned:
             scaling = network.units.offset, network.units.scale, network.seed
             constants = {name: array.copy() for name, array in network.constants().items()}
             values = network.parameters.values.copy()
-            state["_packed"] = network.architecture, network.complete, values, constants, *scaling
+            state["_packed"] = network.architecture, network.complete, values, constants, *scaling, network.condition
             if optimizer is not None:
                 arrays = {name: array.copy() for name, array in optimizer.state.items()}
                 state["_packed_optimizer"] = optimizer.step_count, arrays
@@ -78,13 +79,13 @@ class Learned:
         packed, packed_optimizer = state.pop("_packed", None), state.pop("_packed_optimizer", None)
         made = self._copy_with(state)
         if packed is not None:
-            architecture, complete, values, constants, offset, scale, seed = packed
+            architecture, complete, values, constants, offset, scale, seed, *condition = packed
             chosen = backend.select_for_file(made.device, made._fitted["precision"])
             made.network_ = made.NETWORK(architecture, chosen, not complete)
             made.network_.parameters.values[:] = values
             for name, array in made.network_.constants().items():
                 array[:] = constants[name]
-            made.network_.prepare(seed, Units(offset, scale))
+            made.network_.prepare(seed, Units(offset, scale), *condition)
             made._set_objective(made.network_)
             made._optimizer = None
         if packed_optimizer is not None:
@@ -140,6 +141,24 @@ class Learned:
     def scale_(self) -> np.ndarray:
         """(D,) float64: see `offset_`."""
         return self._check_fitted().units.scale
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """(C,) int64, bool or text: the distinct labels that the model was conditioned on, sorted; an AttributeError
+        where there were none."""
+        condition = self._check_fitted().condition
+        if not isinstance(condition, Labels):
+            raise AttributeError(f"this {type(self).__name__} was not fitted with labels as its condition")
+        return condition.classes.copy()
+
+    @property
+    def condition_names_(self) -> np.ndarray:
+        """(C,) of str: names of the columns of the condition, where that was a frame of floats; an AttributeError where
+        they had none."""
+        condition = self._check_fitted().condition
+        if not isinstance(condition, Vectors) or condition.names is None:
+            raise AttributeError(f"this {type(self).__name__} was not fitted with a condition whose columns have names")
+        return np.array(condition.names, dtype=object)
 
     @property
     def seed_(self) -> np.uint64:

@@ -19,6 +19,7 @@ MOST_NUMBERS = 1 << 22  # of data that are held in float64
 FOLDS = 5
 SHRINKAGES = np.array([0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 0.7, 1.0])
 ROUNDED = 1e-12  # of the largest eigenvalue: smaller ones of a product of rows are rounding
+SINGULAR = 1e-9  # of the largest eigenvalue of a condition's products: smaller ones count as 0
 LEAST_VARIANCE = 1e-30  # of data without any deviation
 LEAST = 1e-6  # of the mean eigenvalue: smaller ones are rounding
 
@@ -90,7 +91,8 @@ def shrinkage_by_folds(x: np.ndarray, components: int) -> float:
 
 @dataclass(frozen=True)
 class LinearStart:
-    """p(x|z) = N(W z + m, sigma^2) and its exact posterior N((x - m) A, exp(logvar)), in the units of the data.
+    """p(x|z, c) = N(W z + B c + m, sigma^2) and its exact posterior N((x - B c - m) A, exp(logvar)), in the units of the
+    data.
 
     Attributes
     ----------
@@ -103,6 +105,8 @@ class LinearStart:
     logvar : (Z,)
     sigma : (D,)
         The same for all columns, but for the `unit` of each.
+    condition : (C, D)
+        B', where there is a condition.
     """
 
     mean: np.ndarray
@@ -110,12 +114,32 @@ class LinearStart:
     encoder: np.ndarray
     logvar: np.ndarray
     sigma: np.ndarray
+    condition: np.ndarray
+
+
+def regression(X: Any, units: Units, mean: np.ndarray, condition: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Least squares of u = (X - offset) / scale by the condition (N, C): the intercept (D,), and B' (C, D) of the
+    smallest norm, which takes directions in which the condition does not vary for 0."""
+    offset = condition.mean(axis=0, dtype=np.float64)
+    c = condition.astype(np.float64) - offset
+    products = np.zeros((condition.shape[1], X.shape[1]))
+    for start, piece in pieces(X):
+        products += c[start : start + len(piece)].T @ ((piece - units.offset) / units.scale - mean)
+    slopes = np.linalg.pinv(c.T @ c, rcond=SINGULAR, hermitian=True) @ products
+    return mean - offset @ slopes, slopes
 
 
 def probabilistic_pca(
-    X: Any, units: Units, mean: np.ndarray, unit: np.ndarray, components: int, sigma: float | None, seed: np.uint64
+    X: Any,
+    units: Units,
+    mean: np.ndarray,
+    unit: np.ndarray,
+    components: int,
+    sigma: float | None,
+    seed: np.uint64,
+    condition: np.ndarray | None = None,
 ) -> LinearStart:
-    """Fit it to X (N, D), which is read in pieces.
+    """Fit it to X (N, D), which is read in pieces; with a condition, to what least squares by that leave of X.
 
     Parameters
     ----------
@@ -131,20 +155,28 @@ def probabilistic_pca(
         The standard deviation, where it is given.
     seed
         Of the rows that are drawn where there are many.
+    condition : (N, C), optional
+        Of each row, as the network reads it.
     """
     rows, columns = X.shape
+    intercept, slopes = mean, np.zeros((0, columns))
+    if condition is None:
+        condition = np.zeros((rows, 0), np.float32)
+    else:
+        intercept, slopes = regression(X, units, mean, condition)
     whole = columns <= min(rows, MOST_COLUMNS) and rows * columns**2 <= MOST_ROWS * MOST_COLUMNS**2
 
-    def centred(some: Any) -> np.ndarray:
-        return ((some.astype(np.float64) - units.offset) / units.scale - mean) / unit
+    def centred(some: Any, c: np.ndarray) -> np.ndarray:
+        u = (some.astype(np.float64) - units.offset) / units.scale - intercept
+        return (u - c.astype(np.float64) @ slopes if len(slopes) else u) / unit
 
     count = min(rows, MOST_ROWS, max(256, MOST_NUMBERS // columns))
-    some = X[:count] if count == rows or isinstance(X, DeviceRows) else X[_drawn(rows, count, seed)]
-    some = centred(some)
+    drawn: Any = slice(0, count) if count == rows or isinstance(X, DeviceRows) else _drawn(rows, count, seed)
+    some = centred(X[drawn], condition[drawn])
     if whole:
         covariance = np.zeros((columns, columns))
-        for _, piece in pieces(X):
-            x = centred(piece)
+        for start, piece in pieces(X):
+            x = centred(piece, condition[start : start + len(piece)])
             covariance += x.T @ x
         spectrum = spectrum_of_covariance(covariance / rows)
     else:
@@ -155,7 +187,8 @@ def probabilistic_pca(
     weights[: len(kept)] = spectrum.vectors[:, : len(kept)].T * np.sqrt(kept - variance)[:, None]
     diagonal = (weights**2).sum(axis=1) + variance  # of W'W + sigma^2 I
     encoder = (weights / diagonal[:, None]).T / unit[:, None]
-    return LinearStart(mean, weights * unit, encoder, np.log(variance / diagonal), np.sqrt(variance) * unit)
+    logvar, deviation = np.log(variance / diagonal), np.sqrt(variance) * unit
+    return LinearStart(intercept, weights * unit, encoder, logvar, deviation, slopes)
 
 
 def _drawn(rows: int, count: int, seed: np.uint64) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.data.minibatches import Examples
+from fastvae.data.minibatches import Conditions, Examples
 from fastvae.data.ranges import clipping, warn_of_other_units
 from fastvae.data.validation import as_examples, check_values
 from fastvae.models.frames import Frames, framed
@@ -80,6 +80,11 @@ class Rows(Frames, Learned):
                 f"{name} is a {type(examples).__name__}: pass what initialize(X) or examples(X) has returned"
             )
         examples.check()
+        if (examples.condition is None) != (network.condition is None):
+            wanted = "has no condition, as its model has" if network.condition else "has a condition, its model none"
+            raise ValueError(f"{name} {wanted}: take this model's own, examples(X, condition=...)")
+        if examples.condition is not None and examples.condition.known != network.condition:
+            raise ValueError(f"{name} has the condition of another model: take this model's own, examples(X, ...)")
         if examples.kernels is not network.kernels:
             raise ValueError(f"{name} is of a model on another device: take this model's own, examples(X)")
         columns, wanted = examples.X.shape[1], network.architecture.inputs
@@ -92,56 +97,92 @@ class Rows(Frames, Learned):
             raise ValueError(f"{name} is scaled as another model's: take this model's own, examples(X)")
         return examples
 
-    def examples(self, X: Any, name: str = "X", binarize: str | float | None = None) -> Examples:
-        """`X`, checked, in the model's units."""
+    def examples(
+        self, X: Any, name: str = "X", binarize: str | float | None = None, condition: Any = None
+    ) -> Examples:
+        """`X`, checked, in the model's units; `condition` as `fit` has it, of a model that was fitted with one."""
         network = self._check_complete()
         self._check_names(X, name)
-        X, units = self._checked(network, X, name), network.units
-        self._warn_of_other_units(network, X, name)
-        return Examples(X, units.offset, units.scale, network.seed, network.kernels, binarize)
+        X = self._checked(network, X, name)
+        beside = "condition" if name == "X" else f"the condition of {name}"
+        rows = self._condition_rows(network, condition, len(X), beside)
+        return self._examples(network, X, name, binarize, rows)
 
-    def _data(self, X: Any) -> tuple[Any, Any]:
-        """The network, and `X` as an array for a pass that begins with the encoder, its values not looked at."""
+    def _examples(
+        self, network: Any, X: Any, name: str, binarize: str | float | None, rows: np.ndarray | None
+    ) -> Examples:
+        """`X`, which is checked, with its condition as the network reads it."""
+        self._warn_of_other_units(network, X, name)
+        condition = None if rows is None else Conditions(network.condition, rows, network.kernels)
+        return Examples(
+            X, network.units.offset, network.units.scale, network.seed, network.kernels, binarize, condition
+        )
+
+    def _condition_rows(
+        self, network: Any, condition: Any, count: int | None, name: str = "condition"
+    ) -> np.ndarray | None:
+        """A condition as the network reads it, (count, C); None where it has none. Raise where one is missing, or not
+        wanted."""
+        if (condition is None) == (network.condition is None):
+            return None if condition is None else network.condition.rows(condition, count, name)
+        model = f"this {type(self).__name__}"
+        if condition is None:
+            found = f"{model} was fitted with a condition, {network.condition.described}"
+            raise ValueError(f"{found}: pass {name} too, one for each row or one for all")
+        raise ValueError(f"{name} was given, but {model} was fitted without one: leave it out, or fit with condition=")
+
+    def _data(self, X: Any, condition: Any = None) -> tuple[Any, Any, dict[str, Any]]:
+        """The network, `X` as an array for a pass that begins with the encoder, its values not looked at, and what such
+        a pass is given beside it."""
         network = self._check_complete()
         self._check_names(X)
         X = as_examples(X, "X", network.architecture.inputs, in_place=not network.kernels.ON_HOST)
         self._warn_of_other_units(network, X)
         if self._looks_at_all(network):  # which no kernel looks at
             self._clipping(network, X)
-        return network, X
+        rows = self._condition_rows(network, condition, len(X))
+        return network, X, {"check": lambda: self._clipping(network, X), "condition": rows}
 
-    def _results(self, network: Any, X: Any, key: str, write: Callable[..., Any], columns: int) -> np.ndarray:
+    def _results(
+        self, network: Any, X: Any, how: dict[str, Any], key: str, write: Callable[..., Any], columns: int
+    ) -> np.ndarray:
         """What a pass makes of each row of X, (N, columns) float32."""
         out = np.empty((len(X), columns), np.float32)
 
         def keep(start: int, stop: int, found: np.ndarray) -> None:
             out[start:stop] = found.reshape(-1, columns)
 
-        network.over(X, key, write, keep, lambda: self._clipping(network, X))
+        network.over(X, key, write, keep, **how)
         return finite(out, X)
 
     @framed
-    def transform(self, X: Any) -> np.ndarray:
-        """Return the codes of rows (N, Z) float32, of a VAE the mean of q(z|x): an array, or as `set_output` says."""
-        return self._transformed(*self._data(X))
+    def transform(self, X: Any, condition: Any = None) -> np.ndarray:
+        """Return the codes of rows (N, Z) float32, of a VAE the mean of q(z|x): an array, or as `set_output` says.
 
-    def _transformed(self, network: Any, X: Any) -> np.ndarray:
-        return self._results(network, X, "codes", network.codes, network.inputs["z"])
+        `condition`, of a model that was fitted with one: as `fit` has it, or one for all rows.
+        """
+        return self._transformed(*self._data(X, condition))
 
-    def reconstruct(self, X: Any) -> np.ndarray:
-        """Return decode(transform(X)): (N, D) float32, in the user's units."""
-        network, X = self._data(X)
-        return self._decode(network, self._transformed(network, X))
+    def _transformed(self, network: Any, X: Any, how: dict[str, Any]) -> np.ndarray:
+        return self._results(network, X, how, "codes", network.codes, network.inputs["z"])
 
-    def decode(self, Z: Any) -> np.ndarray:
+    def reconstruct(self, X: Any, condition: Any = None) -> np.ndarray:
+        """Return decode(transform(X)): (N, D) float32, in the user's units; `condition` as `transform` has it."""
+        network, X, how = self._data(X, condition)
+        return self._decode(network, self._transformed(network, X, how), how["condition"])
+
+    def decode(self, Z: Any, condition: Any = None) -> np.ndarray:
         """Return what a model makes of the codes `Z` (N, Z), of a VAE the mean of p(x|z): (N, D), in the user's units.
 
-        float32; float64 where a column lies so far from 0 that float32 would not hold its differences.
+        float32; float64 where a column lies so far from 0 that float32 would not hold its differences. `condition` as
+        `transform` has it.
         """
-        return self._decode(self._check_fitted(), Z)
-
-    def _decode(self, network: Any, Z: Any) -> np.ndarray:
+        network = self._check_fitted()
         Z = as_examples(Z, "Z", network.inputs["z"], in_place=not network.kernels.ON_HOST)
+        return self._decode(network, Z, self._condition_rows(network, condition, len(Z)))
+
+    def _decode(self, network: Any, Z: Any, rows: np.ndarray | None = None) -> np.ndarray:
+        """See `decode`; the condition as the network reads it."""
         units = network.units
         out = np.empty((len(Z), network.inputs["x"]), units.dtype)
 
@@ -151,7 +192,7 @@ class Rows(Frames, Learned):
         def check() -> None:
             check_values(Z, "Z")
 
-        network.over(Z, "decode", network.decode, keep, check, name="z", units=network.code_units)
+        network.over(Z, "decode", network.decode, keep, check, name="z", units=network.code_units, condition=rows)
         return finite(out, Z)
 
     inverse_transform = decode

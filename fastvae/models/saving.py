@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self, get_type_hints
 import numpy as np
 
 from fastvae import backend, persistence
+from fastvae.data.condition import Condition, stored_condition
 from fastvae.data.scaling import Units
 from fastvae.data.validation import LARGEST
 from fastvae.declared import declared, entry, from_fields
@@ -60,6 +61,8 @@ class SavedEstimator(Estimator):
             "steps": self.n_steps_,
             "metadata": _checked_metadata(_nested("metadata_", self.metadata_), self.n_features_in_),
         }
+        if self.network_.condition is not None:
+            header["condition"] = self.network_.condition.to_json()
         if hasattr(self, "feature_names_in_"):
             header["feature_names"] = _checked_names(
                 "feature_names", plain(self.feature_names_in_), self.n_features_in_
@@ -75,6 +78,7 @@ class SavedEstimator(Estimator):
         arrays = {"scaling.offset": network.units.offset, "scaling.scale": network.units.scale}
         arrays |= {name: values.copy() for name, values in network.parameters.named_values().items()}
         arrays |= network.constants()
+        arrays |= {} if network.condition is None else network.condition.arrays()
         arrays |= {f"history.{name}": values for name, values in self.history_.items()}
         return self._header(), arrays
 
@@ -145,7 +149,8 @@ class SavedEstimator(Estimator):
         params = cls.OLDER | entry("", header, "params", dict[str, Any])
         model = cls._from_params(params)
         fitted = cls._from_params(params | declared("fitted", header.get("fitted", {}), dict[str, Any]))
-        architecture = fitted._stored_architecture(entry("", header, "architecture", dict[str, Any]))
+        condition = stored_condition(header["condition"], arrays) if "condition" in header else None
+        architecture = fitted._stored_architecture(entry("", header, "architecture", dict[str, Any]), condition)
         columns = architecture.inputs
         offset, scale = (checked_array(arrays, f"scaling.{name}", (columns,), "f8") for name in ("offset", "scale"))
         if not (np.abs(offset).max() <= LARGEST and scale.min() > 0 and scale.max() <= 2 * LARGEST):
@@ -161,7 +166,7 @@ class SavedEstimator(Estimator):
         model.device = device
         chosen = backend.select_for_file(device, fitted.precision)
         network = cls._network_from(architecture, arrays, chosen, decoder_only)
-        model._adopt(network, Units(offset, scale), np.uint64(seed), fitted._fixed(), None, {})
+        model._adopt(network, Units(offset, scale), np.uint64(seed), fitted._fixed(), None, {}, condition)
         model.metadata_, model._state = metadata, state
         if "feature_names" in header:
             names = _checked_names("feature_names", header["feature_names"], columns)
@@ -215,12 +220,12 @@ class SavedEstimator(Estimator):
         model._check_settings()
         return model
 
-    def _stored_architecture(self, stored: dict[str, Any]) -> Any:
-        """The architecture that the arguments give, which must be the one that a file says."""
+    def _stored_architecture(self, stored: dict[str, Any], condition: Condition | None = None) -> Any:
+        """The architecture that the arguments and a condition give, which must be the one that a file says."""
         inputs = entry("architecture", stored, "inputs", int)
         if inputs < 1:
             raise ValueError(f"architecture.inputs is {inputs}; expected at least 1")
-        architecture = self._architecture(inputs)
+        architecture = self._conditioned(self._architecture(inputs), condition)
         expected = plain(asdict(architecture))
         for name, value in stored.items():
             if name not in expected:

@@ -34,6 +34,9 @@ class VAE(LikelihoodEstimator):
 
     loss = mean over the batch of nll + beta kl, in nats with all constants; one sample of z an example.
 
+    `fit(X, condition=C)` makes it conditional: p(x|z, c) and q(z|x, c), with c beside what encoder and decoder are
+    given, and p(z) = N(0, I) as ever (Kingma, Mohamed, Rezende and Welling 2014; Sohn, Lee and Yan 2015).
+
     Parameters
     ----------
     latent_dim
@@ -112,6 +115,10 @@ class VAE(LikelihoodEstimator):
         What `fit` learned beside the parameters.
     feature_names_in_ : (D,) array of str
         Where X was a frame of pandas or polars with names of columns: frames that come later must have the same ones.
+    classes_ : (C,) array
+        Where the condition was labels: the distinct ones, sorted.
+    condition_names_ : (C,) array of str
+        Where the condition was a frame: names of its columns.
 
     Examples
     --------
@@ -213,7 +220,9 @@ class VAE(LikelihoodEstimator):
         latent_dim, names = int(self.latent_dim), (self.activation, self.likelihood)
         return Architecture(columns, hidden, latent_dim, decoder_hidden, *names, sigma, per_column, linear)
 
-    def _begin(self, network: VAENetwork, X: Any, units: Units, facts: Statistics, seed: np.uint64) -> None:
+    def _begin(
+        self, network: VAENetwork, X: Any, units: Units, facts: Statistics, seed: np.uint64, *condition: np.ndarray
+    ) -> None:
         deviation, mean = facts.deviation / units.scale, (facts.mean - units.offset) / units.scale
         least, most = float(deviation.min()), float(deviation.max())
         if (
@@ -233,7 +242,7 @@ class VAE(LikelihoodEstimator):
             unit = network.likelihood.output_gain() if a.sigma_per_column else 1.0
             unit = np.broadcast_to(unit, a.inputs)
             sigma = None if isinstance(a.sigma, str) else a.sigma
-            network.start_from(probabilistic_pca(X, units, mean, unit, a.latent_dim, sigma, seed))
+            network.start_from(probabilistic_pca(X, units, mean, unit, a.latent_dim, sigma, seed, *condition))
 
     def _check_settings(self) -> None:
         super()._check_settings()
@@ -297,16 +306,17 @@ class VAE(LikelihoodEstimator):
 
     # ---- use ----------------------------------------------------------------------------------------------------
 
-    def encode(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Return mu and logvar of q(z|x), each (N, Z) float32; logvar is limited to [-30, 20]."""
-        network, X = self._data(X)
-        return self._encode(network, X, check=lambda: self._clipping(network, X))
+    def encode(self, X: Any, condition: Any = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return mu and logvar of q(z|x), each (N, Z) float32; logvar is limited to [-30, 20]. `condition` as
+        `transform` has it."""
+        network, X, how = self._data(X, condition)
+        return self._encode(network, X, **how)
 
     def encode_examples(self, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
         """`encode` of examples, which somebody has checked."""
         network = self._check_complete()
         examples = self._accepted(network, examples)
-        return self._encode(network, examples.X, binarize=examples.binarize)
+        return self._encode(network, examples.X, binarize=examples.binarize, condition=examples.condition_rows)
 
     def _encode(self, network: VAENetwork, X: np.ndarray, **how: Any) -> tuple[np.ndarray, np.ndarray]:
         mu, logvar = (np.empty((len(X), network.architecture.latent_dim), np.float32) for _ in range(2))
@@ -318,13 +328,15 @@ class VAE(LikelihoodEstimator):
         network.over(X, "encode", network.encode, keep, **how)
         return finite(mu, X), finite(logvar, X)
 
-    def sample(self, n: int = 1, random_state: Any = None, noise: bool = False) -> np.ndarray:
-        """Draw z from the prior and return the mean of p(x|z): (n, D) float32, in the user's units.
+    def sample(
+        self, n: int | None = None, random_state: Any = None, noise: bool = False, condition: Any = None
+    ) -> np.ndarray:
+        """Draw z from the prior and return the mean of p(x|z), or p(x|z, c): (n, D) float32, in the user's units.
 
         Parameters
         ----------
         n
-            How many.
+            How many. None: as many as there are conditions, or 1.
         random_state
             A seed or generator of this call. None: by the model's own `random_state`. Where that is None, every call
             draws anew, in whatever process. Where it is an integer, the draws are reproducible: they go on from call to
@@ -333,15 +345,19 @@ class VAE(LikelihoodEstimator):
         noise
             True: draw x from p(x|z) too, instead of taking its mean: complete draws from the model, as wide as it says
             the data are; with "bernoulli", the two ends of the range.
+        condition
+            Of a model that was fitted with one: a label or vector for all samples, or one for each. The same seed draws
+            the same z, whatever the condition.
         """
         network = self._check_fitted()
-        check_integer("n", n, 1)
+        rows = self._condition_rows(network, condition, None if n is None else check_integer("n", n, 1))
+        n = n or (1 if rows is None else len(rows))
         seed, call = seed_from(self.random_state if random_state is None else random_state), 0
         if random_state is None and isinstance(self.random_state, int | np.integer):
             call = self._next_draw()
         z = np.empty((n, network.architecture.latent_dim), np.float32)
         network.kernels.normal_noise(seed, philox.PRIOR, call, 0, z)
-        x = self._decode(network, z)
+        x = self._decode(network, z, rows)
         if noise:
             self._draw_observations(network, x, seed, call)
         return x
@@ -359,23 +375,25 @@ class VAE(LikelihoodEstimator):
         network.parameters.bring_back()
         mean[:] = network.likelihood.draw((mean - offset) / scale, network.kernels, seed, call) * scale + offset
 
-    def elbo(self, X: Any, n_samples: int = 1) -> np.ndarray:
+    def elbo(self, X: Any, n_samples: int = 1, condition: Any = None) -> np.ndarray:
         """Return an estimate of the ELBO of each example, (N,) float64, in nats of the user's units.
 
         E_q[log p(x|z)] - KL[q(z|x) || p(z)], the mean over `n_samples` draws of z an example. The ELBO is a lower bound
         of log p(x); one draw of it is noisy, by 1 to 5 nats a row, and may lie above. The noise belongs to the model's
         seed and the row's place: independent from row to row, so that the mean over many rows is sharp, and the same
-        from call to call. For scores of single rows use `score_samples`.
+        from call to call. For scores of single rows use `score_samples`. With a `condition`, as `transform` has it, all
+        is given that: the bound is one of log p(x|c).
         """
-        network, X = self._data(X)
+        network, X, how = self._data(X, condition)
         check_integer("n_samples", n_samples, 1)
-        return finite(self._elbo(network, X, n_samples, check=lambda: self._clipping(network, X)), X)
+        return finite(self._elbo(network, X, n_samples, **how), X)
 
     def elbo_examples(self, examples: Examples, n_samples: int = 1) -> np.ndarray:
         """`elbo` of examples, which somebody has checked; -inf or NaN where float32 overflows."""
         network = self._check_complete()
         examples = self._accepted(network, examples)
-        return self._elbo(network, examples.X, n_samples, binarize=examples.binarize)
+        how = {"binarize": examples.binarize, "condition": examples.condition_rows}
+        return self._elbo(network, examples.X, n_samples, **how)
 
     def _elbo(
         self, network: VAENetwork, X: np.ndarray, n_samples: int, points: list[np.ndarray] | None = None, **how: Any
@@ -395,18 +413,21 @@ class VAE(LikelihoodEstimator):
             done += draws
         return -total / n_samples - network.log_jacobian
 
-    def score_samples(self, X: Any) -> np.ndarray:
+    def score_samples(self, X: Any, condition: Any = None) -> np.ndarray:
         """Return the ELBO of each example, (N,) float64, in nats of the user's units: a lower bound of log p(x).
 
         Nothing in it is drawn: E_q is taken at symmetric points (see `models.vae_network.symmetric_points`), so that a
         row's score is the same alone, in any order and in any batch. It is exact for a decoder that is linear, or cubic
-        where latent_dim <= 4; else it differs from the mean of many draws by some tenths of a nat.
+        where latent_dim <= 4; else it differs from the mean of many draws by some tenths of a nat. With a `condition`,
+        as `transform` has it, it bounds log p(x|c).
         """
-        network, X = self._data(X)
+        network, X, how = self._data(X, condition)
         points = symmetric_points(network.architecture.latent_dim)
-        return finite(self._elbo(network, X, len(points), points, check=lambda: self._clipping(network, X)), X)
+        return finite(self._elbo(network, X, len(points), points, **how), X)
 
-    def loss_and_gradients(self, X: Any, noise: Any = None) -> tuple[float, dict[str, float], dict[str, np.ndarray]]:
+    def loss_and_gradients(
+        self, X: Any, noise: Any = None, condition: Any = None
+    ) -> tuple[float, dict[str, float], dict[str, np.ndarray]]:
         """One forward and backward pass, for comparisons and for optimizers of one's own. Of several threads that ask
         one model, or train it, each has its turn.
 
@@ -416,6 +437,8 @@ class VAE(LikelihoodEstimator):
             In the user's units.
         noise : (B, Z), optional
             eps of z = mu + exp(logvar / 2) eps. None: drawn from the model's seed, anew in each call.
+        condition
+            As `transform` has it.
 
         Returns
         -------
@@ -430,7 +453,11 @@ class VAE(LikelihoodEstimator):
         self._check_names(X)
         X, units = self._checked(network, as_examples(X)), network.units
         self._warn_of_other_units(network, X)
-        examples = Examples(X, units.offset, units.scale, network.seed, network.kernels)
+        examples, c = Examples(X, units.offset, units.scale, network.seed, network.kernels), None
+        rows = self._condition_rows(network, condition, len(X))
+        if rows is not None:
+            c = empty(*rows.shape)
+            c[...] = rows
         x = empty(*examples.X.shape)
         examples.fill(np.arange(len(x), dtype=np.int64), x, EVALUATION, 0)
         if noise is not None:
@@ -444,7 +471,7 @@ class VAE(LikelihoodEstimator):
             step, self._gradients = FIRST_GRADIENT + self._gradients, self._gradients + 1
             self._set_objective(network)
             write = None if noise is None else lambda p: network.step(p, [None], p.cut(noise))
-            parts = network.loss_and_gradients(x, step, float("inf"), write)
+            parts = network.loss_and_gradients(x, step, float("inf"), write, c)
             return parts, {name: g.copy() for name, g in network.parameters.named_gradients().items()}
 
         parts, gradients = network.exclusion.between_steps(compute)

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastvae.engine import Network
 from fastvae.kernels.memory import empty
-from fastvae.layers import MLP, RECTIFIERS, Dense, Linear, latent
+from fastvae.layers import MLP, RECTIFIERS, Dense, Linear, joined, latent
 from fastvae.likelihoods import make_likelihood
 from fastvae.models.linear_start import LinearStart
 from fastvae.optimizers import Numbers, Optimizer
@@ -59,20 +59,26 @@ class Architecture:
     sigma: float | str
     sigma_per_column: bool = False
     linear: bool = False  # a linear path beside encoder and decoder
+    conditions: int = 0  # C, columns of the condition that both are given, too
 
 
 class VAENetwork(Network):
-    """Encoder, latent layer and decoder; without the encoder where it is not `complete`."""
+    """Encoder, latent layer and decoder; without the encoder where it is not `complete`.
+
+    With a condition c, both are given it too: q(z|x, c) and p(x|z, c), with p(z) as it is. Kingma, Mohamed, Rezende and
+    Welling 2014; Sohn, Lee and Yan 2015.
+    """
 
     def describe(self, a: Architecture, complete: bool) -> None:
         """See `engine.Network`."""
         super().describe(a, complete)
-        self.inputs = {"x": a.inputs, "z": a.latent_dim}
-        self.encoder = MLP("encoder", (a.inputs, *a.hidden), a.activation)
+        self.inputs = {"x": a.inputs, "z": a.latent_dim} | ({"condition": a.conditions} if a.conditions else {})
+        seen = a.inputs + a.conditions
+        self.encoder = MLP("encoder", (seen, *a.hidden), a.activation)
         self.mu = Dense("mu", self.encoder.outputs, a.latent_dim)
         self.logvar = Dense("logvar", self.encoder.outputs, a.latent_dim)
-        self.mu_linear = Linear("mu.linear", a.inputs, a.latent_dim) if a.linear and a.hidden else None
-        widths = a.latent_dim, *a.decoder_hidden, a.inputs
+        self.mu_linear = Linear("mu.linear", seen, a.latent_dim) if a.linear and a.hidden else None
+        widths = a.latent_dim + a.conditions, *a.decoder_hidden, a.inputs
         self.decoder = MLP("decoder", widths, a.activation, "identity", a.linear)
         self.likelihood = make_likelihood(a.likelihood, a.sigma, a.inputs, a.sigma_per_column)
         self.weigh_kl()
@@ -110,8 +116,10 @@ class VAENetwork(Network):
         """Begin at a linear model: what goes beside it starts at 0."""
         for layer in (self.mu, self.logvar, self.decoder.layers[-1]):
             layer.weight[:] = 0
-        (self.mu if self.mu_linear is None else self.mu_linear).weight[:] = start.encoder
-        (self.decoder.linear or self.decoder.layers[-1]).weight[:] = start.decoder
+        by_condition = -start.condition @ start.encoder
+        encoder, decoder = (start.encoder, by_condition), (start.decoder, start.condition)
+        (self.mu if self.mu_linear is None else self.mu_linear).weight[:] = np.concatenate(encoder)
+        (self.decoder.linear or self.decoder.layers[-1]).weight[:] = np.concatenate(decoder)
         self.mu.bias[:], self.logvar.bias[:] = -start.mean @ start.encoder, start.logvar
         self.decoder.layers[-1].bias[:] = start.mean
         self.likelihood.set_sigma(start.sigma[: self.likelihood.size])
@@ -131,19 +139,37 @@ class VAENetwork(Network):
     def step(self, p: Pass, optimizers: Sequence[Optimizer | None], noise: np.ndarray | None = None) -> None:
         """Write a step; with `noise` (B, Z) instead of drawn noise."""
         weight, kl_weight = p.slots.real("example weight"), p.slots.real("kl weight")
-        x = p.input("x")
-        seen = self.likelihood.seen(p, x)
+        x, c = p.input("x"), self.condition_of(p)
+        seen = self.seen(p, x, c)
         h, back_h = self.encoder(p, seen)
         mu, back_mu = self._mu(p, seen, h)
         logvar, back_logvar = self.logvar(p, h)
         z, kl, back_z = latent(p, mu, logvar, noise=noise)
-        a, back_a = self.decoder(p, z)
+        a, back_a = self.decoded(p, z, c)
         nll, d_a = self.likelihood.loss(p, x, a, weight)
         p.loss(nll=(nll, weight), kl=(kl, kl_weight))
         d_mu, d_logvar = back_z(back_a(d_a), kl_weight)
         hidden = bool(self.encoder.layers)
         back_h(back_logvar(d_logvar, hidden, back_mu(d_mu, hidden)), inputs=False)
         p.update(optimizers[0], self._in_order())
+
+    def condition_of(self, p: Pass) -> np.ndarray | None:
+        """The condition (B, C) of each row, as it is read; None for a model without."""
+        return p.input("condition") if "condition" in self.inputs else None
+
+    def seen(self, p: Pass, x: np.ndarray, c: np.ndarray | None) -> np.ndarray:
+        """Write what the encoder is given: x as the likelihood has it, and the condition beside it."""
+        seen = self.likelihood.seen(p, x)
+        return seen if c is None else joined(p, seen, c)[0]
+
+    def decoded(self, p: Pass, z: np.ndarray, c: np.ndarray | None) -> tuple[np.ndarray, Backprop]:
+        """Write the decoder of z (B, Z), or of K rows of z for each row of c (B, C), with the condition beside them;
+        what it returns writes the gradient of z alone."""
+        if c is None:
+            return self.decoder(p, z)
+        both, back_z = joined(p, z, c)
+        a, back = self.decoder(p, both)
+        return a, lambda d_a: back_z(back(d_a))
 
     def _mu(self, p: Pass, x: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, Backprop]:
         mu, back = self.mu(p, h)
@@ -175,24 +201,29 @@ class VAENetwork(Network):
 
     def codes(self, p: Pass) -> list[np.ndarray]:
         """Write mu (B, Z) of q(z|x)."""
-        seen = self.likelihood.seen(p, p.input("x"))
+        seen = self.seen(p, p.input("x"), self.condition_of(p))
         mu = self._mu(p, seen, self.encoder(p, seen)[0])[0]
         return p.returns(mu)
 
+    def decode(self, p: Pass) -> list[np.ndarray]:
+        """See `engine.Network`; with a condition beside the codes."""
+        z = p.input("z")
+        return p.returns(self.likelihood.mean(p, self.decoded(p, z, self.condition_of(p))[0]))
+
     def encode(self, p: Pass) -> list[np.ndarray]:
         """Write mu and logvar (B, Z) of q(z|x), the latter not limited."""
-        mu, logvar = self._encoded(p, p.input("x"))
+        mu, logvar = self._encoded(p, p.input("x"), self.condition_of(p))
         return p.returns(mu, logvar)
 
-    def _encoded(self, p: Pass, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        seen = self.likelihood.seen(p, x)
+    def _encoded(self, p: Pass, x: np.ndarray, c: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        seen = self.seen(p, x, c)
         h = self.encoder(p, seen)[0]
         return self._mu(p, seen, h)[0], self.logvar(p, h)[0]
 
     def elbo(self, p: Pass, draws: int | list[np.ndarray]) -> list[np.ndarray]:
         """Write the kl (B,), then the nll (B,) of each of so many draws of z, or of z at given points eps (Z,)."""
-        x = p.input("x")
-        mu, logvar = self._encoded(p, x)
+        x, c = p.input("x"), self.condition_of(p)
+        mu, logvar = self._encoded(p, x, c)
         points = [None] * draws if isinstance(draws, int) else draws
         z, kl, nlls = p.empty(mu.shape[1]), p.empty(), [p.empty() for _ in points]
         mark = p.mark()
@@ -203,5 +234,5 @@ class VAENetwork(Network):
                 noise = empty(p.rows, mu.shape[1])
                 noise[:] = point
             latent(p, mu, logvar, noise=noise, first_row=Row(i * ROWS_APART), z=z, kl=kl)
-            self.likelihood.nll(p, x, self.decoder(p, z)[0], nll)
+            self.likelihood.nll(p, x, self.decoded(p, z, c)[0], nll)
         return p.returns(kl, *nlls)
