@@ -5,6 +5,7 @@ Floats are real numbers: each column is standardised by what the model was fitte
 year say, is passed as floats, and labels that a file holds as floats as integers.
 """
 
+import itertools
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,7 +118,9 @@ class Labels(Condition):
         kind, known = KINDS[values.dtype.kind], KINDS[self.classes.dtype.kind]
         if kind != known:
             hint = f": pass {name}.astype(int)" if (kind, known) == ("real numbers", "whole numbers") else ""
-            raise TypeError(f"{name} holds {kind}; the model was fitted on labels that are {known} ({self._shown}){hint}")
+            raise TypeError(
+                f"{name} holds {kind}; the model was fitted on labels that are {known} ({self._shown}){hint}"
+            )
         if values.ndim > 1:
             raise ValueError(f"{name} has shape {values.shape}; labels are 1-D, one for each row{_flat(values, name)}")
         if values.ndim == 1:
@@ -251,7 +254,7 @@ def stored_condition(header: Any, arrays: dict[str, np.ndarray]) -> Condition:
         if isinstance(labels, list) and labels and type(labels[0]) in (bool, int, str):
             alike = all(type(label) is type(labels[0]) and -(2**63) <= (label if type(label) is int else 0) < 2**63
                         for label in labels)  # fmt: skip
-            if alike and all(a < b for a, b in zip(labels, labels[1:], strict=False)):
+            if alike and all(a < b for a, b in itertools.pairwise(labels)):
                 return Labels(np.array(labels))
         raise ValueError("condition.labels are no sorted distinct labels of one kind")
     if not isinstance(header, dict) or set(header) != {"columns", "names"}:
@@ -387,7 +390,9 @@ def _refuse_missing(gone: np.ndarray | None, name: str) -> None:
 
 def _check_count(values: np.ndarray, count: int | None, name: str) -> None:
     if count is not None and len(values) != count:
-        raise ValueError(f"{name} has {_count(len(values), 'row')} (shape {values.shape}); {count} needed, one for each")
+        raise ValueError(
+            f"{name} has {_count(len(values), 'row')} (shape {values.shape}); {count} needed, one for each"
+        )
 
 
 def _count(number: int, what: str) -> str:

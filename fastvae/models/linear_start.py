@@ -91,8 +91,8 @@ def shrinkage_by_folds(x: np.ndarray, components: int) -> float:
 
 @dataclass(frozen=True)
 class LinearStart:
-    """p(x|z, c) = N(W z + B c + m, sigma^2) and its exact posterior N((x - B c - m) A, exp(logvar)), in the units of the
-    data.
+    """p(x|z, c) = N(W z + B c + m, sigma^2) and its exact posterior N((x - B c - m) A, exp(logvar)), in the units of
+    the data.
 
     Attributes
     ----------

@@ -97,9 +97,7 @@ class Rows(Frames, Learned):
             raise ValueError(f"{name} is scaled as another model's: take this model's own, examples(X)")
         return examples
 
-    def examples(
-        self, X: Any, name: str = "X", binarize: str | float | None = None, condition: Any = None
-    ) -> Examples:
+    def examples(self, X: Any, name: str = "X", binarize: str | float | None = None, condition: Any = None) -> Examples:
         """`X`, checked, in the model's units; `condition` as `fit` has it, of a model that was fitted with one."""
         network = self._check_complete()
         self._check_names(X, name)

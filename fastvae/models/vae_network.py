@@ -215,7 +215,7 @@ class VAENetwork(Network):
         mu, logvar = self._encoded(p, p.input("x"), self.condition_of(p))
         return p.returns(mu, logvar)
 
-    def _encoded(self, p: Pass, x: np.ndarray, c: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    def _encoded(self, p: Pass, x: np.ndarray, c: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         seen = self.seen(p, x, c)
         h = self.encoder(p, seen)[0]
         return self._mu(p, seen, h)[0], self.logvar(p, h)[0]

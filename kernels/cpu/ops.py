@@ -14,7 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.kernels.cpu import activations, columns, dense, elementwise, latent, minibatch, noise, optimizers, row_losses, sigma
+from fastvae.kernels.cpu import (
+    activations,
+    columns,
+    dense,
+    elementwise,
+    latent,
+    minibatch,
+    noise,
+    optimizers,
+    row_losses,
+    sigma,
+)
 from fastvae.kernels.cpu.addresses import integers_at, matrix_at, reals_at, vector_at
 from fastvae.kernels.cpu.compiler import Native, as_part, native
 from fastvae.kernels.ops import OPS, Operand

@@ -444,7 +444,7 @@ def test_the_names_in_a_file_stay_what_they_are(checkpoint):
     }  # fmt: skip
     assert set(header["training"]) == {*FIRST_TRAINING, "best_optimizer_steps", "judged_from", "optimizer_steps"}
     assert set(header["training"]["sums"]) == {"loss", "nll", "kl"}
-    assert set(header["architecture"]) == {*FIRST_ARCHITECTURE, "sigma_per_column", "linear"}
+    assert set(header["architecture"]) == {*FIRST_ARCHITECTURE, "sigma_per_column", "linear", "conditions"}
     assert set(header["params"]) == {*FIRST_PARAMS, *VAE.OLDER}
 
 
