@@ -8,8 +8,8 @@ import pytest
 
 from fastvae import VAE
 from fastvae.data.digits import load_digits
-from fastvae.evaluation.diagnosis import ACTIVE, COLLAPSE, FAR, INACTIVE, NARROW_POSTERIOR, WIDE_POSTERIOR, diagnose
 from fastvae.evaluation.densities import Joint
+from fastvae.evaluation.diagnosis import ACTIVE, COLLAPSE, FAR, INACTIVE, NARROW_POSTERIOR, WIDE_POSTERIOR, diagnose
 from fastvae.evaluation.width import normalised, posterior_width
 from fastvae.training import Observer
 
