@@ -13,29 +13,34 @@ from fastvae.standard_error import is_terminal, say
 from fastvae.training import Observer, Schedule, State, spoken
 
 
-class InterruptibleObserver(Observer):
-    """Turns the first SIGINT into a request to stop after the step; the second acts as usual.
+class Interruptible:
+    """Turns the first SIGINT into a request to stop; the second acts as usual.
 
-    While the first step is being compiled, which takes long, it ends the training at once: nothing has been learned.
+    While what was begun is being compiled, which takes long, it ends it at once: there is nothing to keep.
 
     Only where nobody else has taken the signal over, and only in the main thread: Python allows no other.
     """
 
     SIGNALS: tuple[int, ...] = (signal.SIGINT,)
     NOBODYS: tuple[Any, ...] = (signal.default_int_handler, signal.SIG_DFL)
-    interval = 0.02
+    FIRST = "the first step"  # before which there is nothing to keep
 
     def __init__(self) -> None:
         self.interrupted: int | None = None
         self._previous: dict[int, Any] = {}
 
-    def started(self, state: State, schedule: Schedule, examples: int) -> None:
+    def take_over(self) -> None:
         """Take the signals over."""
         if threading.current_thread() is threading.main_thread():
             for number in self.SIGNALS:
                 if signal.getsignal(number) in self.NOBODYS:
                     self._previous[number] = signal.signal(number, self._on_signal)
             compiler.WHILE_COMPILING.append(self._give_up)
+
+    def give_back(self) -> None:
+        """Give the signals back."""
+        self._restore()
+        self._keep_on()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.interrupted = number
@@ -47,15 +52,12 @@ class InterruptibleObserver(Observer):
 
     def _give_up(self) -> None:
         if self.interrupted == signal.SIGINT:
-            raise KeyboardInterrupt("interrupted before the first step")
+            raise KeyboardInterrupt(f"interrupted before {self.FIRST}")
         if self.interrupted is not None:
             raise SystemExit(128 + self.interrupted)
 
-    def stepped(self, state: State, examples: int) -> None:
-        """From now on there is something to keep."""
-        self._keep_on()
-
     def _keep_on(self) -> None:
+        """From now on there is something to keep."""
         if self._give_up in compiler.WHILE_COMPILING:
             compiler.WHILE_COMPILING.remove(self._give_up)
 
@@ -63,10 +65,23 @@ class InterruptibleObserver(Observer):
         """True after a signal."""
         return self.interrupted is not None
 
+
+class InterruptibleObserver(Interruptible, Observer):
+    """Has Ctrl-C end a training after the step."""
+
+    interval = 0.02
+
+    def started(self, state: State, schedule: Schedule, examples: int) -> None:
+        """Take the signals over."""
+        self.take_over()
+
+    def stepped(self, state: State, examples: int) -> None:
+        """From now on there is something to keep."""
+        self._keep_on()
+
     def stopped(self, state: State) -> None:
         """Give the signals back."""
-        self._restore()
-        self._keep_on()
+        self.give_back()
 
 
 FEW_EPOCHS = 200  # each has a line; of more, one a second
