@@ -48,9 +48,9 @@ class Piece:
 
     def __init__(self, network: VAENetwork, rows: int, workers: Any, shares: int, seed: np.uint64):
         self._network, self._workers, self._shares, self._seed = network, workers, shares, seed
-        columns, latent_dim = network.inputs["x"], network.inputs["z"]
-        self._x, self._mu, self._logvar = empty(rows, columns), empty(rows, latent_dim), empty(rows, latent_dim)
-        self._zeros = zeros(rows, latent_dim)
+        latent_dim = network.inputs["z"]
+        self._data = {name: empty(rows, columns) for name, columns in network.inputs.items() if name != "z"}
+        self._mu, self._logvar, self._zeros = (zeros(rows, latent_dim) for _ in range(3))
         self._passes: dict[tuple[Any, ...], tuple[Pass, Any]] = {}
         self.first, self.rows = 0, 0
 
@@ -59,9 +59,10 @@ class Piece:
         if rows != self.rows:
             self._passes.clear()
         self.first, self.rows = first, rows
-        x = self._x[:rows]
-        examples.fill(np.arange(first, first + rows, dtype=np.int64), x, EVALUATION, first)
-        self._network.kernels.upload(x)
+        indices = np.arange(first, first + rows, dtype=np.int64)
+        for name, data in self._data.items():
+            examples.of(name).fill(indices, data[:rows], EVALUATION, first)
+            self._network.kernels.upload(data[:rows])
 
     def encode(self) -> tuple[np.ndarray, np.ndarray]:
         """mu and logvar (n, Z) of q(z|x), the latter limited to [-30, 20]."""
@@ -99,7 +100,7 @@ class Piece:
     def _run(self, key: tuple[Any, ...], write: Callable[[Pass], Any], step: int = EVALUATION) -> Any:
         """Run a pass, which is written down when it is first wanted; return what its writer returned."""
         if key not in self._passes:
-            inputs = {"x": lambda p: p.cut(self._x[: self.rows])}
+            inputs = {name: lambda p, d=data: p.cut(d[: p.rows]) for name, data in self._data.items()}
             shares = min(self._shares, self.rows)
             p = Pass(self._network.backend, Slots(), self.rows, inputs, shares, backward=False)
             self._passes[key] = p, write(p)
@@ -114,6 +115,7 @@ class Piece:
     def _write(self, p: Pass, stream: int, count: int) -> list[np.ndarray]:
         """Write so many samples: of each -log N(eps; 0, I), -log p(z) and -log p(x|z), (n,)."""
         network, x = self._network, p.input("x")
+        condition = network.condition_of(p)
         mu, logvar, nothing = (p.cut(array[: p.rows]) for array in (self._mu, self._logvar, self._zeros))
         results = [p.empty() for _ in range(3 * count)]
         eps, z, kl = p.empty(mu.shape[1]), p.empty(mu.shape[1]), p.empty()
@@ -125,7 +127,7 @@ class Piece:
             latent(p, mu, logvar, noise=eps, z=z, kl=kl)
             p.add("squared_error_forward", nothing, eps, 0.0, 1.0, of_noise)
             p.add("squared_error_forward", nothing, z, 0.0, 1.0, of_code)
-            network.likelihood.nll(p, x, network.decoder(p, z)[0], nll)
+            network.likelihood.nll(p, x, network.decoded(p, z, condition)[0], nll)
         return p.returns(*results)
 
 

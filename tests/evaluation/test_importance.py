@@ -192,3 +192,19 @@ def test_a_decoder_alone_has_no_q(trained, tmp_path):
     np.testing.assert_array_equal(
         naive(decoder, examples, 100, seed=0).values, naive(model, examples, 100, seed=0).values
     )
+
+
+def test_a_condition_beside_the_data(trained):
+    """A condition that says everything: log p(x|c) of the right one is higher, and is what quadrature gives."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 200)
+    X = (rng.uniform(size=(200, 6)) < np.where(labels, 0.9, 0.1)[:, None]).astype(np.float32)
+    model = VAE(1, (5,), epochs=100, random_state=0).fit(X, condition=labels)
+    axis = np.linspace(-7, 7, 701).astype(np.float32)
+    for given in (labels[:9], 1 - labels[:9]):
+        found = importance(model, model.examples(X[:9], condition=given), 2000)
+        for i in range(9):
+            mean = model.decode(axis[:, None], condition=np.full(len(axis), given[i])).astype(np.float64)
+            log_joint = np.log(mean) @ X[i] + np.log1p(-mean) @ (1 - X[i]) - 0.5 * np.square(axis)
+            truth = np.log(np.exp(log_joint).sum() * (axis[1] - axis[0]) / math.sqrt(2 * math.pi))
+            assert abs(found.values[i] - truth) < 5 * np.nan_to_num(found.mcse[i], nan=0.1) + 1e-4
