@@ -165,6 +165,10 @@ class Pass:
         self._taken += 1
         return self.cut(self._arena.take(self._taken - 1, self.rows * repeats, columns))
 
+    def beside(self, rows: np.ndarray, *columns: int) -> np.ndarray:
+        """A buffer (*, *columns) with as many rows as an array that is cut with the batch."""
+        return self.empty(*columns, repeats=len(rows) // max(self.rows, 1))
+
     def mark(self) -> int:
         """How many buffers have been taken: for `rewind`."""
         return self._taken

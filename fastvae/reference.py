@@ -105,6 +105,31 @@ def latent_backward(mu, logvar, noise, d_z, d_kl):
     return d_mu, np.where(inside, d_logvar, 0.0)
 
 
+def log_normal(z, mu, logvar):
+    """log N(z; mu, diag(exp(logvar))), (B,)."""
+    return -0.5 * ((z - mu) ** 2 / np.exp(logvar) + logvar + np.log(2 * np.pi)).sum(axis=1)
+
+
+def repeated(array, rows):
+    """(N, ...) as (rows, ...): each row as often as `rows` is a multiple of N."""
+    return np.repeat(array, rows // len(array), axis=0)
+
+
+def latent_samples_forward(mu, logvar, noise):
+    """z (B, Z) and log p(z) - log q(z|x) (B,): of mu and logvar (N, Z) and noise (B, Z), K rows for each of them."""
+    mu, logvar = repeated(mu, len(noise)), repeated(limited(logvar), len(noise))
+    z = mu + np.exp(logvar / 2) * noise
+    return z, log_normal(z, np.zeros_like(mu), np.zeros_like(mu)) - log_normal(z, mu, logvar)
+
+
+def importance_weights(log_ratio, nll, rows):
+    """-log 1/K sum_k w_k (N,), and w_k / sum_j w_j (B,), with log w = log_ratio - nll (B,), of `rows` = N examples."""
+    log_w = (log_ratio - nll).reshape(rows, -1)
+    highest = log_w.max(axis=1, keepdims=True)
+    w = np.exp(log_w - highest)
+    return -(highest[:, 0] + np.log(w.mean(axis=1))), (w / w.sum(axis=1, keepdims=True)).ravel()
+
+
 # ---- likelihoods -------------------------------------------------------------------------------------------------
 
 
@@ -245,6 +270,12 @@ def normals(seed, stream, step, first_row, shape):
     rows, columns = shape
     w = words(seed, stream, step, first_row, (rows, 4 * ((columns + 3) // 4)))
     return np.stack(box_muller(w[:, 0::2], w[:, 1::2]), axis=-1).reshape(rows, -1)[:, :columns]
+
+
+def sample_normals(seed, stream, first_sample, first_row, samples, shape):
+    """(N K, Z) for shape (N, Z): row i K + k is sample k of example i, at step first_sample + k, row first_row + i."""
+    each = [normals(seed, stream, first_sample + k, first_row, shape) for k in range(samples)]
+    return np.stack(each, axis=1).reshape(shape[0] * samples, shape[1])
 
 
 # ---- the whole VAE -----------------------------------------------------------------------------------------------

@@ -1,11 +1,11 @@
 """The contract: what every backend's kernels do, once. Pure functions over arrays that know nothing of models.
 
-Shapes: B batch, D data, H outputs of a layer, Z latent, P parameters. Arrays are float32 and C-contiguous, batch first,
-unless stated. Everything is in nats, sums run over columns, nothing is averaged over the batch: the caller passes the
-weight of an example (1/B for a mean) as `weight` or `kl_weight`, and every gradient comes out multiplied by it. Inputs
-come first, then hyper-parameters; the outputs stand last and are overwritten. An op trusts its caller with the values:
-nothing is raised, nothing is allocated, and NaN in gives NaN out. A program that is written checks how many operands
-there are, and their types and shapes.
+Shapes: B batch, D data, H outputs of a layer, Z latent, P parameters; where examples have several rows each, B of them
+for N. Arrays are float32 and C-contiguous, batch first, unless stated. Everything is in nats, sums run over columns,
+nothing is averaged over the batch: the caller passes the weight of an example (1/B for a mean) as `weight` or
+`kl_weight`, and every gradient comes out multiplied by it. Inputs come first, then hyper-parameters; the outputs stand
+last and are overwritten. An op trusts its caller with the values: nothing is raised, nothing is allocated, and NaN in
+gives NaN out. A program that is written checks how many operands there are, and their types and shapes.
 
 The ops stand in the table `fastvae.kernels.ops`, with their operands in this order. A number may be a `Slot` of a
 program, which is read when it runs. Each op is a function too, called from Python with numbers and arrays; there the
@@ -45,12 +45,23 @@ Latent layer (`noise` (B, Z), or None: N(0, 1) drawn from (seed, stream, step, f
         d_mu = d_z + kl_weight mu;  d_logvar = d_z noise exp(logvar / 2) / 2 + kl_weight (exp(logvar) - 1) / 2,
         which is 0 where logvar was limited.
 
-Likelihoods
-    squared_error_forward(x (B, D), xhat (B, D), log_sigma, inverse, nll (B,))
+Several samples of z an example: of N examples K each, B = N K rows, of which row i K + k is sample k of example i
+(`noise` (B, Z), or None: N(0, 1) drawn from (seed, stream, first_sample + k, first_row + i, column), so that it does
+not matter how examples or samples are cut into pieces)
+    latent_samples_forward(mu (N, Z), logvar (N, Z), noise, seed, stream, first_sample, first_row, z (B, Z),
+                           log_ratio (B,))
+        z = mu + exp(logvar / 2) noise;  log_ratio = log p(z) - log q(z|x) = 1/2 sum_Z (noise^2 - z^2 + logvar), with
+        p(z) = N(0, I). logvar is limited as above.
+    importance_weights(log_ratio (B,), nll (B,), weight, bound (N,), weights (B,))
+        With log w = log_ratio - nll: bound = -log 1/K sum_k w_k, and weights = weight w_k / sum_j w_j. Burda, Grosse
+        and Salakhutdinov 2016.
+
+Likelihoods (of N rows of x beside B = N K rows of output, of which rows i K ... i K + K - 1 belong to row i of x)
+    squared_error_forward(x (N, D), xhat (B, D), log_sigma, inverse, nll (B,))
     squared_error_forward_backward(x, xhat, log_sigma, inverse, weight, nll, d_xhat (B, D))
         nll = ||x - xhat||^2 / (2 sigma^2) + D log sigma + D/2 log(2 pi);  d_xhat = weight (xhat - x) / sigma^2. One
         sigma, as its logarithm and its inverse.
-    gaussian_forward(x (B, D), xhat (B, D), log_sigma (D,), inverse (D,), nll (B,))
+    gaussian_forward(x (N, D), xhat (B, D), log_sigma (D,), inverse (D,), nll (B,))
     gaussian_forward_backward(x, xhat, log_sigma, inverse, weight, nll, d_xhat (B, D))
         The same with a sigma for each column.
     sigma_forward(parameter (S,), lowest (S,), log_sigma (D,), inverse (D,))
@@ -64,10 +75,10 @@ Likelihoods
     sigma_remember(log_sigma (D,), share, lowest (S,), step, parameter (S,))
         The parameter moves to a running mean of sigma^2 over about ten batches, this one `share` of a whole one; step
         1 sets it.
-    bernoulli_forward(x in [0, 1] (B, D), logits (B, D), nll (B,))
+    bernoulli_forward(x in [0, 1] (N, D), logits (B, D), nll (B,))
     bernoulli_forward_backward(x, logits, weight, nll, d_logits (B, D))
         nll = sum_D softplus(a) - x a;  d_logits = weight (sigmoid(a) - x).
-    poisson_forward(x (B, D), log_rate (B, D), nll (B,))
+    poisson_forward(x (N, D), log_rate (B, D), nll (B,))
     poisson_forward_backward(x, log_rate, weight, nll, d_log_rate (B, D))
         nll = sum_D exp(a) - x a + ln x!, of whole numbers x from 0;  d_log_rate = weight (exp(a) - x). Where a is too
         large for exp(a) to be squared, it goes on as a straight line.

@@ -113,6 +113,13 @@ def log_one_plus(x):
 
 
 @formula
+def log_of_mean(total, count):
+    """ln(total / count) of a sum of numbers, normal and > 0; NaN stays NaN, which `log` does not know."""
+    mean = total / count
+    return log(mean) + (mean - mean)
+
+
+@formula
 def log1p_unit(u):
     """ln(1 + u) for u in [0, 1]; at most 3 ulp. = 2 atanh(u / (2 + u))."""
     s = u / (TWO + u)
@@ -284,6 +291,15 @@ def latent_terms(mu, logvar, eps):
     """(z, kl) of one place: z = mu + exp(logvar / 2) eps, logvar limited before use."""
     limited = limited_logvar(logvar)
     return mu + exp(HALF * limited) * eps, kl_term(mu, limited)
+
+
+@formula
+def latent_sample(mu, logvar, eps):
+    """(z, r) of one place: z = mu + exp(logvar / 2) eps, and r = log N(z; 0, 1) - log N(z; mu, exp(logvar)), which is
+    (eps^2 - z^2 + logvar) / 2, with the difference of squares as a product. logvar is limited before use."""
+    limited = limited_logvar(logvar)
+    z = mu + exp(HALF * limited) * eps
+    return z, HALF * ((eps - z) * (eps + z) + limited)
 
 
 @formula

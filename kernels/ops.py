@@ -2,7 +2,7 @@
 
 An operand is `name:kind`, or one word where both are the same; outputs stand after the arrow. A kind is the shape of an
 array of float32, in letters that mean the same number throughout the row, or one of the words in `KINDS`. What may be
-None ends in a question mark.
+None ends in a question mark. Where a row has both of two letters, they may be bound to each other: see `BOUND`.
 """
 
 from collections.abc import Iterator
@@ -29,6 +29,12 @@ KINDS = {
     "indices": "an array (n,) of int64",
     "scaling": "an array (D,) of float32 or float64",
 }
+
+# Letters that go with each other: of which sizes, and how that is said. K rows for each of N are B = N K.
+BOUND = (
+    ("S", "D", lambda s, d: s in (1, d), "S = {0} must be 1 or D = {1}"),
+    ("B", "N", lambda b, n: b == n == 0 or (n > 0 and b % n == 0), "B = {0} must be a multiple of N = {1}"),
+)
 
 
 @dataclass(frozen=True)
@@ -74,9 +80,12 @@ class Op:
                     raise TypeError(f"{self.name}: {operand.name} is {value!r}; {KINDS[operand.kind]} needed")
             elif operand.kind == "source" and not isinstance(value, Source):
                 raise TypeError(f"{self.name}: {operand.name} is {value!r}; {KINDS[operand.kind]} needed")
-        if "S" in sizes and "D" in sizes and sizes["S"][0] not in (1, sizes["D"][0]):
-            (one, by), (other, beside) = sizes["S"], sizes["D"]
-            raise ValueError(f"{self.name}: {by} has S = {one}, {beside} has D = {other}; S must be 1 or D")
+        for one, other, fit, rule in BOUND:
+            if one in sizes and other in sizes and not fit(sizes[one][0], sizes[other][0]):
+                shapes = {operand.name: value for operand, value in zip(self.operands, values, strict=True)}
+                found = (f"{by} has shape {shapes[by].shape}" for _, by in (sizes[one], sizes[other]))
+                said = rule.format(sizes[one][0], sizes[other][0])
+                raise ValueError(f"{self.name}: {', '.join(found)}; {said}")
         if "E" in sizes:
             self._check_concatenation({letter: size for letter, (size, _) in sizes.items()})
         if self._has_data:
@@ -87,9 +96,6 @@ class Op:
         if width < columns if beside is None else width != columns + beside:
             wanted = "E of at least D" if beside is None else f"E = D + C = {columns + beside}"
             raise ValueError(f"{self.name}: there are E = {width} columns beside D = {columns}; {wanted} needed")
-        rows, examples = sizes["B"], sizes.get("N", 1)
-        if rows % max(1, examples):
-            raise ValueError(f"{self.name}: B = {rows} rows are no multiple of N = {examples}")
 
     def _check_array(self, operand: Operand, letters: tuple[str, ...], value: Any, sizes: dict) -> None:
         if not isinstance(value, np.ndarray) or value.dtype != np.float32 or not value.flags.c_contiguous:
@@ -152,6 +158,12 @@ ROWS = (
         "mu:B,Z logvar:B,Z d_z:B,Z noise:B,Z? seed stream:whole step:whole first_row:whole kl_weight:real"
         " -> d_mu:B,Z d_logvar:B,Z",
     ),
+    # several samples of z an example: B = N K
+    Op(
+        "latent_samples_forward",
+        "mu:N,Z logvar:N,Z noise:B,Z? seed stream:whole first_sample:whole first_row:whole -> z:B,Z log_ratio:B",
+    ),
+    Op("importance_weights", "log_ratio:B nll:B weight:real -> bound:N weights:B"),
     # a sigma that is not fixed
     Op("sigma_forward", "parameter:S lowest:S -> log_sigma:D inverse:D"),
     Op("sigma_backward", "d_xhat:B,D inverse:D parameter:S lowest:S weight:real -> d_parameter:S"),
@@ -187,8 +199,8 @@ def _of_losses() -> Iterator[Op]:
     for loss in ROW_LOSSES:
         kind = "D" if loss.per_column else "real"
         params, a = " ".join(f"{name}:{kind}" for name in loss.params), loss.output
-        yield Op(f"{loss.name}_forward", f"x:B,D {a}:B,D {params} -> nll:B")
-        yield Op(f"{loss.name}_forward_backward", f"x:B,D {a}:B,D {params} weight:real -> nll:B d_{a}:B,D")
+        yield Op(f"{loss.name}_forward", f"x:N,D {a}:B,D {params} -> nll:B")
+        yield Op(f"{loss.name}_forward_backward", f"x:N,D {a}:B,D {params} weight:real -> nll:B d_{a}:B,D")
 
 
 def _of_functions() -> Iterator[Op]:

@@ -13,7 +13,7 @@ from fastvae.kernels.formulas import bernoulli_term, poisson_term, squared_error
 
 @dataclass(frozen=True)
 class RowLoss:
-    """nll (B,) of x (B, D), given what a network puts out (B, D), and the gradient by that.
+    """nll (B,) of x (N, D), given what a network puts out (B, D), and the gradient by that: K rows for each of x.
 
     Attributes
     ----------
@@ -38,10 +38,10 @@ class RowLoss:
     per_column: bool = False
     gaussian: bool = False
 
-    def term_at(self, place: str, param: str) -> str:
-        """The source of a call of the term, with how one writes an operand at a place, and a parameter there."""
-        params = [param.format(name) for name in self.params[self.gaussian :]]
-        return f"term({', '.join([place.format('x'), place.format(self.output), *params])})"
+    def term_at(self, x: str, output: str, param: str) -> str:
+        """The source of a call of the term, by that of x and of the output at a place, and how one writes a parameter
+        there."""
+        return f"term({', '.join([x, output, *(param.format(name) for name in self.params[self.gaussian :])])})"
 
 
 DEVIATION = ("log_sigma", "inverse")

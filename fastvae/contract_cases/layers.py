@@ -198,6 +198,51 @@ def _latent_backward(rng, shape, precision):
         yield Case("latent_backward", operands, compared)
 
 
+# ---- several samples of z an example ------------------------------------------------------------------------------
+
+
+def _several(rng, shape):
+    """mu and logvar (N, Z), and noise for some samples each, as an operand beside what it is: drawn by the op, and
+    given."""
+    rows, depth, _ = shape
+    for samples in (1, 3):
+        mu, logvar, given = normal(rng, rows, depth), 3 * normal(rng, rows, depth), normal(rng, rows * samples, depth)
+        yield mu, logvar, None, reference.sample_normals(*PLACE, samples, (rows, depth))
+        yield mu, logvar, given, given.astype(np.float64)
+
+
+def _latent_samples_forward(rng, shape, precision):
+    for mu, logvar, noise, truth in _several(rng, shape):
+        z, log_ratio = garbage(*truth.shape), garbage(len(truth))
+        m, v = wide(mu, logvar)
+        expected_z, expected_ratio = reference.latent_samples_forward(m, v, truth)
+        radius = np.maximum(np.abs(truth), 1)
+        each, deviation = (reference.repeated(a, len(truth)) for a in (np.abs(m), np.exp(v / 2)))
+        size = each + deviation * radius
+        squares = (
+            (size + radius) * (np.abs(truth) + np.abs(expected_z)) + np.abs(reference.repeated(v, len(truth)))
+        ) / 2
+        compared = [Compared(z, expected_z, size), Compared(log_ratio, expected_ratio, squares.sum(axis=1))]
+        yield Case("latent_samples_forward", (mu, logvar, noise, *PLACE, z, log_ratio), compared)
+
+
+def _importance_weights(rng, shape, precision):
+    """Of one sample an example, and of many; some weights are nearly all of their sum."""
+    rows, _, columns = shape
+    for samples in sorted({1, columns}):
+        count = rows * samples
+        log_ratio, nll = 5 * normal(rng, count), 5 * normal(rng, count) + np.float32(90)
+        bound, weights = garbage(rows), garbage(count)
+        expected, share = reference.importance_weights(*wide(log_ratio, nll), rows)
+        size = np.abs(log_ratio.astype(np.float64)) + np.abs(nll)
+        largest = size.reshape(rows, samples).max(axis=1)
+        compared = [
+            Compared(bound, expected, largest),
+            Compared(weights, WEIGHT * share, WEIGHT * share * (1 + 2 * reference.repeated(largest, count))),
+        ]
+        yield Case("importance_weights", (log_ratio, nll, WEIGHT, bound, weights), compared)
+
+
 CASES = {
     "dense_forward": _dense_forward,
     "dense_accumulate": _dense_accumulate,
@@ -208,4 +253,6 @@ CASES = {
     "concatenate_backward": _concatenate_backward,
     "latent_forward": _latent_forward,
     "latent_backward": _latent_backward,
+    "latent_samples_forward": _latent_samples_forward,
+    "importance_weights": _importance_weights,
 }

@@ -28,19 +28,25 @@ def _both_ways(op, inputs, nll, slope):
     return make
 
 
-def _squared_error(rng, shape, precision):
-    x, xhat = (normal(rng, *shape[:2]) for _ in range(2))
-    nll, slope = reference.squared_error_forward_backward(x.astype(np.float64), xhat.astype(np.float64), SIGMA)
+def _each(x, out):
+    """Both in float64, with x as many rows as the output."""
+    x, out = wide(x, out)
+    return reference.repeated(x, len(out)), out
+
+
+def _squared_error(rng, shape, precision, samples):
+    x, xhat = (normal(rng, shape[0] * k, shape[1]) for k in (1, samples))
+    nll, slope = reference.squared_error_forward_backward(*_each(x, xhat), SIGMA)
     constant = shape[1] * (abs(math.log(SIGMA)) + 0.5 * math.log(2 * math.pi))
     inputs = x, xhat, math.log(SIGMA), 1 / SIGMA
     return _both_ways("squared_error", inputs, (nll, np.abs(nll) + constant), (slope, np.abs(slope)))
 
 
-def _gaussian(rng, shape, precision):
+def _gaussian(rng, shape, precision, samples):
     """Each column has another sigma."""
-    x, xhat, log_sigma = normal(rng, *shape[:2]), normal(rng, *shape[:2]), normal(rng, shape[1])
+    x, xhat, log_sigma = *(normal(rng, shape[0] * k, shape[1]) for k in (1, samples)), normal(rng, shape[1])
     inverse = np.exp(-log_sigma.astype(np.float64)).astype(np.float32)
-    x64, xhat64, logs, inverse64 = wide(x, xhat, log_sigma, inverse)
+    (x64, xhat64), (logs, inverse64) = _each(x, xhat), wide(log_sigma, inverse)
     halves = ((x64 - xhat64) * inverse64) ** 2 / 2  # as the op has sigma: twice rounded, which the reference has not
     exact = reference.squared_error_forward_backward(x64, xhat64, np.exp(logs))
     nll, slope = (halves + logs + math.log(2 * math.pi) / 2).sum(axis=1), (xhat64 - x64) * inverse64**2
@@ -50,28 +56,32 @@ def _gaussian(rng, shape, precision):
     return _both_ways("gaussian", (x, xhat, log_sigma, inverse), (nll, sizes), (slope, np.abs(slope)))
 
 
-def _bernoulli(rng, shape, precision):
-    x, logits = rng.random(shape[:2], np.float32), 4 * normal(rng, *shape[:2])
+def _bernoulli(rng, shape, precision, samples):
+    x, logits = rng.random(shape[:2], np.float32), 4 * normal(rng, shape[0] * samples, shape[1])
     x[:, ::3] = np.round(x[:, ::3])
-    x64, logits64 = wide(x, logits)
+    x64, logits64 = _each(x, logits)
     nll, slope = reference.bernoulli_forward_backward(x64, logits64)
     s = reference.sigmoid(logits64)
     return _both_ways("bernoulli", (x, logits), (nll, np.abs(nll)), (slope, (1 - x64) * s + x64 * (1 - s)))
 
 
+SAMPLES = (1, 3)  # rows of output for a row of x
+
+
 def _forward(make):
-    return lambda *arguments: iter([make(*arguments)(False)])
+    return lambda *arguments: (make(*arguments, samples)(False) for samples in SAMPLES)
 
 
 def _forward_backward(make):
-    return lambda *arguments: iter([make(*arguments)(True)])
+    return lambda *arguments: (make(*arguments, samples)(True) for samples in SAMPLES)
 
 
-def _poisson(rng, shape, precision):
+def _poisson(rng, shape, precision, samples):
     """Counts at rates about e, which are not quite those that they were drawn with."""
     rate = rng.lognormal(1, 1.5, shape[:2])
-    x, log_rate = rng.poisson(rate).astype(np.float32), np.log(rate).astype(np.float32) + normal(rng, *shape[:2])
-    x64, log64 = wide(x, log_rate)
+    x, apart = rng.poisson(rate).astype(np.float32), normal(rng, shape[0] * samples, shape[1])
+    log_rate = reference.repeated(np.log(rate).astype(np.float32), len(apart)) + apart
+    x64, log64 = _each(x, log_rate)
     nll, slope = reference.poisson_forward_backward(x64, log64)
     return _both_ways("poisson", (x, log_rate), (nll, np.abs(nll)), (slope, x64 + np.exp(log64)))
 

@@ -58,7 +58,7 @@ class Linear:
     def _write_d_x(
         self, p: Pass, saved: np.ndarray, code: int, d_out: np.ndarray, add_to: np.ndarray | None
     ) -> np.ndarray:
-        d_x = p.empty(self.inputs) if add_to is None else add_to
+        d_x = p.beside(d_out, self.inputs) if add_to is None else add_to
         p.add("dense_backward_input", saved, self.weight, code, d_out, add_to is not None, d_x)
         return d_x
 
@@ -118,8 +118,8 @@ class Dense(Linear):
 
     def __call__(self, p: Pass, x: np.ndarray) -> tuple[np.ndarray, Backprop]:  # type: ignore[override]
         """Write y (B, outputs)."""
-        out = p.empty(self.outputs)
-        saved = p.empty(self.outputs) if self._code == SILU and p.backward else out
+        out = p.beside(x, self.outputs)
+        saved = p.beside(x, self.outputs) if self._code == SILU and p.backward else out
         p.outputs[self.name] = out
         p.add("dense_forward", x, self.weight, self.bias, self._code, out, saved)
 

@@ -42,7 +42,7 @@ class Likelihood:
     def __init__(self, columns: int = 1):
         self.columns = columns
 
-    # ---- in a pass: x (B, D) the data, a (B, D) the decoder's outputs -------------------------------------------
+    # ---- in a pass: x (N, D) the data, a (B, D) the decoder's outputs, of one row or more for each of x -----------
 
     def seen(self, p: Pass, x: np.ndarray) -> np.ndarray:
         """What an encoder is given of the data: x itself, or what is written of them."""
@@ -50,7 +50,7 @@ class Likelihood:
 
     def loss(self, p: Pass, x: np.ndarray, a: np.ndarray, weight: float | Slot) -> tuple[np.ndarray, np.ndarray]:
         """Write nll (B,), in nats, and d_a (B, D), the gradient of `weight` times their sum."""
-        nll, d_a = p.empty(), p.empty(a.shape[1])
+        nll, d_a = p.beside(a), p.beside(a, a.shape[1])
         p.add(f"{self.NAME}_forward_backward", x, a, weight, nll, d_a)
         return nll, d_a
 

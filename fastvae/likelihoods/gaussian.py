@@ -102,7 +102,7 @@ class Gaussian(Likelihood):
     def loss(self, p: Pass, x: np.ndarray, a: np.ndarray, weight: float | Slot) -> tuple[np.ndarray, np.ndarray]:
         """Write nll (B,) and d_a = weight (a - x) / sigma^2. An optimal sigma is that of the whole batch: the loss does
         not change with it, and nothing else is added; after the step the parameter moves towards it."""
-        nll, d_a = p.empty(), p.empty(a.shape[1])
+        nll, d_a = p.beside(a), p.beside(a, a.shape[1])
         if self._fixed:
             p.add("squared_error_forward_backward", x, a, *self._constants(), weight, nll, d_a)
             return nll, d_a
@@ -121,7 +121,7 @@ class Gaussian(Likelihood):
         """Write nll (B,) and d_a (B, D) at the sigma in use, an optimal one too: it is not that of these rows."""
         if self._fixed:
             return self.loss(p, x, a, 1.0)
-        nll, d_a, scales = p.empty(), p.empty(a.shape[1]), self._scales(p)
+        nll, d_a, scales = p.beside(a), p.beside(a, a.shape[1]), self._scales(p)
         p.add("sigma_forward", self._parameter, self.lowest, *scales)
         p.add("gaussian_forward_backward", x, a, *scales, 1.0, nll, d_a)
         return nll, d_a

@@ -6,12 +6,17 @@ from fastvae.kernels.cpu.addresses import call
 from fastvae.kernels.cpu.compiler import as_part, kernel, part, reduction
 from fastvae.kernels.formulas import (
     ZERO,
+    exp,
     f32,
     kl_term,
     latent_gradients,
+    latent_sample,
     latent_terms,
     limited_logvar,
+    log_of_mean,
 )
+
+LOWEST = f32(-np.inf)
 
 
 @reduction
@@ -44,7 +49,40 @@ def gradients(mu, logvar, d_z, kl_weight, d_mu, d_logvar):
         d_means[k], d_logvars[k] = latent_gradients(means[k], logvars[k], d_out[k], d_logvars[k], weight)
 
 
+@reduction
+def sample(mu, logvar, z, log_ratio):
+    """`latent_samples_forward` of the contract, with the noise in `z`."""
+    (rows, columns), repeats = mu.shape, len(z) // max(len(mu), 1)
+    for n in range(rows):
+        for i in range(n * repeats, (n + 1) * repeats):
+            total = ZERO
+            for j in range(columns):
+                z[i, j], term = latent_sample(mu[n, j], logvar[n, j], z[i, j])
+                total += term
+            log_ratio[i] = total
+
+
+@reduction
+def importance_weights(log_ratio, nll, weight, bound, weights):
+    """See the contract in `fastvae.kernels`."""
+    rows, repeats, factor = bound.size, nll.size // max(bound.size, 1), f32(weight)
+    for n in range(rows):
+        own = slice(n * repeats, (n + 1) * repeats)
+        w, ratios, losses, highest, total = weights[own], log_ratio[own], nll[own], LOWEST, ZERO
+        for k in range(repeats):
+            w[k] = ratios[k] - losses[k]
+            highest = w[k] if w[k] > highest else highest
+        for k in range(repeats):
+            w[k] = exp(w[k] - highest)
+            total += w[k]
+        scale = factor / total
+        for k in range(repeats):
+            w[k] *= scale
+        bound[n] = -(highest + log_of_mean(total, f32(repeats)))
+
+
 row_divergence, row_reparameterize, row_gradients = as_part(divergence), as_part(reparameterize), as_part(gradients)
+row_sample = as_part(sample)
 
 
 @part
@@ -52,7 +90,7 @@ def forward(mu, logvar, noise, seed, stream, step, first_row, z, kl, draw):
     """`latent_forward` of the contract; `draw` is the address of `noise.copy_or_draw`."""
     rows, columns = mu.shape
     key = np.int64(seed)
-    call(draw, (noise.ctypes.data, key, stream, step, first_row, z.ctypes.data, rows, columns))
+    call(draw, (noise.ctypes.data, key, stream, step, first_row, z.ctypes.data, rows, columns, 1))
     row_divergence(mu, logvar, kl)
     row_reparameterize(mu, logvar, z)
 
@@ -62,5 +100,14 @@ def backward(mu, logvar, d_z, noise, seed, stream, step, first_row, kl_weight, d
     """`latent_backward` of the contract; `draw` is the address of `noise.copy_or_draw`."""
     rows, columns = mu.shape
     key = np.int64(seed)
-    call(draw, (noise.ctypes.data, key, stream, step, first_row, d_logvar.ctypes.data, rows, columns))
+    call(draw, (noise.ctypes.data, key, stream, step, first_row, d_logvar.ctypes.data, rows, columns, 1))
     row_gradients(mu, logvar, d_z, kl_weight, d_mu, d_logvar)
+
+
+@part
+def samples_forward(mu, logvar, noise, seed, stream, first_sample, first_row, z, log_ratio, draw):
+    """`latent_samples_forward` of the contract; `draw` is the address of `noise.copy_or_draw`."""
+    (rows, columns), repeats = z.shape, max(len(z) // max(len(mu), 1), 1)
+    key = np.int64(seed)
+    call(draw, (noise.ctypes.data, key, stream, first_sample, first_row, z.ctypes.data, rows, columns, repeats))
+    row_sample(mu, logvar, z, log_ratio)

@@ -18,9 +18,10 @@ def normals_of_pairs(words, out):
         out[2 * k + 1] = y
 
 
-@native("void(" + ", ".join(["int64"] * 8) + ")")
-def copy_or_draw(noise, seed, stream, step, first_row, out, rows, columns):
+@native("void(" + ", ".join(["int64"] * 9) + ")")
+def copy_or_draw(noise, seed, stream, step, first_row, out, rows, columns, repeats):
     """out (rows, columns) = what lies at `noise`; where that is 0, `normal_noise` of the contract, `seed` by its bits.
+    Of `repeats` rows that belong to one example, each has the next step.
 
     All words first, into the memory of `out`; then, pair by pair, their normals: that loop vectorises.
     """
@@ -32,13 +33,13 @@ def copy_or_draw(noise, seed, stream, step, first_row, out, rows, columns):
                 to[i, j] = values[i, j]
         return
     for i in range(rows):
-        row = i * columns
+        row, example, at = i * columns, first_row + i // repeats, step + i % repeats
         for block in range(full):
-            w0, w1, w2, w3 = philox.words(np.uint64(seed), stream, step, first_row + i, block)
+            w0, w1, w2, w3 = philox.words(np.uint64(seed), stream, at, example, block)
             k = row + philox.COLUMNS * block
             words[k], words[k + 1], words[k + 2], words[k + 3] = w0, w1, w2, w3
         if full * philox.COLUMNS < columns:
-            rest = philox.words(np.uint64(seed), stream, step, first_row + i, full)
+            rest = philox.words(np.uint64(seed), stream, at, example, full)
             for j in range(philox.COLUMNS * full, columns):
                 words[row + j] = rest[j - philox.COLUMNS * full]
             if columns % 2:  # its partner has no column
@@ -56,7 +57,7 @@ def copy_or_draw(noise, seed, stream, step, first_row, out, rows, columns):
 def normal_noise(seed, stream, step, first_row, out, code):
     """`normal_noise` of the contract; `code` is the address of `copy_or_draw`."""
     rows, columns = out.shape
-    call(code, (0, np.int64(seed), stream, step, first_row, out.ctypes.data, rows, columns))
+    call(code, (0, np.int64(seed), stream, step, first_row, out.ctypes.data, rows, columns, 1))
 
 
 @kernel

@@ -44,6 +44,8 @@ FUNCTIONS: dict[str, Any] = {
     "dense_adam_inplace": dense.adam,
     "latent_forward": latent.forward,
     "latent_backward": latent.backward,
+    "latent_samples_forward": latent.samples_forward,
+    "importance_weights": as_part(latent.importance_weights),
     "normal_noise": noise.normal_noise,
     "gather": minibatch.gather,
     "read_rows": minibatch.read_rows,
@@ -64,6 +66,7 @@ FUNCTIONS |= {
 CODE: dict[str, Callable[..., Native]] = {
     "latent_forward": lambda *operands: noise.copy_or_draw,
     "latent_backward": lambda *operands: noise.copy_or_draw,
+    "latent_samples_forward": lambda *operands: noise.copy_or_draw,
     "normal_noise": lambda *operands: noise.copy_or_draw,
     "gather": lambda data, indices, offset, *rest: minibatch.gathering(data.dtype, offset.dtype),
     "read_rows": lambda source, offset, *rest: minibatch.gathering(source.dtype, offset.dtype),

@@ -14,27 +14,29 @@ NAMES = {"ZERO": ZERO, "HALF_LOG_TWO_PI": HALF_LOG_TWO_PI, "f32": f32, "float64"
 
 FORWARD = """
 def {name}_forward({operands}, nll):
-    rows, columns = x.shape
+    (rows, columns), repeats = x.shape, len({output}) // max(len(x), 1)
 {constants}
-    for i in range(rows):
-        total = ZERO
-        for j in range(columns):
-            total += {term}[0]
-        nll[i] = {nll}
+    for n in range(rows):
+        for i in range(n * repeats, (n + 1) * repeats):
+            total = ZERO
+            for j in range(columns):
+                total += {term}[0]
+            nll[i] = {nll}
 """
 
 FORWARD_BACKWARD = """
 def {name}_forward_backward({operands}, weight, nll, d_{output}):
-    rows, columns = x.shape
+    (rows, columns), repeats = x.shape, len({output}) // max(len(x), 1)
     factor = f32({factor})
 {constants}
-    for i in range(rows):
-        total = ZERO
-        for j in range(columns):
-            value, slope = {term}
-            total += value
-            d_{output}[i, j] = factor * {slope}
-        nll[i] = {nll}
+    for n in range(rows):
+        for i in range(n * repeats, (n + 1) * repeats):
+            total = ZERO
+            for j in range(columns):
+                value, slope = {term}
+                total += value
+                d_{output}[i, j] = factor * {slope}
+            nll[i] = {nll}
 """
 
 # The sum of log sigma + log(2 pi) / 2 over the columns.
@@ -58,7 +60,7 @@ def functions_of(loss: RowLoss) -> dict[str, Any]:
         "output": loss.output,
         "operands": ", ".join(("x", loss.output, *loss.params)),
         "constants": constants,
-        "term": loss.term_at("{}[i, j]", "{}[j]" if loss.per_column else "the_{}"),
+        "term": loss.term_at("x[n, j]", f"{loss.output}[i, j]", "{}[j]" if loss.per_column else "the_{}"),
         "factor": "weight * inverse" if loss.gaussian and not loss.per_column else "weight",
         "slope": "(slope * inverse[j])" if loss.gaussian and loss.per_column else "slope",
         "nll": "f32(0.5 * total + constant)" if loss.gaussian else "total",

@@ -140,3 +140,12 @@ def sum_of_warp(value):
     for offset in (16, 8, 4, 2, 1):
         value += cuda.shfl_xor_sync(ALL, value, offset)
     return value
+
+
+@part
+def largest_of_warp(value):
+    """The largest number of the warp, for each of its threads; where one is NaN, any."""
+    for offset in (16, 8, 4, 2, 1):
+        other = cuda.shfl_xor_sync(ALL, value, offset)
+        value = value if value > other else other
+    return value

@@ -7,12 +7,13 @@ import numpy as np
 
 from fastvae.kernels.cuda.declaration import COUNT, FLOATS, INTEGERS, WARP, kernel
 from fastvae.kernels.cuda.driver import cuda
-from fastvae.kernels.cuda.instructions import VECTOR, load4, part, store4, sum_of_warp
+from fastvae.kernels.cuda.instructions import VECTOR, largest_of_warp, load4, part, store4, sum_of_warp
 from fastvae.kernels.cuda.settings import whole
-from fastvae.kernels.formulas import ZERO, latent_gradients, latent_terms
+from fastvae.kernels.formulas import ZERO, exp, f32, latent_gradients, latent_sample, latent_terms, log_of_mean
 from fastvae.kernels.philox import normals
 
 ROWS = 4  # of a block: its threads are (WARP, ROWS)
+LOWEST = f32(-np.inf)
 u32, u64 = np.uint32, np.uint64
 
 
@@ -102,5 +103,73 @@ def latent_backward(
                 k = start + u64(c)
                 eps = noise[k] if given else own_normal(seed, stream, step, place, c)
                 d_mu[k], d_logvar[k] = latent_gradients(mu[k], logvar[k], d_z[k], eps, weight)
-
                 c = u32(c + u32(WARP))
+
+
+@kernel(FLOATS, FLOATS, FLOATS, COUNT, *[COUNT] * 7, FLOATS, FLOATS, INTEGERS, *[COUNT] * 3, block=(WARP, ROWS))
+def latent_samples_forward(
+    mu, logvar, noise, given, seed_place, stream_place, stream_offset, sample_place, sample_offset, row_place,
+    row_offset, z, log_ratio, integers, repeats, rows, columns,
+):  # fmt: skip
+    """`latent_samples_forward` of the contract, of `rows` rows of z; `noise` counts where `given` is 1."""
+    lane, row = u32(cuda.threadIdx.x), u32(cuda.blockIdx.x) * u32(ROWS) + u32(cuda.threadIdx.y)
+    example = u32(row // repeats)
+    seed, stream = u64(integers[seed_place]), whole(integers, stream_place, stream_offset)
+    step = u32(whole(integers, sample_place, sample_offset) + (row - example * repeats))
+    place = u32(whole(integers, row_place, row_offset) + example)
+    total, start, of_q = ZERO, u64(row) * u64(columns), u64(example) * u64(columns)
+    if row < rows:
+        if columns % VECTOR == u32(0):
+            c = u32(lane * VECTOR)
+            while c < columns:
+                k, q = start + u64(c), of_q + u64(c)
+                m0, m1, m2, m3 = load4(mu, q)
+                l0, l1, l2, l3 = load4(logvar, q)
+                if given:
+                    e0, e1, e2, e3 = load4(noise, k)
+                else:
+                    e0, e1, e2, e3 = normals(seed, stream, step, place, c >> u32(2))
+                z0, r0 = latent_sample(m0, l0, e0)
+                z1, r1 = latent_sample(m1, l1, e1)
+                z2, r2 = latent_sample(m2, l2, e2)
+                z3, r3 = latent_sample(m3, l3, e3)
+                store4(z, k, (z0, z1, z2, z3))
+                total += (r0 + r1) + (r2 + r3)
+                c = u32(c + u32(WARP) * VECTOR)
+        else:
+            c = lane
+            while c < columns:
+                k, q = start + u64(c), of_q + u64(c)
+                eps = noise[k] if given else own_normal(seed, stream, step, place, c)
+                z[k], term = latent_sample(mu[q], logvar[q], eps)
+                total += term
+                c = u32(c + u32(WARP))
+    total = sum_of_warp(total)
+    if row < rows and lane == u32(0):
+        log_ratio[row] = total
+
+
+@kernel(FLOATS, FLOATS, COUNT, FLOATS, FLOATS, FLOATS, COUNT, COUNT, block=(WARP, ROWS))
+def importance_weights(log_ratio, nll, weight_place, bound, weights, reals, repeats, rows):
+    """`importance_weights` of the contract: a warp for each of `rows` examples."""
+    lane, row = u32(cuda.threadIdx.x), u32(cuda.blockIdx.x) * u32(ROWS) + u32(cuda.threadIdx.y)
+    start, own = u64(row) * u64(repeats), row < rows
+    highest, total = LOWEST, ZERO
+    k = lane
+    while own and k < repeats:
+        value = log_ratio[start + u64(k)] - nll[start + u64(k)]
+        highest = value if value > highest else highest
+        k = u32(k + u32(WARP))
+    highest, k = largest_of_warp(highest), lane
+    while own and k < repeats:
+        w = exp((log_ratio[start + u64(k)] - nll[start + u64(k)]) - highest)
+        weights[start + u64(k)] = w
+        total += w
+        k = u32(k + u32(WARP))
+    total, k = sum_of_warp(total), lane
+    scale = reals[weight_place] / total
+    while own and k < repeats:
+        weights[start + u64(k)] *= scale
+        k = u32(k + u32(WARP))
+    if own and lane == u32(0):
+        bound[row] = -(highest + log_of_mean(total, f32(repeats)))

@@ -12,7 +12,13 @@ from typing import Any
 from fastvae.kernels.cuda import columns, elementwise, minibatch, noise, optimizers, row_losses, sigma
 from fastvae.kernels.cuda.declaration import WARP, Kernel, blocks
 from fastvae.kernels.cuda.driver import Device
-from fastvae.kernels.cuda.latent import ROWS, latent_backward, latent_forward
+from fastvae.kernels.cuda.latent import (
+    ROWS,
+    importance_weights,
+    latent_backward,
+    latent_forward,
+    latent_samples_forward,
+)
 from fastvae.kernels.cuda.memory import Memory
 from fastvae.kernels.cuda.settings import Settings
 from fastvae.kernels.ops import OPS
@@ -63,6 +69,26 @@ class Kind:
 def over_rows(name: str, rows: int = ROWS) -> Callable[[dict[str, Any]], tuple[Grid, list[int]]]:
     """A warp for each row of an operand (B, D)."""
     return lambda named: ((blocks(len(named[name]), rows),), [*named[name].shape])
+
+
+def over_samples(name: str, each: str) -> Callable[[dict[str, Any]], tuple[Grid, list[int]]]:
+    """A warp for each row of an operand (B, D) or (B,), of which every row of `each` has some: how many comes first."""
+
+    def grid(named: dict[str, Any]) -> tuple[Grid, list[int]]:
+        rows, *columns = named[name].shape
+        return (blocks(rows, ROWS),), [max(1, rows // max(1, len(named[each]))), rows, *columns]
+
+    return grid
+
+
+def over_examples(samples: str, examples: str) -> Callable[[dict[str, Any]], tuple[Grid, list[int]]]:
+    """A warp for each of the examples, whose samples an operand (B,) has; sizes are how many of these, and of those."""
+
+    def grid(named: dict[str, Any]) -> tuple[Grid, list[int]]:
+        rows = len(named[examples])
+        return (blocks(rows, ROWS),), [max(1, len(named[samples]) // max(1, rows)), rows]
+
+    return grid
 
 
 def over_numbers(name: str, each: int) -> Callable[[dict[str, Any]], tuple[Grid, list[int]]]:
@@ -125,6 +151,8 @@ KINDS = {
     "concatenate_backward": Kind(columns.concatenate_backward, over_first),
     "latent_forward": Kind(latent_forward, over_rows("mu"), ("integers",)),
     "latent_backward": Kind(latent_backward, over_rows("mu"), ("integers", "reals")),
+    "latent_samples_forward": Kind(latent_samples_forward, over_samples("z", "mu"), ("integers",)),
+    "importance_weights": Kind(importance_weights, over_examples("nll", "bound"), ("reals",)),
     "sigma_forward": Kind(sigma.sigma_forward, over_columns),
     "sigma_backward": Kind(sigma.sigma_backward, over_sigma(WARP, "parameter", "d_xhat"), ("reals",)),
     "sigma_optimal": Kind(sigma.sigma_optimal, over_sigma(WARP, "lowest", "x")),
@@ -174,9 +202,9 @@ def launch_of(name: str, operands: tuple, memory: Memory, settings: Settings, sl
         arguments += [getattr(settings, attribute) for attribute in kind.reads]
         return Launch(kind.kernel, grid, [*arguments, *kind.flags, *sizes])
     loss, backward = name.removesuffix("_backward").removesuffix("_forward"), name.endswith("_backward")
-    rows, across = named["x"].shape
+    (rows, across), examples = operands[1].shape, len(named["x"])
     if not backward:
         arguments = [*arguments[:-1], 0, arguments[-1], settings.nothing]  # no weight, no gradient
-    sizes = [int(backward), rows, across]
+    sizes = [int(backward), max(1, rows // max(1, examples)), rows, across]
     kernel, grid = row_losses.KERNEL[loss], (blocks(rows, row_losses.ROWS),)
     return Launch(kernel, grid, [*arguments, settings.reals, *sizes])

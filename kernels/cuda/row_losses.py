@@ -1,7 +1,7 @@
 """The losses of rows on the device: a warp for each row, one pass over it, the gradient in the same pass.
 
 Kernels are named as the losses; each does `name_forward` of the contract, or `name_forward_backward` where `backward`
-is 1. Real numbers are given as their places in `reals`.
+is 1, of `rows` rows of output, `repeats` for each row of x. Real numbers are given as their places in `reals`.
 """
 
 import numpy as np
@@ -18,9 +18,10 @@ NAMES |= {"cuda": cuda, "load4": load4, "store4": store4, "sum_of_warp": sum_of_
 NAMES |= {"u32": np.uint32, "u64": np.uint64, "__name__": __name__}
 
 SOURCE = """
-def {name}(x, {output}, {operands}weight_place, nll, d_{output}, reals, backward, rows, columns):
+def {name}(x, {output}, {operands}weight_place, nll, d_{output}, reals, backward, repeats, rows, columns):
     lane, row = u32(cuda.threadIdx.x), u32(cuda.blockIdx.x) * u32(ROWS) + u32(cuda.threadIdx.y)
     total, logs, start = ZERO, ZERO, u64(row) * u64(columns)
+    of_x = u64(row // repeats) * u64(columns)
 {reals}
     weight = {weight}
     if row < rows:
@@ -59,7 +60,7 @@ def _lines(loss: RowLoss) -> dict[str, str]:
     """What stands in the source for a loss."""
     each, gaussian, a = loss.per_column, loss.gaussian, loss.output
     reals, vectors = ((), loss.params) if each else (loss.params, ())
-    loads = {"x": "k", a: "k"} | dict.fromkeys(vectors, "u64(c)")
+    loads = {"x": "of_x + u64(c)", a: "k"} | dict.fromkeys(vectors, "u64(c)")
     lines = {
         "name": loss.name,
         "output": a,
@@ -73,9 +74,9 @@ def _lines(loss: RowLoss) -> dict[str, str]:
         "logs4": "", "logs": "", "constant": "", "nll": "total",
     }  # fmt: skip
     for i in range(4):
-        lines[f"term{i}"] = loss.term_at(f"{{}}{i}", f"{{}}{i}" if each else "{}")
+        lines[f"term{i}"] = loss.term_at(f"x{i}", f"{a}{i}", f"{{}}{i}" if each else "{}")
         lines[f"d{i}"] = f"(slope{i} * inverse{i})" if gaussian and each else f"slope{i}"
-    lines["term"] = loss.term_at("{}[k]", "{}[c]" if each else "{}")
+    lines["term"] = loss.term_at("x[of_x + u64(c)]", f"{a}[k]", "{}[c]" if each else "{}")
     lines["d"] = "(slope * inverse[c])" if gaussian and each else "slope"
     if gaussian:
         lines["nll"] = "HALF * total + constant"
@@ -92,7 +93,7 @@ def kernel_of(loss: RowLoss) -> Kernel:
     function = function_of(SOURCE.format(**_lines(loss)), loss.name, NAMES | {"term": loss.term})
     function.__doc__ = "See the contract in `fastvae.kernels`."
     params = (FLOATS if loss.per_column else COUNT,) * len(loss.params)
-    types = FLOATS, FLOATS, *params, COUNT, FLOATS, FLOATS, FLOATS, COUNT, COUNT, COUNT
+    types = FLOATS, FLOATS, *params, COUNT, FLOATS, FLOATS, FLOATS, COUNT, COUNT, COUNT, COUNT
     return kernel(*types, block=(WARP, ROWS))(function)
 
 

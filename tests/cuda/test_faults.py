@@ -42,6 +42,8 @@ REACHING = [(5, 1, 1), (3, 70, 47), (2, 67, 45), (2, 260, 174)]
 USERS = {
     "latent_forward": ["latent_forward"],
     "latent_backward": ["latent_backward"],
+    "latent_samples_forward": ["latent_samples_forward"],
+    "importance_weights": ["importance_weights"],
     "bernoulli": ["bernoulli_forward", "bernoulli_forward_backward"],
     "squared_error": ["squared_error_forward", "squared_error_forward_backward"],
     "poisson": ["poisson_forward", "poisson_forward_backward"],

@@ -274,6 +274,7 @@ def several_products(device, a_along, b_along):
 
 SINGLY = (
     "next_step",
+    "importance_weights",
     "sgd_inplace",
     "average_inplace",
     "add_inplace",

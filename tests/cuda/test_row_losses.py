@@ -49,7 +49,7 @@ def runner(device, kernels=KERNEL, losses=LOSS):
             reals, operands = np.float32([7, weight or 0, *params[::-1]]), list(range(1 + len(params), 1, -1))
         arguments = [x.reshape(-1).copy(), out.reshape(-1).copy(), *operands, 1, nll, gradient, reals, backward]
         grid, block = (blocks(len(x), ROWS),), (WARP, ROWS)
-        device.launch(kernels[name], grid, block, [*arguments, *x.shape])
+        device.launch(kernels[name], grid, block, [*arguments, len(out) // len(x), *out.shape])
         return nll, gradient.reshape(x.shape) if backward else None
 
     return run

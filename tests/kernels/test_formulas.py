@@ -391,6 +391,7 @@ def test_everything_is_float32():
     calls |= {"soft_log_sigma": (one,) * 2, "soft_slope": (one,) * 2, "soft_parameter": (one,) * 3}
     calls |= {"log_sigma_gradient": (one,) * 4, "log_sigma_of_squares": (one,) * 3, "remembered_log_sigma": (one,) * 5}
     calls |= {"latent_terms": (one,) * 3, "latent_gradients": (one,) * 5, "adam_moved": (*(one,) * 5, (one,) * 7)}
+    calls |= {"latent_sample": (one,) * 3, "log_of_mean": (one, one)}
     calls |= {"sgd_moved": (one,) * 8, "averaged": (one,) * 3, "corrupted": (one, f.MASKING, one, word, one)}
     assert len(calls) == len(formulas) > 20
     for name, arguments in calls.items():

@@ -145,3 +145,83 @@ def test_nan_in_logvar_is_seen_in_its_gradient(kernels):
     logvar[1, 2] = np.nan
     d_logvar = backward(kernels, mu, logvar, d_z)[1]
     np.testing.assert_array_equal(np.argwhere(np.isnan(d_logvar)), [[1, 2]])
+
+
+# ---- several samples of z an example ------------------------------------------------------------------------------
+
+
+def samples(kernels, mu, logvar, count, noise=DRAWN, first_sample=0, first_row=0):
+    """z (N K, Z) and log_ratio (N K,) of `count` samples an example."""
+    mu, logvar = np.array(mu, np.float32), np.array(logvar, np.float32)
+    z, log_ratio = np.full((len(mu) * count, mu.shape[1]), np.nan, np.float32), np.full(len(mu) * count, np.nan)
+    log_ratio = log_ratio.astype(np.float32)
+    place = SEED, philox.PROPOSAL, first_sample, first_row
+    kernels.latent_samples_forward(mu, logvar, noise, *place, z, log_ratio)
+    return z, log_ratio
+
+
+def test_samples_by_hand(kernels):
+    """sigma 2 about 3: eps 1/2 and -1 give z 4 and 1, and (1/4 - 16 + ln 4) / 2 and (1 - 1 + ln 4) / 2."""
+    z, log_ratio = samples(kernels, [[3]], [[math.log(4)]], 2, np.float32([[0.5], [-1]]))
+    np.testing.assert_allclose(z, [[4], [1]], rtol=1e-6)
+    np.testing.assert_allclose(log_ratio, [(0.25 - 16) / 2 + math.log(2), math.log(2)], rtol=1e-6)
+
+
+@pytest.mark.parametrize("columns", [1, 6, 8])
+def test_samples_do_not_depend_on_how_they_are_cut(kernels, columns):
+    """Neither on the examples of a piece, nor on its samples."""
+    mu, logvar = np.random.default_rng(0).normal(size=(2, 9, columns)).astype(np.float32)
+    whole = [a.reshape(9, 7, -1) for a in samples(kernels, mu, logvar, 7, first_sample=3, first_row=40)]
+    for rows, count in ((4, 7), (9, 1), (2, 3)):
+        for i, k in itertools.product(range(0, 9, rows), range(0, 7, count)):
+            own, taken = slice(i, i + rows), min(count, 7 - k)
+            part = samples(kernels, mu[own], logvar[own], taken, first_sample=3 + k, first_row=40 + i)
+            for found, expected in zip(part, whole, strict=True):
+                expected = expected[own, k : k + taken]
+                np.testing.assert_array_equal(found.reshape(expected.shape), expected)
+
+
+def test_samples_of_an_example_share_no_noise(kernels):
+    z = samples(kernels, np.zeros((500, 4)), np.zeros((500, 4)), 3)[0].reshape(500, 3, 4)
+    for a, b in itertools.combinations(range(3), 2):
+        assert not (z[:, a] == z[:, b]).any()
+        assert abs(np.corrcoef(z[:, a].ravel(), z[:, b].ravel())[0, 1]) < 4 / math.sqrt(2000)
+
+
+def test_nan_is_seen_in_all_samples_of_its_example(kernels):
+    for poisoned in (0, 1):
+        inputs = np.zeros((2, 3, 6), np.float32)
+        inputs[poisoned, 1, 2] = np.nan
+        z, log_ratio = samples(kernels, *inputs, 2)
+        np.testing.assert_array_equal(np.argwhere(np.isnan(z)), [[2, 2], [3, 2]])
+        np.testing.assert_array_equal(np.isnan(log_ratio), [False, False, True, True, False, False])
+
+
+def importance(kernels, log_w, weight=1.0):
+    """bound (N,) and weights (N, K) of log w (N, K)."""
+    log_w = np.array(log_w, np.float32)
+    bound, weights = np.full(len(log_w), np.nan, np.float32), np.full(log_w.size, np.nan, np.float32)
+    kernels.importance_weights(log_w.ravel(), np.zeros(log_w.size, np.float32), weight, bound, weights)
+    return bound, weights.reshape(log_w.shape)
+
+
+def test_importance_weights_by_hand(kernels):
+    """w = 1, 3: their mean is 2. Far from 0, where none of them is a float32, their ratio is the same."""
+    for far in (0, -500, 500):
+        bound, weights = importance(kernels, [[far, far + math.log(3)]], 0.5)
+        np.testing.assert_allclose(bound, [-far - math.log(2)], rtol=1e-6)
+        np.testing.assert_allclose(weights, [[0.125, 0.375]], rtol=1e-4 if far else 1e-6)
+
+
+def test_one_sample_is_its_own_bound(kernels):
+    bound, weights = importance(kernels, [[3.0], [-90.0]], 0.25)
+    np.testing.assert_array_equal(bound, [-3.0, 90.0])
+    np.testing.assert_array_equal(weights, 0.25)
+
+
+def test_a_sample_that_is_impossible_has_no_weight_and_one_that_is_not_a_number_is_seen(kernels):
+    bound, weights = importance(kernels, [[-np.inf, 0, 0, 0], [0, np.nan, 0, 0], [0, 0, 0, 0]])
+    np.testing.assert_allclose(bound[[0, 2]], [math.log(4 / 3), 0], rtol=1e-6)
+    np.testing.assert_allclose(weights[0], [0, 1 / 3, 1 / 3, 1 / 3], rtol=1e-6)
+    assert np.isnan(bound[1])
+    assert np.isnan(weights[1]).all()

@@ -353,3 +353,17 @@ def test_threads_run_different_programs_side_by_side(kernels):
         thread.join(60)
     assert not any(thread.is_alive() for thread in threads)
     assert wrong == []
+
+
+@pytest.mark.parametrize(("examples", "rows"), [(3, 7), (3, 2), (0, 2)])
+def test_rows_that_do_not_divide_among_examples_are_refused(kernels, examples, rows):
+    x, logits, nll = np.zeros((examples, 4), np.float32), np.zeros((rows, 4), np.float32), np.zeros(rows, np.float32)
+    found = rf"logits has shape \({rows}, 4\), x has shape \({examples}, 4\)"
+    with pytest.raises(
+        ValueError, match=f"bernoulli_forward: {found}; B = {rows} must be a multiple of N = {examples}"
+    ):
+        kernels.bernoulli_forward(x, logits, nll)
+
+
+def test_no_rows_of_no_examples_are_none(kernels):
+    kernels.bernoulli_forward(*[np.zeros((0, 4), np.float32)] * 2, np.zeros(0, np.float32))
