@@ -4,6 +4,7 @@ A piece of the examples is read once, in the model's units; then come samples, s
 Sample k of example i is drawn at (seed, stream, step k, row i): how the work is cut changes no bit.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,18 +17,21 @@ from fastvae.evaluation.accumulator import Accumulator
 from fastvae.evaluation.observer import Observer, watching
 from fastvae.evaluation.result import LogLikelihood
 from fastvae.kernels.formulas import LOGVAR_HIGHEST, LOGVAR_LOWEST
-from fastvae.kernels.memory import empty, zeros
+from fastvae.kernels.memory import empty
 from fastvae.kernels.slots import Slots
-from fastvae.layers import latent
 from fastvae.models.vae_network import VAENetwork
-from fastvae.passes import ROW, Pass
+from fastvae.passes import ROW, Arena, Pass
 
-UNROLLED = 16  # samples of each example in one program
-BETWEEN = 64  # samples between two questions to the observer
+EXAMPLES = 256  # of a piece
+ROWS, MANY = 512, 1 << 30  # whose largest product says how many threads there are; more than are done at a time
+CHUNKS = 16  # of samples that a program takes through the decoder: it returns to Python some ten times a second
 
 
-class Piece:
-    """Some examples of a network, read and ready to be encoded, and to be weighed as often as one likes.
+class Weights:
+    """log w of samples of z for the examples of one piece after the other, each read once.
+
+    The programs that run at a time, one for each thread, take the same examples and different samples: so one example
+    keeps all threads busy too.
 
     Parameters
     ----------
@@ -35,8 +39,8 @@ class Piece:
         Of a fitted model.
     rows
         Examples of the largest piece.
-    workers, shares
-        What runs programs, and into how many each piece is cut.
+    workers, threads
+        What runs programs, and how many at a time.
     seed
         Of the noise.
 
@@ -46,16 +50,18 @@ class Piece:
         Where the piece begins, and how many examples it has.
     """
 
-    def __init__(self, network: VAENetwork, rows: int, workers: Any, shares: int, seed: np.uint64):
-        self._network, self._workers, self._shares, self._seed = network, workers, shares, seed
-        latent_dim = network.inputs["z"]
+    def __init__(self, network: VAENetwork, rows: int, workers: Any, threads: int, seed: np.uint64):
+        self._network, self._workers, self._threads = network, workers, threads
+        self._seed = np.uint64(seed).view(np.int64)
         self._data = {name: empty(rows, columns) for name, columns in network.inputs.items() if name != "z"}
-        self._mu, self._logvar, self._zeros = (zeros(rows, latent_dim) for _ in range(3))
-        self._passes: dict[tuple[Any, ...], tuple[Pass, Any]] = {}
+        self._mu, self._logvar = (empty(rows, network.inputs["z"]) for _ in range(2))
+        self._most = network.backend.pieces(MANY, network.largest_product(ROWS), network.widest)[1]
+        self._arenas = [Arena(self._most) for _ in range(threads)]
+        self._passes: dict[tuple[Any, ...], tuple[Pass, list[np.ndarray]]] = {}
         self.first, self.rows = 0, 0
 
     def read(self, examples: Examples, first: int, rows: int) -> None:
-        """Read the examples first ... first + rows - 1."""
+        """Go on to the examples first ... first + rows - 1."""
         if rows != self.rows:
             self._passes.clear()
         self.first, self.rows = first, rows
@@ -66,7 +72,8 @@ class Piece:
 
     def encode(self) -> tuple[np.ndarray, np.ndarray]:
         """mu and logvar (n, Z) of q(z|x), the latter limited to [-30, 20]."""
-        mu, logvar = self._run(("encode",), self._network.encode)
+        p, (mu, logvar) = self._pass(("encode",), self._network.encode)
+        p.run(self._workers)
         return mu.copy(), np.clip(logvar, LOGVAR_LOWEST, LOGVAR_HIGHEST)
 
     def propose(self, mu: np.ndarray | float, logvar: np.ndarray | float) -> None:
@@ -74,74 +81,93 @@ class Piece:
         for own, given in ((self._mu, mu), (self._logvar, logvar)):
             own[: self.rows] = given
             self._network.kernels.upload(own[: self.rows])
-        self._half_log_det = 0.5 * self._logvar[: self.rows].sum(axis=1, dtype=np.float64)[:, None]
+
+    @property
+    def at_once(self) -> int:
+        """Samples of each example that are best asked for together."""
+        return self._threads * CHUNKS * self._repeats
+
+    @property
+    def _repeats(self) -> int:
+        """Samples of each example that go through the decoder together."""
+        return max(1, self._most // self.rows)
 
     def log_weights(self, stream: int, first: int, count: int) -> np.ndarray:
         """log w (n, count) float64, in the model's units, of the samples first ... first + count - 1 of each example.
 
         log p(z) - log r(z) = 1/2 sum_Z (eps^2 - z^2 + logvar), z = mu + exp(logvar / 2) eps.
         """
-        found = np.empty((self.rows, count))
-        for start in range(0, count, UNROLLED):
-            some = min(UNROLLED, count - start)
-            write = lambda p, some=some: self._write(p, stream, some)  # noqa: E731
-            results = self._run(("weights", stream, some), write, first + start)
-            for k in range(some):
-                of_noise, of_code, nll = results[3 * k : 3 * k + 3]
-                found[:, start + k] = of_noise.astype(np.float64) - of_code - nll
-        return found + self._half_log_det
+        found, done = np.empty((self.rows, count)), 0
+        while done < count:
+            left = min(count - done, self.at_once)
+            cuts = [done + left * i // self._threads for i in range(self._threads + 1)]
+            places = [(start, stop) for start, stop in itertools.pairwise(cuts) if start < stop]
+            running = []
+            for thread, (start, stop) in enumerate(places):
+                p, results = self._pass((thread, stop - start), self._write, thread)
+                for name, value in (("stream", stream), ("step", first + start), ("first row", self.first)):
+                    p.slots[name] = value
+                running.append((p, results))
+            self._workers.run_programs([p.programs[0] for p, _ in running])
+            for (start, _), (_, results) in zip(places, running, strict=True):
+                place = start
+                for log_ratio, nll in zip(results[::2], results[1::2], strict=True):
+                    samples = len(nll) // self.rows
+                    np.subtract(
+                        log_ratio.reshape(self.rows, samples),
+                        nll.reshape(self.rows, samples),
+                        out=found[:, place : place + samples],
+                        dtype=np.float64,
+                    )
+                    place += samples
+            done += left
+        return found
 
     def noise(self, stream: int, sample: int) -> np.ndarray:
         """eps (n, Z) of one sample of each example."""
         eps = empty(self.rows, self._mu.shape[1])
-        self._network.kernels.normal_noise(self._seed, stream, sample, self.first, eps)
+        self._network.kernels.normal_noise(self._seed.view(np.uint64), stream, sample, self.first, eps)
         return eps
 
-    def _run(self, key: tuple[Any, ...], write: Callable[[Pass], Any], step: int = EVALUATION) -> Any:
-        """Run a pass, which is written down when it is first wanted; return what its writer returned."""
+    def _pass(self, key: tuple[Any, ...], write: Callable[..., list[np.ndarray]], thread: int = 0) -> Any:
+        """A pass and what its writer returned, written down when it is first wanted."""
         if key not in self._passes:
             inputs = {name: lambda p, d=data: p.cut(d[: p.rows]) for name, data in self._data.items()}
-            shares = min(self._shares, self.rows)
-            p = Pass(self._network.backend, Slots(), self.rows, inputs, shares, backward=False)
-            self._passes[key] = p, write(p)
+            given = Slots(), self.rows, inputs, 1, self._arenas[thread]
+            p = Pass(self._network.backend, *given, backward=False)
+            self._passes[key] = p, write(p, *key[1:])
             p.finish()
-        p, results = self._passes[key]
-        seed = np.uint64(self._seed).view(np.int64)
-        for name, value in (("seed", seed), ("step", step), ("first row", self.first)):
-            p.slots[name] = value
-        p.run(self._workers)
-        return results
+            p.slots["seed"] = self._seed
+        return self._passes[key]
 
-    def _write(self, p: Pass, stream: int, count: int) -> list[np.ndarray]:
-        """Write so many samples: of each -log N(eps; 0, I), -log p(z) and -log p(x|z), (n,)."""
-        network, x = self._network, p.input("x")
-        condition = network.condition_of(p)
-        mu, logvar, nothing = (p.cut(array[: p.rows]) for array in (self._mu, self._logvar, self._zeros))
-        results = [p.empty() for _ in range(3 * count)]
-        eps, z, kl = p.empty(mu.shape[1]), p.empty(mu.shape[1]), p.empty()
-        mark = p.mark()
-        for k in range(count):
+    def _write(self, p: Pass, count: int) -> list[np.ndarray]:
+        """Write so many samples, `_repeats` of each example at a time: each time log p(z) - log r(z) and
+        -log p(x|z), (n times samples,)."""
+        network, x, condition = self._network, p.input("x"), self._network.condition_of(p)
+        mu, logvar = p.cut(self._mu[: p.rows]), p.cut(self._logvar[: p.rows])
+        starts = range(0, count, self._repeats)
+        samples = [min(self._repeats, count - start) for start in starts]
+        results = [p.empty(repeats=some) for some in samples for _ in range(2)]
+        mark, stream = p.mark(), p.slots.whole("stream")
+        for i, (start, some) in enumerate(zip(starts, samples, strict=True)):
             p.rewind(mark)
-            of_noise, of_code, nll = results[3 * k : 3 * k + 3]
-            p.add("normal_noise", p.seed, stream, p.step + k, ROW, eps)
-            latent(p, mu, logvar, noise=eps, z=z, kl=kl)
-            p.add("squared_error_forward", nothing, eps, 0.0, 1.0, of_noise)
-            p.add("squared_error_forward", nothing, z, 0.0, 1.0, of_code)
+            z, (log_ratio, nll) = p.empty(mu.shape[1], repeats=some), results[2 * i : 2 * i + 2]
+            p.add("latent_samples_forward", mu, logvar, None, p.seed, stream, p.step + start, ROW, z, log_ratio)
             network.likelihood.nll(p, x, network.decoded(p, z, condition)[0], nll)
         return p.returns(*results)
 
 
-def pieces(network: VAENetwork, examples: Examples, seed: np.uint64) -> Iterator[Piece]:
+def pieces(network: VAENetwork, examples: Examples, seed: np.uint64) -> Iterator[Weights]:
     """The examples, piece by piece, each read and ready."""
     count = len(examples)
-    shares, size = network.backend.pieces(count, network.largest_product(count), network.widest)
-    rows = min(count, shares * size)
+    rows = min(count, EXAMPLES)
+    threads = network.backend.pieces(ROWS, network.largest_product(ROWS), network.widest)[0]
     network.upload_parameters()
-    with network.backend.passing(shares) as workers:
-        piece = Piece(network, rows, workers, shares, seed)
+    with network.backend.passing(threads) as workers:
+        weights = Weights(network, rows, workers, threads, seed)
         for first in range(0, count, rows):
-            piece.read(examples, first, min(rows, count - first))
-            yield piece
+            weights.read(examples, first, min(rows, count - first))
+            yield weights
 
 
 def weigh(
@@ -151,7 +177,7 @@ def weigh(
     n_samples: int,
     seed: np.uint64,
     stream: int,
-    propose: Callable[[Piece], None],
+    propose: Callable[[Weights], None],
     observer: Observer | None = None,
 ) -> LogLikelihood:
     """log p(x) of each example, in nats of the user's units, from `n_samples` weights of draws from what `propose` has
@@ -162,7 +188,7 @@ def weigh(
             propose(piece)
             accumulator = Accumulator(piece.rows, n_samples)
             while accumulator.added < n_samples and not watcher.stop_requested():
-                some = min(BETWEEN, n_samples - accumulator.added)
+                some = min(piece.at_once, n_samples - accumulator.added)
                 accumulator.add(piece.log_weights(stream, accumulator.added, some) - network.log_jacobian)
                 share = accumulator.added / n_samples
                 watcher.progressed(done + int(share * piece.rows), len(examples), "examples")

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from fastvae import VAE
-from fastvae.evaluation import importance as module
-from fastvae.evaluation import weights
-from fastvae.evaluation.importance import importance, widened
+from fastvae.evaluation import weights, widening
+from fastvae.evaluation.importance import importance
 from fastvae.evaluation.linear import LinearVAE
 from fastvae.evaluation.naive import naive
+from fastvae.evaluation.weights import Weights
+from fastvae.evaluation.widening import widened
 
 NAMES = ("values", "mcse", "ess", "khat")
 
@@ -120,10 +121,11 @@ def test_how_the_work_is_cut_changes_no_bit(trained, samples, monkeypatch):
     model, X = trained
     whole = estimated(model, X, samples)
     assert whole.n_samples == samples
-    for name, value in (("UNROLLED", 5), ("BETWEEN", 33)):
+    for name, value in (("CHUNKS", 5), ("EXAMPLES", 33)):
         monkeypatch.setattr(weights, name, value)
-    monkeypatch.setattr(module, "BLOCK", 7)
+    monkeypatch.setattr(widening, "BLOCK", 7)
     monkeypatch.setattr("fastvae.backend.CPU_PIECE", 77)
+    monkeypatch.setattr(Weights, "at_once", property(lambda weights: 29))
     monkeypatch.setenv("FASTVAE_THREADS", "3")
     cut = estimated(model, X, samples)
     for name in NAMES:
@@ -154,8 +156,8 @@ class Counting:
 
 def test_stopping_returns_what_is_done(trained, monkeypatch):
     model, X = trained
-    monkeypatch.setattr("fastvae.backend.CPU_PIECE", 50)
-    monkeypatch.setenv("FASTVAE_THREADS", "1")
+    monkeypatch.setattr(weights, "EXAMPLES", 50)
+    monkeypatch.setattr(Weights, "at_once", property(lambda weights: 50))
     whole, observer = estimated(model, X, 200), Counting(2 * 4 + 2)
     part = estimated(model, X, 200, observer=observer)
     assert not part.complete
