@@ -22,8 +22,8 @@ JITTER = 0.2  # by what share a step size is less or more than the adapted one: 
 USE_SHIFT = 8  # of a use in the number of a stream, above the streams of `philox`
 TARGET = 0.8  # mean probability of acceptance that step sizes are adapted to
 TURN = 3.0  # the longest trajectory, in `Path.units` of time; half a period of a Gaussian is pi
-PILOT_CHAINS, PILOT_TEMPERATURES, PILOT_TRANSITIONS = 4, 50, 2  # of an example; visited; at each
-WARM_UP, GAIN, WINDOW = 10, 0.3, 5  # transitions at the first; of log steps by acceptance; smoothed over 2 w + 1
+PILOT_CHAINS, PILOT_TEMPERATURES, PILOT_TRANSITIONS = 4, 25, 3  # of an example; visited; at each
+WARM_UP, GAIN, WINDOW = 10, 0.5, 2  # transitions at the first; of log steps by acceptance; smoothed over 2 w + 1
 
 
 class State(NamedTuple):
@@ -122,11 +122,12 @@ def transition(
     state, probability : (N, C)
         The probability with which the proposal was accepted; one that is not finite never is.
     """
-    lengths = step[..., None] * path.units(beta)
-    proposed, velocity = leapfrog(path, beta, state, noise, lengths, count, evaluate)
-    before = path.log_density(state, beta) - 0.5 * np.square(noise).sum(axis=-1)
-    after = path.log_density(proposed, beta) - 0.5 * np.square(velocity).sum(axis=-1)
-    change = np.where(np.isnan(after - before), -np.inf, after - before)
+    with np.errstate(over="ignore", invalid="ignore"):  # a step that is too long is refused
+        lengths = step[..., None] * path.units(beta)
+        proposed, velocity = leapfrog(path, beta, state, noise, lengths, count, evaluate)
+        before = path.log_density(state, beta) - 0.5 * np.square(noise).sum(axis=-1)
+        after = path.log_density(proposed, beta) - 0.5 * np.square(velocity).sum(axis=-1)
+        change = np.where(np.isnan(after - before), -np.inf, after - before)
     accepted = np.log(uniform) < change
     state = State(*(np.where(accepted.reshape(accepted.shape + (1,) * (new.ndim - 2)), new, old)
                     for new, old in zip(proposed, state, strict=True)))  # fmt: skip

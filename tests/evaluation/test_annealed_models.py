@@ -1,0 +1,108 @@
+"""Annealed importance sampling of models that bend z, against quadrature; and relations that hold for any model."""
+
+import numpy as np
+import pytest
+
+from fastvae.evaluation import annealed as module
+from fastvae.evaluation.annealed import annealed, bracket, simulated
+from tests.evaluation.quadrature import bent, log_p
+
+MODELS = {
+    "bernoulli": {},
+    "gaussian": {"sigma": 0.8, "scale": None},
+    "gaussian, learned": {"sigma": "learned"},
+    "gaussian, one learned": {"sigma": "learned", "sigma_per_column": False, "scale": (-1, 3)},
+    "gaussian, optimal": {"sigma": "optimal", "linear": False, "activation": "softplus", "strength": 0.6},
+    "poisson": {"strength": 0.8},
+}
+
+
+def model(name, latent_dim):
+    return bent(name.split(",")[0], latent_dim, **MODELS[name])
+
+
+def made(vae, count, seed):
+    """x that the model has made, in the user's units."""
+    return vae.sample(count, random_state=seed, noise=True)
+
+
+@pytest.mark.parametrize("start", ["q", "prior"])
+@pytest.mark.parametrize("latent_dim", [1, 2])
+@pytest.mark.parametrize("name", MODELS)
+def test_quadrature_agrees(name, latent_dim, start):
+    vae = model(name, latent_dim)
+    x = made(vae, 12, 3)
+    exact = log_p(vae, x)
+    settings = {"n_temperatures": 30, "n_leapfrog": 3, "start": start, "n_simulated": 0, "seed": 1}
+    found = annealed(vae, vae.examples(x), n_chains=200, **settings)
+    assert (np.abs(found.values - exact) < 5 * found.mcse + 1e-3).all()
+    assert (found.mcse < 0.2).all()
+    assert found.mean_mcse < 0.03
+    assert found.method == "annealed"
+    assert found.kind == "lower bound"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_bracket_holds_what_quadrature_gives(name):
+    vae = model(name, 2)
+    found = bracket(vae, 150, n_temperatures=50, n_chains=4, n_leapfrog=3, seed=2)
+    units = vae.network_.units
+    x = simulated(vae.network_, 150, np.uint64(2))[1] * units.scale + units.offset
+    exact = log_p(vae, x)
+    for bound, sign in ((found.lower, 1), (found.upper, -1)):
+        below = sign * (exact - bound.values)
+        assert below.mean() > -4 * below.std() / 150**0.5
+        for t in (0.5, 1.0):  # Markov
+            assert np.mean(below <= -t) <= np.exp(-t) + 4 * np.sqrt(np.exp(-t) / 150)
+    assert found.gap < 0.5
+    assert found.gap > -4 * found.gap_error
+
+
+def test_the_gap_on_simulated_examples_goes_with_the_bound():
+    vae = model("bernoulli", 2)
+    settings = {"n_temperatures": 4, "n_chains": 2, "seed": 5}
+    found = annealed(vae, vae.examples(made(vae, 3, 1)), n_simulated=9, **settings)
+    expected = bracket(vae, 9, **settings)
+    wanted = {"gap": expected.gap, "gap error": expected.gap_error, "gap examples": 9}
+    assert found.details | wanted == found.details
+    assert "gap" not in annealed(vae, vae.examples(made(vae, 3, 1)), n_simulated=0, **settings).details
+
+
+def test_scaling_the_data_moves_it_by_the_units_alone():
+    """log p(c x) of a model of c x is log p(x) - D log c: exactly, where c is a power of 2."""
+    x = made(model("gaussian, learned", 2), 20, 1)
+    found = []
+    for factor in (1, 4):
+        vae = bent("gaussian", 2, sigma=0.5, scale=(-1 * factor, 3 * factor))
+        found.append(annealed(vae, vae.examples(factor * x), n_temperatures=3, n_chains=2, n_simulated=0).values)
+    np.testing.assert_allclose(found[1], found[0] - 8 * np.log(4), rtol=0, atol=1e-11)
+
+
+def test_more_temperatures_and_more_chains_close_the_gap():
+    vae = bent(latent_dim=2, columns=30, strength=4.0)
+    settings = {"n_leapfrog": 2, "start": "prior", "seed": 1}
+    gaps = [bracket(vae, 200, n_temperatures=t, n_chains=k, **settings).gap for t, k in ((4, 2), (4, 8), (60, 8))]
+    assert gaps[0] > 1.5 * gaps[1] > 3 * gaps[2] > 0
+
+
+def test_rows_for_which_the_decoder_overflows_have_no_weight(monkeypatch):
+    """Not NaN: all weights are 0."""
+    vae = model("gaussian", 2)
+    examples = vae.examples(np.full((2, 8), 1e25, np.float32))
+    found = annealed(vae, examples, n_temperatures=3, n_chains=2, n_simulated=0)
+    assert (found.values == -np.inf).all()
+    assert np.isnan(found.ess).all()
+
+
+def test_binarised_examples_are_those_that_are_scored():
+    """What `fill` draws is what both the encoder and the likelihood see, also in pieces."""
+    vae = bent(latent_dim=2)
+    x = np.random.default_rng(0).random((10, 8)).astype(np.float32)
+    examples = vae.examples(x, binarize="dynamic")
+    drawn = np.empty((10, 8), np.float32)
+    examples.fill(np.arange(10), drawn, 0, 0)
+    settings = {"n_temperatures": 3, "n_chains": 2, "n_simulated": 0}
+    whole = annealed(vae, vae.examples(drawn), **settings).values
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "NUMBERS", 6 * vae.network_.widest)
+        assert (annealed(vae, examples, **settings).values == whole).all()
