@@ -118,7 +118,9 @@ class Diagnosis:
         ]
 
 
-def diagnose(model: Any, X: Any, *, n_samples: int = 256, n_examples: int = 64, seed: int = 0) -> Diagnosis:
+def diagnose(
+    model: Any, X: Any, *, n_samples: int = 256, n_examples: int = 64, seed: int = 0, condition: Any = None
+) -> Diagnosis:
     """Look for what may be wrong with a VAE: collapse, a q that does not fit, a q(z) far from the prior.
 
     Parameters
@@ -132,6 +134,8 @@ def diagnose(model: Any, X: Any, *, n_samples: int = 256, n_examples: int = 64, 
         Draws of z an example, and examples, spread evenly over X, for the comparison of q(z|x) with p(z|x).
     seed
         Of the draws.
+    condition
+        Of the rows, as `fit` has it, for a model that was fitted with one; examples have theirs.
 
     Raises
     ------
@@ -140,7 +144,7 @@ def diagnose(model: Any, X: Any, *, n_samples: int = 256, n_examples: int = 64, 
     """
     check_integer("n_samples", n_samples, 2)
     check_integer("n_examples", n_examples, 1)
-    examples = X if isinstance(X, Examples) else model.examples(X)
+    examples = X if isinstance(X, Examples) else model.examples(X, condition=condition)
     joint = Joint(model, examples)
     if len(joint) < 2:
         raise ValueError("X has 1 example: how codes are spread over examples needs at least 2, better 500")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.evaluation.densities import Joint
+from fastvae.evaluation.densities import Given, Joint
 
 MOST_ROUNDS, LEAST_ROUNDS = 12, 3  # of adaptation
 SETTLED = 0.15  # by what logarithms of variances still change then
@@ -55,10 +55,10 @@ def posterior_width(joint: Joint, indices: np.ndarray, n_samples: int, rng: np.r
     the ratios that were found, one a dimension for all examples, and new draws are weighed, until they settle: adaptive
     importance sampling (Cappe, Douc, Guillin, Marin and Robert 2008). The last draws have not adapted anything.
     """
-    x = joint.rows(indices)
-    mu, logvar = joint.encode(x)
+    given = joint.rows(indices)
+    mu, logvar = joint.encode(given)
     deviation, variances = np.exp(0.5 * logvar), np.ones(mu.shape[1])
-    weigh = _Weighing(joint, x, mu, deviation, n_samples, rng)
+    weigh = _Weighing(joint, given, mu, deviation, n_samples, rng)
     elbo, _, first_ess, second = weigh(variances)
     for i in range(MOST_ROUNDS):
         change = np.log(second)
@@ -70,7 +70,7 @@ def posterior_width(joint: Joint, indices: np.ndarray, n_samples: int, rng: np.r
     error = float(gaps.std(ddof=1) / math.sqrt(len(gaps))) if len(gaps) > 1 else math.nan
     return PosteriorWidth(
         variances * second, float(gaps.mean()), error, float(np.median(first_ess)), float(np.median(ess)),
-        len(x), n_samples,
+        len(given), n_samples,
     )  # fmt: skip
 
 
@@ -78,10 +78,10 @@ class _Weighing:
     """Draws from q, with its variances multiplied, and what their weights say."""
 
     def __init__(
-        self, joint: Joint, x: np.ndarray, mu: np.ndarray, deviation: np.ndarray, n_samples: int,
+        self, joint: Joint, given: Given, mu: np.ndarray, deviation: np.ndarray, n_samples: int,
         rng: np.random.Generator,
     ):  # fmt: skip
-        self.joint, self.x, self.mu, self.deviation = joint, x, mu, deviation
+        self.joint, self.given, self.mu, self.deviation = joint, given, mu, deviation
         self.n_samples, self.rng = n_samples, rng
 
     def __call__(self, variances: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -94,7 +94,7 @@ class _Weighing:
             piece = slice(start, min(count, start + step))
             eps = self.rng.standard_normal((piece.stop - start, self.n_samples, dimensions))
             deviation = self.deviation[piece] * np.sqrt(variances)
-            logs = self.joint(self.x[piece], self.mu[piece, None] + deviation[:, None] * eps)
+            logs = self.joint(self.given[piece], self.mu[piece, None] + deviation[:, None] * eps)
             logs += log_normal(eps, deviation)
             weights, bounds[piece] = normalised(logs)
             means[piece], sizes[piece] = logs.mean(axis=1), 1 / np.square(weights).sum(axis=1)

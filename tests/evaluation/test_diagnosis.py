@@ -211,6 +211,24 @@ def test_a_single_example_and_nan_are_refused(healthy):
         diagnose(model, np.full((5, 12), np.nan))
 
 
+def test_a_conditional_model_is_diagnosed_given_its_condition():
+    """With the condition that it has learned, the code says the rest; with another one, its ELBO falls."""
+    rng = np.random.default_rng(8)
+    labels = rng.integers(0, 3, 600)
+    X = np.eye(3)[labels] @ rng.normal(size=(3, 6)) * 3 + rng.normal(size=(600, 1)) + 0.3 * rng.normal(size=(600, 6))
+    model = VAE(latent_dim=2, hidden=(16,), likelihood="gaussian", epochs=40, random_state=0).fit(X, condition=labels)
+    found = diagnose(model, X, condition=labels)
+    assert found.named == []
+    joint, other = (Joint(model, model.examples(X, condition=c)) for c in (labels, (labels + 1) % 3))
+    given, wrong, z = joint.rows(np.arange(600)), other.rows(np.arange(600)), np.zeros((600, 1, 2))
+    np.testing.assert_array_equal(given.inputs["condition"], np.eye(3)[labels])
+    assert joint(given, z).mean() > other(wrong, z).mean() + 1
+    mu, _ = joint.encode(given)
+    np.testing.assert_allclose(mu, model.transform(X, condition=labels), atol=1e-6)
+    with pytest.raises(ValueError, match="condition"):
+        diagnose(model, X)
+
+
 def test_a_model_without_an_encoder_is_refused(healthy, tmp_path):
     model, examples = healthy["table"]
     model.save(tmp_path / "m.npz")
