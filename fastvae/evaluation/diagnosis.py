@@ -200,10 +200,16 @@ def _collapse(model: Any, found: Diagnosis) -> Finding | None:
 def _width(model: Any, found: Diagnosis) -> Finding | None:
     w = found.width
     ratio = overall_ratio(w.ratio, found.active)
-    figures = {"variance_ratio": ratio, "gap": w.gap, "gap_error": w.gap_error, "ess": w.ess}
+    figures = {
+        "variance_ratio": ratio,
+        "gap": w.gap,
+        "gap_error": w.gap_error,
+        "ess": w.ess,
+        "unreliable": w.unreliable,
+    }
     beside = (
         f"p(z|x) has {ratio:.2g} times its variance, and the ELBO is about {w.gap:.2g} nats below log p(x); effective "
-        f"sample size {w.ess:.3g} of {w.n_samples}"
+        f"sample size {w.ess:.3g} of {w.n_samples}, k-hat too large for {w.unreliable:.0%} of the examples"
     )
     if ratio > NARROW:
         tries = ["beta=1"] if model.beta < 1 else []

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastvae.evaluation.densities import Given, Joint
+from fastvae.evaluation.pareto import khat, tail_length, threshold
 
 MOST_ROUNDS, LEAST_ROUNDS = 12, 3  # of adaptation
 SETTLED = 0.15  # by what logarithms of variances still change then
@@ -30,6 +31,8 @@ class PosteriorWidth:
     ess, ess_widened
         Medians over the examples of the effective sample size of the weights: from q, and from q with its variances
         times `ratio`.
+    unreliable, unreliable_widened
+        Shares of the examples whose weights have a Pareto k-hat above the threshold for `n_samples`, with either.
     n_examples, n_samples
         How many examples, and draws of z for each.
     """
@@ -39,6 +42,8 @@ class PosteriorWidth:
     gap_error: float
     ess: float
     ess_widened: float
+    unreliable: float
+    unreliable_widened: float
     n_examples: int
     n_samples: int
 
@@ -59,18 +64,19 @@ def posterior_width(joint: Joint, indices: np.ndarray, n_samples: int, rng: np.r
     mu, logvar = joint.encode(given)
     deviation, variances = np.exp(0.5 * logvar), np.ones(mu.shape[1])
     weigh = _Weighing(joint, given, mu, deviation, n_samples, rng)
-    elbo, _, first_ess, second = weigh(variances)
+    elbo, _, first_ess, first_khat, second = weigh(variances)
+    last_khat = first_khat
     for i in range(MOST_ROUNDS):
         change = np.log(second)
         if i >= LEAST_ROUNDS and np.abs(change).mean() < SETTLED:
             break
         variances = variances * second
-        _, bound, ess, second = weigh(variances)
+        _, bound, ess, last_khat, second = weigh(variances)
     gaps = bound - elbo
     error = float(gaps.std(ddof=1) / math.sqrt(len(gaps))) if len(gaps) > 1 else math.nan
     return PosteriorWidth(
         variances * second, float(gaps.mean()), error, float(np.median(first_ess)), float(np.median(ess)),
-        len(given), n_samples,
+        *(float((k > threshold(n_samples)).mean()) for k in (first_khat, last_khat)), len(given), n_samples,
     )  # fmt: skip
 
 
@@ -84,11 +90,11 @@ class _Weighing:
         self.joint, self.given, self.mu, self.deviation = joint, given, mu, deviation
         self.n_samples, self.rng = n_samples, rng
 
-    def __call__(self, variances: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """For variances times (Z,): mean log weight (n,), bound (n,), effective sample size (n,), and the mean over
-        examples of the second moment (Z,) of (z - mu) / deviation of the proposal."""
+    def __call__(self, variances: np.ndarray) -> tuple[np.ndarray, ...]:
+        """For variances times (Z,): mean log weight, bound, effective sample size and k-hat, each (n,), and the mean
+        over examples of the second moment (Z,) of (z - mu) / deviation of the proposal."""
         count, dimensions = self.mu.shape
-        means, bounds, sizes = (np.empty(count) for _ in range(3))
+        means, bounds, sizes, shapes = (np.empty(count) for _ in range(4))
         second, step = np.zeros(dimensions), max(1, PIECE_NUMBERS // (self.n_samples * dimensions))
         for start in range(0, count, step):
             piece = slice(start, min(count, start + step))
@@ -98,8 +104,10 @@ class _Weighing:
             logs += log_normal(eps, deviation)
             weights, bounds[piece] = normalised(logs)
             means[piece], sizes[piece] = logs.mean(axis=1), 1 / np.square(weights).sum(axis=1)
+            tail = min(self.n_samples, tail_length(self.n_samples) + 1)
+            shapes[piece] = khat(np.partition(logs, -tail, axis=1)[:, -tail:])
             second += np.einsum("nk,nkz->z", weights, np.square(eps))
-        return means, bounds, sizes, second / count
+        return means, bounds, sizes, shapes, second / count
 
 
 def log_normal(eps: np.ndarray, deviation: np.ndarray) -> np.ndarray:

@@ -146,6 +146,8 @@ def test_width_and_gap_of_a_linear_vae_have_a_closed_form(shift):
     np.testing.assert_allclose(width.ratio, math.exp(-shift), rtol=0.08)
     assert abs(width.gap - 1.5 * (math.exp(shift) - 1 - shift)) < 4 * width.gap_error + 1e-3
     assert width.ess_widened > 0.95 * 500
+    assert (width.unreliable > 0.25) == (shift < 0)  # k = 1 - e^shift there, by the threshold of .63 or above it
+    assert width.unreliable_widened == 0
     if shift == 0:
         assert width.gap_error < 1e-4
 
