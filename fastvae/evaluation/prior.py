@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from fastvae.data.minibatches import Examples
-from fastvae.evaluation.importance import PILOT_FEWEST, PILOT_SAMPLES, PILOT_SHARE, chosen
 from fastvae.evaluation.observer import Observer, watching
-from fastvae.evaluation.weights import BETWEEN, Piece, pieces
+from fastvae.evaluation.weights import Weights, pieces
+from fastvae.evaluation.widening import best_factors, pilot_samples, widened
 from fastvae.evaluation.width import normalised
 from fastvae.kernels.philox import PROPOSAL
 from fastvae.models.settings import check_integer, seed_from
@@ -163,7 +163,7 @@ def fit_prior(
     ValueError
         Too few rows; numbers of components that are none.
     """
-    candidates = [components] if np.ndim(components) == 0 else list(components)  # type: ignore[arg-type]
+    candidates: list[Any] = [components] if np.ndim(components) == 0 else list(np.atleast_1d(components))
     if not candidates:
         raise ValueError("components=() is empty: pass how many, or several to choose from")
     for candidate in candidates:
@@ -180,10 +180,11 @@ def fit_prior(
     noise = rng.standard_normal((len(order), draws, mu.shape[1]))
     codes = mu[order, None] + np.exp(0.5 * logvar[order])[:, None] * noise  # rows, draws, Z
     back = max(1, int(HELD_BACK * len(order)))
-    heldout, best = {}, candidates[0]
+    heldout: dict[int, float] = {}
+    best = int(candidates[0])
     if len(candidates) > 1:
         fitted, judged = (part.reshape(-1, mu.shape[1]) for part in (codes[back:], codes[:back]))
-        for count in candidates:
+        for count in map(int, candidates):
             if count <= len(fitted) // draws:
                 heldout[count] = float(_fitted(mixture, fitted, count, number, {}).log_ratio(judged).mean())
         best = max(heldout, key=lambda count: heldout[count]) if heldout else 1
@@ -275,25 +276,23 @@ def prior_gain(
     return PriorGain(changed - normal, mcse, changed, normal, n_samples, done == len(examples))
 
 
-def _propose(piece: Piece, n_samples: int) -> tuple[np.ndarray, np.ndarray]:
+def _propose(piece: Weights, n_samples: int) -> tuple[np.ndarray, np.ndarray]:
     """Have z drawn from q, widened as `importance` does it; return its mean and deviation (n, Z)."""
     mu, logvar = piece.encode()
-    pilot = int(min(PILOT_SAMPLES, PILOT_SHARE * n_samples))
-    if pilot >= PILOT_FEWEST:
-        logvar = chosen(piece, mu, logvar, pilot)
+    logvar = widened(logvar, best_factors(piece, mu, logvar, pilot_samples(n_samples)))
     piece.propose(mu, logvar)
     return mu, np.exp(0.5 * logvar)
 
 
-def _weigh(piece: Piece, prior: ExPostPrior, n_samples: int, watcher: Any) -> tuple[np.ndarray, ...] | None:
+def _weigh(piece: Weights, prior: ExPostPrior, n_samples: int, watcher: Any) -> tuple[np.ndarray, ...] | None:
     """The logarithms of the mean weight under either prior, and the error of their difference, each (n,); None where it
     was stopped."""
     mu, deviation = _propose(piece, n_samples)
     log_w, log_ratio = np.empty((piece.rows, n_samples)), np.empty((piece.rows, n_samples))
-    for first in range(0, n_samples, BETWEEN):
+    for first in range(0, n_samples, piece.at_once):
         if watcher.stop_requested():
             return None
-        some = min(BETWEEN, n_samples - first)
+        some = min(piece.at_once, n_samples - first)
         log_w[:, first : first + some] = piece.log_weights(PROPOSAL, first, some)
         for k in range(first, first + some):
             log_ratio[:, k] = prior.log_ratio(mu + deviation * piece.noise(PROPOSAL, k))

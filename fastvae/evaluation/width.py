@@ -74,10 +74,18 @@ def posterior_width(joint: Joint, indices: np.ndarray, n_samples: int, rng: np.r
         _, bound, ess, last_khat, second = weigh(variances)
     gaps = bound - elbo
     error = float(gaps.std(ddof=1) / math.sqrt(len(gaps))) if len(gaps) > 1 else math.nan
+    reached = threshold(n_samples)
     return PosteriorWidth(
-        variances * second, float(gaps.mean()), error, float(np.median(first_ess)), float(np.median(ess)),
-        *(float((k > threshold(n_samples)).mean()) for k in (first_khat, last_khat)), len(given), n_samples,
-    )  # fmt: skip
+        ratio=variances * second,
+        gap=float(gaps.mean()),
+        gap_error=error,
+        ess=float(np.median(first_ess)),
+        ess_widened=float(np.median(ess)),
+        unreliable=float((first_khat > reached).mean()),
+        unreliable_widened=float((last_khat > reached).mean()),
+        n_examples=len(given),
+        n_samples=n_samples,
+    )
 
 
 class _Weighing:
