@@ -40,6 +40,10 @@ class TrainingWarning(UserWarning):
     """A training has ended, and something about its result should be known."""
 
 
+class EvaluationWarning(UserWarning):
+    """Something about the data or the result of an evaluation should be known."""
+
+
 def closest(name: object, valid: Iterable[str]) -> str:
     """Say what is valid, and the nearest valid name first where one is near: for the end of an error message."""
     names = list(valid)

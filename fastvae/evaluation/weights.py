@@ -93,11 +93,17 @@ class Weights:
         return max(1, self._most // self.rows)
 
     def log_weights(self, stream: int, first: int, count: int) -> np.ndarray:
-        """log w (n, count) float64, in the model's units, of the samples first ... first + count - 1 of each example.
+        """log w (n, count) float64, in the model's units, of the samples first ... first + count - 1 of each."""
+        log_ratio, nll = self.terms(stream, first, count)
+        return np.subtract(log_ratio, nll, dtype=np.float64)
+
+    def terms(self, stream: int, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """log p(z) - log r(z) and -log p(x|z), (n, count) float32, in the model's units, of these samples.
 
         log p(z) - log r(z) = 1/2 sum_Z (eps^2 - z^2 + logvar), z = mu + exp(logvar / 2) eps.
         """
-        found, done = np.empty((self.rows, count)), 0
+        found = np.empty((self.rows, count), np.float32), np.empty((self.rows, count), np.float32)
+        done = 0
         while done < count:
             left = min(count - done, self.at_once)
             cuts = [done + left * i // self._threads for i in range(self._threads + 1)]
@@ -110,16 +116,12 @@ class Weights:
                 running.append((p, results))
             self._workers.run_programs([p.programs[0] for p, _ in running])
             for (start, _), (_, results) in zip(places, running, strict=True):
-                place = start
-                for log_ratio, nll in zip(results[::2], results[1::2], strict=True):
-                    samples = len(nll) // self.rows
-                    np.subtract(
-                        log_ratio.reshape(self.rows, samples),
-                        nll.reshape(self.rows, samples),
-                        out=found[:, place : place + samples],
-                        dtype=np.float64,
-                    )
-                    place += samples
+                for out, parts in zip(found, (results[::2], results[1::2]), strict=True):
+                    place = start
+                    for part in parts:
+                        samples = len(part) // self.rows
+                        out[:, place : place + samples] = part.reshape(self.rows, samples)
+                        place += samples
             done += left
         return found
 
@@ -170,6 +172,16 @@ def pieces(network: VAENetwork, examples: Examples, seed: np.uint64) -> Iterator
             yield weights
 
 
+def check_finite(values: np.ndarray, first: int) -> None:
+    """Raise `ValueError` where values (n, ...) of the examples from `first` on are not finite."""
+    wrong = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    if wrong.any():
+        raise ValueError(
+            f"row {first + int(wrong.argmax())} lies so far from the data of the training that float32 overflows: "
+            "check its units, or leave it out"
+        )
+
+
 def weigh(
     method: str,
     network: VAENetwork,
@@ -195,6 +207,7 @@ def weigh(
             if accumulator.added < n_samples:
                 break
             summaries.append(accumulator.summary())
+            check_finite(summaries[-1].values, piece.first)
             done += piece.rows
     if not done:
         raise KeyboardInterrupt(f"{method}: stopped before the first examples were done")

@@ -16,6 +16,7 @@ from fastvae.kernels.formulas import ACTIVATIONS, LOGVAR_HIGHEST, LOGVAR_LOWEST,
 from fastvae.kernels.memory import empty
 from fastvae.likelihoods import LIKELIHOODS, Gaussian, make_likelihood
 from fastvae.models.duration import AUTO
+from fastvae.models.evaluated import Evaluated
 from fastvae.models.linear_start import probabilistic_pca
 from fastvae.models.rows import finite
 from fastvae.models.settings import check_integer, check_number, seed_from, widths
@@ -29,7 +30,7 @@ UNSUITED = 30.0  # deviations of columns beyond this, or below its inverse, are 
 OLDER_SIGMA, OLDER_LOWEST = "log_sigma", -6.0  # of a sigma that is not fixed, in files of earlier versions
 
 
-class VAE(LikelihoodEstimator):
+class VAE(Evaluated, LikelihoodEstimator):
     """Variational autoencoder.
 
     loss = mean over the batch of nll + beta kl, in nats with all constants; one sample of z an example.
@@ -413,14 +414,27 @@ class VAE(LikelihoodEstimator):
             done += draws
         return -total / n_samples - network.log_jacobian
 
-    def score_samples(self, X: Any, condition: Any = None) -> np.ndarray:
-        """Return the ELBO of each example, (N,) float64, in nats of the user's units: a lower bound of log p(x).
+    def score_samples(
+        self,
+        X: Any,
+        condition: Any = None,
+        method: str = "elbo",
+        n_samples: int | None = None,
+        return_result: bool = False,
+    ) -> Any:
+        """Return the ELBO of each example, (N,) float64, in nats of the user's units: a lower bound of log p(x). Or, by
+        another `method`, log p(x) itself: what `evaluate` gives as `values`; all of it with `return_result`.
 
-        Nothing in it is drawn: E_q is taken at symmetric points (see `models.vae_network.symmetric_points`), so that a
-        row's score is the same alone, in any order and in any batch. It is exact for a decoder that is linear, or cubic
-        where latent_dim <= 4; else it differs from the mean of many draws by some tenths of a nat. With a `condition`,
-        as `transform` has it, it bounds log p(x|c).
+        Nothing in the ELBO is drawn, unless `n_samples` says of how many draws it is the mean: E_q is taken at
+        symmetric points (see `models.vae_network.symmetric_points`), so that a row's score is the same alone, in any
+        order and in any batch. It is exact for a decoder that is linear, or cubic where latent_dim <= 4; else it
+        differs from the mean of many draws by some tenths of a nat. With a `condition`, as `transform` has it, all of
+        this is about p(x|c).
         """
+        if return_result:
+            return self.evaluate(X, method, n_samples, condition=condition)
+        if method != "elbo" or n_samples is not None:
+            return self._scores(X, condition, method, n_samples)
         network, X, how = self._data(X, condition)
         points = symmetric_points(network.architecture.latent_dim)
         return finite(self._elbo(network, X, len(points), points, **how), X)
