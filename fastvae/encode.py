@@ -12,7 +12,9 @@ import numpy as np
 
 from fastvae.atomic import atomic_file, save_array
 from fastvae.command_line import Parser, one_of, run, say
+from fastvae.data.condition import Labels
 from fastvae.data.loading import load
+from fastvae.data.preparation import with_condition
 from fastvae.data.tables import HEADERS
 from fastvae.models.vae import VAE
 from fastvae.sample import check_output, model_path
@@ -26,6 +28,8 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--out", default="codes.npy", help=".npy: mu (N, Z); .npz: mu, logvar, elbo, and labels if known")
     p.add_argument("--array", help="which array of an .npz")
     p.add_argument("--labels", help="labels: an array of the .npz, or a column of the .csv")
+    p.add_argument("--condition", nargs="+", metavar="NAME", help="of a conditional model, as in the training, "
+                   "whose names are the default")  # fmt: skip
     p.add_argument("--header", default="auto", type=one_of(HEADERS), help="whether the .csv's first line names columns")
     p.add_argument("--part", default="train", type=one_of(["train", "test"]), help="of data that come in two parts")
     p.add_argument("--device", default="auto", help="auto (the CPU), cpu, or cuda")
@@ -39,14 +43,27 @@ def _encode(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--out {arguments.out}: the ending {out.suffix!r} is not known; valid: .npy, .npz")
     check_output(out, arguments.data, model_path(arguments.model))
     model = VAE.load(model_path(arguments.model), device=arguments.device)
-    data = load(arguments.data, arguments.array, arguments.labels, header=arguments.header)
-    X, labels = (data.X, data.labels) if arguments.part == "train" else (data.X_heldout, data.labels_heldout)
+    known, names = model.network_.condition, arguments.condition
+    if known is None and names is not None:
+        raise ValueError(f"--condition {' '.join(names)}: the model has no condition: leave it out")
+    if known is not None and names is None:
+        names = model.metadata_.get("condition")
+        if names is None:
+            raise ValueError(f"the model has a condition, {known.described}: name it with --condition")
+    data = load(arguments.data, arguments.array, arguments.labels, header=arguments.header, condition=names)
+    if known is not None:
+        data = with_condition(data, "labels" if isinstance(known, Labels) else "numbers")
+    X, labels, condition = data.X, data.labels, data.condition
+    if arguments.part != "train":
+        X, labels, condition = data.X_heldout, data.labels_heldout, data.condition_heldout
     if X is None:
         raise ValueError(f"--part test: {arguments.data} has no test part of its own")
     expected = getattr(model, "feature_names_in_", None)
     X = _as_in_training(X, data.column_names, expected, arguments.data)
     binarize = model.metadata_.get("binarize")
-    examples = model.examples(X, binarize=binarize)
+    if known is not None and condition is None:
+        raise ValueError(f"--part test: the test part of {arguments.data} has no condition of its own")
+    examples = model.examples(X, binarize=binarize, condition=condition)
     mu, logvar = model.encode_examples(examples)
     if out.suffix == ".npy":
         save_array(out, mu)

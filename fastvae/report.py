@@ -2,7 +2,7 @@
 
 import pathlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fastvae.atomic import atomic_file
+from fastvae.data.condition import Labels
 from fastvae.models.vae import VAE
 
 GRID = 8  # images a side
@@ -22,9 +23,16 @@ LONGEST_NAME = 40  # letters that are shown of it
 
 
 def write_pictures(
-    folder: pathlib.Path, model: VAE, X: np.ndarray, labels: np.ndarray | None, unseen: np.ndarray
+    folder: pathlib.Path,
+    model: VAE,
+    X: np.ndarray,
+    labels: np.ndarray | None,
+    unseen: np.ndarray,
+    condition: np.ndarray | None = None,
+    unseen_condition: np.ndarray | None = None,
 ) -> list[str]:
-    """Write history.png, samples.png, reconstructions.png (of `unseen`) and latent.png (of `X`), in user's units.
+    """Write history.png, samples.png, reconstructions.png (of `unseen`) and latent.png (of `X`), in user's units. Of a
+    conditional model, which is given the condition of both, samples.png has a row for each label, or some vector.
 
     Returns a line about each that could not be made; the others are.
     """
@@ -32,10 +40,14 @@ def write_pictures(
     rows = np.unique(np.linspace(0, len(X) - 1, min(MOST_POINTS, len(X))).astype(int))
     pictures: dict[str, Callable[[pathlib.Path], None]] = {
         "history.png": lambda path: write_history(path, model),
-        "samples.png": lambda path: write_samples(path, model, model.sample(GRID * GRID, random_state=0)),
-        "reconstructions.png": lambda path: write_reconstructions(path, model, unseen[shown]),
+        "samples.png": lambda path: _write_own_samples(path, model, unseen_condition),
+        "reconstructions.png": lambda path: write_reconstructions(
+            path, model, unseen[shown], None if unseen_condition is None else unseen_condition[shown]
+        ),
         "latent.png": lambda path: write_latent(
-            path, model.transform(X[rows]), None if labels is None else labels[rows]
+            path,
+            model.transform(X[rows], None if condition is None else condition[rows]),
+            None if labels is None else labels[rows],
         ),
     }
     failures = []
@@ -88,31 +100,67 @@ def write_history(path: pathlib.Path, model: VAE) -> None:
 # ---- samples and reconstructions --------------------------------------------------------------------------------
 
 
-def write_samples(path: pathlib.Path, model: VAE, samples: np.ndarray, what: str = "means of p(x|z)") -> None:
-    """Images side by side; rows of a table as lines over its columns; a single column as a histogram."""
+def _write_own_samples(path: pathlib.Path, model: VAE, condition: np.ndarray | None) -> None:
+    """Samples of a model; of a conditional one some for each label, or for each of some conditions (N, ...)."""
+    if condition is None:
+        write_samples(path, model, model.sample(GRID * GRID, random_state=0))
+        return
+    known = model.network_.condition
+    if isinstance(known, Labels):
+        some, names = known.classes[:MOST_CLASSES], [str(label) for label in known.classes[:MOST_CLASSES].tolist()]
+    else:
+        rows = np.unique(np.linspace(0, len(condition) - 1, GRID).astype(int))
+        some = condition[rows].reshape(len(rows), -1)
+        names = [", ".join(f"{value:.3g}" for value in row[:3]) + ", ..." * (len(row) > 3) for row in some]
+    samples = model.sample(condition=np.repeat(some, GRID, axis=0), random_state=0)
+    write_samples(path, model, samples, "means of p(x|z, c)", names)
+
+
+def write_samples(
+    path: pathlib.Path,
+    model: VAE,
+    samples: np.ndarray,
+    what: str = "means of p(x|z)",
+    conditions: Sequence[str] = (),
+) -> None:
+    """Images side by side; rows of a table as lines over its columns; a single column as a histogram.
+
+    With several `conditions`, by their names, of which each has as many samples, one after the other: a row of images
+    for each, or a colour.
+    """
     shape = model.metadata_.get("image_shape")
+    each = len(samples) // max(1, len(conditions))
     if shape:
         columns = min(GRID, len(samples)) if len(samples) <= GRID * GRID else int(np.ceil(len(samples) ** 0.5))
-        _save(path, _mosaic(samples.reshape(-1, *shape), columns, _ink(model)))
+        names = None
+        if len(conditions) > 1:
+            columns, names = each, [_plain(name) for name in conditions]
+        _save(path, _mosaic(samples.reshape(-1, *shape), columns, _ink(model), names))
         return
     figure = Figure(figsize=(8, 3.4))
     axes = figure.subplots()
     title = f"{_count(len(samples), 'sample')}: {what}"
     if samples.shape[1] == 1:
-        axes.hist(samples[:, 0], bins=20)
+        groups = samples[:, 0].reshape(max(1, len(conditions)), -1)
+        axes.hist(list(groups), bins=20, stacked=True, label=[_plain(name) for name in conditions] or None)
+        _legend(axes, len(conditions))
         axes.set_xlabel(_column_names(model, 1)[0])
         axes.set_ylabel("samples")
     else:
-        few = samples[:16] if samples.shape[1] > 50 else samples
-        title = f"{_count(len(few), 'sample')}: {what}"
-        _lines(axes, model, few, "samples", color="C0", alpha=0.35, linewidth=1)
+        groups = samples.reshape(max(1, len(conditions)), -1, samples.shape[1])
+        groups = groups[:, :16] if samples.shape[1] > 50 else groups
+        title = f"{_count(groups.shape[0] * groups.shape[1], 'sample')}: {what}"
+        for i, few in enumerate(groups):
+            name = _plain(conditions[i]) if len(conditions) > 1 else "samples"
+            _lines(axes, model, few, name, color=f"C{i % 10}", alpha=0.35, linewidth=1)
+        _legend(axes, len(conditions))
     axes.set_title(title, fontsize=10)
     _save(path, figure)
 
 
-def write_reconstructions(path: pathlib.Path, model: VAE, X: np.ndarray) -> None:
+def write_reconstructions(path: pathlib.Path, model: VAE, X: np.ndarray, condition: np.ndarray | None = None) -> None:
     """Each input above its output: images in two rows, rows of a table as two lines a panel."""
-    output = model.reconstruct(X)
+    output = model.reconstruct(X, condition)
     shape = model.metadata_.get("image_shape")
     if shape:
         both = np.concatenate([np.asarray(X, np.float32), output]).reshape(-1, *shape)

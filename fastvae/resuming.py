@@ -15,7 +15,7 @@ from fastvae.data.minibatches import Examples
 from fastvae.errors import DataFileError, FileAccessError
 from fastvae.models.settings import check_integer, plain
 from fastvae.models.vae import VAE
-from fastvae.runs import RunFolder, fingerprint
+from fastvae.runs import RunFolder, fingerprint_of
 
 CHANGEABLE = {"data", "epochs", "early_stopping", "checkpoint_seconds", "device"}
 NOT_PART_OF_THE_RUN = ("out", "resume", "json", "quiet", "traceback")
@@ -102,7 +102,11 @@ def data_may_have_moved(moved: bool) -> Iterator[None]:
 
 
 def continued(
-    folder: RunFolder, options: argparse.Namespace, X: np.ndarray, config: dict[str, Any]
+    folder: RunFolder,
+    options: argparse.Namespace,
+    X: np.ndarray,
+    config: dict[str, Any],
+    condition: np.ndarray | None = None,
 ) -> tuple[VAE, Examples]:
     """The model of the checkpoint, to be trained on the same data; a stop that is asked to be none is taken back."""
     try:
@@ -119,7 +123,8 @@ def continued(
                 f"{folder.config}: {_option(name)} is {value!r}, in {folder.checkpoint.name} {found!r}; put back what "
                 "was there, or start anew in another folder"
             )
-    if model.metadata_.get("fingerprint") != fingerprint(X):
+    examples = model.examples(X, "the data", options.binarize, condition)
+    if model.metadata_.get("fingerprint") != fingerprint_of(examples):
         raise ValueError(
             f"--resume: the data are not those that the run in {folder.path} was started with ({options.data})"
         )
@@ -136,7 +141,7 @@ def continued(
             f"the run had stopped early after epoch {model.n_epochs_}: it goes on from there, to epoch {epochs} "
             f"at most; --early-stopping {options.early_stopping} counts from here, the best epoch stays kept"
         )
-    return model, model.examples(X, "the data", options.binarize)
+    return model, examples
 
 
 def progress_of(folder: RunFolder, model: VAE) -> str:

@@ -27,6 +27,7 @@ import numpy as np
 
 from fastvae.atomic import atomic_file, remove_partials
 from fastvae.command_line import terminate
+from fastvae.data.minibatches import Examples
 from fastvae.errors import DataFileError, FileAccessError, FolderInUseError
 from fastvae.models.saving import SavedEstimator
 from fastvae.progress import ProgressObserver
@@ -234,6 +235,12 @@ def fingerprint(X: np.ndarray) -> str:
     for start in range(0, len(rows), 1024):
         digest.update(np.ascontiguousarray(X[rows[start : start + 1024]]).data)
     return digest.hexdigest()
+
+
+def fingerprint_of(examples: Examples) -> str:
+    """Of what a run is trained on: of the data, and of a condition beside them, as the network reads it."""
+    rows = examples.condition_rows
+    return fingerprint(examples.X) + ("" if rows is None else f" {fingerprint(rows)}")
 
 
 def is_ink(X: np.ndarray) -> bool:

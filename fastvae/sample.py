@@ -1,26 +1,36 @@
 """Draw new examples from a trained model; only its decoder is read.
 
 python -m fastvae.sample runs/digits/model.npz -n 64 --out samples.png
+python -m fastvae.sample runs/mnist --condition 3 --condition 8
+python -m fastvae.sample runs/mnist --condition all
 """
 
 import argparse
 import os
 import pathlib
 import sys
+from typing import Any
+
+import numpy as np
 
 from fastvae.atomic import check_writable, save_array
 from fastvae.command_line import Parser, run, say
+from fastvae.data.condition import Labels
 from fastvae.models.vae import VAE
 from fastvae.runs import RunFolder
 
 MOST_IN_A_PICTURE = 2500
+ALONE, SEVERAL = 64, 8  # samples of one condition, or of each of several
+ALL = "all"  # labels
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     p = Parser("sample", "Draw new examples from a trained model.")
     p.add_argument("model", help="a model.npz, or the folder of a run")
-    p.add_argument("-n", type=int, default=64, help="how many")
+    p.add_argument("-n", type=int, help="how many, of each condition; default: 64, or 8 where there are several")
+    p.add_argument("--condition", action="append", metavar="C", help="of a conditional model, may be given again: a "
+                   "label, or all; or numbers with commas between them")  # fmt: skip
     p.add_argument("--out", default="samples.png", help=".png for a picture, .npy for the numbers")
     p.add_argument("--noise", action="store_true", help="draw x from p(x|z) too, instead of taking its mean")
     p.add_argument("--seed", type=int, default=0, help="of the draws")
@@ -62,18 +72,41 @@ def _check_memory(count: int, columns: int) -> None:
         )
 
 
+def _conditions(model: VAE, given: list[str] | None) -> tuple[list[str], Any]:
+    """What each condition is called, and all of them as the model takes them: no name and None of a model without."""
+    known = model.network_.condition
+    if known is None:
+        if given:
+            raise ValueError(f"--condition {given[0]}: the model has no condition: leave it out")
+        return [], None
+    if not given:
+        hint = "name some, or all" if isinstance(known, Labels) else "give such numbers with commas between them"
+        raise ValueError(f"the model has a condition, {known.described}: {hint}, with --condition")
+    if given == [ALL] and isinstance(known, Labels) and ALL not in map(str, known.classes):
+        return [str(label) for label in known.classes.tolist()], known.classes
+    try:
+        return given, np.array([known.from_text(text) for text in given])
+    except ValueError as error:
+        raise ValueError(f"--condition: {error}") from None
+
+
 def _sample(arguments: argparse.Namespace) -> int:
     out = pathlib.Path(arguments.out)
     if out.suffix not in (".png", ".npy"):
         raise ValueError(f"--out {arguments.out}: the ending {out.suffix!r} is not known; valid: .png, .npy")
-    if arguments.n < 1:
+    if arguments.n is not None and arguments.n < 1:
         raise ValueError(f"-n {arguments.n}: must be at least 1")
-    if out.suffix == ".png" and arguments.n > MOST_IN_A_PICTURE:
-        raise ValueError(f"-n {arguments.n}: a picture shows at most {MOST_IN_A_PICTURE}; write them to a .npy")
     check_output(out, model_path(arguments.model))
     model = VAE.load(model_path(arguments.model), decoder_only=True, device=arguments.device)
-    _check_memory(arguments.n, model.network_.architecture.inputs + model.latent_dim)
-    samples = model.sample(arguments.n, random_state=arguments.seed, noise=arguments.noise)
+    names, conditions = _conditions(model, arguments.condition)
+    n = arguments.n or (SEVERAL if len(names) > 1 else ALONE)
+    count = n * max(1, len(names))
+    if out.suffix == ".png" and count > MOST_IN_A_PICTURE:
+        found = f"-n {n}" + (f", of {len(names)} conditions" if len(names) > 1 else "")
+        raise ValueError(f"{found}: a picture shows at most {MOST_IN_A_PICTURE}; write them to a .npy")
+    _check_memory(count, model.network_.architecture.inputs + model.latent_dim)
+    condition = None if conditions is None else np.repeat(conditions, n, axis=0)
+    samples = model.sample(count, random_state=arguments.seed, noise=arguments.noise, condition=condition)
     if out.suffix == ".png":
         try:
             from fastvae import report
@@ -82,7 +115,9 @@ def _sample(arguments: argparse.Namespace) -> int:
                 f"--out {arguments.out}: a picture needs matplotlib: pip install matplotlib; "
                 "--out samples.npy works without"
             ) from None
-        report.write_samples(out, model, samples, "draws from p(x|z)" if arguments.noise else "means of p(x|z)")
+        given = "p(x|z, c)" if names else "p(x|z)"
+        what = f"draws from {given}" if arguments.noise else f"means of {given}"
+        report.write_samples(out, model, samples, what, names)
     else:
         save_array(out, samples)
     say(f"{out}: {len(samples)} samples of {samples.shape[1]} values")

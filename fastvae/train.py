@@ -2,6 +2,7 @@
 
 python -m fastvae.train                        the embedded digits, in seconds
 python -m fastvae.train --data mnist --binarize dynamic
+python -m fastvae.train --data mnist --condition labels
 python -m fastvae.train --data table.csv --likelihood gaussian --latent-dim 2 --hidden 64 64
 python -m fastvae.train --resume --out runs/NAME
 """
@@ -19,9 +20,10 @@ import numpy as np
 
 from fastvae.command_line import INTERRUPTED, Parser, one_of, run, say
 from fastvae.data import loading
+from fastvae.data.condition import Condition, learned_condition
 from fastvae.data.dataset import DataSet
 from fastvae.data.minibatches import Examples
-from fastvae.data.preparation import check_whole, split, suitable_scale
+from fastvae.data.preparation import KINDS_OF_CONDITION, Split, check_whole, split, suitable_scale, with_condition
 from fastvae.data.tables import HEADERS
 from fastvae.errors import DivergenceError, check_name, closest
 from fastvae.kernels.cpu.workers import processors
@@ -34,7 +36,7 @@ from fastvae.models.vae import VAE
 from fastvae.models.vae_network import INITS
 from fastvae.optimizers import OPTIMIZERS, SCHEDULES
 from fastvae.resuming import NOT_PART_OF_THE_RUN, continued, data_may_have_moved, options_of_the_run, progress_of
-from fastvae.runs import RunFolder, RunObserver, fingerprint, finite_or_none, is_ink
+from fastvae.runs import RunFolder, RunObserver, fingerprint_of, finite_or_none, is_ink
 from fastvae.version import VERSION
 
 EPOCHS = {"digits": 300, "mnist": 10}  # where --epochs is not given; other data: 50
@@ -53,6 +55,11 @@ def parser() -> Parser:
         "--labels",
         help="labels for the pictures: an array of the .npz; a column of the .csv, its name or number from 1",
     )
+    add("--condition", nargs="+", metavar="NAME", help="a conditional model: labels, those of the data; an array of "
+        "the .npz; or columns of the .csv, as --labels names them. Whole numbers and text are labels, several columns and "
+        "numbers with a point real numbers")  # fmt: skip
+    add("--condition-as", default=AUTO, type=one_of(KINDS_OF_CONDITION), help="auto, or labels or numbers, whatever "
+        "they look like")  # fmt: skip
     add("--header", default="auto", type=one_of(HEADERS), help="whether the .csv's first line names its columns: "
         "auto, yes or no")  # fmt: skip
     add("--likelihood", type=one_of(LIKELIHOODS), help=f"{', '.join(LIKELIHOODS)}; default: bernoulli for images, else "
@@ -208,22 +215,27 @@ def _train_in(folder: RunFolder, arguments: argparse.Namespace, words: list[str]
     if options.data not in loading.NAMES and pathlib.Path(options.data).exists():
         options.data = str(pathlib.Path(options.data).resolve())
     with data_may_have_moved(config is not None):
-        data = loading.load(options.data, options.array, options.labels, header=options.header)
+        chosen = {"header": options.header, "condition": options.condition}
+        data = loading.load(options.data, options.array, options.labels, **chosen)
     smallest, largest = check_whole(data)
+    known = None
+    if data.condition is not None:
+        data = with_condition(data, options.condition_as)
+        known = learned_condition(data.condition, len(data.X), "--condition")[0]
     rows = split(data, options.heldout, seed_from(options.seed))
     if isinstance(options.early_stopping, int) and rows.held_out is None:
         raise ValueError("--early-stopping needs held-out data: give --heldout")
     if config and folder.checkpoint.exists():
-        model, examples = continued(folder, options, rows.X, config)
+        model, examples = continued(folder, options, rows.X, config, rows.condition)
         summary = progress_of(folder, model)
     else:
         likelihood = options.likelihood or (Bernoulli if data.image_shape else Gaussian).NAME
         scale = suitable_scale(options.scale, likelihood, data, smallest, largest)
-        model, examples = _started(options, data, rows.X, likelihood, scale)
+        model, examples = _started(options, data, rows, likelihood, scale, known)
         summary = ("no run there yet: starting one. " if arguments.resume else "") + _summary(model, data, rows.X)
     held = None
     if rows.held_out is not None:
-        held = model.examples(rows.held_out, "the held-out data", options.binarize)
+        held = model.examples(rows.held_out, "the held-out data", options.binarize, rows.condition_held_out)
     folder.check_room(model.network_.parameters.values.size, options.early_stopping != NEVER)
     say(summary)
     plotter = _plotter()
@@ -240,13 +252,14 @@ def _train_in(folder: RunFolder, arguments: argparse.Namespace, words: list[str]
             "machine": platform.machine(),
         }
     )
-    return _run(folder, options, model, examples, held, rows.labels, plotter)
+    return _run(folder, options, model, examples, held, rows, plotter)
 
 
 def _started(
-    options: argparse.Namespace, data: DataSet, X: np.ndarray, likelihood: str, scale: Any
+    options: argparse.Namespace, data: DataSet, rows: Split, likelihood: str, scale: Any, known: Condition | None
 ) -> tuple[VAE, Examples]:
     """A model with drawn weights."""
+    X = rows.X
     if options.batch_size is not None and options.batch_size > len(X):
         found = f"the data ({len(X)} examples)"
         raise ValueError(f"--batch-size {options.batch_size} is larger than {found}: use at most {len(X)}")
@@ -284,7 +297,8 @@ def _started(
         device=options.device,
         random_state=options.seed,
     )
-    examples = model.initialize(X, options.binarize)
+    condition = None if known is None else (known, known.rows(rows.condition, len(X), "--condition"))
+    examples = model._initialize(X, options.binarize, condition=condition)
     model.epochs, model.batch_size, patience = model.plan(len(X))
     if options.early_stopping is None:
         options.early_stopping = patience if table and options.heldout != 0 else NEVER
@@ -294,7 +308,8 @@ def _started(
         "ink": is_ink(X),
         "column_names": data.column_names,
         "binarize": options.binarize,
-        "fingerprint": fingerprint(X),
+        "condition": options.condition,
+        "fingerprint": fingerprint_of(examples),
         "learned_range": options.scale in ("auto", "minmax") and data.value_range is None and scale is not None,
     }
     return model, examples
@@ -309,6 +324,8 @@ def _summary(model: VAE, data: DataSet, X: np.ndarray) -> str:
         standard = "each column to mean 0, deviation 1"
         scaled = {None: "as they are", "standard": standard, "auto": standard}[scale]
     sizes = f"{len(X):,} examples of {X.shape[1]} values"
+    if model.network_.condition is not None:
+        sizes += f"; condition: {model.network_.condition.described}"
     return f"{data.name}: {sizes}; scaling: {scaled}; likelihood: {model.likelihood}; seed {model.random_state}"
 
 
@@ -318,7 +335,7 @@ def _run(
     model: VAE,
     examples: Examples,
     held: Examples | None,
-    labels: np.ndarray | None,
+    rows: Split,
     plotter: Any,
 ) -> int:
     from fastvae.kernels.cpu import compiler, products
@@ -351,8 +368,9 @@ def _run(
         say(line)
     figures = _figures(model, examples, held)
     if plotter:
-        unseen = held if held is not None else examples
-        for failure in plotter.write_pictures(folder.path, model, examples.X, labels, unseen.X):
+        unseen, beside = (examples.X, rows.condition) if held is None else (held.X, rows.condition_held_out)
+        conditions = rows.condition, beside
+        for failure in plotter.write_pictures(folder.path, model, examples.X, rows.labels, unseen, *conditions):
             say(failure)
     say(f"{folder.path}: {', '.join(folder.names())}")
     if options.json:

@@ -1,6 +1,7 @@
 """Arrays in files: `.npy` as a memory map, `.npz` archives, neither ever unpickled."""
 
 import contextlib
+import dataclasses
 import difflib
 import io
 import math
@@ -9,12 +10,12 @@ import pathlib
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, NamedTuple
 
 import numpy as np
 
-from fastvae.data.dataset import DataSet
+from fastvae.data.dataset import DataSet, side_by_side
 from fastvae.data.files import access, regular_file
 from fastvae.errors import DataFileError, closest
 
@@ -142,7 +143,9 @@ def npz_array(path: str | os.PathLike[str], name: str) -> np.ndarray:
             return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def load_npz(path: str | os.PathLike[str], array: str | None = None, labels: str | None = None) -> DataSet:
+def load_npz(
+    path: str | os.PathLike[str], array: str | None = None, labels: str | None = None, condition: Sequence[str] = ()
+) -> DataSet:
     """Load one array of an `.npz` archive, its labels and its test part.
 
     Parameters
@@ -154,6 +157,9 @@ def load_npz(path: str | os.PathLike[str], array: str | None = None, labels: str
     labels : str, optional
         The array with the labels. Otherwise `y_train` for `x_train`, `<stem>_y` for `<stem>_x`, or the one called
         y, labels or target, where it is one for each example.
+    condition : sequence of str
+        The arrays (N,) or (N, C) of a condition; several (N,) must be numbers. For the test part those whose names end
+        in `_test` instead of `_train`.
 
     Returns
     -------
@@ -190,7 +196,27 @@ def load_npz(path: str | os.PathLike[str], array: str | None = None, labels: str
         candidates = [re.sub("_train$", "_test", labels or stem)]
         labels_heldout = partner(candidates, len(heldout)) if heldout.ndim else None
     where = f"{path}, array {key!r}"
-    return DataSet.from_arrays(path.name, X, y, heldout, labels_heldout, where=where)
+    data = DataSet.from_arrays(path.name, X, y, heldout, labels_heldout, where=where)
+    if not condition:
+        return data
+    for name in condition:
+        _check_has(path, headers, name, "--condition")
+    found = _condition(path, condition, len(data.X))
+    tests = [re.sub("_train$", "_test", name) for name in condition]
+    found_heldout = None
+    if heldout is not None and all(headers.get(test) for test in tests) and not set(tests) & set(condition):
+        found_heldout = _condition(path, tests, len(heldout))
+    return dataclasses.replace(data, condition=found, condition_heldout=found_heldout)
+
+
+def _condition(path: pathlib.Path, names: Sequence[str], rows: int) -> np.ndarray:
+    """Arrays of a condition, each with so many rows, as one."""
+    columns = [npz_array(path, name) for name in names]
+    for name, column in zip(names, columns, strict=True):
+        if column.ndim not in (1, 2) or len(column) != rows or (column.ndim == 2 and len(names) > 1):
+            wanted = f"({rows},)" + (f" or ({rows}, C)" if len(names) == 1 else "")
+            raise DataFileError(f"{path}, array {name!r}: shape {column.shape} is no condition; {wanted} needed")
+    return side_by_side(columns, names, path)
 
 
 def _check_has(path: pathlib.Path, headers: dict[str, ArrayHeader | None], name: str, option: str) -> None:

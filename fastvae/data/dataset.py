@@ -1,5 +1,6 @@
 """What a data set is: examples as rows, and what its source says about them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,8 @@ class DataSet:
         The test part, where the source has one.
     column_names : tuple of D str or None
         The header of a table.
+    condition, condition_heldout : ndarray (N,) or (N, C), (M,) or (M, C), or None
+        What a conditional model is given beside the examples, and the test part: numbers or text.
     """
 
     name: str
@@ -38,6 +41,8 @@ class DataSet:
     X_heldout: np.ndarray | None = None
     labels_heldout: np.ndarray | None = None
     column_names: tuple[str, ...] | None = None
+    condition: np.ndarray | None = None
+    condition_heldout: np.ndarray | None = None
 
     @classmethod
     def from_arrays(
@@ -97,3 +102,15 @@ def _rows(array: np.ndarray, where: object) -> tuple[np.ndarray, tuple[int, int]
 def _check_labels(labels: np.ndarray | None, X: np.ndarray, where: object) -> None:
     if labels is not None and labels.shape != (len(X),):
         raise DataFileError(f"{where}: labels have shape {labels.shape}; {len(X)} examples need ({len(X)},)")
+
+
+def side_by_side(columns: Sequence[np.ndarray], names: Sequence[str], where: object) -> np.ndarray:
+    """Columns of a condition as one: a single one as it is (N,) or (N, C), several, numbers all, as (N, C) float64."""
+    if len(columns) == 1:
+        return columns[0]
+    for column, name in zip(columns, names, strict=True):
+        if column.dtype.kind not in "buif":
+            raise DataFileError(
+                f"{where}: a condition of several columns must be numbers; {name!r} holds {column[:1].tolist()[0]!r}"
+            )
+    return np.column_stack([column.astype(np.float64) for column in columns])

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -29,8 +30,8 @@ def is_number(cell: str) -> bool:
     return "_" not in cell
 
 
-def find_header(rows: list[list[str]], left_out: int | None = None) -> Header:
-    """Look at the first row beside some that follow, without the column `left_out`, which holds labels.
+def find_header(rows: list[list[str]], left_out: Collection[int] = ()) -> Header:
+    """Look at the first row beside some that follow, without the columns `left_out`, which hold labels.
 
     Where none of its cells is a number it is a header. Where all are numbers that differ, it is one if they stand out
     from what follows: they alone rise or fall from cell to cell, are whole numbers above fractions, lie far outside of
@@ -43,7 +44,7 @@ def find_header(rows: list[list[str]], left_out: int | None = None) -> Header:
     columns = [
         j
         for j, cell in enumerate(first)
-        if j != left_out and _is_finite(cell) and any(_is_finite(row[j]) for row in below)
+        if j not in left_out and _is_finite(cell) and any(_is_finite(row[j]) for row in below)
     ]
     cells = [first[j] for j in columns]
     if not columns or len({float(cell) for cell in cells}) < len(cells):
@@ -60,7 +61,7 @@ def find_header(rows: list[list[str]], left_out: int | None = None) -> Header:
         width = high - low
         outside = ranged and bool(((names < low - width) | (names > high + width)).all())
         even = whole and len(set(np.diff(names))) <= 1
-    text = [j for j in range(len(first)) if j != left_out and first[j] and not is_number(first[j])]
+    text = [j for j in range(len(first)) if j not in left_out and first[j] and not is_number(first[j])]
     above_numbers = any(is_number(row[j]) for row in below for j in text)  # as data they would be refused
     counted = above_numbers and cells in ([str(i + start) for i in range(len(cells))] for start in (0, 1))
     by_order = ordered and (outside or (whole and (even or many)) or (alone and many))

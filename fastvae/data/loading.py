@@ -1,7 +1,9 @@
 """How a name or a path becomes a data set."""
 
+import dataclasses
 import os
 import pathlib
+from collections.abc import Sequence
 
 from fastvae.data.arrays import load_npy, load_npz
 from fastvae.data.dataset import DataSet
@@ -12,6 +14,7 @@ from fastvae.data.tables import load_text
 from fastvae.errors import DataFileError, FileAccessError, closest
 
 NAMES = ("digits", "mnist")
+LABELS = "labels"  # the condition that a data set's own labels are
 _KIND_OF_SUFFIX = {".npy": "npy", ".npz": "npz", ".csv": "text", ".tsv": "text", ".txt": "text"}
 _KIND_OF_START = {b"\x93NUMPY": "npy", b"PK\x03\x04": "npz", b"PK\x05\x06": "npz", b"\x1f\x8b": "idx", b"\0\0": "idx"}
 
@@ -22,6 +25,7 @@ def load(
     labels: str | int | None = None,
     progress: bool | None = None,
     header: str | bool = "auto",
+    condition: Sequence[str | int] | None = None,
 ) -> DataSet:
     """Load a data set by name or from a file.
 
@@ -40,6 +44,9 @@ def load(
         False keeps the download of "mnist" quiet.
     header : "auto", "yes" or "no", or a bool
         Whether the first line of a text table names its columns: see `fastvae.data.tables.load_text`.
+    condition : sequence of str or int, optional
+        What a conditional model is given: ["labels"], those of the data set; or the arrays of an `.npz`, or the columns
+        of a text table, which are then none of the examples.
 
     Returns
     -------
@@ -54,8 +61,13 @@ def load(
     """
     if not isinstance(name_or_path, str | os.PathLike):
         raise TypeError(f"a data set is a name or a path, not {type(name_or_path).__name__}")
+    names = () if condition is None else tuple(condition)
     text = os.fsdecode(name_or_path)
     if name_or_path in NAMES:
+        if names == (LABELS,):
+            return _conditioned_by_labels(load(name_or_path, progress=progress))
+        if names:
+            raise ValueError(f"condition={list(names)} chooses within a file; {text!r} has its labels: {LABELS!r}")
         if array is not None or labels is not None or header != "auto":
             raise ValueError(f"array, labels and header choose within a file; {text!r} comes with its own")
         if text == "digits":
@@ -72,6 +84,10 @@ def load(
         raise DataFileError(f"{path}: array={array!r} chooses within an .npz; this file holds one array")
     if labels is not None and kind not in ("npz", "text"):
         raise DataFileError(f"{path}: labels={labels!r} chooses within an .npz or a text table; this file is neither")
+    if names == (LABELS,) and (kind == "npz" or labels is not None):
+        return _conditioned_by_labels(load(path, array, labels, header=header))
+    if names and kind not in ("npz", "text"):
+        raise DataFileError(f"{path}: a condition is an array of an .npz or a column of a text table; it is neither")
     if header != "auto" and kind != "text":
         raise DataFileError(f"{path}: header={header!r} is for text tables; this file is none")
     if kind == "idx":
@@ -79,8 +95,14 @@ def load(
     if kind == "npy":
         return load_npy(path)
     if kind == "npz":
-        return load_npz(path, array, None if labels is None else str(labels))
-    return load_text(path, labels, header)
+        return load_npz(path, array, None if labels is None else str(labels), tuple(map(str, names)))
+    return load_text(path, labels, header, names)
+
+
+def _conditioned_by_labels(data: DataSet) -> DataSet:
+    if data.labels is None:
+        raise DataFileError(f"{data.name}: it has no labels that could be the condition; name them, labels= (--labels)")
+    return dataclasses.replace(data, condition=data.labels, condition_heldout=data.labels_heldout)
 
 
 def _kind(path: pathlib.Path) -> str:

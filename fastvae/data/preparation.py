@@ -1,5 +1,6 @@
 """What a command decides before it trains: which rows are held out, and which scaling suits the data."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,13 +14,43 @@ COPIED_BYTES = 1 << 28  # a larger memory map is split without copying it
 SPLIT_EPOCH = 2**32 - 1  # an epoch that no training reaches
 
 
+KINDS_OF_CONDITION = ("auto", "labels", "numbers")
+
+
+def with_condition(data: DataSet, kind: str) -> DataSet:
+    """The same with its condition as labels or as numbers: `kind` is one of `KINDS_OF_CONDITION`.
+
+    Raises
+    ------
+    ValueError
+        It is text that is no number; or several columns, which are no labels.
+    """
+    made = [None if c is None else _as_kind(c, kind) for c in (data.condition, data.condition_heldout)]
+    return dataclasses.replace(data, condition=made[0], condition_heldout=made[1])
+
+
+def _as_kind(condition: np.ndarray, kind: str) -> np.ndarray:
+    if kind == "numbers":
+        try:
+            return condition.astype(np.float64)
+        except ValueError as error:
+            raise ValueError(f"--condition-as numbers: {error}") from None
+    if kind == "labels" and condition.dtype.kind == "f":
+        if condition.ndim > 1:
+            raise ValueError(f"--condition-as labels: the condition has {condition.shape[1]} columns; labels are one")
+        return condition.astype(np.int64) if (condition == np.rint(condition)).all() else condition.astype(str)
+    return condition
+
+
 class Split(NamedTuple):
-    """Rows to train on and rows held out, with their labels; `held_out` is None where there are none."""
+    """Rows to train on and rows held out, with their labels and conditions; `held_out` is None where there are none."""
 
     X: np.ndarray
     labels: np.ndarray | None
     held_out: np.ndarray | None
     drawn: bool  # False for the last rows of a large memory map
+    condition: np.ndarray | None = None
+    condition_held_out: np.ndarray | None = None
 
 
 def split(data: DataSet, fraction: float | None, seed: np.uint64) -> Split:
@@ -32,21 +63,27 @@ def split(data: DataSet, fraction: float | None, seed: np.uint64) -> Split:
     ValueError
         Fewer than two rows would be left.
     """
+    c = data.condition
     if fraction is None and data.X_heldout is not None:
-        return Split(data.X, data.labels, data.X_heldout, True)
+        if c is not None and data.condition_heldout is None:
+            raise ValueError(f"{data.name}: the test part has no condition of its own: hold rows out by --heldout 0.1")
+        return Split(data.X, data.labels, data.X_heldout, True, c, data.condition_heldout)
     rows = len(data.X)
     count = round(rows * fraction) if fraction is not None else held_out_rows(rows, 0.1)
     if count and rows - count < 2:
         raise ValueError(f"--heldout {fraction} leaves {rows - count} of {rows} examples to train on: keep fewer back")
     if count == 0:
-        return Split(data.X, data.labels, None, True)
-    if isinstance(data.X, np.memmap) and data.X.nbytes > COPIED_BYTES:
-        labels = None if data.labels is None else data.labels[: rows - count]
-        return Split(data.X[: rows - count], labels, data.X[rows - count :], False)
-    order = np.empty(rows, np.int64)
-    cpu.shuffled_indices(seed, SPLIT_EPOCH, rows, 0, order)
-    kept, held = np.sort(order[count:]), np.sort(order[:count])
-    return Split(data.X[kept], None if data.labels is None else data.labels[kept], data.X[held], True)
+        return Split(data.X, data.labels, None, True, c)
+    drawn = not (isinstance(data.X, np.memmap) and data.X.nbytes > COPIED_BYTES)
+    kept: Any = slice(0, rows - count)
+    held: Any = slice(rows - count, rows)
+    if drawn:
+        order = np.empty(rows, np.int64)
+        cpu.shuffled_indices(seed, SPLIT_EPOCH, rows, 0, order)
+        kept, held = np.sort(order[count:]), np.sort(order[:count])
+    labels = None if data.labels is None else data.labels[kept]
+    conditions = (None, None) if c is None else (c[kept], c[held])
+    return Split(data.X[kept], labels, data.X[held], drawn, *conditions)
 
 
 def held_out_rows(rows: int, fraction: float) -> int:

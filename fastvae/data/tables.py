@@ -1,18 +1,19 @@
 """Tables in text files: numbers in columns with a delimiter, and where in them a fault is."""
 
 import contextlib
+import functools
 import math
 import os
 import pathlib
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from fastvae.data.arrays import valid_names
-from fastvae.data.dataset import DataSet
+from fastvae.data.dataset import DataSet, side_by_side
 from fastvae.data.files import access, regular_file
 from fastvae.data.header import DECIMAL_COMMA, MISSING, find_header, is_number
 from fastvae.errors import DataFileError, check_name
@@ -30,7 +31,7 @@ class _Layout(NamedTuple):
     delimiter: str | None  # None: blanks
     names: tuple[str, ...] | None = None
     width: int = 0
-    label_column: int | None = None
+    kept: tuple[int, ...] = ()  # columns that are kept as text: of labels, then of a condition
 
     def cells(self, line: str) -> list[str]:
         """The cells of a line, without blanks around them; one in double quotes has its quotes doubled within."""
@@ -53,7 +54,12 @@ class _Layout(NamedTuple):
         return f"column {j + 1}" + (f" ({_shown(self.names[j])})" if self.names else "")
 
 
-def load_text(path: str | os.PathLike[str], labels: str | int | None = None, header: str | bool = "auto") -> DataSet:
+def load_text(
+    path: str | os.PathLike[str],
+    labels: str | int | None = None,
+    header: str | bool = "auto",
+    condition: Sequence[str | int] = (),
+) -> DataSet:
     """Load a table of numbers from text: columns cut by commas, semicolons, tabs or blanks, UTF-8.
 
     Lines that begin with # and blank lines are skipped. A row is one line.
@@ -66,11 +72,13 @@ def load_text(path: str | os.PathLike[str], labels: str | int | None = None, hea
     header : "auto", "yes" or "no", or a bool
         Whether the first line names the columns. "auto": it does where none of its cells is a number, where one is
         `labels`, and where its numbers are clearly of another kind than those below (wavelengths above absorptions).
+    condition : sequence of str or int
+        Columns of a condition, as `labels` are named; several must be numbers.
 
     Returns
     -------
     DataSet
-        X (N, D) float64 without the label column; labels as integers, else floats, else text.
+        X (N, D) float64 without the columns of labels and of a condition; these as integers, else floats, else text.
 
     Warns
     -----
@@ -89,7 +97,7 @@ def load_text(path: str | os.PathLike[str], labels: str | int | None = None, hea
         header = "yes" if header else "no"
     check_name("header", header, HEADERS)
     path = regular_file(path)
-    texts: list[str] = []
+    texts: list[list[str]] = []
     values = bytearray()  # grows in place
     try:
         with access(path), open(path, "rb") as raw:
@@ -97,7 +105,8 @@ def load_text(path: str | os.PathLike[str], labels: str | int | None = None, hea
         with access(path), open(path, encoding="utf-8-sig") as file:
             pieces = _pieces(file)
             piece = next(pieces, [])
-            layout = _sniff(path, [line for _, line in piece[:_SAMPLE_LINES]], labels, header)
+            layout = _sniff(path, [line for _, line in piece[:_SAMPLE_LINES]], labels, header, condition)
+            texts = [[] for _ in layout.kept]
             piece = piece[bool(layout.names) :]
             begun = False
             while piece:
@@ -105,21 +114,25 @@ def load_text(path: str | os.PathLike[str], labels: str | int | None = None, hea
                 following = next(pieces, [])
                 if rows is None:
                     rows = _parse_slowly(path, piece, layout, texts, first=not begun, last=not following)
-                if layout.label_column is not None:
-                    rows = np.delete(rows, layout.label_column, axis=1)
+                if layout.kept:
+                    rows = np.delete(rows, layout.kept, axis=1)
                 values += rows.tobytes()
                 piece, begun = following, True
         names, width = layout.names, layout.width
-        if layout.label_column is not None:
-            names = names and names[: layout.label_column] + names[layout.label_column + 1 :]
-            width -= 1
+        if layout.kept:
+            names = names and tuple(name for j, name in enumerate(names) if j not in layout.kept)
+            width -= len(layout.kept)
         X = np.frombuffer(values).reshape(-1, width)
-        dataset = DataSet.from_arrays(path.name, X, _as_labels(texts) if texts else None, where=path)
+        columns = dict(zip(layout.kept, map(_as_labels, texts), strict=True))
+        chosen = {str(name): columns[_label_column(path, layout, name)] for name in condition}
+        label_column = None if labels is None else columns[_label_column(path, layout, labels)]
+        dataset = DataSet.from_arrays(path.name, X, label_column, where=path)
     except UnicodeDecodeError:
         raise DataFileError(_where_not_utf8(path)) from None
     except MemoryError:
         raise DataFileError(f"{path}: the table does not fit into memory; save it as .npy, which is mapped") from None
-    return DataSet(path.name, dataset.X, dataset.labels, column_names=names)
+    beside = side_by_side(list(chosen.values()), list(chosen), path) if chosen else None
+    return DataSet(path.name, dataset.X, dataset.labels, column_names=names, condition=beside)
 
 
 def _pieces(file: Iterable[str]) -> Iterator[list[Line]]:
@@ -159,7 +172,9 @@ def _where_not_utf8(path: pathlib.Path) -> str:
     return f"{path}: not UTF-8; save it as UTF-8"
 
 
-def _sniff(path: pathlib.Path, sample: list[str], labels: str | int | None, header: str) -> _Layout:
+def _sniff(
+    path: pathlib.Path, sample: list[str], labels: str | int | None, header: str, condition: Sequence[str | int] = ()
+) -> _Layout:
     if not sample:
         raise DataFileError(f"{path}: holds no rows, only blank lines and comments")
     # What cuts the most lines; where two are even, the comma may be a decimal one, and a blank may follow a comma.
@@ -169,8 +184,9 @@ def _sniff(path: pathlib.Path, sample: list[str], labels: str | int | None, head
     first = rows[0]
     layout = layout._replace(width=len(first))
     named = tuple(first)
-    if header == "auto" and not (_is_name(labels) and labels in first):
-        numbered = None if labels is None or _is_name(labels) else _label_column(path, layout, labels)
+    chosen = [*([] if labels is None else [labels]), *condition]
+    if header == "auto" and not any(_is_name(name) and name in first for name in chosen):
+        numbered = {_label_column(path, layout, name) for name in chosen if not _is_name(name)}
         is_header, remark = find_header(rows, numbered)
         if remark:
             warnings.warn(f"{path}: {remark}", stacklevel=4)
@@ -180,12 +196,11 @@ def _sniff(path: pathlib.Path, sample: list[str], labels: str | int | None, head
         raise DataFileError(f"{path}: holds no rows, only the header {_shown(sample[0].strip())}")
     if is_header:
         layout = layout._replace(names=named)
-    if labels is None:
-        return layout
-    column = _label_column(path, layout, labels)
-    if layout.width == 1:
-        raise DataFileError(f"{path}: its one column is the label column; nothing is left to learn from")
-    return layout._replace(label_column=column)
+    kept = tuple(dict.fromkeys(_label_column(path, layout, name) for name in chosen))
+    if layout.width == len(kept):
+        what = "its one column is the label column" if labels is not None else "all its columns are the condition"
+        raise DataFileError(f"{path}: {what}; nothing is left to learn from")
+    return layout._replace(kept=kept)
 
 
 def _is_name(labels: str | int | None) -> bool:
@@ -206,16 +221,16 @@ def _label_column(path: pathlib.Path, layout: _Layout, labels: str | int) -> int
     raise DataFileError(f"{path}: labels={_shown(str(labels))} is no column; {known}")
 
 
-def _parse(lines: list[str], layout: _Layout, texts: list[str]) -> np.ndarray | None:
+def _parse(lines: list[str], layout: _Layout, texts: list[list[str]]) -> np.ndarray | None:
     """Let NumPy parse the rows, (N, width); None where it cannot or not all are finite: the slow way says why."""
-    before = len(texts)
+    before = len(texts[0]) if texts else 0
 
-    def keep(cell: str) -> float:
-        texts.append(cell.strip())
+    def keep(cell: str, column: list[str]) -> float:
+        column.append(cell.strip())
         return 0.0
 
     converters: dict[int | str, Callable[[str], float]] | None
-    converters = None if layout.label_column is None else {layout.label_column: keep}
+    converters = {j: functools.partial(keep, column=texts[i]) for i, j in enumerate(layout.kept)} or None
     with contextlib.suppress(ValueError, IndexError, OverflowError):  # AxisError is both of the first
         if not any(_is_open(line) for line in lines):  # NumPy would join such lines
             rows = np.loadtxt(
@@ -230,7 +245,8 @@ def _parse(lines: list[str], layout: _Layout, texts: list[str]) -> np.ndarray | 
             )
             if rows.shape == (len(lines), layout.width) and np.isfinite(rows).all():
                 return rows
-    del texts[before:]
+    for column in texts:
+        del column[before:]
     return None
 
 
@@ -240,7 +256,7 @@ def _is_open(line: str) -> bool:
 
 
 def _parse_slowly(
-    path: pathlib.Path, lines: list[Line], layout: _Layout, texts: list[str], first: bool, last: bool
+    path: pathlib.Path, lines: list[Line], layout: _Layout, texts: list[list[str]], first: bool, last: bool
 ) -> np.ndarray:
     """Name the first fault with its place; or parse what only Python can. `first` and `last`: of the table."""
     rows = np.zeros((len(lines), layout.width))
@@ -255,8 +271,8 @@ def _parse_slowly(
             model = "the header" if layout.names else "the first row"
             raise DataFileError(f"{where}: {len(cells)} columns, where {model} has {layout.width}{hint}")
         for j, cell in enumerate(cells):
-            if j == layout.label_column:
-                texts.append(cell)
+            if j in layout.kept:
+                texts[layout.kept.index(j)].append(cell)
             elif cell.lower() in MISSING or (is_number(cell) and not math.isfinite(float(cell))):
                 n_missing += 1
                 first_missing = first_missing or f"{where}, {layout.column(j)}: {_shown(cell)}"

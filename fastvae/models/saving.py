@@ -27,6 +27,7 @@ METADATA = {
     "ink": bool,
     "column_names": Any,
     "binarize": str | float | None,
+    "condition": list[str] | None,
     "fingerprint": str,
 }
 
