@@ -101,7 +101,8 @@ def write_history(path: pathlib.Path, model: VAE) -> None:
 
 
 def _write_own_samples(path: pathlib.Path, model: VAE, condition: np.ndarray | None) -> None:
-    """Samples of a model; of a conditional one some for each label, or for each of some conditions (N, ...)."""
+    """Samples of a model; of a conditional one some for each label, or for each of some conditions (N, ...), with the
+    same z for all."""
     if condition is None:
         write_samples(path, model, model.sample(GRID * GRID, random_state=0))
         return
@@ -112,8 +113,8 @@ def _write_own_samples(path: pathlib.Path, model: VAE, condition: np.ndarray | N
         rows = np.unique(np.linspace(0, len(condition) - 1, GRID).astype(int))
         some = condition[rows].reshape(len(rows), -1)
         names = [", ".join(f"{value:.3g}" for value in row[:3]) + ", ..." * (len(row) > 3) for row in some]
-    samples = model.sample(condition=np.repeat(some, GRID, axis=0), random_state=0)
-    write_samples(path, model, samples, "means of p(x|z, c)", names)
+    samples = [model.sample(GRID, condition=one, random_state=0) for one in some]
+    write_samples(path, model, np.concatenate(samples), "means of p(x|z, c)", names)
 
 
 def write_samples(

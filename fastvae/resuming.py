@@ -15,7 +15,7 @@ from fastvae.data.minibatches import Examples
 from fastvae.errors import DataFileError, FileAccessError
 from fastvae.models.settings import check_integer, plain
 from fastvae.models.vae import VAE
-from fastvae.runs import RunFolder, fingerprint_of
+from fastvae.runs import RunFolder, fingerprint
 
 CHANGEABLE = {"data", "epochs", "early_stopping", "checkpoint_seconds", "device"}
 NOT_PART_OF_THE_RUN = ("out", "resume", "json", "quiet", "traceback")
@@ -124,7 +124,7 @@ def continued(
                 "was there, or start anew in another folder"
             )
     examples = model.examples(X, "the data", options.binarize, condition)
-    if model.metadata_.get("fingerprint") != fingerprint_of(examples):
+    if model.metadata_.get("fingerprint") != fingerprint(X, examples.condition_rows):
         raise ValueError(
             f"--resume: the data are not those that the run in {folder.path} was started with ({options.data})"
         )

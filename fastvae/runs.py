@@ -27,7 +27,6 @@ import numpy as np
 
 from fastvae.atomic import atomic_file, remove_partials
 from fastvae.command_line import terminate
-from fastvae.data.minibatches import Examples
 from fastvae.errors import DataFileError, FileAccessError, FolderInUseError
 from fastvae.models.saving import SavedEstimator
 from fastvae.progress import ProgressObserver
@@ -228,19 +227,16 @@ def _line(record: dict[str, float]) -> str:
     return json.dumps(finite_or_none(record), allow_nan=False) + "\n"
 
 
-def fingerprint(X: np.ndarray) -> str:
-    """A digest of shape, dtype and content; of more than 256 MB, the content of 4096 rows spread evenly."""
+def fingerprint(X: np.ndarray, condition: np.ndarray | None = None) -> str:
+    """A digest of shape, dtype and content; of more than 256 MB, the content of 4096 rows spread evenly. With a
+    condition beside X, as a network reads it, the digests of both."""
+    if condition is not None:
+        return f"{fingerprint(X)} {fingerprint(condition)}"
     digest = hashlib.sha256(f"{X.shape} {X.dtype.str}".encode())
     rows = np.arange(len(X)) if X.nbytes <= HASHED_BYTES else np.linspace(0, len(X) - 1, 4096).astype(int)
     for start in range(0, len(rows), 1024):
         digest.update(np.ascontiguousarray(X[rows[start : start + 1024]]).data)
     return digest.hexdigest()
-
-
-def fingerprint_of(examples: Examples) -> str:
-    """Of what a run is trained on: of the data, and of a condition beside them, as the network reads it."""
-    rows = examples.condition_rows
-    return fingerprint(examples.X) + ("" if rows is None else f" {fingerprint(rows)}")
 
 
 def is_ink(X: np.ndarray) -> bool:

@@ -36,7 +36,7 @@ from fastvae.models.vae import VAE
 from fastvae.models.vae_network import INITS
 from fastvae.optimizers import OPTIMIZERS, SCHEDULES
 from fastvae.resuming import NOT_PART_OF_THE_RUN, continued, data_may_have_moved, options_of_the_run, progress_of
-from fastvae.runs import RunFolder, RunObserver, fingerprint_of, finite_or_none, is_ink
+from fastvae.runs import RunFolder, RunObserver, fingerprint, finite_or_none, is_ink
 from fastvae.version import VERSION
 
 EPOCHS = {"digits": 300, "mnist": 10}  # where --epochs is not given; other data: 50
@@ -56,8 +56,8 @@ def parser() -> Parser:
         help="labels for the pictures: an array of the .npz; a column of the .csv, its name or number from 1",
     )
     add("--condition", nargs="+", metavar="NAME", help="a conditional model: labels, those of the data; an array of "
-        "the .npz; or columns of the .csv, as --labels names them. Whole numbers and text are labels, several columns and "
-        "numbers with a point real numbers")  # fmt: skip
+        "the .npz; or columns of the .csv, as --labels names them. Whole numbers and text are labels, several columns "
+        "and numbers with a point real numbers")  # fmt: skip
     add("--condition-as", default=AUTO, type=one_of(KINDS_OF_CONDITION), help="auto, or labels or numbers, whatever "
         "they look like")  # fmt: skip
     add("--header", default="auto", type=one_of(HEADERS), help="whether the .csv's first line names its columns: "
@@ -309,7 +309,7 @@ def _started(
         "column_names": data.column_names,
         "binarize": options.binarize,
         "condition": options.condition,
-        "fingerprint": fingerprint_of(examples),
+        "fingerprint": fingerprint(X, examples.condition_rows),
         "learned_range": options.scale in ("auto", "minmax") and data.value_range is None and scale is not None,
     }
     return model, examples

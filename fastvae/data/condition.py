@@ -101,7 +101,8 @@ class Labels(Condition):
             found = f"{name} has {len(classes)} different labels in {len(values)} rows"
             hint = "use labels that more rows share"
             if values.dtype.kind in "iu":
-                hint = f"whole numbers are labels; pass quantities as floats, {name}.astype(float)"
+                how = f"{name}-as numbers" if name.startswith("--") else f"{name}.astype(float)"
+                hint = f"whole numbers are labels; pass quantities as floats, {how}"
             raise ValueError(f"{found}, too few rows for each: {hint}")
         return cls(classes)
 

@@ -112,7 +112,7 @@ def test_heldout_rows_are_drawn_once_and_kept_out():
     from fastvae.data.preparation import split
 
     data = load("digits")
-    X, labels, held, _ = split(data, 0.25, np.uint64(3))
+    X, labels, held, *_ = split(data, 0.25, np.uint64(3))
     assert (len(X), len(labels), len(held)) == (1348, 1348, 449)
     both = np.concatenate([X, held])
     order = np.lexsort(both.T)
