@@ -23,38 +23,18 @@ import numpy as np
 from fastvae.data.minibatches import Examples
 from fastvae.engine import EVALUATION
 from fastvae.errors import check_name
-from fastvae.evaluation.hmc import PILOT_CHAINS, Noise, Path, State, adapted_steps, move
-from fastvae.evaluation.joint import Likelihoods, decoded, encoded
+from fastvae.evaluation.accumulator import Summary
+from fastvae.evaluation.chains import SCHEDULES, Bounds, Settings, run
+from fastvae.evaluation.joint import Data, decoded
+from fastvae.evaluation.observer import Observer, watching
 from fastvae.evaluation.result import LogLikelihood
 from fastvae.kernels import philox
-from fastvae.kernels.formulas import LOGVAR_HIGHEST, LOGVAR_LOWEST
 from fastvae.kernels.memory import empty
 from fastvae.models.settings import check_integer, seed_from
+from fastvae.models.vae_network import VAENetwork
 
-STARTS, SCHEDULES = ("auto", "q", "prior"), ("linear", "sigmoid")
-SIGMOID = 4.0  # its ends before they are moved to 0 and 1 (Grosse, Maddison and Salakhutdinov 2013)
-FORWARD, REVERSE, PILOT = range(3)  # uses of noise
-SIMULATED, BLOCK = 4, 8  # added to them: for data that are simulated; for each further block of chains
-CHAINS = 256  # of an example, in one block
-NUMBERS = 1 << 20  # in the widest array of a piece, about
+STARTS = ("auto", "q", "prior")
 N_TEMPERATURES, N_CHAINS, N_LEAPFROG, N_SIMULATED = 200, 8, 4, 32
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How chains are run: see `annealed`."""
-
-    n_temperatures: int
-    n_chains: int
-    n_leapfrog: int
-    start: str
-    schedule: str
-    seed: np.uint64
-
-    @property
-    def betas(self) -> np.ndarray:
-        """beta_0 ... beta_T (T + 1,)."""
-        return temperatures(self.n_temperatures, self.schedule)
 
 
 @dataclass(frozen=True)
@@ -116,16 +96,6 @@ class Bracket:
         return self.lower.seconds
 
 
-def temperatures(count: int, schedule: str = "linear") -> np.ndarray:
-    """0 = beta_0 < ... < beta_T = 1, (T + 1,), for T = `count`: t / T, or a sigmoid of it, which is dense at both ends
-    (Grosse, Maddison and Salakhutdinov 2013)."""
-    betas = np.arange(count + 1) / count
-    if schedule == "sigmoid":
-        betas = 1.0 / (1.0 + np.exp(-SIGMOID * (2.0 * betas - 1.0)))
-        betas = (betas - betas[0]) / (betas[-1] - betas[0])
-    return betas
-
-
 def annealed(
     model: Any,
     examples: Examples,
@@ -137,7 +107,7 @@ def annealed(
     schedule: str = "linear",
     seed: Any = 0,
     n_simulated: int = N_SIMULATED,
-    observer: Any = None,
+    observer: Observer | None = None,
 ) -> LogLikelihood:
     """log p(x) >= E log 1/K sum_k w_k of each example, by annealed importance sampling.
 
@@ -159,45 +129,54 @@ def annealed(
     start
         r: "q" for q(z|x), or "prior". "auto": "q" unless the model has no encoder.
     schedule
-        "linear" or "sigmoid": see `temperatures`.
+        "linear" or "sigmoid": see `chains.temperatures`.
     seed
         Of all noise.
     n_simulated
         Examples drawn from the model, on which `bracket` tells how far this bound is below another from above; 0 for
-        none. On real data, which may be unlike the model's own, no such bound can be had.
+        none. On real data, which may be unlike the model's own, no such bound can be had. Where there is a condition,
+        theirs are those of the first examples.
     observer
-        progressed(done, count, unit), and stop_requested(): see `evaluation`.
+        See `fastvae.evaluation.observer.Observer`. None: the first Ctrl-C returns what is done.
 
     Returns
     -------
     LogLikelihood
-        Its kind is "lower bound", its `n_samples` are K; of weights that are so few, `khat` is not told. `details` has
-        the settings, the acceptance, and the gap on simulated examples with its standard error, in nats.
+        Its kind is "lower bound", its `n_samples` are K. Of few chains, up to 20, no `khat` is told, and the standard
+        error rests on them alone. `details` has the settings, the acceptance, and the gap on simulated examples with
+        its standard error, in nats.
 
     Raises
     ------
     TypeError, ValueError
         Numbers that are not whole, or below 1; names that are not known; start="q" without an encoder; another model's
-        examples; data for which the decoder overflows.
+        examples.
     """
     network = model._check_fitted()
     settings = _checked(network, n_temperatures, n_chains, n_leapfrog, start, schedule, seed)
     check_integer("n_simulated", n_simulated, 0)
     examples = model._accepted(network, examples)
+    names = [name for name in network.inputs if name != "z"]
 
-    def fill(first: int, rows: int) -> np.ndarray:
-        x = empty(rows, network.inputs["x"])
-        examples.fill(np.arange(first, first + rows, dtype=np.int64), x, EVALUATION, first)
-        return x
+    def fill(first: int, rows: int) -> Data:
+        data = {name: empty(rows, network.inputs[name]) for name in names}
+        for name, out in data.items():
+            examples.of(name).fill(np.arange(first, first + rows, dtype=np.int64), out, EVALUATION, first)
+        return data
 
-    begun = time.perf_counter()
-    sums, _, acceptance = _run(network, fill, len(examples), settings, observer, 0)
-    details: dict[str, Any] = _details(settings, acceptance)
-    if n_simulated and sums.complete:
-        found = bracket(model, n_simulated, **_arguments(settings), observer=observer)
-        if len(found.gaps):
-            details |= {"gap": found.gap, "gap error": found.gap_error, "gap examples": len(found.gaps)}
-    return sums.result(network.log_jacobian, settings, "lower bound", time.perf_counter() - begun, details)
+    begun, count = time.perf_counter(), len(examples)
+    with watching(observer) as watcher:
+        bounds = run(network, settings, fill, count, _progress(watcher, count, "examples"))
+        details = _details(settings, bounds)
+        if n_simulated and bounds.done == count:
+            condition = examples.condition_rows
+            rows = None if condition is None else condition[np.arange(n_simulated) % len(condition)]
+            found = _bracket(network, settings, n_simulated, rows, watcher, "simulated examples")
+            if found is not None and found.complete:
+                details |= {"gap": found.gap, "gap error": found.gap_error, "gap examples": n_simulated}
+    if not bounds.done:
+        raise KeyboardInterrupt("annealed: stopped before the first examples were done")
+    return _result("lower bound", bounds.lower, settings, count, time.perf_counter() - begun, details)
 
 
 def bracket(
@@ -210,7 +189,8 @@ def bracket(
     start: str = "auto",
     schedule: str = "linear",
     seed: Any = 0,
-    observer: Any = None,
+    condition: Any = None,
+    observer: Observer | None = None,
 ) -> Bracket:
     """Bounds of log p(x) from both sides for examples that are drawn from the model: z from the prior, x from p(x|z).
 
@@ -222,39 +202,56 @@ def bracket(
         A fitted VAE; one without encoder starts from the prior.
     n_examples
         How many.
+    condition
+        Of a model that was fitted with one: for each of the examples, or one for all.
     """
     network = model._check_fitted()
     settings = _checked(network, n_temperatures, n_chains, n_leapfrog, start, schedule, seed)
     check_integer("n_examples", n_examples, 1)
+    rows = model._condition_rows(network, condition, n_examples)
+    with watching(observer) as watcher:
+        found = _bracket(network, settings, n_examples, rows, watcher, "examples")
+    if found is None:
+        raise KeyboardInterrupt("bracket: stopped before the first examples were done")
+    return found
+
+
+def _bracket(
+    network: VAENetwork, settings: Settings, count: int, condition: np.ndarray | None, watcher: Observer, unit: str
+) -> Bracket | None:
+    """None where it was stopped before an example was done."""
     begun = time.perf_counter()
-    z, x = simulated(network, n_examples, settings.seed)
+    z, x = simulated(network, count, settings.seed, condition)
+    whole = {"x": x} | ({} if condition is None else {"condition": condition})
 
-    def fill(first: int, rows: int) -> np.ndarray:
-        return x[first : first + rows]
+    def fill(first: int, rows: int) -> Data:
+        return {name: values[first : first + rows] for name, values in whole.items()}
 
-    lower, upper, acceptance = _run(network, fill, n_examples, settings, observer, SIMULATED, z)
-    seconds, details = time.perf_counter() - begun, _details(settings, acceptance)
-    results = [
-        sums.result(network.log_jacobian, settings, kind, seconds, details)
-        for sums, kind in ((lower, "lower bound"), (upper, "upper bound"))
-    ]
-    numbers = settings.n_temperatures, settings.n_chains, settings.n_leapfrog, settings.start, settings.schedule
-    return Bracket(*results, *acceptance, *numbers)
+    bounds = run(network, settings, fill, count, _progress(watcher, count, unit), z)
+    if not bounds.done:
+        return None
+    rest = settings, count, time.perf_counter() - begun, _details(settings, bounds)
+    lower, upper = _result("lower bound", bounds.lower, *rest), _result("upper bound", bounds.upper, *rest)
+    numbers = settings.n_temperatures, settings.n_chains, settings.n_leapfrog
+    return Bracket(lower, upper, *bounds.acceptance, *numbers, settings.start, settings.schedule)
 
 
-def simulated(network: Any, count: int, seed: np.uint64) -> tuple[np.ndarray, np.ndarray]:
-    """z (N, Z) from the prior and x (N, D) float32 from p(x|z), in the model's units: z is an exact draw of p(z|x)."""
+def simulated(
+    network: VAENetwork, count: int, seed: np.uint64, condition: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """z (N, Z) from the prior and x (N, D) float32 from p(x|z), in the model's units: z is an exact draw of p(z|x). The
+    condition (N, C) is as the network reads it."""
     z = np.empty((count, network.inputs["z"]), np.float32)
     network.kernels.normal_noise(seed, philox.PRIOR, 0, 0, z)
     network.parameters.bring_back()
-    return z, network.likelihood.draw(decoded(network, z), network.kernels, seed, 0)
+    return z, network.likelihood.draw(decoded(network, z, condition), network.kernels, seed, 0)
 
 
 # ---- arguments and results --------------------------------------------------------------------------------------
 
 
 def _checked(
-    network: Any, n_temperatures: Any, n_chains: Any, n_leapfrog: Any, start: Any, schedule: Any, seed: Any
+    network: VAENetwork, n_temperatures: Any, n_chains: Any, n_leapfrog: Any, start: Any, schedule: Any, seed: Any
 ) -> Settings:
     numbers = {"n_temperatures": n_temperatures, "n_chains": n_chains, "n_leapfrog": n_leapfrog}
     whole = [check_integer(name, value, 1) for name, value in numbers.items()]
@@ -270,169 +267,40 @@ def _checked(
     return Settings(*whole, start, schedule, seed_from(seed))
 
 
-def _arguments(settings: Settings) -> dict[str, Any]:
-    return vars(settings) | {"seed": int(settings.seed)}
+def _progress(watcher: Observer, count: int, unit: str) -> Callable[[int], bool]:
+    """Tells the observer how many are done, and says whether to go on."""
+
+    def progressed(done: int) -> bool:
+        watcher.progressed(done, count, unit)
+        return not watcher.stop_requested()
+
+    return progressed
 
 
-def _details(settings: Settings, acceptance: tuple[np.ndarray, ...]) -> dict[str, Any]:
-    rates = acceptance[0]
-    details: dict[str, Any] = {name: value for name, value in _arguments(settings).items() if name != "n_chains"}
+def _details(settings: Settings, bounds: Bounds) -> dict[str, Any]:
+    details: dict[str, Any] = vars(settings) | {"seed": int(settings.seed)}
+    rates = bounds.acceptance[0]
     if len(rates):
         details |= {"acceptance": float(rates.mean()), "lowest acceptance": float(rates.min())}
     return details
 
 
-class _Sums:
-    """log sum w and log sum w^2 of the weights of each example (N,), to which more are added."""
-
-    def __init__(self, count: int):
-        self.first, self.second = np.full(count, -np.inf), np.full(count, -np.inf)
-        self.done, self.complete = 0, True
-
-    def add(self, first_row: int, log_weights: np.ndarray) -> None:
-        """Add weights (n, C) of the examples from `first_row` on."""
-        for total, factor in ((self.first, 1.0), (self.second, 2.0)):
-            rows = total[first_row : first_row + len(log_weights)]
-            for chain in factor * log_weights.T:
-                np.logaddexp(rows, chain, out=rows)
-
-    def result(
-        self, log_jacobian: float, settings: Settings, kind: str, seconds: float, details: dict[str, Any]
-    ) -> LogLikelihood:
-        """The logarithm of the mean weight; its error by the delta method, sd(w) / (sqrt(K) mean(w))."""
-        first, second, chains = self.first[: self.done], self.second[: self.done], settings.n_chains
-        with np.errstate(invalid="ignore"):  # of an example whose weights are all 0
-            ess = np.exp(2.0 * first - second)
-        error = np.full(len(first), np.nan)
-        if chains > 1:
-            error = np.sqrt(np.maximum(1.0 / ess - 1.0 / chains, 0.0) * (chains / (chains - 1.0)))
-        values, nothing = first - math.log(chains) - log_jacobian, np.full(len(first), np.nan)
-        return LogLikelihood("annealed", kind, values, error, ess, nothing, chains, seconds, {}, self.complete, details)
-
-
-# ---- chains -----------------------------------------------------------------------------------------------------
-
-
-def _run(
-    network: Any,
-    fill: Callable[[int, int], np.ndarray],
-    count: int,
-    settings: Settings,
-    observer: Any,
-    use: int,
-    exact: np.ndarray | None = None,
-) -> tuple[_Sums, _Sums, tuple[np.ndarray, np.ndarray]]:
-    """Weights of the chains of all examples, piece by piece: their sums; those with the reverse chain, from `exact`
-    (N, Z), in the place of the first one; and acceptance, forward and reverse (T - 1,)."""
-    lower, upper, accepted = _Sums(count), _Sums(count), np.zeros((2, settings.n_temperatures - 1))
-    lanes = min(settings.n_chains, CHAINS) + (exact is not None)
-    size = max(1, min(count, NUMBERS // network.widest // lanes))
-    likelihoods = Likelihoods(network, size * max(lanes, PILOT_CHAINS))
-    with network.backend.passing(likelihoods.shares) as workers:
-        for first in range(0, count, size):
-            watch = _Watch(observer, settings, first, min(size, count - first), count)
-            piece = _Piece(network, likelihoods, workers, settings, use, first, fill(first, watch.rows))
-            for block in range(watch.blocks):
-                log_weights, reverse, rates = piece.weigh(block, watch, exact)
-                if watch.stopped:
-                    lower.complete = upper.complete = False
-                    break
-                lower.add(first, log_weights)
-                if reverse is not None:
-                    log_weights[:, 0] = reverse
-                upper.add(first, log_weights)
-                accepted += rates
-            if watch.stopped:
-                break
-            lower.done = upper.done = first + watch.rows
-    forward, backward = accepted / max(lower.done, 1)
-    return lower, upper, (forward / settings.n_chains, backward)
-
-
-class _Watch:
-    """Tells an observer what has been done, and asks whether to go on."""
-
-    def __init__(self, observer: Any, settings: Settings, first: int, rows: int, count: int):
-        self._observer, self.rows, self.stopped = observer, rows, False
-        self.blocks, self._temperatures = -(-settings.n_chains // CHAINS), settings.n_temperatures
-        self._before, self._count = first * self._temperatures, count * self._temperatures
-
-    def __call__(self, block: int, t: int) -> bool:
-        """Whether to go on after temperature t of a block of chains."""
-        if self._observer is not None:
-            done = self.rows * (block * self._temperatures + t) // self.blocks
-            self._observer.progressed(self._before + done, self._count, "temperatures")
-            self.stopped = bool(self._observer.stop_requested())
-        return not self.stopped
-
-
-class _Piece:
-    """The chains of some examples x (n, D) in the model's units, those from row `first` on."""
-
-    def __init__(
-        self,
-        network: Any,
-        likelihoods: Likelihoods,
-        workers: Any,
-        settings: Settings,
-        use: int,
-        first: int,
-        x: np.ndarray,
-    ):
-        self.first, self.x, self._settings, self._use = first, x, settings, use
-        self._network, self._likelihoods, self._workers = network, likelihoods, workers
-        self._betas, self._path = settings.betas, self._path_of(x)
-        noise = self._noise([(use + PILOT, PILOT_CHAINS)])
-        likelihoods.hold(x, PILOT_CHAINS)
-        self._steps = adapted_steps(self._path, self._betas, noise, settings.n_leapfrog, self._evaluate)
-
-    def _path_of(self, x: np.ndarray) -> Path:
-        shape = len(x), 1, self._network.inputs["z"]
-        prior = np.zeros(shape), np.ones(shape)
-        if not self._network.complete:
-            return Path(*prior, prior[1])
-        mu, logvar = encoded(self._network, x)
-        posterior = mu.reshape(shape), np.exp(0.5 * np.clip(logvar, LOGVAR_LOWEST, LOGVAR_HIGHEST)).reshape(shape)
-        return Path(*(posterior if self._settings.start == "q" else prior), posterior[1])
-
-    def _noise(self, uses: list[tuple[int, int]]) -> Noise:
-        network, (rows, _, columns) = self._network, self._path.mean.shape
-        return Noise(network.kernels, self._settings.seed, uses, self.first, rows, columns)
-
-    def _evaluate(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self._likelihoods(z, self._workers)
-
-    def weigh(
-        self, block: int, watch: Callable[[int, int], bool], exact: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-        """log w (n, C) of a block of chains; in the first one, that of the reverse chain (n,), if there is one; and the
-        sums of probabilities of acceptance, forward and reverse (2, T - 1)."""
-        betas, T, n = self._betas, self._settings.n_temperatures, len(self.x)
-        C = min(CHAINS, self._settings.n_chains - block * CHAINS)
-        reverses = int(exact is not None and block == 0)
-        use = self._use + BLOCK * block
-        forward = [(use + FORWARD, C)]
-        noise = self._noise(forward + [(use + REVERSE, 1)] * reverses)
-
-        def lanes(ahead: np.ndarray, back: np.ndarray) -> np.ndarray:
-            """Numbers (..., C + 1) of each chain, by those of a forward and of a reverse one."""
-            return np.stack([ahead] * C + [back] * reverses, axis=-1)
-
-        self._likelihoods.hold(self.x, C + reverses)
-        z = self._path.mean + self._path.deviation * self._noise(forward).normals(philox.CHAIN, 0)
-        if reverses:
-            assert exact is not None
-            z = np.concatenate([z, exact[self.first : self.first + n, None]], axis=1)
-        state, log_weights, rates = State(z, *self._evaluate(z)), np.zeros((n, C + reverses)), np.zeros((2, T - 1))
-        for t in range(1, T + 1):
-            back = T - t  # the reverse chain comes from beta_(back + 1)
-            log_weights += lanes(betas[t] - betas[t - 1], betas[back + 1] - betas[back]) * self._path.log_ratio(state)
-            if t < T:
-                step = lanes(self._steps[:, t], self._steps[:, back])
-                beta, count = lanes(betas[t], betas[back]), self._settings.n_leapfrog
-                state, probability = move(self._path, beta, state, step, noise, t, count, self._evaluate)
-                rates[0, t - 1] = probability[:, :C].sum()
-                rates[1, back - 1] = probability[:, C:].sum()
-            if not watch(block, t):
-                break
-        return log_weights[:, :C], log_weights[:, C] if reverses else None, rates
+def _result(
+    kind: str, found: list[Summary], settings: Settings, count: int, seconds: float, details: dict[str, Any]
+) -> LogLikelihood:
+    """What summaries of pieces say of all examples. Of upper bounds nothing that needs chains that are alike, as the
+    reverse one is none: neither k-hat nor bounds by fewer of them."""
+    columns = {
+        name: np.concatenate([getattr(summary, name) for summary in found])
+        for name in ("values", "mcse", "ess", "khat")
+    }
+    chains, above = settings.n_chains, kind == "upper bound"
+    if above:
+        columns["khat"][:] = np.nan
+    few = np.isnan(columns["khat"]) & (columns["ess"] > 0)  # for k-hat: the error by the delta method alone
+    if chains > 1:
+        columns["mcse"][few] = np.sqrt(np.maximum(chains / columns["ess"][few] - 1.0, 0.0) / (chains - 1.0))
+    bounds = {} if above else {k: np.concatenate([s.bounds[k] for s in found]) for k in found[0].bounds}
+    complete = len(columns["values"]) == count
+    return LogLikelihood("annealed", kind, **columns, n_samples=chains, seconds=seconds, bounds=bounds,
+                         complete=complete, details=details)  # fmt: skip

@@ -7,7 +7,7 @@ with C chains each, (N, C) and (N, C, Z).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -150,7 +150,7 @@ class Noise:
     """
 
     def __init__(
-        self, kernels: Any, seed: np.uint64, uses: list[tuple[int, int]], first_row: int, rows: int, columns: int
+        self, kernels: Any, seed: np.uint64, uses: Sequence[tuple[int, int]], first_row: int, rows: int, columns: int
     ):
         self._kernels, self._seed, self._uses = kernels, seed, uses
         self._first_row, self._rows, self._columns = first_row, rows, columns

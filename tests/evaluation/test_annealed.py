@@ -1,12 +1,15 @@
 """Annealed importance sampling: unbiased, and a bracket that holds what is exact."""
 
+import signal
+
 import numpy as np
 import pytest
 
 from fastvae import VAE
 from fastvae.errors import NotFittedError
-from fastvae.evaluation import annealed as module
-from fastvae.evaluation.annealed import annealed, bracket, simulated
+from fastvae.evaluation import chains as module
+from fastvae.evaluation.annealed import N_LEAPFROG, annealed, bracket, simulated
+from fastvae.evaluation.chains import Settings
 from tests.evaluation.linear import LinearGaussian
 
 REPLICATES = 10_000
@@ -92,20 +95,19 @@ def test_the_bracket_closes_on_the_exact_value(start, schedule):
 # ---- what does not change it ----------------------------------------------------------------------------------------
 
 
-def weights(model, x, settings, use=0, exact=None):
-    """log w of each chain of each example, in one piece or as `NUMBERS` has it, by what `annealed` uses."""
+def weights(model, x, settings, exact=None):
+    """log w of each chain of each example, and that of the reverse chain, in one piece, by what `annealed` uses."""
     found = []
 
-    class Kept(module._Sums):
-        def add(self, first_row, log_weights):
-            found.append(log_weights.copy())
-            super().add(first_row, log_weights)
+    class Kept(module.Bounds):
+        def add(self, rows, blocks, log_jacobian):
+            found.extend(blocks)
 
-    network = model.vae.network_
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_Sums", Kept)
-        module._run(network, lambda first, rows: x[first : first + rows], len(x), settings, None, use, exact)
-    return np.concatenate(found[::2])  # every second one is the upper bound's
+        patch.setattr(module, "Bounds", Kept)
+        module.run(model.vae.network_, settings, lambda *_: {"x": x}, len(x), lambda done: True, exact)
+    ((log_weights, reverse, _),) = found
+    return log_weights, reverse
 
 
 def test_cutting_into_pieces_changes_no_bit(monkeypatch):
@@ -147,13 +149,14 @@ def test_a_seed_repeats_it_and_another_does_not():
 def test_chains_do_not_depend_on_how_many_there_are():
     """Nothing that weighed chains do, their acceptance say, changes how others are run."""
     model = LinearGaussian()
-    x, make = model.draw(4), lambda chains: module.Settings(6, chains, 2, "q", "linear", np.uint64(3))
-    many = weights(model, x, make(9))
-    for chains in (1, 4):
-        assert (weights(model, x, make(chains)) == many[:, :chains]).all()
     z, x = simulated(model.vae.network_, 4, np.uint64(3))
-    beside_a_reverse_chain = weights(model, x, make(4), module.SIMULATED, z)
-    assert (beside_a_reverse_chain == weights(model, x, make(4), module.SIMULATED)).all()
+    for exact in (None, z):
+        many, reverse = weights(model, x, Settings(6, 9, 2, "q", "linear", np.uint64(3)), exact)
+        assert len(np.unique(many)) == 36
+        for chains in (1, 4):
+            few, same = weights(model, x, Settings(6, chains, 2, "q", "linear", np.uint64(3)), exact)
+            assert (few == many[:, :chains]).all()
+            assert (same == reverse).all()
 
 
 def test_many_chains_come_in_blocks(monkeypatch):
@@ -163,16 +166,30 @@ def test_many_chains_come_in_blocks(monkeypatch):
     found = annealed(model.vae, model.vae.examples(x), n_chains=11, n_temperatures=3, n_simulated=0)
     log_weights = []
     for block, chains in ((0, 4), (1, 4), (2, 3)):
-        settings = module.Settings(3, chains, module.N_LEAPFROG, "q", "linear", np.uint64(0))
+        settings = Settings(3, chains, N_LEAPFROG, "q", "linear", np.uint64(0))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "FORWARD", module.BLOCK * block)
-            log_weights.append(weights(model, x, settings))
+            log_weights.append(weights(model, x, settings)[0])
     w = np.exp(np.concatenate(log_weights, axis=1))
     assert w.shape == (3, 11)
     assert len(np.unique(w)) == 33
     np.testing.assert_allclose(found.values, np.log(w.mean(axis=1)), rtol=1e-12)
     np.testing.assert_allclose(found.ess, w.sum(axis=1) ** 2 / (w**2).sum(axis=1), rtol=1e-10)
     np.testing.assert_allclose(found.mcse, w.std(axis=1, ddof=1) / w.mean(axis=1) / 11**0.5, rtol=1e-10)
+    np.testing.assert_allclose(found.bounds[1], np.log(w[:, :8]).mean(axis=1), rtol=1e-10)
+
+
+def test_the_upper_bound_has_the_reverse_chain_in_the_place_of_one():
+    model = LinearGaussian()
+    found = bracket(model.vae, 5, n_temperatures=4, n_chains=3, seed=3)
+    z, x = simulated(model.vae.network_, 5, np.uint64(3))
+    log_weights, reverse = weights(model, x, Settings(4, 3, N_LEAPFROG, "q", "linear", np.uint64(3)), z)
+    lower = np.logaddexp.reduce(log_weights, axis=1) - np.log(3)
+    upper = np.logaddexp.reduce(np.concatenate([reverse, log_weights[:, 1:]], axis=1), axis=1) - np.log(3)
+    np.testing.assert_allclose(found.lower.values, lower, rtol=1e-12)
+    np.testing.assert_allclose(found.upper.values, upper, rtol=1e-12)
+    assert found.gap == pytest.approx((upper - lower).mean())
+    assert found.gap_error == pytest.approx((upper - lower).std(ddof=1) / 5**0.5)
 
 
 # ---- errors ---------------------------------------------------------------------------------------------------------
@@ -235,11 +252,33 @@ def test_progress_and_a_clean_end(monkeypatch):
     assert (annealed(model.vae, examples, observer=watching, **settings).values == whole.values).all()
     done = [seen[0] for seen in watching.seen[:18]]
     assert done == sorted(done)
-    assert (done[-1], *watching.seen[17][1:]) == (60, 60, "temperatures")
-    stopped = annealed(model.vae, examples, observer=StopAfter(30), **settings)
+    assert watching.seen[17] == (10, 10, "examples")
+    assert watching.seen[-1] == (3, 3, "simulated examples")
+    stopped = annealed(model.vae, examples, observer=StopAfter(5), **settings)
     assert not stopped.complete
     assert (stopped.values == whole.values[:4]).all()
     assert "gap" not in stopped.details
-    half = bracket(model.vae, 10, n_temperatures=6, n_chains=2, observer=StopAfter(30))
+    half = bracket(model.vae, 10, n_temperatures=6, n_chains=2, observer=StopAfter(5))
     assert not half.complete
     assert 0 < len(half.lower) == len(half.upper) < 10
+    for stop in (lambda o: annealed(model.vae, examples, observer=o), lambda o: bracket(model.vae, observer=o)):
+        with pytest.raises(KeyboardInterrupt, match="before the first examples"):
+            stop(StopAfter(0))
+
+
+def test_ctrl_c_returns_what_is_done(monkeypatch):
+    model = LinearGaussian()
+    monkeypatch.setattr(module, "NUMBERS", 2 * module.PILOT_CHAINS * model.vae.network_.widest)
+    fill, calls = module.Likelihoods.hold, []
+
+    def interrupt(self, data, codes):
+        calls.append(codes)
+        if len(calls) == 5:
+            signal.raise_signal(signal.SIGINT)
+        fill(self, data, codes)
+
+    monkeypatch.setattr(module.Likelihoods, "hold", interrupt)
+    found = annealed(model.vae, model.vae.examples(model.draw(40)), n_temperatures=3, n_chains=4)
+    assert not found.complete
+    assert len(found) == 4
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

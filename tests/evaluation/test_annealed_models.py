@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastvae.evaluation import annealed as module
+from fastvae.evaluation import chains as module
 from fastvae.evaluation.annealed import annealed, bracket, simulated
 from tests.evaluation.quadrature import bent, log_p
 
@@ -35,9 +35,12 @@ def test_quadrature_agrees(name, latent_dim, start):
     exact = log_p(vae, x)
     settings = {"n_temperatures": 30, "n_leapfrog": 3, "start": start, "n_simulated": 0, "seed": 1}
     found = annealed(vae, vae.examples(x), n_chains=200, **settings)
-    assert (np.abs(found.values - exact) < 5 * found.mcse + 1e-3).all()
-    assert (found.mcse < 0.2).all()
-    assert found.mean_mcse < 0.03
+    known = np.isfinite(found.mcse)  # the others are named unreliable
+    assert (known != found.unreliable).all()
+    assert known.mean() > 0.7
+    assert (np.abs(found.values - exact) < 5 * found.mcse + 1e-3)[known].all()
+    assert np.abs(found.values - exact).max() < 0.5
+    assert np.median(found.mcse[known]) < 0.1
     assert found.method == "annealed"
     assert found.kind == "lower bound"
 
@@ -68,6 +71,54 @@ def test_the_gap_on_simulated_examples_goes_with_the_bound():
     assert "gap" not in annealed(vae, vae.examples(made(vae, 3, 1)), n_simulated=0, **settings).details
 
 
+CONDITIONS = {
+    "labels": (np.array(["ash", "birch", "oak", "birch"]), [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 0]]),
+    "vectors": (np.array([[1.5, -2], [0, 1], [3, 3], [1, 0]]), None),
+}
+
+
+def conditional_log_p(vae, x, read):
+    """log p(x|c) of rows whose conditions come in turn."""
+    return np.stack([log_p(vae, x[i::4], c) for i, c in enumerate(read)], axis=1).ravel()
+
+
+@pytest.mark.parametrize("start", ["q", "prior"])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("kind", CONDITIONS)
+def test_a_condition(kind, likelihood, start):
+    """log p(x|c), of real and of simulated data."""
+    given, read = CONDITIONS[kind]
+    condition = np.concatenate([given] * 10)
+    vae = bent(likelihood, 2, condition=condition, sigma=0.9, scale=None)
+    if read is None:
+        read = (given - condition.mean(axis=0)) / condition.std(axis=0)
+    x = vae.sample(8, 1, noise=True, condition=condition[:8])
+    exact = conditional_log_p(vae, x, read)
+    settings = {"n_temperatures": 40, "n_leapfrog": 3, "start": start, "seed": 1}
+    examples = vae.examples(x, condition=condition[:8])
+    found = annealed(vae, examples, n_chains=100, n_simulated=6, **settings)
+    assert np.abs(found.values - exact).max() < 0.3
+    assert abs(np.mean(found.values - exact)) < 0.05
+    settings["n_chains"] = 4
+    both = bracket(vae, 120, condition=np.concatenate([condition] * 3), **settings)
+    assert -0.01 < both.gap < 0.5
+    made = simulated(
+        vae.network_, 120, np.uint64(1), np.tile(read, (30, 1)).astype(np.uint8 if kind == "labels" else np.float32)
+    )[1]
+    exact = conditional_log_p(vae, made, read)
+    for bound, sign in ((both.lower, 1), (both.upper, -1)):
+        below = sign * (exact - bound.values)
+        assert below.mean() > -4 * below.std() / 120**0.5
+        assert below.mean() < 0.3
+    alone = annealed(vae, examples, n_simulated=10, **settings).details["gap"]
+    given = np.concatenate([condition[:8]] * 2)[:10]
+    assert alone == bracket(vae, 10, condition=given, **settings).gap
+    with pytest.raises(ValueError, match="was fitted with a condition"):
+        bracket(vae, 10, **settings)
+    with pytest.raises(ValueError, match="was fitted without one"):
+        bracket(model("bernoulli", 2), 10, condition=condition[:10], **settings)
+
+
 def test_scaling_the_data_moves_it_by_the_units_alone():
     """log p(c x) of a model of c x is log p(x) - D log c: exactly, where c is a power of 2."""
     x = made(model("gaussian, learned", 2), 20, 1)
@@ -91,7 +142,7 @@ def test_rows_for_which_the_decoder_overflows_have_no_weight(monkeypatch):
     examples = vae.examples(np.full((2, 8), 1e25, np.float32))
     found = annealed(vae, examples, n_temperatures=3, n_chains=2, n_simulated=0)
     assert (found.values == -np.inf).all()
-    assert np.isnan(found.ess).all()
+    assert (found.ess == 0).all()
 
 
 def test_binarised_examples_are_those_that_are_scored():

@@ -87,7 +87,7 @@ def chains(vae, rows, count, start="q"):
     network = vae.network_
     z = RNG.normal(size=(rows, network.inputs["z"])).astype(np.float32)
     x = vae.network_.likelihood.draw(vae.decode(z), cpu, np.uint64(1), 0).astype(np.float32)
-    mu, logvar = encoded(network, x)
+    mu, logvar = encoded(network, {"x": x})
     deviation = np.exp(logvar / 2)[:, None]
     base = (mu[:, None], deviation) if start == "q" else (np.zeros_like(deviation), np.ones_like(deviation))
     path, likelihoods = Path(*base, deviation), Likelihoods(network, rows * count)
@@ -95,7 +95,7 @@ def chains(vae, rows, count, start="q"):
 
     def evaluate(codes):
         if likelihoods.rows != codes.shape[0] * codes.shape[1]:
-            likelihoods.hold(x, codes.shape[1])
+            likelihoods.hold({"x": x}, codes.shape[1])
         return likelihoods(codes, workers)
 
     codes = RNG.normal(size=(rows, count, network.inputs["z"]))
