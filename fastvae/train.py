@@ -26,6 +26,7 @@ from fastvae.data.minibatches import Examples
 from fastvae.data.preparation import KINDS_OF_CONDITION, Split, check_whole, split, suitable_scale, with_condition
 from fastvae.data.tables import HEADERS
 from fastvae.errors import DivergenceError, check_name, closest
+from fastvae.evaluation.diagnosis import active_units
 from fastvae.kernels.cpu.workers import processors
 from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.likelihoods import LIKELIHOODS, Bernoulli, Gaussian
@@ -40,6 +41,7 @@ from fastvae.runs import RunFolder, RunObserver, fingerprint, finite_or_none, is
 from fastvae.version import VERSION
 
 EPOCHS = {"digits": 300, "mnist": 10}  # where --epochs is not given; other data: 50
+FEW_ACTIVE = 0.5  # of the latent dimensions: where no more are active, that is said
 LATENT_DIM = {"digits": 3}  # where --latent-dim is not given
 NEVER = "none"
 SCALES = ("auto", "none", "standard", "minmax")
@@ -401,6 +403,13 @@ def _figures(model: VAE, examples: Examples, held: Examples | None) -> dict[str,
     shown = ("loss", "nll", "kl", "heldout_elbo", "sigma")
     numbers = (f"{name} {figures[name]:.3f}" for name in shown if math.isfinite(figures.get(name, math.nan)))
     say(f"epoch {figures['epoch']}: {', '.join(numbers)} (nats an example)")
+    active, dimensions = active_units(model, examples), model.network_.inputs["z"]
+    figures["active_units"] = active
+    if 0 < active <= FEW_ACTIVE * dimensions:
+        say(
+            f"{active} of {dimensions} latent dimensions are active: the others say nothing of the data, which does no "
+            f"harm; --latent-dim {active} would do as well, and --kl-warmup-epochs may make more active"
+        )
     if model.network_.likelihood.DENSITY and held is not None and not model.metadata_.get("image_shape"):
         full, apart = gaussian_log_density(examples.X, held.X)
         figures |= {"heldout_gaussian": full, "heldout_independent": apart}

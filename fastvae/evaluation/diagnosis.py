@@ -158,9 +158,13 @@ def diagnose(
     return found
 
 
-def active_units(mu: np.ndarray) -> int:
-    """How many columns of the means (N, Z) of q(z|x) vary over x by more than 0.01 (Burda et al. 2016)."""
-    return int((mu.var(axis=0, ddof=1, dtype=np.float64) > ACTIVE).sum())
+def active_units(model: Any, examples: Examples, most: int = 2000) -> int:
+    """How many latent dimensions have a mean of q(z|x) whose variance over x is above 0.01 (Burda et al. 2016), from so
+    many examples at most, spread evenly."""
+    joint = Joint(model, examples)
+    indices = np.unique(np.linspace(0, len(joint) - 1, min(most, len(joint))).astype(np.int64))
+    mu, _ = joint.encode(joint.rows(indices))
+    return int((mu.var(axis=0) > ACTIVE).sum())
 
 
 def overall_ratio(ratio: np.ndarray, active: np.ndarray) -> float:
@@ -173,14 +177,6 @@ def _findings(model: Any, found: Diagnosis) -> list[Finding]:
     return [finding for look in looks for finding in [look(model, found)] if finding is not None]
 
 
-def collapse_tries(model: Any) -> str:
-    """What to try against a collapsed posterior."""
-    others = {"sigma": "learned", "scale": "auto", "init": "small"}
-    tries = [f"{name}={value!r}" for name, value in others.items() if getattr(model, name) != value]
-    tries += ["beta=1"] if model.beta > 1 else []
-    return ", ".join([*tries, "kl_warmup_epochs", "smaller or more hidden layers", "another seed"])
-
-
 def _collapse(model: Any, found: Diagnosis) -> Finding | None:
     total, active, dimensions = float(found.kl.sum()), int(found.active.sum()), len(found.kl)
     figures = {"active_units": float(active), "kl": total}
@@ -189,7 +185,7 @@ def _collapse(model: Any, found: Diagnosis) -> Finding | None:
             f"the posterior has collapsed ({active} of {dimensions} latent dimensions are active, the KL is "
             f"{total:.2g} nats), so that the codes say nothing of the data"
         )
-        return Finding(COLLAPSE, True, what, figures, f"try {collapse_tries(model)}")
+        return Finding(COLLAPSE, True, what, figures, f"try {model.collapse_tries()}")
     if active < dimensions:
         what = f"{dimensions - active} of {dimensions} latent dimensions are inactive: q(z_j|x) is the same for all x"
         tries = f"that does no harm; latent_dim={active} would do as well, and kl_warmup_epochs may make more active"

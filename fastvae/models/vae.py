@@ -279,15 +279,19 @@ class VAE(Evaluated, LikelihoodEstimator):
                 f"epochs): the weight of the KL never reached beta={self.beta:g}"
             )
         if self.n_steps_ >= COLLAPSED_STEPS and len(history["kl"]) and history["kl"][-1] < COLLAPSED:
-            others = {"sigma": "learned", "scale": AUTO, "init": "small"}
-            tries = [f"{name}={value!r}" for name, value in others.items() if getattr(self, name) != value]
-            tries += ["kl_warmup_epochs", "smaller or more hidden layers", "another seed"]
             lines.append(
                 f"the posterior has collapsed: the KL is {history['kl'][-1]:.2g} nats, so that the codes say nothing "
                 "of the data and every reconstruction is their mean. Either no column depends on another, or the model "
-                f"does not fit: try {', '.join(tries)}"
+                f"does not fit: try {self.collapse_tries()}"
             )
         return lines
+
+    def collapse_tries(self) -> str:
+        """What to try where the posterior has collapsed."""
+        others = {"sigma": "learned", "scale": AUTO, "init": "small"}
+        tries = [f"{name}={value!r}" for name, value in others.items() if getattr(self, name) != value]
+        tries += ["beta=1"] if self.beta > 1 else []
+        return ", ".join([*tries, "kl_warmup_epochs", "smaller or more hidden layers", "another seed"])
 
     @staticmethod
     def _left_out() -> tuple[str, ...]:

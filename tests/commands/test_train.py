@@ -22,18 +22,33 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
 # ---- what it leaves ---------------------------------------------------------------------------------------------
 
 
+def test_few_active_dimensions_are_said_with_what_to_try(tmp_path):
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(400, 1)) @ rng.normal(size=(1, 8)) + 0.3 * rng.normal(size=(400, 8))
+    np.save(tmp_path / "one_cause.npy", table)
+    settings = ("--likelihood", "gaussian", "--hidden", "8", "--sigma", "0.5", "--epochs", "15", "--json")
+    for latent_dim in (1, 6):
+        result = command("--data", str(tmp_path / "one_cause.npy"), "--latent-dim", str(latent_dim), *settings)
+        active = json.loads(result.stdout)["active_units"]
+        assert 1 <= active <= 2, result.stderr
+        said = f"{active} of 6 latent dimensions are active" in result.stderr
+        assert said == (f"--latent-dim {active} would do" in result.stderr) == (latent_dim == 6)
+
+
 def test_a_run_folder_and_one_line_of_json():
     result = command(*SMALL, "--json")
     assert result.returncode == 0, result.stderr
     figures = json.loads(result.stdout)
     assert result.stdout.count("\n") == 1
-    assert set(figures) == {"epoch", "loss", "nll", "kl", "heldout_elbo", "images_per_second", "seconds", "out"}
+    of_epochs = {"epoch", "loss", "nll", "kl", "heldout_elbo", "images_per_second", "seconds"}
+    assert set(figures) == of_epochs | {"active_units", "out"}
+    assert 0 <= figures["active_units"] <= 3
     folder = pathlib.Path("runs/digits")
     names = {p.name for p in folder.iterdir()}
     assert {"model.npz", "checkpoint.npz", "config.json", "metrics.jsonl"} <= names
     records = metrics(folder)
     assert [r["epoch"] for r in records] == [1, 2, 3]
-    assert all(set(r) == set(figures) - {"out"} for r in records)
+    assert all(set(r) == of_epochs for r in records)
     assert records[-1]["loss"] == figures["loss"]
     assert records[-1]["loss"] < records[0]["loss"]
     assert records[-1]["loss"] == pytest.approx(records[-1]["nll"] + records[-1]["kl"])
