@@ -283,6 +283,8 @@ SINGLY = (
     "sigma_forward",
     "sigma_optimal",
     "sigma_remember",
+    "concatenate",
+    "concatenate_backward",
     "draw",
     "binarize_inplace",
     "derivative_inplace",

@@ -87,6 +87,25 @@ def test_training(device, likelihood):
     assert not np.array_equal(without.network_.parameters.values, expected.network_.parameters.values)  # it did clip
 
 
+@pytest.mark.parametrize(
+    "condition", [np.arange(36) % 3, np.random.default_rng(1).normal(2, 3, (36, 2))], ids=["labels", "vectors"]
+)
+def test_a_conditional_model(device, condition):
+    """Two sets of rows are gathered in a step, and read in a pass."""
+    found, expected = (
+        model(device=on, epochs=2, likelihood="gaussian").fit(X, condition=condition) for on in ("cuda", "cpu")
+    )
+    check_same(found.parameters(), expected.parameters())
+    assert "concatenate_backward" in device.launched
+    for use in (
+        lambda vae: vae.transform(X, condition),
+        lambda vae: vae.sample(5, random_state=1, condition=condition[:5]),
+        lambda vae: vae.elbo(X, condition=condition),
+        lambda vae: vae.loss_and_gradients(X, np.zeros((36, 4)), condition)[0],
+    ):
+        np.testing.assert_allclose(use(found), use(expected), rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("capability", [(7, 5), (8, 0), (9, 0)])
