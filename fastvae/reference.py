@@ -130,6 +130,37 @@ def importance_weights(log_ratio, nll, rows):
     return -(highest[:, 0] + np.log(w.mean(axis=1))), (w / w.sum(axis=1, keepdims=True)).ravel()
 
 
+def latent_samples_backward(mu, logvar, noise, d_z, weights=None, doubly=False, d_kl=0.0, counted=1.0):
+    """d_mu, d_logvar (N, Z) from the gradients of z (B, Z), with K rows for each of mu.
+
+    With weights (B,) also those of the sum of weights times -(log p(z) - log q(z|x)), whose differentials are by hand:
+    of -log p(z), z dz; of log q(z|x), -dlogvar / 2, as z - mu moves with its deviation. `doubly`: the same where mu and
+    logvar of q are held, of log q -eps dz / sigma; each sample once more times its share of its example's weights.
+    d_kl is the gradient of the KL (N,), which has effect in the dimensions `counted` (Z,).
+    """
+    count, inside = len(mu), (logvar >= LOGVAR_LOWEST) & (logvar <= LOGVAR_HIGHEST)
+    a = np.zeros((len(d_z), 1)) if weights is None else weights[:, None]
+    sigma = repeated(np.exp(limited(logvar) / 2), len(d_z))
+    z = repeated(mu, len(d_z)) + sigma * noise
+    if doubly:
+        share = a / repeated(a.reshape(count, -1).sum(axis=1), len(a))[:, None]
+        by_z, directly = share * (d_z + a * (z - noise / sigma)), 0.0
+    else:
+        by_z, directly = d_z + a * z, -a / 2
+    summed = [
+        each.reshape(count, -1, each.shape[1]).sum(axis=1) for each in (by_z, by_z * noise * sigma / 2 + directly)
+    ]
+    d_mu = summed[0] + d_kl * counted * mu
+    return d_mu, np.where(inside, summed[1] + d_kl * counted * np.expm1(limited(logvar)) / 2, 0.0)
+
+
+def free_bits(mu, logvar, least):
+    """Of each latent dimension: whether the mean of its KL over the batch is above `least`, and what the sum of its KLs
+    lacks to that many times `least`, from 0. Kingma et al. 2016, section on free bits."""
+    mean = kl_terms(mu, limited(logvar)).mean(axis=0)
+    return mean > least, len(mu) * np.maximum(least - mean, 0.0)
+
+
 # ---- likelihoods -------------------------------------------------------------------------------------------------
 
 
@@ -145,9 +176,10 @@ def soft_sigma(parameter, lowest):
     return np.exp(lowest + softplus(a)), 10 * sigmoid(a)
 
 
-def d_log_sigma(x, xhat, sigma):
-    """The sum over the batch of nll, differentiated by the logarithm of each column's sigma: (D,)."""
-    return (1 - ((x - xhat) / sigma) ** 2).sum(axis=0)
+def d_log_sigma(x, xhat, sigma, weights=1.0):
+    """The sum over the batch of nll, of rows with weights (B,), differentiated by the logarithm of each column's sigma:
+    (D,)."""
+    return (np.reshape(weights, (-1, 1)) * (1 - ((x - xhat) / sigma) ** 2)).sum(axis=0)
 
 
 def optimal_sigma(x, xhat, lowest):

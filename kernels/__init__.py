@@ -55,6 +55,20 @@ not matter how examples or samples are cut into pieces)
     importance_weights(log_ratio (B,), nll (B,), weight, bound (N,), weights (B,))
         With log w = log_ratio - nll: bound = -log 1/K sum_k w_k, and weights = weight w_k / sum_j w_j. Burda, Grosse
         and Salakhutdinov 2016.
+    latent_samples_backward(mu, logvar, d_z (B, Z), noise, seed, stream, first_sample, first_row, weights (B,) or None,
+                            doubly, kl_weight, counted (Z,) or None, d_mu (N, Z), d_logvar (N, Z))
+        With a_k = weights (0 where there are none), g_k = d_z + a_k z and s = exp(logvar / 2): d_mu = sum_k g_k;
+        d_logvar = sum_k (g_k noise s - a_k) / 2: what d_z comes from, and a_k times -log_ratio. Where `doubly` is 1:
+        g_k = a_k / (sum_j a_j) (d_z + a_k (z - noise / s)), and d_logvar = sum_k g_k noise s / 2. Tucker, Lawson, Gu
+        and Maddison 2019. To both are added those of `kl_weight` times the KL, see `latent_backward`, times `counted`.
+        d_logvar is 0 where logvar was limited.
+    kl_forward(mu (B, Z), logvar (B, Z), kl (B,))
+        kl as `latent_forward` has it.
+    free_bits(mu (B, Z), logvar (B, Z), least, counted (Z,), lacking (Z,))
+        counted = 1 where the mean over the batch of a dimension's KL is above `least`, else 0; lacking = max(0, B least
+        - the sum of its KLs). Kingma et al. 2016.
+    scale_rows_inplace(scale (B,), x (B, D))
+        x = scale x.
 
 Likelihoods (of N rows of x beside B = N K rows of output, of which rows i K ... i K + K - 1 belong to row i of x)
     squared_error_forward(x (N, D), xhat (B, D), log_sigma, inverse, nll (B,))
@@ -67,8 +81,10 @@ Likelihoods (of N rows of x beside B = N K rows of output, of which rows i K ...
     sigma_forward(parameter (S,), lowest (S,), log_sigma (D,), inverse (D,))
         log_sigma = lowest + softplus(10 parameter - lowest), and inverse = 1 / sigma: one for all columns, S = 1, or
         one a column, S = D. The factor has it learn ten times as fast as the weights.
-    sigma_backward(d_xhat (B, D), inverse (D,), parameter (S,), lowest (S,), weight, d_parameter (S,))
-        The gradient of `weight` times the sum of nll by the parameter, from the d_xhat of all rows.
+    sigma_backward(d_xhat (B, D), inverse (D,), parameter (S,), lowest (S,), weight, weights (B,) or None,
+                   d_parameter (S,))
+        The gradient of `weight` times the sum of nll by the parameter, from the d_xhat of all rows. With weights: of
+        weights times nll, from rows of d_xhat that have been multiplied by them.
     sigma_optimal(x (B, D), xhat (B, D), lowest (S,), log_sigma (D,), inverse (D,))
         sigma^2 = mean of (x - xhat)^2, over the batch and over all columns (S = 1) or of each (S = D); not below
         `lowest`. Rybkin et al. 2021.

@@ -287,6 +287,14 @@ def d_kl_logvar(logvar, variance):
 
 
 @formula
+def free_part(total, count, least):
+    """(counts, lacks) of a latent dimension whose KLs of `count` examples add up to `total`: 1 where their mean is above
+    `least`, else 0; and by how much the sum is below `count` times `least`, from 0."""
+    lacks = count * least - total
+    return ZERO if lacks >= ZERO else ONE, relu(lacks)
+
+
+@formula
 def latent_terms(mu, logvar, eps):
     """(z, kl) of one place: z = mu + exp(logvar / 2) eps, logvar limited before use."""
     limited = limited_logvar(logvar)
@@ -300,6 +308,29 @@ def latent_sample(mu, logvar, eps):
     limited = limited_logvar(logvar)
     z = mu + exp(HALF * limited) * eps
     return z, HALF * ((eps - z) * (eps + z) + limited)
+
+
+@formula
+def sample_gradients(mu, logvar, d_z, eps, weight, share, doubly):
+    """(d_mu, d_logvar) by one sample of one place, from d_z and from `weight` times -r of `latent_sample`.
+
+    With g = d_z + weight z: g, and (g eps sigma - weight) / 2. `doubly` leaves out what does not go through z, with
+    g = share (d_z + weight (z - eps / sigma)): g, and g eps sigma / 2.
+    """
+    deviation = exp(HALF * limited_logvar(logvar))
+    z = mu + deviation * eps
+    lead = z - eps / deviation if doubly else z
+    g = d_z + weight * lead
+    g = share * g if doubly else g
+    return g, HALF * (g * eps * deviation - (ZERO if doubly else weight))
+
+
+@formula
+def with_kl_gradients(mu, logvar, d_mu, d_logvar, weight):
+    """(d_mu, d_logvar) of one place, with those of `weight` times the KL added; d_logvar is 0 where logvar was limited."""
+    limited = limited_logvar(logvar)
+    slope = d_logvar + weight * d_kl_logvar(limited, exp(limited))
+    return d_mu + weight * mu, ZERO if logvar < LOGVAR_LOWEST or logvar > LOGVAR_HIGHEST else slope
 
 
 @formula

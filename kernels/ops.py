@@ -164,9 +164,17 @@ ROWS = (
         "mu:N,Z logvar:N,Z noise:B,Z? seed stream:whole first_sample:whole first_row:whole -> z:B,Z log_ratio:B",
     ),
     Op("importance_weights", "log_ratio:B nll:B weight:real -> bound:N weights:B"),
+    Op(
+        "latent_samples_backward",
+        "mu:N,Z logvar:N,Z d_z:B,Z noise:B,Z? seed stream:whole first_sample:whole first_row:whole weights:B?"
+        " doubly:fixed kl_weight:real counted:Z? -> d_mu:N,Z d_logvar:N,Z",
+    ),
+    Op("kl_forward", "mu:B,Z logvar:B,Z -> kl:B"),
+    Op("free_bits", "mu:B,Z logvar:B,Z least:real -> counted:Z lacking:Z"),
+    Op("scale_rows_inplace", "scale:B -> x:B,D"),
     # a sigma that is not fixed
     Op("sigma_forward", "parameter:S lowest:S -> log_sigma:D inverse:D"),
-    Op("sigma_backward", "d_xhat:B,D inverse:D parameter:S lowest:S weight:real -> d_parameter:S"),
+    Op("sigma_backward", "d_xhat:B,D inverse:D parameter:S lowest:S weight:real weights:B? -> d_parameter:S"),
     Op("sigma_optimal", "x:B,D xhat:B,D lowest:S -> log_sigma:D inverse:D"),
     Op("sigma_remember", "log_sigma:D share:real lowest:S step:whole -> parameter:S"),
     # optimizers

@@ -226,6 +226,52 @@ def _latent_samples_forward(rng, shape, precision):
         yield Case("latent_samples_forward", (mu, logvar, noise, *PLACE, z, log_ratio), compared)
 
 
+def _latent_samples_backward(rng, shape, precision):
+    """Gradients of the KL, all of it or of some dimensions, and of weighed samples, also doubly reparameterized."""
+    ways = (False, False, 0.0), (False, False, WEIGHT), (True, False, 0.0), (True, True, 0.0)
+    for turn, (mu, logvar, noise, truth) in enumerate(_several(rng, shape)):
+        for weighted, doubly, kl_weight in ways:
+            rows, depth = mu.shape
+            weights = rng.random(len(truth), np.float32) + np.float32(0.01) if weighted else None
+            counted = (rng.random(depth) < 0.5).astype(np.float32) if kl_weight and turn % 2 else None
+            d_z, d_mu, d_logvar = normal(rng, *truth.shape), garbage(rows, depth), garbage(rows, depth)
+            m, v, d = wide(mu, logvar, d_z)
+            a = np.zeros(len(d)) if weights is None else weights.astype(np.float64)
+            some = 1.0 if counted is None else counted.astype(np.float64)
+            how = None if weights is None else a, doubly, kl_weight, some
+            expected = reference.latent_samples_backward(m, v, truth, d, *how)
+            deviation, radius = reference.repeated(np.exp(v / 2), len(d)), np.maximum(np.abs(truth), 1)
+            lead = reference.repeated(np.abs(m), len(d)) + (deviation + (1 / deviation if doubly else 0)) * radius
+            each = np.abs(d) + a[:, None] * lead
+            by_logvar = each * radius * deviation + a[:, None]
+            of_mu, of_logvar = (t.reshape(rows, -1, depth).sum(axis=1) for t in (each, by_logvar))
+            compared = [
+                Compared(d_mu, expected[0], of_mu + kl_weight * np.abs(m)),
+                Compared(d_logvar, expected[1], of_logvar + kl_weight * np.abs(np.expm1(v))),
+            ]
+            operands = mu, logvar, d_z, noise, *PLACE, weights, int(doubly), kl_weight, counted, d_mu, d_logvar
+            about = "doubly reparameterized" if doubly else "weighed" if weighted else "kl" if kl_weight else ""
+            yield Case("latent_samples_backward", operands, compared, about)
+
+
+def _kl_forward(rng, shape, precision):
+    mu, logvar, kl = normal(rng, *shape[:2]), 3 * normal(rng, *shape[:2]), garbage(shape[0])
+    expected = reference.kl_terms(*wide(mu, logvar)).sum(axis=1)
+    yield Case("kl_forward", (mu, logvar, kl), [Compared(kl, expected, expected)])
+
+
+def _free_bits(rng, shape, precision):
+    """Some dimensions are above, some below."""
+    rows, depth = shape[:2]
+    mu, logvar = normal(rng, rows, depth) * rng.random(depth, np.float32), normal(rng, rows, depth)
+    counted, lacking = garbage(depth), garbage(depth)
+    kl = reference.kl_terms(*wide(mu, logvar))
+    least = float(np.float32(np.median(kl.mean(axis=0)) * 1.1))
+    above, lacks = reference.free_bits(*wide(mu, logvar), least)
+    compared = [Compared(counted, above, 0.0), Compared(lacking, lacks, kl.sum(axis=0) + rows * least)]
+    yield Case("free_bits", (mu, logvar, least, counted, lacking), compared)
+
+
 def _importance_weights(rng, shape, precision):
     """Of one sample an example, and of many; some weights are nearly all of their sum."""
     rows, _, columns = shape
@@ -255,4 +301,7 @@ CASES = {
     "latent_backward": _latent_backward,
     "latent_samples_forward": _latent_samples_forward,
     "importance_weights": _importance_weights,
+    "latent_samples_backward": _latent_samples_backward,
+    "kl_forward": _kl_forward,
+    "free_bits": _free_bits,
 }

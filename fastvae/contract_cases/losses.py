@@ -1,5 +1,6 @@
 """Contract cases of the likelihoods, of functions in place, and of a sigma that is not fixed."""
 
+import itertools
 import math
 
 import numpy as np
@@ -100,6 +101,12 @@ def _inplace(op, function, draw):
     return make
 
 
+def _scale_rows_inplace(rng, shape, precision):
+    scale, x = normal(rng, shape[0]), normal(rng, *shape[:2])
+    expected = scale.astype(np.float64)[:, None] * x
+    yield Case("scale_rows_inplace", (scale, x), [Compared(x, expected, np.abs(expected))])
+
+
 def _log1p(rng, shape, precision):
     x, out = _counts(rng, *shape[:2]), garbage(*shape[:2])
     expected = np.log1p(x.astype(np.float64))
@@ -129,23 +136,26 @@ def _sigma_forward(rng, shape, precision):
 
 
 def _sigma_backward(rng, shape, precision):
-    """As after `gaussian_forward_backward`."""
+    """As after `gaussian_forward_backward`, and after rows of that were weighed, one with 0."""
     shape = shape[:2]
-    for parameter, lowest in _sigmas(rng, shape[1]):
+    weights = rng.random(shape[0], np.float32) + np.float32(0.01)
+    weights[1::5] = 0
+    for (parameter, lowest), each_row in itertools.product(_sigmas(rng, shape[1]), (None, weights)):
         sigma, slope = reference.soft_sigma(*wide(parameter, lowest))
         sigma = sigma * np.ones(shape[1])
         x, inverse, d_parameter = normal(rng, *shape), (1 / sigma).astype(np.float32), garbage(len(parameter))
         xhat = (x + rng.normal(size=shape) * sigma * 1.5).astype(np.float32)
         x64, xhat64, inverse64 = wide(x, xhat, inverse)
-        d_xhat = (WEIGHT * (xhat64 - x64) * inverse64**2).astype(np.float32)
-        each = reference.d_log_sigma(x64, xhat64, 1 / inverse64)
-        squares = (((x64 - xhat64) * inverse64) ** 2).sum(axis=0)
+        a = np.ones((shape[0], 1)) if each_row is None else each_row[:, None].astype(np.float64)
+        d_xhat = (a * WEIGHT * (xhat64 - x64) * inverse64**2).astype(np.float32)
+        each = reference.d_log_sigma(x64, xhat64, 1 / inverse64, a)
+        squares = (a * ((x64 - xhat64) * inverse64) ** 2).sum(axis=0)
         if len(parameter) == 1:
             each, squares = each.sum(keepdims=True), squares.sum(keepdims=True)
         size = 10 * np.abs(parameter) + np.abs(lowest) + 4  # of the argument, whose rounding the slope has
-        allowed = WEIGHT * slope * (x.size / len(parameter) + squares) * size
+        allowed = WEIGHT * slope * (a.sum() * shape[1] / len(parameter) + squares) * size
         compared = [Compared(d_parameter, WEIGHT * slope * each, allowed)]
-        operands = d_xhat, inverse, parameter, lowest, WEIGHT, d_parameter
+        operands = d_xhat, inverse, parameter, lowest, WEIGHT, each_row, d_parameter
         yield Case("sigma_backward", operands, compared)
 
 
@@ -203,4 +213,5 @@ CASES = {
     "sigmoid_inplace": _inplace("sigmoid_inplace", reference.sigmoid, lambda rng, *shape: 5 * normal(rng, *shape)),
     "exp_inplace": _inplace("exp_inplace", np.exp, lambda rng, *shape: 5 * normal(rng, *shape)),
     "log1p": _log1p,
+    "scale_rows_inplace": _scale_rows_inplace,
 }

@@ -153,7 +153,7 @@ class Gaussian(Likelihood):
         if accumulate:
             raise ValueError("a learned sigma can be used once in a step")
         if part == 0:
-            program.add("sigma_backward", d_a, inverse, self._parameter, self.lowest, weight, self._gradient)
+            program.add("sigma_backward", d_a, inverse, self._parameter, self.lowest, weight, None, self._gradient)
 
     def ranges(self, part: int, parts: int) -> list[tuple[int, int]]:
         """See `passes.Owner`."""

@@ -1,4 +1,4 @@
-"""Functions of one number, over whole matrices."""
+"""Functions of one number, over whole matrices; and rows times a number each."""
 
 from typing import Any
 
@@ -21,6 +21,18 @@ def _elementwise(function: Any, name: str) -> Any:
 
 
 FUNCTIONS: dict[str, Any] = {name: _elementwise(function, name) for name, function in INPLACE.items()}
+
+
+@kernel
+def scale_rows_inplace(scale, x):
+    """See the contract in `fastvae.kernels`."""
+    rows, columns = x.shape
+    for i in range(rows):
+        for j in range(columns):
+            x[i, j] *= scale[i]
+
+
+FUNCTIONS["scale_rows_inplace"] = scale_rows_inplace
 
 
 def _mapped(function: Any, name: str) -> Any:

@@ -2,18 +2,22 @@
 
 import numpy as np
 
-from fastvae.kernels.cpu.addresses import call
+from fastvae.kernels.cpu.addresses import call, matrix_at
 from fastvae.kernels.cpu.compiler import as_part, kernel, part, reduction
 from fastvae.kernels.formulas import (
+    ONE,
     ZERO,
     exp,
     f32,
+    free_part,
     kl_term,
     latent_gradients,
     latent_sample,
     latent_terms,
     limited_logvar,
     log_of_mean,
+    sample_gradients,
+    with_kl_gradients,
 )
 
 LOWEST = f32(-np.inf)
@@ -62,6 +66,44 @@ def sample(mu, logvar, z, log_ratio):
             log_ratio[i] = total
 
 
+@kernel
+def gradients_of_samples(mu, logvar, d_z, noise, weights, doubly, kl_weight, counted, d_mu, d_logvar):
+    """`latent_samples_backward` of the contract, with the noise at hand."""
+    (rows, columns), repeats, factor = mu.shape, len(d_z) // max(len(mu), 1), f32(kl_weight)
+    for n in range(rows):
+        whole = ZERO
+        for i in range(n * repeats, n * repeats + (repeats if weights.size else 0)):
+            whole += weights[i]
+        for j in range(columns):
+            d_mu[n, j], d_logvar[n, j] = ZERO, ZERO
+        for i in range(n * repeats, (n + 1) * repeats):
+            weight, share = ZERO, ONE
+            if weights.size:
+                weight, share = weights[i], weights[i] / whole
+            for j in range(columns):
+                by_mu, by_logvar = sample_gradients(
+                    mu[n, j], logvar[n, j], d_z[i, j], noise[i, j], weight, share, doubly
+                )
+                d_mu[n, j] += by_mu
+                d_logvar[n, j] += by_logvar
+        for j in range(columns):
+            of_kl = factor * counted[j] if counted.size else factor
+            d_mu[n, j], d_logvar[n, j] = with_kl_gradients(mu[n, j], logvar[n, j], d_mu[n, j], d_logvar[n, j], of_kl)
+
+
+@kernel
+def free_bits(mu, logvar, least, counted, lacking):
+    """See the contract in `fastvae.kernels`."""
+    rows, columns = mu.shape
+    for j in range(columns):
+        lacking[j] = ZERO
+    for i in range(rows):
+        for j in range(columns):
+            lacking[j] += kl_term(mu[i, j], limited_logvar(logvar[i, j]))
+    for j in range(columns):
+        counted[j], lacking[j] = free_part(lacking[j], f32(rows), f32(least))
+
+
 @reduction
 def importance_weights(log_ratio, nll, weight, bound, weights):
     """See the contract in `fastvae.kernels`."""
@@ -82,7 +124,7 @@ def importance_weights(log_ratio, nll, weight, bound, weights):
 
 
 row_divergence, row_reparameterize, row_gradients = as_part(divergence), as_part(reparameterize), as_part(gradients)
-row_sample = as_part(sample)
+row_sample, row_gradients_of_samples = as_part(sample), as_part(gradients_of_samples)
 
 
 @part
@@ -111,3 +153,18 @@ def samples_forward(mu, logvar, noise, seed, stream, first_sample, first_row, z,
     key = np.int64(seed)
     call(draw, (noise.ctypes.data, key, stream, first_sample, first_row, z.ctypes.data, rows, columns, repeats))
     row_sample(mu, logvar, z, log_ratio)
+
+
+@part
+def samples_backward(
+    mu, logvar, d_z, noise, seed, stream, first_sample, first_row, weights, doubly, kl_weight, counted, d_mu, d_logvar,
+    draw, scratch,
+):  # fmt: skip
+    """`latent_samples_backward` of the contract; `draw` is the address of `noise.copy_or_draw`, `scratch` that of room
+    for the noise."""
+    (rows, columns), repeats = d_z.shape, max(len(d_z) // max(len(mu), 1), 1)
+    eps = noise
+    if noise.size == 0:
+        eps = matrix_at(scratch, rows, columns)
+        call(draw, (0, np.int64(seed), stream, first_sample, first_row, scratch, rows, columns, repeats))
+    row_gradients_of_samples(mu, logvar, d_z, eps, weights, doubly, kl_weight, counted, d_mu, d_logvar)

@@ -35,7 +35,7 @@ LONGEST = 40  # numbers in a row, at most
 SIGNATURE = "void(int64, int64, int64)"
 
 # What does the work: a function of the operands in the table's order, then of code, then, for products, of scratch
-# memory and of the code that does them.
+# memory and of the code that does them; of noise that has no other place, of scratch memory.
 FUNCTIONS: dict[str, Any] = {
     "dense_forward": dense.forward,
     "dense_accumulate": dense.accumulate,
@@ -45,7 +45,8 @@ FUNCTIONS: dict[str, Any] = {
     "latent_forward": latent.forward,
     "latent_backward": latent.backward,
     "latent_samples_forward": latent.samples_forward,
-    "importance_weights": as_part(latent.importance_weights),
+    "latent_samples_backward": latent.samples_backward,
+    "kl_forward": as_part(latent.divergence),
     "normal_noise": noise.normal_noise,
     "gather": minibatch.gather,
     "read_rows": minibatch.read_rows,
@@ -58,6 +59,7 @@ FUNCTIONS |= {
         columns.concatenate, columns.concatenate_backward,
         sigma.sigma_forward, sigma.sigma_backward, sigma.sigma_optimal, sigma.sigma_remember,
         optimizers.adam_inplace, optimizers.sgd_inplace, optimizers.average_inplace,
+        latent.importance_weights, latent.free_bits,
         noise.uniform_noise, noise.binarize_inplace, noise.corrupt, minibatch.threshold_inplace,
     )
 }  # fmt: skip
@@ -67,6 +69,7 @@ CODE: dict[str, Callable[..., Native]] = {
     "latent_forward": lambda *operands: noise.copy_or_draw,
     "latent_backward": lambda *operands: noise.copy_or_draw,
     "latent_samples_forward": lambda *operands: noise.copy_or_draw,
+    "latent_samples_backward": lambda *operands: noise.copy_or_draw,
     "normal_noise": lambda *operands: noise.copy_or_draw,
     "gather": lambda data, indices, offset, *rest: minibatch.gathering(data.dtype, offset.dtype),
     "read_rows": lambda source, offset, *rest: minibatch.gathering(source.dtype, offset.dtype),
@@ -105,6 +108,8 @@ def _compiled(name: str) -> Native:
         expressions.append(f"row[{place}]")
     if name in PRODUCTS:
         expressions += ["scratch", "multiply"]
+    if name in DRAWING:
+        expressions.append("scratch")
     lines = [f"def {name}(at_row, scratch, multiply):", f"    row = integers_at(at_row, {LONGEST})"]
     lines.append(f"    work({', '.join(expressions)})")
     names = {"integers_at": integers_at, "reals_at": reals_at, "matrix_at": matrix_at, "vector_at": vector_at}
@@ -114,11 +119,13 @@ def _compiled(name: str) -> Native:
 
 
 PRODUCTS = ("dense_forward", "dense_accumulate", "dense_backward_input", "dense_backward_weight", "dense_adam_inplace")
+DRAWING = ("latent_samples_backward",)
 CODES = {name: _compiled(name) for name in OPS}
 
 
 def scratch_for(name: str, operands: tuple, engine: ModuleType) -> int:
-    """Numbers of 32 bits that the products of a call need, by the module that does them; 0 for an op without."""
+    """Numbers of 32 bits that the products of a call need, by the module that does them, or the noise that it draws; 0
+    for an op without either."""
     if name in ("dense_forward", "dense_accumulate"):
         x, weight = operands[:2]
         product = len(x) * weight.shape[1] if name == "dense_accumulate" else 0
@@ -130,6 +137,9 @@ def scratch_for(name: str, operands: tuple, engine: ModuleType) -> int:
         depth, columns = operands[1].shape
         tall, wide = dense.gradient_block(columns)
         return engine.scratch_for(max(tall, operands[0].shape[1]), depth, columns) + max(tall * wide, columns)
+    if name in DRAWING:
+        d_z, given = operands[2:4]
+        return d_z.size if given is None else 0
     return 0
 
 

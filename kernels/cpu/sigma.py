@@ -34,23 +34,33 @@ def sigma_forward(parameter, lowest, log_sigma, inverse):
 
 
 @reduction
-def sigma_backward(d_xhat, inverse, parameter, lowest, weight, d_parameter):
+def sigma_backward(d_xhat, inverse, parameter, lowest, weight, weights, d_parameter):
     """See the contract in `fastvae.kernels`."""
     rows, columns = d_xhat.shape
     each, count = parameter.size > 1, columns if parameter.size == 1 else 1
     d_parameter[:] = ZERO
+    seen = f32(rows * count) if weights.size == 0 else ZERO
     for i in range(rows):
         total = ZERO
-        for j in range(columns):
-            if each:
-                d_parameter[j] += d_xhat[i, j] * d_xhat[i, j]
-            else:
-                total += d_xhat[i, j] * d_xhat[i, j]
+        if weights.size == 0:
+            for j in range(columns):
+                if each:
+                    d_parameter[j] += d_xhat[i, j] * d_xhat[i, j]
+                else:
+                    total += d_xhat[i, j] * d_xhat[i, j]
+        elif weights[i] != ZERO:  # a row of d_xhat has its weight already; the squares have it once more
+            seen += weights[i] * f32(count)
+            less = ONE / weights[i]
+            for j in range(columns):
+                if each:
+                    d_parameter[j] += less * d_xhat[i, j] * d_xhat[i, j]
+                else:
+                    total += less * d_xhat[i, j] * d_xhat[i, j]
         if not each:
             d_parameter[0] += total
     for k in range(parameter.size):
         slope = RATE * soft_slope(RATE * parameter[k], lowest[k])
-        d_parameter[k] = slope * log_sigma_gradient(d_parameter[k], f32(rows * count), f32(weight), inverse[k])
+        d_parameter[k] = slope * log_sigma_gradient(d_parameter[k], seen, f32(weight), inverse[k])
 
 
 @reduction

@@ -1,15 +1,16 @@
-"""Functions of one number on the device, over whole arrays."""
+"""Functions of one number on the device, over whole arrays; and rows times a number each."""
 
 from collections.abc import Callable
 
 import numpy as np
 
-from fastvae.kernels.cuda.declaration import COUNT, FLOATS, Kernel, kernel
+from fastvae.kernels.cuda.declaration import COUNT, FLOATS, WARP, Kernel, kernel
 from fastvae.kernels.cuda.driver import cuda
 from fastvae.kernels.cuda.instructions import VECTOR, by_fours, load4, store4
 from fastvae.kernels.ops import INPLACE, MAPPED
 
 FLAT = 256  # threads of a block, which knows no rows
+ROWS = 4  # of a block of (WARP, ROWS) threads
 u32, u64 = np.uint32, np.uint64
 
 
@@ -59,3 +60,23 @@ def _mapped(function: Callable, name: str) -> Kernel:
 
 
 KERNEL |= {name: _mapped(function, name) for name, function in MAPPED.items()}
+
+
+@kernel(FLOATS, FLOATS, COUNT, COUNT, block=(WARP, ROWS))
+def scale_rows_inplace(scale, x, rows, columns):
+    """See the contract in `fastvae.kernels`: a warp for each row."""
+    lane, row = u32(cuda.threadIdx.x), u32(cuda.blockIdx.x) * u32(ROWS) + u32(cuda.threadIdx.y)
+    start = u64(row) * u64(columns)
+    if row < rows:
+        by = scale[row]
+        if columns % VECTOR == u32(0):
+            c = u32(lane * VECTOR)
+            while c < columns:
+                x0, x1, x2, x3 = load4(x, start + u64(c))
+                store4(x, start + u64(c), (by * x0, by * x1, by * x2, by * x3))
+                c = u32(c + u32(WARP) * VECTOR)
+        else:
+            c = lane
+            while c < columns:
+                x[start + u64(c)] = by * x[start + u64(c)]
+                c = u32(c + u32(WARP))

@@ -9,7 +9,20 @@ from fastvae.kernels.cuda.declaration import COUNT, FLOATS, INTEGERS, WARP, kern
 from fastvae.kernels.cuda.driver import cuda
 from fastvae.kernels.cuda.instructions import VECTOR, largest_of_warp, load4, part, store4, sum_of_warp
 from fastvae.kernels.cuda.settings import whole
-from fastvae.kernels.formulas import ZERO, exp, f32, latent_gradients, latent_sample, latent_terms, log_of_mean
+from fastvae.kernels.formulas import (
+    ONE,
+    ZERO,
+    exp,
+    f32,
+    kl_term,
+    latent_gradients,
+    latent_sample,
+    latent_terms,
+    limited_logvar,
+    log_of_mean,
+    sample_gradients,
+    with_kl_gradients,
+)
 from fastvae.kernels.philox import normals
 
 ROWS = 4  # of a block: its threads are (WARP, ROWS)
@@ -173,3 +186,101 @@ def importance_weights(log_ratio, nll, weight_place, bound, weights, reals, repe
         k = u32(k + u32(WARP))
     if own and lane == u32(0):
         bound[row] = -(highest + log_of_mean(total, f32(repeats)))
+
+
+@part
+def added(sums, sample):
+    """Sums (d_mu, d_logvar) with the terms of one sample added."""
+    return sums[0] + sample[0], sums[1] + sample[1]
+
+
+@kernel(
+    *[FLOATS] * 4, COUNT, *[COUNT] * 7, FLOATS, COUNT, COUNT, COUNT, FLOATS, COUNT, FLOATS, FLOATS, INTEGERS, FLOATS,
+    *[COUNT] * 3, block=(WARP, ROWS)
+)  # fmt: skip
+def latent_samples_backward(
+    mu, logvar, d_z, noise, given, seed_place, stream_place, stream_offset, sample_place, sample_offset, row_place,
+    row_offset, weights, weighted, doubly, weight_place, counted, partly, d_mu, d_logvar, integers, reals, repeats,
+    rows, columns,
+):  # fmt: skip
+    """`latent_samples_backward` of the contract, of `rows` examples: a warp for each, which goes through its samples.
+    `noise`, `weights` and `counted` count where `given`, `weighted` and `partly` are 1."""
+    lane, row = u32(cuda.threadIdx.x), u32(cuda.blockIdx.x) * u32(ROWS) + u32(cuda.threadIdx.y)
+    seed, stream = u64(integers[seed_place]), whole(integers, stream_place, stream_offset)
+    step, place = whole(integers, sample_place, sample_offset), u32(whole(integers, row_place, row_offset) + row)
+    own, kl_weight, first, total = row < rows, reals[weight_place], u64(row) * u64(repeats), ZERO
+    i = lane
+    while weighted and own and i < repeats:
+        total += weights[first + u64(i)]
+        i = u32(i + u32(WARP))
+    total = sum_of_warp(total)
+    if own:
+        if columns % VECTOR == u32(0):
+            c = u32(lane * VECTOR)
+            while c < columns:
+                q = u64(row) * u64(columns) + u64(c)
+                m0, m1, m2, m3 = load4(mu, q)
+                l0, l1, l2, l3 = load4(logvar, q)
+                s0, s1, s2, s3 = (ZERO, ZERO), (ZERO, ZERO), (ZERO, ZERO), (ZERO, ZERO)
+                for n in range(repeats):
+                    k = (first + u64(n)) * u64(columns) + u64(c)
+                    weight = weights[first + u64(n)] if weighted else ZERO
+                    share = weight / total if weighted else ONE
+                    g0, g1, g2, g3 = load4(d_z, k)
+                    if given:
+                        e0, e1, e2, e3 = load4(noise, k)
+                    else:
+                        e0, e1, e2, e3 = normals(seed, stream, u32(step + u32(n)), place, c >> u32(2))
+                    s0 = added(s0, sample_gradients(m0, l0, g0, e0, weight, share, doubly))
+                    s1 = added(s1, sample_gradients(m1, l1, g1, e1, weight, share, doubly))
+                    s2 = added(s2, sample_gradients(m2, l2, g2, e2, weight, share, doubly))
+                    s3 = added(s3, sample_gradients(m3, l3, g3, e3, weight, share, doubly))
+                w0, w1, w2, w3 = kl_weight, kl_weight, kl_weight, kl_weight
+                if partly:
+                    c0, c1, c2, c3 = load4(counted, u64(c))
+                    w0, w1, w2, w3 = kl_weight * c0, kl_weight * c1, kl_weight * c2, kl_weight * c3
+                a0, b0 = with_kl_gradients(m0, l0, s0[0], s0[1], w0)
+                a1, b1 = with_kl_gradients(m1, l1, s1[0], s1[1], w1)
+                a2, b2 = with_kl_gradients(m2, l2, s2[0], s2[1], w2)
+                a3, b3 = with_kl_gradients(m3, l3, s3[0], s3[1], w3)
+                store4(d_mu, q, (a0, a1, a2, a3))
+                store4(d_logvar, q, (b0, b1, b2, b3))
+                c = u32(c + u32(WARP) * VECTOR)
+        else:
+            c = lane
+            while c < columns:
+                q = u64(row) * u64(columns) + u64(c)
+                sums = (ZERO, ZERO)
+                for n in range(repeats):
+                    k = (first + u64(n)) * u64(columns) + u64(c)
+                    weight = weights[first + u64(n)] if weighted else ZERO
+                    share = weight / total if weighted else ONE
+                    eps = noise[k] if given else own_normal(seed, stream, u32(step + u32(n)), place, c)
+                    sums = added(sums, sample_gradients(mu[q], logvar[q], d_z[k], eps, weight, share, doubly))
+                of_kl = kl_weight * counted[c] if partly else kl_weight
+                d_mu[q], d_logvar[q] = with_kl_gradients(mu[q], logvar[q], sums[0], sums[1], of_kl)
+                c = u32(c + u32(WARP))
+
+
+@kernel(FLOATS, FLOATS, FLOATS, COUNT, COUNT, block=(WARP, ROWS))
+def kl_forward(mu, logvar, kl, rows, columns):
+    """`kl_forward` of the contract."""
+    lane, row = u32(cuda.threadIdx.x), u32(cuda.blockIdx.x) * u32(ROWS) + u32(cuda.threadIdx.y)
+    total, start = ZERO, u64(row) * u64(columns)
+    if row < rows:
+        if columns % VECTOR == u32(0):
+            c = u32(lane * VECTOR)
+            while c < columns:
+                m0, m1, m2, m3 = load4(mu, start + u64(c))
+                l0, l1, l2, l3 = load4(logvar, start + u64(c))
+                total += kl_term(m0, limited_logvar(l0)) + kl_term(m1, limited_logvar(l1))
+                total += kl_term(m2, limited_logvar(l2)) + kl_term(m3, limited_logvar(l3))
+                c = u32(c + u32(WARP) * VECTOR)
+        else:
+            c = lane
+            while c < columns:
+                total += kl_term(mu[start + u64(c)], limited_logvar(logvar[start + u64(c)]))
+                c = u32(c + u32(WARP))
+    total = sum_of_warp(total)
+    if row < rows and lane == u32(0):
+        kl[row] = total

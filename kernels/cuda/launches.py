@@ -15,8 +15,10 @@ from fastvae.kernels.cuda.driver import Device
 from fastvae.kernels.cuda.latent import (
     ROWS,
     importance_weights,
+    kl_forward,
     latent_backward,
     latent_forward,
+    latent_samples_backward,
     latent_samples_forward,
 )
 from fastvae.kernels.cuda.memory import Memory
@@ -82,11 +84,12 @@ def over_samples(name: str, each: str) -> Callable[[dict[str, Any]], tuple[Grid,
 
 
 def over_examples(samples: str, examples: str) -> Callable[[dict[str, Any]], tuple[Grid, list[int]]]:
-    """A warp for each of the examples, whose samples an operand (B,) has; sizes are how many of these, and of those."""
+    """A warp for each of the examples, whose samples an operand of B rows has; sizes are how many of these each has, and
+    its own."""
 
     def grid(named: dict[str, Any]) -> tuple[Grid, list[int]]:
-        rows = len(named[examples])
-        return (blocks(rows, ROWS),), [max(1, len(named[samples]) // max(1, rows)), rows]
+        rows, *columns = named[examples].shape
+        return (blocks(rows, ROWS),), [max(1, len(named[samples]) // max(1, rows)), rows, *columns]
 
     return grid
 
@@ -145,6 +148,12 @@ def over_first(named: dict[str, Any]) -> tuple[Grid, list[int]]:
     return (blocks(rows, columns.ROWS),), [rows, across, named["d_out"].shape[1]]
 
 
+def over_dimensions(named: dict[str, Any]) -> tuple[Grid, list[int]]:
+    """A block for WARP of the latent dimensions of mu."""
+    rows, dimensions = named["mu"].shape
+    return (blocks(dimensions, WARP),), [rows, dimensions]
+
+
 VECTORS = 4 * WARP * optimizers.WARPS
 KINDS = {
     "concatenate": Kind(columns.concatenate, over_both),
@@ -153,6 +162,10 @@ KINDS = {
     "latent_backward": Kind(latent_backward, over_rows("mu"), ("integers", "reals")),
     "latent_samples_forward": Kind(latent_samples_forward, over_samples("z", "mu"), ("integers",)),
     "importance_weights": Kind(importance_weights, over_examples("nll", "bound"), ("reals",)),
+    "latent_samples_backward": Kind(latent_samples_backward, over_examples("d_z", "mu"), ("integers", "reals")),
+    "kl_forward": Kind(kl_forward, over_rows("mu")),
+    "free_bits": Kind(sigma.free_bits, over_dimensions, ("reals",)),
+    "scale_rows_inplace": Kind(elementwise.scale_rows_inplace, over_rows("x", elementwise.ROWS)),
     "sigma_forward": Kind(sigma.sigma_forward, over_columns),
     "sigma_backward": Kind(sigma.sigma_backward, over_sigma(WARP, "parameter", "d_xhat"), ("reals",)),
     "sigma_optimal": Kind(sigma.sigma_optimal, over_sigma(WARP, "lowest", "x")),

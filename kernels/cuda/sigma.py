@@ -1,4 +1,5 @@
-"""A Gaussian's sigma that is not fixed, on the device: one for all columns or one a column; few numbers.
+"""Sums over the rows of a batch on the device, few numbers: a Gaussian's sigma that is not fixed, one for all columns or
+one a column; and the KL of latent dimensions.
 
 A block is of (WARP, SLICES) threads, a lane for each column. Where each column has its own sigma, a block has WARP of
 them; else one block has all.
@@ -18,6 +19,9 @@ from fastvae.kernels.formulas import (
     ZERO,
     exp,
     f32,
+    free_part,
+    kl_term,
+    limited_logvar,
     log_sigma_gradient,
     log_sigma_of_squares,
     remembered_log_sigma,
@@ -57,22 +61,32 @@ def sigma_forward(parameter, lowest, log_sigma, inverse, size, columns):
         log_sigma[j], inverse[j] = found, exp(-found)
 
 
-@kernel(*[FLOATS] * 4, COUNT, FLOATS, FLOATS, COUNT, COUNT, COUNT, block=(WARP, SLICES))
-def sigma_backward(d_xhat, inverse, parameter, lowest, weight, d_parameter, reals, size, rows, columns):
-    """`sigma_backward` of the contract, for `size` parameters."""
+@kernel(*[FLOATS] * 4, COUNT, FLOATS, COUNT, FLOATS, FLOATS, COUNT, COUNT, COUNT, block=(WARP, SLICES))
+def sigma_backward(
+    d_xhat, inverse, parameter, lowest, weight, weights, weighted, d_parameter, reals, size, rows, columns
+):
+    """`sigma_backward` of the contract, for `size` parameters; `weights` count where `weighted` is 1."""
     shared = cuda.shared.array(THREADS, np.float32)
     own, each, total = u32(cuda.blockIdx.x) * u32(WARP) + u32(cuda.threadIdx.x), size > u32(1), ZERO
+    seen, i = ZERO, u32(0)
+    while weighted and i < rows:
+        seen += weights[i]
+        i = u32(i + u32(1))
+    seen = seen if weighted else f32(rows)
     j = own
     while j < columns:
         i = u32(cuda.threadIdx.y)
         while i < rows:
             d = d_xhat[u64(i) * u64(columns) + u64(j)]
-            total += d * d
+            if not weighted:
+                total += d * d
+            elif weights[i] != ZERO:  # a row of d_xhat has its weight already
+                total += d * d / weights[i]
             i = u32(i + u32(SLICES))
         j = u32(j + (columns if each else u32(WARP)))
     total = sum_of_slices(total, shared, each)
     if own < size and cuda.threadIdx.y == 0:
-        count = f32(rows) if each else f32(rows) * f32(columns)
+        count = seen if each else seen * f32(columns)
         slope = RATE * soft_slope(RATE * parameter[own], lowest[own])
         d_parameter[own] = slope * log_sigma_gradient(total, count, reals[weight], inverse[own])
 
@@ -107,3 +121,17 @@ def sigma_remember(log_sigma, share, lowest, step_place, step_offset, parameter,
         old = soft_log_sigma(RATE * parameter[k], lowest[k])
         new = remembered_log_sigma(old, log_sigma[k], f32(whole(integers, step_place, step_offset)), reals[share], NEW)
         parameter[k] = soft_parameter(new, lowest[k], LEAST) / RATE
+
+
+@kernel(FLOATS, FLOATS, COUNT, FLOATS, FLOATS, FLOATS, COUNT, COUNT, block=(WARP, SLICES))
+def free_bits(mu, logvar, least, counted, lacking, reals, rows, columns):
+    """`free_bits` of the contract: a block for WARP of the dimensions."""
+    shared = cuda.shared.array(THREADS, np.float32)
+    j, i, total = u32(cuda.blockIdx.x) * u32(WARP) + u32(cuda.threadIdx.x), u32(cuda.threadIdx.y), ZERO
+    while j < columns and i < rows:
+        k = u64(i) * u64(columns) + u64(j)
+        total += kl_term(mu[k], limited_logvar(logvar[k]))
+        i = u32(i + u32(SLICES))
+    total = sum_of_slices(total, shared, True)
+    if j < columns and cuda.threadIdx.y == 0:
+        counted[j], lacking[j] = free_part(total, f32(rows), reals[least])

@@ -176,7 +176,7 @@ def check_sigma(size):
         kernels.sigma_optimal(x, xhat, lowest, *made[:2])
         kernels.sigma_forward(parameter, lowest, *made[2:])
         gradient, memory = np.full(size, np.nan, np.float32), parameter.copy()
-        kernels.sigma_backward(x, made[3], parameter, lowest, 0.37, gradient)
+        kernels.sigma_backward(x, made[3], parameter, lowest, 0.37, None, gradient)
         kernels.sigma_remember(made[0], 0.75, lowest, 3, memory)
         found.append([*made, gradient, memory])
     for one, other in zip(*found, strict=True):
@@ -275,6 +275,7 @@ def several_products(device, a_along, b_along):
 SINGLY = (
     "next_step",
     "importance_weights",
+    "free_bits",
     "sgd_inplace",
     "average_inplace",
     "add_inplace",

@@ -163,6 +163,7 @@ def test_loops_over_formulas_vectorise():
         (latent.reparameterize, (rows,) * 3),
         (latent.gradients, (rows, rows, rows, 0.1, rows, rows)),
         (latent.sample, (rows[:8], rows[:8], rows, rows[:, 0].copy())),
+        (latent.gradients_of_samples, (rows[:8], rows[:8], rows, rows, rows[0], 1, 0.1, rows[0], rows[:8], rows[:8])),
         (latent.importance_weights, (rows.ravel(), rows.ravel(), 0.1, rows[0], rows.ravel())),
         (row_losses.FUNCTIONS["bernoulli_forward_backward"], (rows, rows, 0.1, rows[:, 0].copy(), rows)),
         (optimizers.adam_inplace, (*[rows[0]] * 4, *[0.1] * 8)),

@@ -391,7 +391,8 @@ def test_everything_is_float32():
     calls |= {"soft_log_sigma": (one,) * 2, "soft_slope": (one,) * 2, "soft_parameter": (one,) * 3}
     calls |= {"log_sigma_gradient": (one,) * 4, "log_sigma_of_squares": (one,) * 3, "remembered_log_sigma": (one,) * 5}
     calls |= {"latent_terms": (one,) * 3, "latent_gradients": (one,) * 5, "adam_moved": (*(one,) * 5, (one,) * 7)}
-    calls |= {"latent_sample": (one,) * 3, "log_of_mean": (one, one)}
+    calls |= {"latent_sample": (one,) * 3, "log_of_mean": (one, one), "free_part": (one,) * 3}
+    calls |= {"sample_gradients": (*(one,) * 6, 1), "with_kl_gradients": (one,) * 5}
     calls |= {"sgd_moved": (one,) * 8, "averaged": (one,) * 3, "corrupted": (one, f.MASKING, one, word, one)}
     assert len(calls) == len(formulas) > 20
     for name, arguments in calls.items():
