@@ -134,7 +134,7 @@ def learned(s):
 
 def sigma_backward_fastvae(on, s):
     (d_xhat, parameter, lowest), gradient = learned(s), np.empty(s.D, np.float32)
-    operands = d_xhat, of_columns(s)[1], parameter, lowest, 1 / s.B, gradient
+    operands = d_xhat, of_columns(s)[1], parameter, lowest, 1 / s.B, None, gradient
     return on.case(on.program("sigma_backward", *operands), lambda: [gradient])
 
 

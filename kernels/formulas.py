@@ -288,8 +288,8 @@ def d_kl_logvar(logvar, variance):
 
 @formula
 def free_part(total, count, least):
-    """(counts, lacks) of a latent dimension whose KLs of `count` examples add up to `total`: 1 where their mean is above
-    `least`, else 0; and by how much the sum is below `count` times `least`, from 0."""
+    """(counts, lacks) of a latent dimension whose KLs of `count` examples add up to `total`: 1 where their mean is
+    above `least`, else 0; and by how much the sum is below `count` times `least`, from 0."""
     lacks = count * least - total
     return ZERO if lacks >= ZERO else ONE, relu(lacks)
 
@@ -327,7 +327,7 @@ def sample_gradients(mu, logvar, d_z, eps, weight, share, doubly):
 
 @formula
 def with_kl_gradients(mu, logvar, d_mu, d_logvar, weight):
-    """(d_mu, d_logvar) of one place, with those of `weight` times the KL added; d_logvar is 0 where logvar was limited."""
+    """(d_mu, d_logvar) of one place and those of `weight` times the KL; d_logvar is 0 where logvar was limited."""
     limited = limited_logvar(logvar)
     slope = d_logvar + weight * d_kl_logvar(limited, exp(limited))
     return d_mu + weight * mu, ZERO if logvar < LOGVAR_LOWEST or logvar > LOGVAR_HIGHEST else slope

@@ -84,8 +84,8 @@ def over_samples(name: str, each: str) -> Callable[[dict[str, Any]], tuple[Grid,
 
 
 def over_examples(samples: str, examples: str) -> Callable[[dict[str, Any]], tuple[Grid, list[int]]]:
-    """A warp for each of the examples, whose samples an operand of B rows has; sizes are how many of these each has, and
-    its own."""
+    """A warp for each example, whose samples an operand of B rows has; sizes are how many of these there are for one,
+    and its own."""
 
     def grid(named: dict[str, Any]) -> tuple[Grid, list[int]]:
         rows, *columns = named[examples].shape

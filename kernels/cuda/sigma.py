@@ -1,5 +1,5 @@
-"""Sums over the rows of a batch on the device, few numbers: a Gaussian's sigma that is not fixed, one for all columns or
-one a column; and the KL of latent dimensions.
+"""Sums over the rows of a batch, on the device: a Gaussian's sigma that is not fixed, one for all columns or one a
+column; and the KL of latent dimensions. Few numbers.
 
 A block is of (WARP, SLICES) threads, a lane for each column. Where each column has its own sigma, a block has WARP of
 them; else one block has all.
