@@ -130,9 +130,9 @@ class Network:
         """Write a step: the losses of a batch, their gradients, and what the optimizers make of them."""
         raise NotImplementedError
 
-    def numbers(self, rows: int, progress: np.ndarray) -> dict[str, Numbers]:
-        """Slot names to the numbers of steps on so many rows, at a progress (n,) in epochs, one for all or (n,): the
-        weight of an example in a mean over the batch."""
+    def numbers(self, rows: int, progress: np.ndarray, steps: np.ndarray) -> dict[str, Numbers]:
+        """Slot names to the numbers of `steps` (n,) on so many rows, at a progress (n,) in epochs, one for all or (n,):
+        the weight of an example in a mean over the batch."""
         return {"example weight": 1.0 / rows}
 
     def report(self, sums: dict[str, np.ndarray], rows: int, progress: np.ndarray) -> dict[str, np.ndarray]:
@@ -304,7 +304,8 @@ class Network:
         return self._reported(p, sums[:begun], rows, progress[:begun])
 
     def _numbers(self, first: int, rows: int, progress: np.ndarray) -> dict[str, Numbers]:
-        return self.numbers(rows, progress) | {"step": first + np.arange(len(progress))}
+        steps = first + np.arange(len(progress))
+        return self.numbers(rows, progress, steps) | {"step": steps}
 
     def _reported(self, p: Pass, sums: np.ndarray, rows: int, progress: np.ndarray) -> list[dict[str, float]]:
         named = self.report(dict(zip(p.losses, sums.T, strict=True)), rows, progress)

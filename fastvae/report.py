@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from fastvae.atomic import atomic_file
 from fastvae.data.condition import Labels
 from fastvae.models.vae import VAE
+from fastvae.training import spoken
 
 GRID = 8  # images a side
 MOST_POINTS = 5000
@@ -84,8 +85,9 @@ def write_history(path: pathlib.Path, model: VAE) -> None:
     style: dict[str, Any] = {"marker": "o", "markersize": 3} if len(history["epoch"]) <= 30 else {}
     loss.plot(history["epoch"], history["loss"], label="training loss", **style)
     loss.plot(history["epoch"], history["nll"], label="nll, $-\\log p(x|z)$", **style)
-    if np.isfinite(history["heldout_elbo"]).any():
-        loss.plot(history["epoch"], -history["heldout_elbo"], label="$-$ELBO, held out", **style)
+    heldout = history[model.heldout_name]
+    if np.isfinite(heldout).any():
+        loss.plot(history["epoch"], -heldout, label=f"$-$the {spoken(model.heldout_name)}", **style)
     kl.plot(history["epoch"], history["kl"], color="C3", label="KL$[q(z|x)\\,\\|\\,p(z)]$", **style)
     for axes in (loss, kl):
         axes.set_xlabel("epoch")

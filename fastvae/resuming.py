@@ -22,6 +22,7 @@ NOT_PART_OF_THE_RUN = ("out", "resume", "json", "quiet", "traceback")
 # options that a checkpoint holds too, under this name
 IN_THE_MODEL = {name: name for name in ("latent_dim", "hidden", "decoder_hidden", "activation", "likelihood", "sigma")}
 IN_THE_MODEL |= {name: name for name in ("init", "beta", "kl_warmup_epochs", "batch_size", "learning_rate")}
+IN_THE_MODEL |= {name: name for name in ("objective", "n_samples", "free_bits")}
 IN_THE_MODEL |= {"clip_norm": "clip_norm", "precision": "precision", "seed": "random_state"}
 
 

@@ -32,6 +32,7 @@ from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.likelihoods import LIKELIHOODS, Bernoulli, Gaussian
 from fastvae.models.duration import AUTO
 from fastvae.models.linear_start import gaussian_log_density
+from fastvae.models.objectives import ELBO, OBJECTIVES
 from fastvae.models.settings import plain, seed_from
 from fastvae.models.vae import VAE
 from fastvae.models.vae_network import INITS
@@ -84,6 +85,12 @@ def parser() -> Parser:
     add("--init", type=one_of(INITS), default=INITS[0], help=f"of the weights: {' or '.join(INITS)}")
     add("--beta", type=float, default=1.0, help="weight of the KL in the loss")
     add("--kl-warmup-epochs", type=float, default=0, help="epochs over which that weight grows from 0")
+    add("--objective", default=ELBO.NAME, type=one_of(OBJECTIVES), help=f"{', '.join(OBJECTIVES)}: what is trained for")
+    add(
+        "--n-samples", type=_at_least(1, int), default=1, help="of z for an example in a step; iwae and dreg weigh them"
+    )
+    add("--free-bits", type=_at_least(0, float), default=0.0, help="elbo: nats of KL that each latent dimension may "
+        "have before they count")  # fmt: skip
     add("--epochs", type=int, help="default: 300 for digits, 10 for mnist, 50 for other images; for tables as many as "
         "make 20,000 steps, 20 at least")  # fmt: skip
     add("--batch-size", type=int, help="default: 128, of few data 64, or all of them")
@@ -290,6 +297,9 @@ def _started(
         average=options.average,
         beta=options.beta,
         kl_warmup_epochs=options.kl_warmup_epochs,
+        objective=options.objective,
+        n_samples=options.n_samples,
+        free_bits=options.free_bits,
         epochs=epochs if options.epochs is None else options.epochs,
         batch_size=AUTO if options.batch_size is None else options.batch_size,
         learning_rate=options.learning_rate,
@@ -382,7 +392,7 @@ def _run(
 
 def _figures(model: VAE, examples: Examples, held: Examples | None) -> dict[str, Any]:
     """The final figures, which are said too."""
-    history = model.history_
+    history, heldout = model.history_, model.heldout_name
     last = model.best_epoch_ - 1 if model.best_epoch_ else -1
     figures: dict[str, Any] = {name: float(values[last]) for name, values in history.items()}
     figures |= {
@@ -392,15 +402,15 @@ def _figures(model: VAE, examples: Examples, held: Examples | None) -> dict[str,
     }
     state = model._state
     if state.best_elbo is not None and not state.best_epoch:  # of the start, which is kept, no more is known
-        figures |= {"epoch": 0, "loss": math.nan, "nll": math.nan, "kl": math.nan, "heldout_elbo": state.best_elbo}
+        figures |= {"epoch": 0, "loss": math.nan, "nll": math.nan, "kl": math.nan, heldout: state.best_elbo}
     if model._optimizer is not None and model._optimizer.has_average and state.best_elbo is None:
         figures |= {"loss": math.nan, "nll": math.nan, "kl": math.nan}  # of the average, which is kept, not known
         if held is not None:
-            figures["heldout_elbo"] = float(model.score_examples(held).mean())
+            figures[heldout] = float(model.score_examples(held).mean())
         say(f"the parameters are the average of the last {model.average:g} of the steps")
     if model.network_.likelihood.HAS_SIGMA:
         figures["sigma"] = float(np.sqrt(np.mean(np.square(model.sigma_))))
-    shown = ("loss", "nll", "kl", "heldout_elbo", "sigma")
+    shown = ("loss", "nll", "kl", heldout, "sigma")
     numbers = (f"{name} {figures[name]:.3f}" for name in shown if math.isfinite(figures.get(name, math.nan)))
     say(f"epoch {figures['epoch']}: {', '.join(numbers)} (nats an example)")
     active, dimensions = active_units(model, examples), model.network_.inputs["z"]

@@ -85,7 +85,7 @@ Likelihoods (of N rows of x beside B = N K rows of output, of which rows i K ...
                    d_parameter (S,))
         The gradient of `weight` times the sum of nll by the parameter, from the d_xhat of all rows. With weights: of
         weights times nll, from rows of d_xhat that have been multiplied by them.
-    sigma_optimal(x (B, D), xhat (B, D), lowest (S,), log_sigma (D,), inverse (D,))
+    sigma_optimal(x (N, D), xhat (B, D), lowest (S,), log_sigma (D,), inverse (D,))
         sigma^2 = mean of (x - xhat)^2, over the batch and over all columns (S = 1) or of each (S = D); not below
         `lowest`. Rybkin et al. 2021.
     sigma_remember(log_sigma (D,), share, lowest (S,), step, parameter (S,))

@@ -175,7 +175,7 @@ ROWS = (
     # a sigma that is not fixed
     Op("sigma_forward", "parameter:S lowest:S -> log_sigma:D inverse:D"),
     Op("sigma_backward", "d_xhat:B,D inverse:D parameter:S lowest:S weight:real weights:B? -> d_parameter:S"),
-    Op("sigma_optimal", "x:B,D xhat:B,D lowest:S -> log_sigma:D inverse:D"),
+    Op("sigma_optimal", "x:N,D xhat:B,D lowest:S -> log_sigma:D inverse:D"),
     Op("sigma_remember", "log_sigma:D share:real lowest:S step:whole -> parameter:S"),
     # optimizers
     Op(

@@ -162,12 +162,13 @@ def _sigma_backward(rng, shape, precision):
 def _sigma_optimal(rng, shape, precision):
     """Some columns are without any error, and some sigmas would be lower than they may be."""
     shape = shape[:2]
-    for lowest in (normal(rng, shape[1]) - 9, normal(rng, 1) - 9, np.full(1, 3, np.float32)):
-        x = normal(rng, *shape)
-        xhat = x + normal(rng, *shape) * np.exp(normal(rng, shape[1]))
-        xhat[:, ::3] = x[:, ::3]
+    for lowest, samples in itertools.product((normal(rng, shape[1]) - 9, normal(rng, 1) - 9, np.ones(1) * 3), SAMPLES):
+        x, lowest = normal(rng, *shape), lowest.astype(np.float32)
+        each = reference.repeated(x, samples * len(x))
+        xhat = each + normal(rng, *each.shape) * np.exp(normal(rng, shape[1]))
+        xhat[:, ::3] = each[:, ::3]
         log_sigma, inverse = garbage(shape[1]), garbage(shape[1])
-        expected = np.log(reference.optimal_sigma(*wide(x, xhat, lowest))) * np.ones(shape[1])
+        expected = np.log(reference.optimal_sigma(*wide(each, xhat, lowest))) * np.ones(shape[1])
         compared = [
             Compared(log_sigma, expected, np.abs(expected) + 1),
             Compared(inverse, np.exp(-expected), np.exp(-expected) * (np.abs(expected) + 1)),

@@ -6,3 +6,4 @@ from fastvae.layers.dense import Dense as Dense
 from fastvae.layers.dense import Linear as Linear
 from fastvae.layers.joined import joined as joined
 from fastvae.layers.latent import latent as latent
+from fastvae.layers.latent import latent_samples as latent_samples

@@ -1,5 +1,6 @@
 """p(x|z): what the decoder's outputs mean. A likelihood turns them into nats, gradients, a mean and draws."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -8,6 +9,8 @@ from fastvae.kernels import philox
 from fastvae.kernels.slots import Slot
 from fastvae.parameters import Parameters, Shape
 from fastvae.passes import Pass
+
+Weigh = Callable[[np.ndarray], np.ndarray]
 
 
 class Likelihood:
@@ -48,11 +51,24 @@ class Likelihood:
         """What an encoder is given of the data: x itself, or what is written of them."""
         return x
 
-    def loss(self, p: Pass, x: np.ndarray, a: np.ndarray, weight: float | Slot) -> tuple[np.ndarray, np.ndarray]:
-        """Write nll (B,), in nats, and d_a (B, D), the gradient of `weight` times their sum."""
+    def loss(
+        self, p: Pass, x: np.ndarray, a: np.ndarray, weight: float | Slot, weigh: Weigh | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Write nll (B,), in nats, and d_a (B, D), the gradient of `weight` times their sum; with `weigh`, which writes
+        weights (B,) from nll, of their weighted sum, where the weights count as constants."""
         nll, d_a = p.beside(a), p.beside(a, a.shape[1])
         p.add(f"{self.NAME}_forward_backward", x, a, weight, nll, d_a)
+        self._weigh(p, nll, d_a, weigh)
         return nll, d_a
+
+    @staticmethod
+    def _weigh(p: Pass, nll: np.ndarray, d_a: np.ndarray, weigh: Weigh | None) -> np.ndarray | None:
+        """Write the weights of rows, if they have any, and multiply the gradient by them."""
+        if weigh is None:
+            return None
+        weights = weigh(nll)
+        p.add("scale_rows_inplace", weights, d_a)
+        return weights
 
     def nll_and_gradient(self, p: Pass, x: np.ndarray, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Write nll (B,), as `nll` does, and d_a (B, D), the gradient of its sum; parameters of one's own have none."""

@@ -9,7 +9,7 @@ from fastvae.errors import check_name
 from fastvae.kernels import formulas, philox
 from fastvae.kernels.formulas import LEAST_ABOVE, SIGMA_RATE
 from fastvae.kernels.slots import Slot
-from fastvae.likelihoods.base import Likelihood
+from fastvae.likelihoods.base import Likelihood, Weigh
 from fastvae.parameters import Parameters, Shape
 from fastvae.passes import Each, Pass, Whole
 
@@ -99,22 +99,30 @@ class Gaussian(Likelihood):
 
     # ---- in a pass ----------------------------------------------------------------------------------------------
 
-    def loss(self, p: Pass, x: np.ndarray, a: np.ndarray, weight: float | Slot) -> tuple[np.ndarray, np.ndarray]:
-        """Write nll (B,) and d_a = weight (a - x) / sigma^2. An optimal sigma is that of the whole batch: the loss does
-        not change with it, and nothing else is added; after the step the parameter moves towards it."""
+    def loss(
+        self, p: Pass, x: np.ndarray, a: np.ndarray, weight: float | Slot, weigh: Weigh | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Write nll (B,) and d_a = weight (a - x) / sigma^2, times the weights of rows that `weigh` writes. An optimal
+        sigma is that of the whole batch: the loss does not change with it, and nothing else is added; after the step
+        the parameter moves towards it. It goes with no weights: they would depend on it, and it on them."""
         nll, d_a = p.beside(a), p.beside(a, a.shape[1])
         if self._fixed:
             p.add("squared_error_forward_backward", x, a, *self._constants(), weight, nll, d_a)
+            self._weigh(p, nll, d_a, weigh)
             return nll, d_a
         scales = self._scales(p)
         if self._optimal:
+            if weigh is not None:
+                raise ValueError("an optimal sigma goes with rows of the same weight")
             p.meet()
             p.add("sigma_optimal", Whole(x), Whole(a), self.lowest, *scales)
             p.at_end("sigma_remember", scales[0], p.rows / p.largest, self.lowest, p.step, self._parameter)
         else:
             p.add("sigma_forward", self._parameter, self.lowest, *scales)
-            p.gradient(self, (d_a, scales[1][0], weight))
         p.add("gaussian_forward_backward", x, a, *scales, weight, nll, d_a)
+        weights = self._weigh(p, nll, d_a, weigh)
+        if not self._optimal:
+            p.gradient(self, (d_a, scales[1][0], weight, weights))
         return nll, d_a
 
     def nll_and_gradient(self, p: Pass, x: np.ndarray, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -149,11 +157,11 @@ class Gaussian(Likelihood):
 
     def write_gradient(self, program: Any, use: Any, part: int, parts: int, accumulate: bool) -> None:
         """See `passes.Owner`: that of a learned sigma, from the d_a (B, D) of all rows."""
-        d_a, inverse, weight = use
+        d_a, inverse, weight, weights = use
         if accumulate:
             raise ValueError("a learned sigma can be used once in a step")
         if part == 0:
-            program.add("sigma_backward", d_a, inverse, self._parameter, self.lowest, weight, None, self._gradient)
+            program.add("sigma_backward", d_a, inverse, self._parameter, self.lowest, weight, weights, self._gradient)
 
     def ranges(self, part: int, parts: int) -> list[tuple[int, int]]:
         """See `passes.Owner`."""

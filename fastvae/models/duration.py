@@ -1,6 +1,6 @@
 """How long a model is trained, where nobody says it; and what should be said when it has been."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class Duration:
     schedule: str
     warmup_steps: int
     learning_rate: float
-    HELDOUT: ClassVar[str]
+    heldout_name: str
     history_: Any
     n_steps_: Any
     stopped_early_: Any
@@ -82,7 +82,7 @@ class Duration:
         epochs = len(history["loss"])
         if epochs < ENOUGH_TO_JUDGE or self.n_steps_ < STEPS_TO_JUDGE or self.stopped_early_:
             return lines
-        judged, name = -history[self.HELDOUT], f"the {spoken(self.HELDOUT)}"
+        judged, name = -history[self.heldout_name], f"the {spoken(self.heldout_name)}"
         if not np.isfinite(judged).all():
             judged, name = history["loss"], "the loss"
         last = max(ENOUGH_TO_JUDGE // 4, epochs // 10)

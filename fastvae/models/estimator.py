@@ -421,7 +421,7 @@ class Estimator(Arguments, Duration, Rows):
         self._optimizer = self._optimizer or self._make_optimizer()
         self._set_optimizer(self._optimizer, epochs * -(-len(examples) // batch_size))
         score = None if heldout is None else lambda: float(self.score_examples(heldout).mean())
-        schedule = Schedule(epochs, batch_size, patience, self._warmup(), self.HELDOUT)
+        schedule = Schedule(epochs, batch_size, patience, self._warmup(), self.heldout_name)
         product, failed = network.largest_product(batch_size), True
         try:
             with network.backend.workers(batch_size, product) as workers:

@@ -178,10 +178,14 @@ class Learned:
         records = list(self._state.records)
         return {name: np.array([record[name] for record in records], np.float64) for name in self.history_names()}
 
-    @classmethod
-    def history_names(cls) -> tuple[str, ...]:
+    @property
+    def heldout_name(self) -> str:
+        """What `history_` calls the held-out score."""
+        return self.HELDOUT
+
+    def history_names(self) -> tuple[str, ...]:
         """The entries of `history_`."""
-        return ("epoch", *cls.LOSSES, cls.HELDOUT, "images_per_second", "seconds")
+        return ("epoch", *self.LOSSES, self.heldout_name, "images_per_second", "seconds")
 
     @property
     def n_steps_(self) -> int:

@@ -160,7 +160,8 @@ class SavedEstimator(Estimator):
         if type(seed) is not int or not 0 <= seed <= LARGEST_SEED or fitted.random_state not in (None, seed):
             raise ValueError(f"seed is {seed!r}; random_state is {fitted.random_state!r}")
         metadata = _checked_metadata(entry("", header, "metadata", Any), columns)
-        steps, records = entry("", header, "steps", int), [] if decoder_only else _records(arrays, cls.history_names())
+        steps = entry("", header, "steps", int)
+        records = [] if decoder_only else _records(arrays, fitted.history_names())
         state = State(epoch=len(records), step=steps, records=records)
         state.check()
 

@@ -18,6 +18,7 @@ from fastvae.likelihoods import LIKELIHOODS, Gaussian, make_likelihood
 from fastvae.models.duration import AUTO
 from fastvae.models.evaluated import Evaluated
 from fastvae.models.linear_start import probabilistic_pca
+from fastvae.models.objectives import ELBO, OBJECTIVES, Objective, importance_bound
 from fastvae.models.rows import finite
 from fastvae.models.settings import check_integer, check_number, seed_from, widths
 from fastvae.models.vae_network import INITS, MOST_DRAWS, Architecture, VAENetwork, symmetric_points
@@ -33,7 +34,8 @@ OLDER_SIGMA, OLDER_LOWEST = "log_sigma", -6.0  # of a sigma that is not fixed, i
 class VAE(Evaluated, LikelihoodEstimator):
     """Variational autoencoder.
 
-    loss = mean over the batch of nll + beta kl, in nats with all constants; one sample of z an example.
+    loss = mean over the batch of nll + beta kl, in nats with all constants; or, by `objective`, a tighter bound of
+    log p(x).
 
     `fit(X, condition=C)` makes it conditional: p(x|z, c) and q(z|x, c), with c beside what encoder and decoder are
     given, and p(z) = N(0, I) as ever (Kingma, Mohamed, Rezende and Welling 2014; Sohn, Lee and Yan 2015).
@@ -106,6 +108,18 @@ class VAE(Evaluated, LikelihoodEstimator):
     average
         A share of the steps, the last ones, whose parameters are averaged (Polyak and Juditsky 1992); 0 for none. Taken
         at the end; with early stopping, where they score better on the rows that are held out.
+    objective
+        "elbo"; "iwae", the mean over the batch of -log 1/K sum_k w_k, with w_k = p(x|z_k) p(z_k) / q(z_k|x) of
+        K = `n_samples` draws z_k from q(z|x) (Burda, Grosse and Salakhutdinov 2016); or "dreg", the same loss and
+        decoder's gradient, with a gradient of the encoder that does not drown in noise as K grows (Tucker, Lawson, Gu
+        and Maddison 2019). The latter two are bounds of log p(x) that rise with K; they go with beta=1 and a sigma that
+        is not "optimal". A step costs about K times the decoder's. What is held out is then scored by the same bound,
+        "heldout_bound" in `history_`; "nll" and "kl" there are means under q(z|x), the loss is less than their sum.
+    n_samples
+        K, of z for an example in a step; with "elbo", the nll is the mean over them.
+    free_bits
+        "elbo" only: nats of KL that each latent dimension may have, in the mean over a batch, before they count: the
+        loss has max(free_bits, mean of the KL) in their place (Kingma et al. 2016). "kl" in `history_` has all of it.
 
     Attributes
     ----------
@@ -135,8 +149,9 @@ class VAE(Evaluated, LikelihoodEstimator):
     OLDER: ClassVar = {
         "sigma_per_column": False, "linear": False, "init": "he", "early_stopping": False, "validation_fraction": 0.1,
         "optimizer": "adam", "weight_decay": 0.0, "schedule": "constant", "warmup_steps": 0, "average": 0.0,
+        "objective": "elbo", "n_samples": 1, "free_bits": 0.0,
     }  # fmt: skip
-    CHANGEABLE = LikelihoodEstimator.CHANGEABLE | {"beta", "kl_warmup_epochs"}
+    CHANGEABLE = LikelihoodEstimator.CHANGEABLE | {"beta", "kl_warmup_epochs", "n_samples", "free_bits"}
 
     def __init__(
         self,
@@ -167,6 +182,9 @@ class VAE(Evaluated, LikelihoodEstimator):
         schedule: str = "constant",
         warmup_steps: int = 0,
         average: float = 0.0,
+        objective: str = "elbo",
+        n_samples: int = 1,
+        free_bits: float = 0.0,
     ):
         self.latent_dim = latent_dim
         self.hidden = hidden
@@ -195,6 +213,9 @@ class VAE(Evaluated, LikelihoodEstimator):
         self.schedule = schedule
         self.warmup_steps = warmup_steps
         self.average = average
+        self.objective = objective
+        self.n_samples = n_samples
+        self.free_bits = free_bits
 
     # ---- what `hooks` asks for ----------------------------------------------------------------------------------
 
@@ -247,13 +268,24 @@ class VAE(Evaluated, LikelihoodEstimator):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        check_number("beta", self.beta, 0)
-        check_number("kl_warmup_epochs", self.kl_warmup_epochs, 0)
+        self._objective()
         self._architecture(1)
 
+    @property
+    def heldout_name(self) -> str:
+        """What `history_` calls the held-out score: of the objective that the model was fitted with."""
+        fitted = getattr(self, "_fitted", {}).get("objective", self.objective)
+        return self.HELDOUT if fitted == ELBO.NAME else "heldout_bound"
+
     def score_examples(self, examples: Examples) -> np.ndarray:
-        """The ELBO of examples that are held out, from some draws of z each."""
-        return self.elbo_examples(examples, min(HELDOUT_DRAWS // len(examples) + 1, MOST_HELDOUT_DRAWS))
+        """The bound that is trained, of examples that are held out, a mean over some draws of it: the ELBO, or that of
+        `n_samples` importance weights."""
+        network = self._check_complete()
+        samples = network.objective.samples if network.objective.WEIGHTED else 1
+        draws = min(HELDOUT_DRAWS // (len(examples) * samples) + 1, MOST_HELDOUT_DRAWS)
+        if network.objective.WEIGHTED:
+            return importance_bound(network, self._accepted(network, examples), samples, draws)
+        return self.elbo_examples(examples, draws)
 
     @property
     def sigma_(self) -> Any:
@@ -264,8 +296,26 @@ class VAE(Evaluated, LikelihoodEstimator):
         return network.likelihood.sigma
 
     def _set_objective(self, network: VAENetwork) -> None:
-        beta = check_number("beta", self.beta, 0)
-        network.weigh_kl(beta, check_number("kl_warmup_epochs", self.kl_warmup_epochs, 0))
+        network.objective = self._objective()
+
+    def _objective(self) -> Objective:
+        """What the arguments say is trained for; checked."""
+        check_name("objective", self.objective, tuple(OBJECTIVES))
+        kind, samples = OBJECTIVES[self.objective], check_integer("n_samples", self.n_samples, 1)
+        plain = {"beta": 1.0, "kl_warmup_epochs": 0.0, "free_bits": 0.0}
+        numbers = {name: check_number(name, getattr(self, name), 0) for name in plain}
+        for name, value in plain.items() if kind.WEIGHTED else []:
+            if numbers[name] != value:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} goes with objective='elbo': the importance weights of "
+                    f"objective={self.objective!r} have no KL of their own to weigh; leave it at {value:g}"
+                )
+        if kind.WEIGHTED and isinstance(self.sigma, str) and self.sigma == "optimal":
+            raise ValueError(
+                f"sigma='optimal' goes with objective='elbo': under objective={self.objective!r} the best sigma of a "
+                "batch depends on the importance weights, and they on it; use sigma='learned'"
+            )
+        return kind(samples, **numbers)
 
     def _warmup(self) -> float:
         return float(self.kl_warmup_epochs)
@@ -453,15 +503,16 @@ class VAE(Evaluated, LikelihoodEstimator):
         ----------
         X : (B, D)
             In the user's units.
-        noise : (B, Z), optional
-            eps of z = mu + exp(logvar / 2) eps. None: drawn from the model's seed, anew in each call.
+        noise : (B, Z), (B, K, Z) or (B K, Z), optional
+            eps of z = mu + exp(logvar / 2) eps, for each of K = `n_samples`: row i K + k is sample k of example i.
+            None: drawn from the model's seed, anew in each call.
         condition
             As `transform` has it.
 
         Returns
         -------
         loss
-            Mean over the batch of nll + beta kl, in nats.
+            Mean over the batch of the objective's loss: of nll + beta kl, say; in nats.
         parts
             "nll" and "kl", means over the batch.
         gradients
@@ -478,19 +529,33 @@ class VAE(Evaluated, LikelihoodEstimator):
             c[...] = rows
         x = empty(*examples.X.shape)
         examples.fill(np.arange(len(x), dtype=np.int64), x, EVALUATION, 0)
+        objective = self._objective()
         if noise is not None:
-            given = as_examples(noise, "noise", network.architecture.latent_dim)
-            noise = empty(*given.shape)  # of our own, as kernels want it
-            noise[...] = given
-            if len(noise) != len(x):
-                raise ValueError(f"noise has {len(noise)} rows (shape {noise.shape}); X has {len(x)}")
+            noise = self._noise(noise, len(x), objective.samples, network.architecture.latent_dim)
 
         def compute() -> tuple[dict[str, float], dict[str, np.ndarray]]:
             step, self._gradients = FIRST_GRADIENT + self._gradients, self._gradients + 1
-            self._set_objective(network)
+            trained, network.objective = network.objective, objective
             write = None if noise is None else lambda p: network.step(p, [None], p.cut(noise))
-            parts = network.loss_and_gradients(x, step, float("inf"), write, c)
+            try:
+                parts = network.loss_and_gradients(x, step, float("inf"), write, c)
+            finally:
+                network.objective = trained  # a training may be going on
             return parts, {name: g.copy() for name, g in network.parameters.named_gradients().items()}
 
         parts, gradients = network.exclusion.between_steps(compute)
         return parts.pop("loss"), parts, gradients
+
+    @staticmethod
+    def _noise(given: Any, rows: int, samples: int, latent_dim: int) -> np.ndarray:
+        """Given noise as kernels want it, (B K, Z), memory of our own."""
+        shape = np.shape(given)
+        if len(shape) == 3 and shape[:2] == (rows, samples):
+            given = np.reshape(given, (rows * samples, -1))
+        checked = as_examples(given, "noise", latent_dim)
+        if len(checked) != rows * samples:
+            wanted = f"X has {rows}" if samples == 1 else f"X has {rows}, n_samples={samples}: {rows * samples} needed"
+            raise ValueError(f"noise has {len(checked)} rows (shape {shape}); {wanted}")
+        noise = empty(*checked.shape)
+        noise[...] = checked
+        return noise

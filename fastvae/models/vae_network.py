@@ -2,8 +2,8 @@
 
     h = encoder(x)        mu, logvar = two Dense layers of h        z = mu + exp(logvar / 2) eps        decoder(z)
 
-p(z) = N(0, I), p(x|z) a likelihood, q(z|x) a diagonal Gaussian; the loss is the mean over the batch of nll + beta kl.
-Kingma and Welling 2014; Rezende, Mohamed and Wierstra 2014.
+p(z) = N(0, I), p(x|z) a likelihood, q(z|x) a diagonal Gaussian; the loss is that of an objective (see `objectives`), by
+default the mean over the batch of nll + beta kl. Kingma and Welling 2014; Rezende, Mohamed and Wierstra 2014.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,11 @@ import numpy as np
 
 from fastvae.engine import Network
 from fastvae.kernels.memory import empty
-from fastvae.layers import MLP, RECTIFIERS, Dense, Linear, joined, latent
+from fastvae.kernels.philox import LATENT
+from fastvae.layers import MLP, RECTIFIERS, Dense, Linear, joined, latent, latent_samples
 from fastvae.likelihoods import make_likelihood
 from fastvae.models.linear_start import LinearStart
+from fastvae.models.objectives import ELBO, Objective
 from fastvae.optimizers import Numbers, Optimizer
 from fastvae.passes import Backprop, Pass, Row
 
@@ -81,7 +83,7 @@ class VAENetwork(Network):
         widths = a.latent_dim + a.conditions, *a.decoder_hidden, a.inputs
         self.decoder = MLP("decoder", widths, a.activation, "identity", a.linear)
         self.likelihood = make_likelihood(a.likelihood, a.sigma, a.inputs, a.sigma_per_column)
-        self.weigh_kl()
+        self.objective: Objective = ELBO()
 
     def _layers(self) -> list[Dense]:
         head = [*self.encoder.layers, self.mu, self.logvar] if self.complete else []
@@ -124,31 +126,16 @@ class VAENetwork(Network):
         self.decoder.layers[-1].bias[:] = start.mean
         self.likelihood.set_sigma(start.sigma[: self.likelihood.size])
 
-    def weigh_kl(self, beta: float = 1.0, kl_warmup_epochs: float = 0.0) -> None:
-        """Set the weight of the KL: beta, reached linearly over the first `kl_warmup_epochs`."""
-        self.beta, self.kl_warmup_epochs = beta, kl_warmup_epochs
-
-    def kl_weight(self, progress: np.ndarray) -> Numbers:
-        """The weight at a progress (n,) in epochs."""
-        if not self.kl_warmup_epochs:
-            return self.beta
-        return self.beta * np.minimum(1.0, progress / self.kl_warmup_epochs)
-
     # ---- a step -------------------------------------------------------------------------------------------------
 
     def step(self, p: Pass, optimizers: Sequence[Optimizer | None], noise: np.ndarray | None = None) -> None:
-        """Write a step; with `noise` (B, Z) instead of drawn noise."""
-        weight, kl_weight = p.slots.real("example weight"), p.slots.real("kl weight")
+        """Write a step; with `noise` (B K, Z) instead of drawn noise, K rows an example."""
         x, c = p.input("x"), self.condition_of(p)
         seen = self.seen(p, x, c)
         h, back_h = self.encoder(p, seen)
         mu, back_mu = self._mu(p, seen, h)
         logvar, back_logvar = self.logvar(p, h)
-        z, kl, back_z = latent(p, mu, logvar, noise=noise)
-        a, back_a = self.decoded(p, z, c)
-        nll, d_a = self.likelihood.loss(p, x, a, weight)
-        p.loss(nll=(nll, weight), kl=(kl, kl_weight))
-        d_mu, d_logvar = back_z(back_a(d_a), kl_weight)
+        d_mu, d_logvar = self.objective.write(self, p, x, c, mu, logvar, noise)
         hidden = bool(self.encoder.layers)
         back_h(back_logvar(d_logvar, hidden, back_mu(d_mu, hidden)), inputs=False)
         p.update(optimizers[0], self._in_order())
@@ -188,14 +175,13 @@ class VAENetwork(Network):
         paths = [] if self.mu_linear is None else [self.mu_linear]
         return [*self.encoder.layers, self.mu, *paths, self.logvar, *self.decoder.owners(), self.likelihood]
 
-    def numbers(self, rows: int, progress: np.ndarray) -> dict[str, Numbers]:
+    def numbers(self, rows: int, progress: np.ndarray, steps: np.ndarray) -> dict[str, Numbers]:
         """See `engine.Network`."""
-        return super().numbers(rows, progress) | {"kl weight": self.kl_weight(progress) * (1.0 / rows)}
+        return super().numbers(rows, progress, steps) | self.objective.numbers(rows, progress, steps)
 
     def report(self, sums: dict[str, np.ndarray], rows: int, progress: np.ndarray) -> dict[str, np.ndarray]:
         """Means over the batch, in nats of the user's units: "loss", "nll" and "kl"."""
-        nll, kl = sums["nll"] / rows + self.log_jacobian, sums["kl"] / rows
-        return {"loss": nll + self.kl_weight(progress) * kl, "nll": nll, "kl": kl}
+        return self.objective.report(sums, rows, progress, self.log_jacobian)
 
     # ---- other passes -------------------------------------------------------------------------------------------
 
@@ -236,3 +222,16 @@ class VAENetwork(Network):
             latent(p, mu, logvar, noise=noise, first_row=Row(i * ROWS_APART), z=z, kl=kl)
             self.likelihood.nll(p, x, self.decoded(p, z, c)[0], nll)
         return p.returns(kl, *nlls)
+
+    def weighed(self, p: Pass, draws: int) -> list[np.ndarray]:
+        """Write log p(z) - log q(z|x), then the nll, (B,) each, of each of so many draws of z, of which the first is
+        the sample of the pass' step."""
+        x, c = p.input("x"), self.condition_of(p)
+        mu, logvar = self._encoded(p, x, c)
+        found = [[p.empty(), p.empty()] for _ in range(draws)]
+        mark = p.mark()
+        for k, (log_ratio, nll) in enumerate(found):
+            p.rewind(mark)
+            z = latent_samples(p, mu, logvar, 1, LATENT, p.step + k, log_ratio=log_ratio)[0]
+            self.likelihood.nll(p, x, self.decoded(p, z, c)[0], nll)
+        return p.returns(*(array for pair in found for array in pair))

@@ -66,13 +66,13 @@ def sigma_backward(d_xhat, inverse, parameter, lowest, weight, weights, d_parame
 @reduction
 def sigma_optimal(x, xhat, lowest, log_sigma, inverse):
     """See the contract in `fastvae.kernels`."""
-    rows, columns = x.shape
-    each, whole = lowest.size > 1, 0.0
+    rows, columns = xhat.shape
+    each, whole, repeats = lowest.size > 1, 0.0, max(rows // max(len(x), 1), 1)
     log_sigma[:] = ZERO
     for i in range(rows):
         total = ZERO
         for j in range(columns):
-            term = squared_error_term(x[i, j], xhat[i, j], ONE)[0]
+            term = squared_error_term(x[i // repeats, j], xhat[i, j], ONE)[0]
             if each:
                 log_sigma[j] += term
             else:

@@ -148,6 +148,12 @@ def over_first(named: dict[str, Any]) -> tuple[Grid, list[int]]:
     return (blocks(rows, columns.ROWS),), [rows, across, named["d_out"].shape[1]]
 
 
+def over_optimal(named: dict[str, Any]) -> tuple[Grid, list[int]]:
+    """As `over_sigma`, with the rows of xhat for each of x last."""
+    grid, sizes = over_sigma(WARP, "lowest", "xhat")(named)
+    return grid, [*sizes, max(1, len(named["xhat"]) // max(1, len(named["x"])))]
+
+
 def over_dimensions(named: dict[str, Any]) -> tuple[Grid, list[int]]:
     """A block for WARP of the latent dimensions of mu."""
     rows, dimensions = named["mu"].shape
@@ -168,7 +174,7 @@ KINDS = {
     "scale_rows_inplace": Kind(elementwise.scale_rows_inplace, over_rows("x", elementwise.ROWS)),
     "sigma_forward": Kind(sigma.sigma_forward, over_columns),
     "sigma_backward": Kind(sigma.sigma_backward, over_sigma(WARP, "parameter", "d_xhat"), ("reals",)),
-    "sigma_optimal": Kind(sigma.sigma_optimal, over_sigma(WARP, "lowest", "x")),
+    "sigma_optimal": Kind(sigma.sigma_optimal, over_optimal),
     "sigma_remember": Kind(
         sigma.sigma_remember, over_sigma(sigma.THREADS, "parameter"), ("integers", "reals", "state")
     ),

@@ -91,9 +91,9 @@ def sigma_backward(
         d_parameter[own] = slope * log_sigma_gradient(total, count, reals[weight], inverse[own])
 
 
-@kernel(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, COUNT, COUNT, COUNT, block=(WARP, SLICES))
-def sigma_optimal(x, xhat, lowest, log_sigma, inverse, size, rows, columns):
-    """`sigma_optimal` of the contract, with `size` lowest values."""
+@kernel(FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, COUNT, COUNT, COUNT, COUNT, block=(WARP, SLICES))
+def sigma_optimal(x, xhat, lowest, log_sigma, inverse, size, rows, columns, repeats):
+    """`sigma_optimal` of the contract, with `size` lowest values, of `rows` rows of xhat, `repeats` for each of x."""
     shared = cuda.shared.array(THREADS, np.float32)
     own, each, total = u32(cuda.blockIdx.x) * u32(WARP) + u32(cuda.threadIdx.x), size > u32(1), ZERO
     step = columns if each else u32(WARP)
@@ -102,7 +102,7 @@ def sigma_optimal(x, xhat, lowest, log_sigma, inverse, size, rows, columns):
         i = u32(cuda.threadIdx.y)
         while i < rows:
             k = u64(i) * u64(columns) + u64(j)
-            total += squared_error_term(x[k], xhat[k], ONE)[0]
+            total += squared_error_term(x[u64(i // repeats) * u64(columns) + u64(j)], xhat[k], ONE)[0]
             i = u32(i + u32(SLICES))
         j = u32(j + step)
     total = sum_of_slices(total, shared, each)

@@ -139,16 +139,19 @@ class Steps:
         return found + (self._summed(waiting, None) if waiting else [])
 
     def _summed(self, waiting: list[tuple[int, Watched]], norm: Launch | None) -> list[Launch]:
-        """Launches that add up losses, two each where they follow each other; the last one with the norm."""
+        """Launches that add up losses, two each where they follow each other and are as long; the last one with the
+        norm."""
         settings, launches = self._settings, list[Launch]()
         while waiting:
-            pair = waiting[:2] if [i for i, _ in waiting[:2]] == [waiting[0][0], waiting[0][0] + 1] else waiting[:1]
+            first, length = waiting[0][0], len(waiting[0][1].values)
+            alike = [(i, len(watched.values)) for i, watched in waiting[:2]] == [(first, length), (first + 1, length)]
+            pair = waiting[: 2 if alike else 1]
             waiting = waiting[len(pair) :]
             views = [self._on.memory.view(watched.values) for _, watched in pair] + [settings.nothing]
             weights = [watched.weight.place for _, watched in pair] + [0]
             grads, parts, size = norm.arguments if norm and not waiting else (settings.nothing, settings.parts, 0)
             grid = norm.grid[0] + 1 if norm and not waiting else 1
-            numbers = [pair[0][0], self.losses, len(pair[0][1].values)]
+            numbers = [first, self.losses, length]
             arguments = [*views[:2], len(pair) - 1, *weights[:2], settings.reals, settings.state, self._sums, *numbers]
             launches.append(Launch(losses, (grid,), [*arguments, grads, parts, size]))
         return launches

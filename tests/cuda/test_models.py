@@ -125,6 +125,11 @@ def test_training_in_three_orders(likelihood, capability, seed, monkeypatch):
     {"likelihood": "gaussian", "sigma": "optimal", "sigma_per_column": False, "clip_norm": None},
     {"likelihood": "gaussian", "sigma": 0.5, "clip_norm": None, "activation": "tanh"},
     {"likelihood": "poisson", "activation": "silu"},
+    {"objective": "iwae", "n_samples": 3, "kl_warmup_epochs": 0, "likelihood": "gaussian"},
+    {"objective": "dreg", "n_samples": 2, "kl_warmup_epochs": 0, "hidden": (9, 7)},
+    {"n_samples": 3, "likelihood": "gaussian", "sigma": "optimal"},
+    {"n_samples": 2, "free_bits": 0.1, "likelihood": "poisson"},
+    {"free_bits": 0.05, "clip_norm": None},
     {"activation": "silu", "hidden": (9, 7), "decoder_hidden": (5,)},
     {"activation": "tanh", "hidden": ()},
 ], ids=str)  # fmt: skip

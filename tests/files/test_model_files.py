@@ -60,7 +60,7 @@ ODD = [None, True, -1, 1.5, 2**63, "nonsense", {"x": 1}, [[]], [-1]]
 NUMBERS = {1.5, 2**63}
 # what of ODD a field may be; everything else is refused, in each
 TAKEN = {
-    **dict.fromkeys(["beta", "kl_warmup_epochs", "learning_rate", "seconds"], NUMBERS),
+    **dict.fromkeys(["beta", "kl_warmup_epochs", "learning_rate", "seconds", "free_bits"], NUMBERS),
     "weight_decay": {1.5},
     **dict.fromkeys(["best_elbo", "loss", "nll", "kl"], NUMBERS | {-1}),
     "clip_norm": NUMBERS | {None},

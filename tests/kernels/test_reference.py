@@ -334,7 +334,7 @@ def test_vae(activation, likelihood):
 
     _, parts, gradients = loss(params)
     assert list(gradients) == list(params)
-    assert loss(params)[0] == parts["nll"] + 0.7 * parts["kl"]
+    assert loss(params)[0] == pytest.approx(parts["nll"] + 0.7 * parts["kl"], rel=1e-12)
     check_vae_gradients(loss, params)
 
 
@@ -370,6 +370,49 @@ def test_vae_with_linear_paths_and_a_sigma(sigma, size, hidden):
     if sigma == "optimal":  # no function of it
         params.pop("sigma.parameter")
     check_vae_gradients(lambda p: (*loss(p)[:2], {n: g for n, g in loss(p)[2].items() if n in params}), params)
+
+
+OBJECTIVES = {
+    "mean": {"beta": 0.7},
+    "free bits": {"beta": 0.7, "free_bits": 0.5},
+    "importance weights": {"objective": "iwae"},
+}
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("how", OBJECTIVES)
+def test_vae_with_several_samples(how, samples, likelihood):
+    """By differences, also of a learned sigma, and with a logvar beyond its limits."""
+    rng = np.random.default_rng(2)
+    params = vae_parameters(rng, 3, (4,), 2)
+    params["logvar.bias"][1] -= 40 if how == "importance weights" else 0
+    if likelihood == "gaussian":
+        params["sigma.parameter"] = rng.normal(scale=0.1, size=3)
+    x, noise, lowest = rng.uniform(size=(4, 3)), rng.normal(size=(4 * samples, 2)), np.full(3, -0.5)
+
+    def loss(p):
+        how_far = OBJECTIVES[how] | {"lowest": lowest}
+        return reference.vae_loss_and_gradients(p, x, noise, "tanh", likelihood, **how_far)
+
+    found, parts, gradients = loss(params)
+    assert set(gradients) == set(params)
+    check_vae_gradients(loss, params)
+    if how == "free bits":
+        mean = found - parts["nll"] - 0.7 * parts["kl"]
+        assert 0.05 < mean < 0.7  # one dimension lacks something, and not all
+    assert (how != "importance weights") or gradients["logvar.bias"][1] == 0
+
+
+def test_one_importance_weight_is_the_bound_of_one_sample():
+    """-log w = nll - log p(z) + log q(z|x)."""
+    rng = np.random.default_rng(3)
+    mu, logvar, noise, nll = *rng.normal(size=(3, 5, 2)), rng.normal(size=5)
+    z, log_ratio = reference.latent_samples_forward(mu, logvar, noise)
+    bound, weights = reference.importance_weights(log_ratio, nll, 5)
+    np.testing.assert_allclose(log_ratio, 0.5 * (noise**2 - z**2 + logvar).sum(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(bound, nll - log_ratio, rtol=1e-12)
+    np.testing.assert_array_equal(weights, 1)
 
 
 # ---- probabilistic PCA -------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ PLAIN = {"sigma": 0.7, "linear": False, "scale": None, "init": "he"}
 
 
 def prepared(likelihood, activation, hidden=(9, 7), decoder_hidden=None, **settings):
-    shape = {"activation": activation, "hidden": hidden, "decoder_hidden": decoder_hidden}
-    vae = small(likelihood, beta=1.3, **shape, **PLAIN | settings)
+    shape = {"activation": activation, "hidden": hidden, "decoder_hidden": decoder_hidden, "beta": 1.3}
+    vae = small(likelihood, **shape | PLAIN | settings)
     vae.initialize(data(likelihood))
     rng = np.random.default_rng(3)
     for values in vae.parameters().values():  # biases too: a missing one must show
@@ -275,7 +275,7 @@ def test_gradient_descent_with_momentum_trains_a_vae():
 def test_kl_warmup_reaches_beta():
     vae = small(beta=2.0, kl_warmup_epochs=4)
     vae.initialize(PIXELS)
-    assert vae.network_.kl_weight(np.array([0, 1, 2, 4, 9])).tolist() == [0, 0.5, 1, 2, 2]
+    assert vae.network_.objective.kl_weight(np.array([0, 1, 2, 4, 9])).tolist() == [0, 0.5, 1, 2, 2]
     assert vae.fit(PIXELS).history_["loss"][0] < (vae.history_["nll"] + 2 * vae.history_["kl"])[0]
 
 

@@ -1,0 +1,171 @@
+"""What a VAE is trained for: a class for each objective, which writes its loss and the gradients by mu and logvar.
+
+With z_k from q(z|x), k = 1 ... K, and w_k = p(x|z_k) p(z_k) / q(z_k|x), the losses are means over the batch of
+
+    elbo    mean_k nll(x, z_k) + beta KL[q(z|x) || p(z)]         Kingma and Welling 2014
+    iwae    -log 1/K sum_k w_k                                   Burda, Grosse and Salakhutdinov 2016
+    dreg    the same, with another gradient of the encoder       Tucker, Lawson, Gu and Maddison 2019
+
+The bound of "iwae" rises with K from the ELBO to log p(x), while the gradient that it gives the encoder drowns in its
+noise (Rainforth et al. 2018). That of "dreg" has the same expectation and does not: there the part that does not reach
+q(z|x) through z, its score, is reparameterized as well. The encoder runs once an example, whatever K, and the K rows of
+the decoder's output share their row of x.
+"""
+
+import functools
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastvae.kernels.slots import Slot
+from fastvae.layers import latent, latent_samples
+from fastvae.optimizers import Numbers
+from fastvae.passes import Pass, Whole
+
+MOST_TOGETHER = 16  # draws of z in one pass over data
+LATE = 2**31  # steps from here on are of no training, and have noise of their own
+
+
+class Objective:
+    """Base of the objectives.
+
+    Parameters
+    ----------
+    samples
+        K, of z for an example.
+    beta, kl_warmup_epochs
+        Weight of the KL, reached linearly over so many epochs.
+    free_bits
+        Nats that each latent dimension's KL, a mean over the batch, may have before it counts.
+    """
+
+    NAME: ClassVar[str]
+    WEIGHTED: ClassVar[bool] = False  # whether samples have importance weights
+
+    def __init__(self, samples: int = 1, beta: float = 1.0, kl_warmup_epochs: float = 0.0, free_bits: float = 0.0):
+        self.samples, self.beta, self.kl_warmup_epochs, self.free_bits = samples, beta, kl_warmup_epochs, free_bits
+
+    def kl_weight(self, progress: np.ndarray) -> Numbers:
+        """The weight of the KL at a progress (n,) in epochs."""
+        if not self.kl_warmup_epochs:
+            return self.beta
+        return self.beta * np.minimum(1.0, progress / self.kl_warmup_epochs)
+
+    def numbers(self, rows: int, progress: np.ndarray, steps: np.ndarray) -> dict[str, Numbers]:
+        """Slot names to the numbers of those steps (n,): see `engine.Network`."""
+        return {
+            "kl weight": self.kl_weight(progress) * (1.0 / rows),
+            "sample weight": 1.0 / (rows * self.samples),
+            "first sample": steps // LATE * LATE + steps % LATE * self.samples,
+        }
+
+    def write(
+        self, network: Any, p: Pass, x: np.ndarray, c: np.ndarray | None, mu: np.ndarray, logvar: np.ndarray,
+        noise: np.ndarray | None,
+    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+        """Write the loss of x (B, D), with its condition c (B, C), from mu and logvar (B, Z) of q; return d_mu and
+        d_logvar. `noise` (B K, Z) is used instead of drawing, row i K + k for sample k of example i."""
+        raise NotImplementedError
+
+    def report(
+        self, sums: dict[str, np.ndarray], rows: int, progress: np.ndarray, log_jacobian: float
+    ) -> dict[str, np.ndarray]:
+        """Means over the batch, "loss" first, in nats of the user's units, from the sums (n,) of what was watched."""
+        raise NotImplementedError
+
+
+class ELBO(Objective):
+    """mean_k nll + beta kl: the KL in closed form, all samples with the same weight.
+
+    With free bits, kl is the sum over latent dimensions of max(free_bits, mean over the batch of the dimension's KL): a
+    dimension below has no gradient of it. Kingma et al. 2016.
+    """
+
+    NAME = "elbo"
+
+    def write(self, network, p, x, c, mu, logvar, noise):  # noqa: D102
+        weight, kl_weight = p.slots.real("sample weight"), p.slots.real("kl weight")
+        if self.samples == 1 and not self.free_bits:
+            z, kl, back_z = latent(p, mu, logvar, noise=noise)
+        else:
+            z, _, back_samples = latent_samples(p, mu, logvar, self.samples, noise=noise)
+            kl, counted = p.empty(), self._counted(p, mu, logvar, kl_weight)
+            p.add("kl_forward", mu, logvar, kl)
+
+            def back_z(d_z: np.ndarray, kl_weight: float | Slot) -> tuple[np.ndarray, np.ndarray]:
+                return back_samples(d_z, kl_weight=kl_weight, counted=counted)
+
+        a, back_a = network.decoded(p, z, c)
+        nll, d_a = network.likelihood.loss(p, x, a, weight)
+        p.loss(nll=(nll, weight), kl=(kl, kl_weight))
+        return back_z(back_a(d_a), kl_weight)
+
+    def _counted(self, p: Pass, mu: np.ndarray, logvar: np.ndarray, kl_weight: Slot) -> Any:
+        """Write which latent dimensions have more than their free bits, (Z,) for each share; None where all count."""
+        if not self.free_bits:
+            return None
+        counted, lacking = p.each(mu.shape[1]), p.each(mu.shape[1])
+        p.meet()  # the mean is that of the whole batch
+        p.add("free_bits", Whole(mu), Whole(logvar), self.free_bits, counted, lacking)
+        p.loss(lacking=(lacking[0], kl_weight))
+        return counted
+
+    def report(self, sums, rows, progress, log_jacobian):  # noqa: D102
+        nll, kl = sums["nll"] / (rows * self.samples) + log_jacobian, sums["kl"] / rows
+        counted = kl + sums["lacking"] / rows if "lacking" in sums else kl
+        return {"loss": nll + self.kl_weight(progress) * counted, "nll": nll, "kl": kl}
+
+
+class IWAE(Objective):
+    """-log 1/K sum_k w_k, and beside it nll and KL, means under q: their sum is an estimate of the negative ELBO."""
+
+    NAME, WEIGHTED = "iwae", True
+    DOUBLY: ClassVar[bool] = False
+
+    def write(self, network, p, x, c, mu, logvar, noise):  # noqa: D102
+        weight = p.slots.real("example weight")
+        z, log_ratio, back_z = latent_samples(p, mu, logvar, self.samples, noise=noise)
+        a, back_a = network.decoded(p, z, c)
+        bound, weights, kl = p.empty(), p.empty(repeats=self.samples), p.empty()
+
+        def weigh(nll: np.ndarray) -> np.ndarray:
+            p.add("importance_weights", log_ratio, nll, weight, bound, weights)
+            return weights
+
+        nll, d_a = network.likelihood.loss(p, x, a, 1.0, weigh)
+        p.add("kl_forward", mu, logvar, kl)
+        p.loss(bound=(bound, weight), nll=(nll, weight), kl=(kl, weight))
+        return back_z(back_a(d_a), weights, self.DOUBLY)
+
+    def report(self, sums, rows, progress, log_jacobian):  # noqa: D102
+        nll, kl = sums["nll"] / (rows * self.samples) + log_jacobian, sums["kl"] / rows
+        return {"loss": sums["bound"] / rows + log_jacobian, "nll": nll, "kl": kl}
+
+
+class DReG(IWAE):
+    """The bound of "iwae", and its decoder's gradient; the encoder's is doubly reparameterized."""
+
+    NAME, DOUBLY = "dreg", True
+
+
+OBJECTIVES: dict[str, type[Objective]] = {kind.NAME: kind for kind in (ELBO, IWAE, DReG)}
+
+
+def importance_bound(network: Any, examples: Any, samples: int, repetitions: int = 1) -> np.ndarray:
+    """log 1/K sum_k w_k of examples in the model's units, (N,), with K = `samples` draws of z each: the mean over some
+    `repetitions`, in nats of the user's units. -inf or NaN where float32 overflows."""
+    total, log_sum = np.zeros(len(examples)), np.empty(len(examples))
+
+    def keep(start: int, stop: int, *found: np.ndarray) -> None:
+        for log_ratio, nll in zip(found[::2], found[1::2], strict=True):
+            log_sum[start:stop] = np.logaddexp(log_sum[start:stop], log_ratio.astype(float) - nll)
+
+    for repetition in range(repetitions):
+        log_sum[:] = -np.inf
+        for done in range(0, samples, MOST_TOGETHER):
+            draws = min(samples - done, MOST_TOGETHER)
+            how = {"binarize": examples.binarize, "condition": examples.condition_rows}
+            write = functools.partial(network.weighed, draws=draws)
+            network.over(examples.X, ("weighed", draws), write, keep, step=repetition * samples + done, **how)
+        total += log_sum - np.log(samples)
+    return total / repetitions - network.log_jacobian
