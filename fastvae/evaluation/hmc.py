@@ -18,7 +18,7 @@ from fastvae.kernels.memory import empty
 
 Evaluate = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # z -> log p(x|z), and its gradient by z
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
-JITTER = 0.2  # by what share a step size is less or more than the adapted one: no trajectory is a period
+JITTER = 0.3  # by what share a step size is less or more than the adapted one: no trajectory is a period
 USE_SHIFT = 8  # of a use in the number of a stream, above the streams of `philox`
 TARGET = 0.8  # mean probability of acceptance that step sizes are adapted to
 TURN = 3.0  # the longest trajectory, in `Path.units` of time; half a period of a Gaussian is pi

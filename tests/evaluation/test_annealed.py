@@ -10,6 +10,8 @@ from fastvae.errors import NotFittedError
 from fastvae.evaluation import chains as module
 from fastvae.evaluation.annealed import N_LEAPFROG, annealed, bracket, simulated
 from fastvae.evaluation.chains import Settings
+from fastvae.evaluation.hmc import USE_SHIFT
+from fastvae.kernels import philox
 from tests.evaluation.linear import LinearGaussian
 
 REPLICATES = 10_000
@@ -282,3 +284,36 @@ def test_ctrl_c_returns_what_is_done(monkeypatch):
     assert not found.complete
     assert len(found) == 4
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_step_sizes_of_weighed_chains_are_the_pilots(monkeypatch):
+    """At each temperature, whatever the chains have done before."""
+    model, used, adapted = LinearGaussian(), [], []
+    z, x = simulated(model.vae.network_, 3, np.uint64(3))
+    move, adapted_steps = module.move, module.adapted_steps
+
+    def watched(path, beta, state, step, *rest):
+        used.append(step)
+        return move(path, beta, state, step, *rest)
+
+    def kept(*given):
+        adapted.append(adapted_steps(*given))
+        return adapted[0].copy()
+
+    monkeypatch.setattr(module, "move", watched)
+    monkeypatch.setattr(module, "adapted_steps", kept)
+    weights(model, x, Settings(6, 4, 2, "q", "linear", np.uint64(3)), z)
+    assert len(used) == 5
+    for t, step in enumerate(used, start=1):
+        assert (step[:, :4] == adapted[0][:, t, None]).all()
+        assert (step[:, 4] == adapted[0][:, 6 - t]).all()
+
+
+def test_no_two_uses_share_their_noise():
+    streams = [philox.CHAIN, philox.MOMENTUM, philox.ACCEPTANCE]
+    blocks = [module.BLOCK * block + more for block in range(3) for more in (0, module.SIMULATED)]
+    uses = [use + more for use in (module.FORWARD, module.REVERSE, module.PILOT) for more in blocks]
+    numbers = [stream + (use << USE_SHIFT) for stream in streams for use in uses]
+    assert len(set(numbers)) == len(streams) * 3 * 6
+    others = [philox.LATENT, philox.PRIOR, philox.OBSERVATION, philox.BINARIZATION, philox.PROPOSAL, philox.PILOT]
+    assert not set(numbers) & set(others)

@@ -186,7 +186,7 @@ def uniform_ranks(ranks, values):
 def test_the_posterior_stays_by_ranks(likelihood, settings):
     """z from the prior and x from p(x|z) make z a draw of p(z|x). A chain through it, in which its place was drawn by
     lot, goes both ways, as transitions are reversible: its rank among the others is uniform (Gandy and Scott 2021)."""
-    rows, length = 2000, 8
+    rows, length = 8000, 8
     vae = decoder(likelihood, strength=1.0, **settings)
     path, _, evaluate, z = chains(vae, rows, 1)
     beta, z = np.ones(1), z[:, None].astype(float)
