@@ -7,6 +7,7 @@ import pytest
 
 from tests.evaluation import test_annealed, test_annealed_models, test_hmc
 
+pytestmark = pytest.mark.long
 NAMES = "joint", "hmc", "accumulator", "chains", "annealed"  # in the order of their imports
 MODULES = {name: importlib.import_module(f"fastvae.evaluation.{name}") for name in NAMES}
 SOURCES = {name: inspect.getsource(module) for name, module in MODULES.items()}
