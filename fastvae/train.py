@@ -423,7 +423,9 @@ def _figures(model: VAE, examples: Examples, held: Examples | None) -> dict[str,
     if model.network_.likelihood.DENSITY and held is not None and not model.metadata_.get("image_shape"):
         full, apart = gaussian_log_density(examples.X, held.X)
         figures |= {"heldout_gaussian": full, "heldout_independent": apart}
-        say(f"held out, log p(x) of one Gaussian with all covariances: {full:.3f}; of independent columns: {apart:.3f}")
+        without = "" if model.network_.condition is None else ", without the condition"
+        rivals = f"one Gaussian with all covariances: {full:.3f}; of independent columns: {apart:.3f}"
+        say(f"held out{without}, log p(x) of {rivals}")
     return figures
 
 

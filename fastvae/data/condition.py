@@ -6,16 +6,14 @@ year say, is passed as floats, and labels that a file holds as floats as integer
 """
 
 import itertools
-import numbers
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastvae.data.arrays import valid_names
-from fastvae.data.conversion import _column_array, _is_of, _missing, as_array, check_names, column_names, is_frame
-from fastvae.data.device_rows import adopt, is_on_device, on_host
+from fastvae.data.condition_values import as_values, check_count, counted, flattened, for_all
+from fastvae.data.conversion import check_names
 from fastvae.data.validation import check_values, statistics
 
 KINDS = {"b": "booleans", "i": "whole numbers", "u": "whole numbers", "U": "text", "f": "real numbers"}
@@ -49,7 +47,7 @@ class Condition:
         ValueError, TypeError
             Of another kind, label, number of rows or columns than it should be; missing or not finite.
         """
-        values, names = _values(condition, name)
+        values, names = as_values(condition, name)
         return self._encoded(values, names, count, name)
 
     def _encoded(self, values: np.ndarray, names: Any, count: int | None, name: str) -> np.ndarray:
@@ -123,9 +121,11 @@ class Labels(Condition):
                 f"{name} holds {kind}; the model was fitted on labels that are {known} ({self._shown}){hint}"
             )
         if values.ndim > 1:
-            raise ValueError(f"{name} has shape {values.shape}; labels are 1-D, one for each row{_flat(values, name)}")
+            raise ValueError(
+                f"{name} has shape {values.shape}; labels are 1-D, one for each row{flattened(values, name)}"
+            )
         if values.ndim == 1:
-            _check_count(values, count, name)
+            check_count(values, count, name)
         found = values.reshape(-1)
         places = np.minimum(np.searchsorted(self.classes, found), self.columns - 1)
         unknown = np.flatnonzero(self.classes[places] != found)
@@ -133,7 +133,7 @@ class Labels(Condition):
             raise ValueError(self._refusal(found[unknown[0]].item(), int(unknown[0]), len(unknown), values.ndim, name))
         rows = np.zeros((len(found), self.columns), np.uint8)
         rows[np.arange(len(found)), places] = 1
-        return _for_all(rows, count) if values.ndim == 0 else rows
+        return for_all(rows, count) if values.ndim == 0 else rows
 
     def _refusal(self, label: Any, row: int, count: int, dimensions: int, name: str) -> str:
         where = f" (row {row}; {count} such rows)" if dimensions else ""
@@ -178,7 +178,7 @@ class Vectors(Condition):
 
     @property
     def described(self) -> str:  # noqa: D102
-        return f"vectors of {_count(self.columns, 'real number')}"
+        return f"vectors of {counted(self.columns, 'real number')}"
 
     @classmethod
     def learned(cls, values: np.ndarray, names: Any, name: str) -> "Vectors":
@@ -196,15 +196,15 @@ class Vectors(Condition):
         one = values.ndim == 0 or (values.ndim == 1 and (self.columns > 1 or (len(values) == 1 and count != 1)))
         values = values.reshape(1, -1) if one else values.reshape(len(values), -1)
         if values.shape[1] != self.columns:
-            found = f"{_count(values.shape[1], 'column')} (shape {values.shape})"
+            found = f"{counted(values.shape[1], 'column')} (shape {values.shape})"
             raise ValueError(f"{name} has {found}; the model was fitted on {self.columns}")
         if not one and not (len(values) == 1 and count is not None):
-            _check_count(values, count, name)
+            check_count(values, count, name)
         check_values(values, name)
         with np.errstate(over="ignore"):
             rows = ((values.astype(np.float64) - self.offset) / self.scale).astype(np.float32)
         check_values(rows, f"{name}, standardised,")
-        return _for_all(rows, count) if len(rows) == 1 else rows
+        return for_all(rows, count) if len(rows) == 1 else rows
 
     def from_text(self, text: str) -> Any:
         """Numbers with commas between them."""
@@ -213,7 +213,7 @@ class Vectors(Condition):
         except ValueError:
             found = np.empty(0)
         if len(found) != self.columns:
-            wanted = _count(self.columns, "number") + (" with commas between them" if self.columns > 1 else "")
+            wanted = counted(self.columns, "number") + (" with commas between them" if self.columns > 1 else "")
             raise ValueError(f"the condition {text!r} cannot be read: {wanted} needed")
         return found
 
@@ -233,13 +233,13 @@ def learned_condition(condition: Any, count: int, name: str = NAME) -> tuple[Con
         Not one for each of `count` rows; missing or not finite; neither labels nor real numbers; nearly as many labels
         as rows.
     """
-    values, names = _values(condition, name)
+    values, names = as_values(condition, name)
     if values.ndim == 0:
         raise ValueError(f"{name}={values.item()!r} is one for all; fitting needs one for each of the {count} rows")
-    _check_count(values, count, name)
+    check_count(values, count, name)
     if values.dtype.kind != "f":
         if values.ndim > 1:
-            hint = f"pass vectors as floats, {name}.astype(float)" + _flat(values, name, ", or labels as ")
+            hint = f"pass vectors as floats, {name}.astype(float)" + flattened(values, name, ", or labels as ")
             raise ValueError(f"{name} holds {KINDS[values.dtype.kind]} in shape {values.shape}; labels are 1-D: {hint}")
         found: Condition = Labels.learned(values, name)
     else:
@@ -274,135 +274,3 @@ def stored_condition(header: Any, arrays: dict[str, np.ndarray]) -> Condition:
             raise ValueError(f"condition.names are no {columns} names")
         names = tuple(names)
     return Vectors(offset, scale, names)
-
-
-# ---- what users pass ----------------------------------------------------------------------------------------------
-
-
-def _values(condition: Any, name: str) -> tuple[np.ndarray, Any]:
-    """A condition as an array of booleans, whole numbers, text or floats, of any dimensions; and the names of its
-    columns, where it is a frame."""
-    if isinstance(condition, np.ma.MaskedArray) and np.ma.is_masked(condition):
-        raise ValueError(f"{name} has {np.ma.count_masked(condition)} masked entries: fill or remove them")
-    if is_on_device(condition):
-        condition = on_host(adopt(condition, name))
-    if is_frame(condition):
-        return _of_frame(condition, name)
-    if _is_of(condition, "pandas", "Series") or _is_of(condition, "polars", "Series"):
-        array, gone = _column_array(condition)
-        _refuse_missing(gone, name)
-    elif isinstance(condition, np.ndarray | str | bytes | bool | numbers.Number):
-        array = np.asarray(condition)
-    elif isinstance(condition, Sequence) and all(isinstance(v, str | bytes) or np.ndim(v) == 0 for v in condition):
-        array = np.empty(len(condition), object)
-        array[:] = condition
-    elif _is_text(condition):
-        array = np.asarray(condition, object)
-    else:
-        array = as_array(condition, name)
-    return _of_array(array, name), None
-
-
-def _is_text(condition: Any) -> bool:
-    """Whether it becomes an array of text or objects, as a categorical of pandas does."""
-    try:
-        return np.asarray(condition).dtype.kind in "OUT"
-    except (TypeError, ValueError):
-        return False
-
-
-def _of_frame(frame: Any, name: str) -> tuple[np.ndarray, Any]:
-    names = column_names(frame)
-    label = frame.columns[0] if len(frame.columns) == 1 else None
-    try:
-        array = as_array(frame, name)
-    except TypeError as error:
-        if label is None:
-            raise
-        raise TypeError(f"{name} is a table; labels are one column: pass {name}[{label!r}]") from error
-    if label is not None and array.dtype.kind != "f":
-        raise TypeError(f"{name} is a table; labels are one column: pass {name}[{label!r}]")
-    return _of_array(array, name), names
-
-
-def _of_array(array: np.ndarray, name: str) -> np.ndarray:
-    if array.ndim > 2:
-        raise ValueError(f"{name} has shape {array.shape}; labels (N,), or vectors (N, C) of floats, needed")
-    if array.size == 0:
-        raise ValueError(f"{name} is empty: its shape is {array.shape}")
-    kind = array.dtype.kind
-    if kind == "O":
-        array = _of_objects(array, name)
-        kind = array.dtype.kind
-    if kind == "T":
-        array = array.astype(str)
-    elif kind in "iu":
-        if array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
-            raise ValueError(f"{name} has the label {array.max()}, beyond int64: pass such labels as text")
-        array = array.astype(np.int64)
-    elif kind == "f":
-        array = array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
-    elif kind not in "bU":
-        hint = f": decode it, {name}.astype(str)" if kind == "S" else ""
-        found = f"{name} has dtype {array.dtype}"
-        raise TypeError(f"{found}; whole numbers, booleans or text as labels, or floats, needed{hint}")
-    return array
-
-
-def _of_objects(array: np.ndarray, name: str) -> np.ndarray:
-    """Python objects, which are all of one kind, as an array of that."""
-    flat = array.reshape(-1)
-    gone = [v is None or type(v).__name__ in ("NAType", "NaTType") or (isinstance(v, numbers.Real) and v != v)
-            for v in flat]  # fmt: skip
-    kinds = [_kind(value) for value in flat]
-    if not all(kind == "f" for kind in kinds):  # NaN among numbers is found with its column
-        _refuse_missing(np.array(gone), name)
-    found = set(kinds)
-    if found == {"f", "i"}:
-        found = {"f"}
-    if len(found) > 1 or None in found:
-        first = next((i for i, kind in enumerate(kinds) if kind is None), None)
-        if first is None:
-            other = next(i for i, kind in enumerate(kinds) if kind != kinds[0])
-            what = f"{type(flat[0]).__name__} {flat[0]!r} at row 0, {type(flat[other]).__name__} {flat[other]!r} at "
-            raise TypeError(f"{name} mixes kinds ({what}row {other}): make them all of one kind, such as text")
-        raise TypeError(
-            f"{name} has a {type(flat[first]).__name__} at row {first}; whole numbers, booleans or text as labels, or "
-            "floats, needed"
-        )
-    try:
-        return array.astype({"b": bool, "i": np.int64, "U": str, "f": np.float64}[found.pop()])
-    except OverflowError:
-        raise ValueError(f"{name} has whole numbers beyond int64: pass such labels as text") from None
-
-
-def _kind(value: Any) -> str | None:
-    for types, kind in (((bool, np.bool_), "b"), (str, "U"), (numbers.Integral, "i"), (numbers.Real, "f")):
-        if isinstance(value, types):
-            return kind
-    return None
-
-
-def _refuse_missing(gone: np.ndarray | None, name: str) -> None:
-    if gone is not None and gone.any():
-        first = int(np.argmax(gone))
-        raise ValueError(f"{name} has {_missing(int(gone.sum()))} (first: row {first}): fill or remove them")
-
-
-def _check_count(values: np.ndarray, count: int | None, name: str) -> None:
-    if count is not None and len(values) != count:
-        raise ValueError(
-            f"{name} has {_count(len(values), 'row')} (shape {values.shape}); {count} needed, one for each"
-        )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")
-
-
-def _flat(values: np.ndarray, name: str, begin: str = ": pass ") -> str:
-    return f"{begin}{name}.ravel()" if values.ndim > 1 and 1 in values.shape else ""
-
-
-def _for_all(rows: np.ndarray, count: int | None) -> np.ndarray:
-    return np.repeat(rows, 1 if count is None else count, axis=0)

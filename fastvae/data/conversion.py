@@ -14,7 +14,8 @@ SHOWN = 5  # names in a message
 EXAMINED = 1000  # objects of an array, to say what they are
 
 
-def _is_of(X: object, module: str, *names: str) -> bool:
+def is_of(X: object, module: str, *names: str) -> bool:
+    """Whether X is of one of these classes of a module, which is not imported for it."""
     found = sys.modules.get(module)
     return any(isinstance(X, getattr(found, name, ())) for name in names)
 
@@ -23,7 +24,7 @@ def is_frame(X: object) -> bool:
     """Whether X is a table of pandas or polars."""
     if isinstance(X, np.ndarray):
         return False
-    return _is_of(X, "pandas", "DataFrame") or _is_of(X, "polars", "DataFrame")
+    return is_of(X, "pandas", "DataFrame") or is_of(X, "polars", "DataFrame")
 
 
 def column_names(X: Any) -> np.ndarray | None:
@@ -92,7 +93,7 @@ def as_array(X: Any, name: str = "X") -> np.ndarray:
             f"{name} is a sparse {type(X).__name__}: pass {name}.toarray(), or, where memory does not hold "
             "that, some rows at a time to partial_fit"
         )
-    if _is_of(X, "polars", "LazyFrame"):
+    if is_of(X, "polars", "LazyFrame"):
         raise TypeError(f"{name} is a query that is not done yet: pass {name}.collect()")
     if is_frame(X):
         return _frame_array(X, name)
@@ -127,7 +128,7 @@ def _refuse(array: np.ndarray, X: Any, name: str) -> None:
     if missing is not None:
         count, place = missing
         value, at = array[place], ", ".join(f"{w} {i}" for w, i in zip(("row", "column"), place, strict=False))
-        raise ValueError(f"{name} has {_missing(count)} (first: {value} at {at}): fill or remove them")
+        raise ValueError(f"{name} has {missing_values(count)} (first: {value} at {at}): fill or remove them")
     raise TypeError(f"{name} has dtype {array.dtype}{what and ', ' + what}; expected real numbers: {hint}")
 
 
@@ -135,7 +136,8 @@ def _an(noun: str) -> str:
     return ("an " if noun[:1].lower() in "aeiou" else "a ") + noun
 
 
-def _missing(count: int) -> str:
+def missing_values(count: int) -> str:
+    """How many there are, in words."""
     return "1 missing value" if count == 1 else f"{count} missing values"
 
 
@@ -205,7 +207,7 @@ def _short(value: object) -> str:
 
 
 def _columns(X: Any) -> Iterator[tuple[object, Any]]:
-    if _is_of(X, "polars", "DataFrame"):
+    if is_of(X, "polars", "DataFrame"):
         return ((column.name, column) for column in X.get_columns())
     return ((label, X.iloc[:, j]) for j, label in enumerate(X.columns))
 
@@ -216,7 +218,7 @@ def _frame_array(X: Any, name: str) -> np.ndarray:
         return np.asarray(X, np.result_type(*dtypes) if dtypes else None)
     columns, missing, first, refused = [], 0, "", list[tuple[object, str]]()
     for label, column in _columns(X):
-        values, gone = _column_array(column)
+        values, gone = column_array(column)
         count = 0 if gone is None else int(gone.sum())
         if gone is not None and count and not first:
             first = f"first: row {int(np.argmax(gone))}, column {label!r}"
@@ -229,16 +231,16 @@ def _frame_array(X: Any, name: str) -> np.ndarray:
         others = f" (and {_listed([other for other, _ in refused[1:]])})" if len(refused) > 1 else ""
         raise TypeError(f"{name} has a column {label!r} that holds {advice}{others}")
     if missing:
-        raise ValueError(f"{name} has {_missing(missing)} ({first}): fill or remove them")
+        raise ValueError(f"{name} has {missing_values(missing)} ({first}): fill or remove them")
     out = np.empty((len(X), len(columns)), np.result_type(*columns))
     for j, values in enumerate(columns):
         out[:, j] = values
     return out
 
 
-def _column_array(column: Any) -> tuple[np.ndarray, np.ndarray | None]:
+def column_array(column: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """The values of one column as NumPy has them, and which are missing, where that is told apart from NaN."""
-    if _is_of(column, "polars", "Series"):
+    if is_of(column, "polars", "Series"):
         if column.dtype.is_decimal():
             column = column.cast(float)
         gone = column.is_null().to_numpy()
@@ -265,7 +267,7 @@ def _column_array(column: Any) -> tuple[np.ndarray, np.ndarray | None]:
 def _column_advice(column: Any, values: np.ndarray, name: str) -> str:
     kind = str(column.dtype).lower()
     if kind.startswith(("category", "categorical", "enum")):
-        code = "X.to_dummies([{!r}])" if _is_of(column, "polars", "Series") else "pandas.get_dummies(X, columns=[{!r}])"
+        code = "X.to_dummies([{!r}])" if is_of(column, "polars", "Series") else "pandas.get_dummies(X, columns=[{!r}])"
         return f"categories; code them as numbers, for example {code.format(column.name)}"
     if kind.startswith(("date", "time", "duration", "period")):
         return f"dates or times ({column.dtype}); make numbers of them, such as seconds since the first"

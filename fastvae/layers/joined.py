@@ -13,12 +13,11 @@ def joined(p: Pass, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Backprop]
     out, back
         `back(d_out)` writes the gradient of a, (B, D); b is taken for data, and has none.
     """
-    repeats = max(1, len(a) // max(1, p.rows))
-    out = p.empty(a.shape[1] + b.shape[1], repeats=repeats)
+    out = p.beside(a, a.shape[1] + b.shape[1])
     p.add("concatenate", a, b, out)
 
     def backprop(d_out: np.ndarray) -> np.ndarray:
-        d_a = p.empty(a.shape[1], repeats=repeats)
+        d_a = p.beside(a, a.shape[1])
         p.add("concatenate_backward", d_out, d_a)
         return d_a
 

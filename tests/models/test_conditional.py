@@ -201,15 +201,16 @@ def test_several_codes_of_one_condition():
         c, z = network.condition_of(p), p.empty(3, repeats=K)
         p.add("normal_noise", np.uint64(5), 0, 0, 0, z)
         both, back = joined(p, z, c)
-        return p.returns(z, both, back(both))
+        return p.returns(z, both, back(both), network.likelihood.mean(p, network.decoded(p, z, c)[0]))
 
     def keep(start, stop, *results):
         found.append([result.copy() for result in results])
 
     network.over(PIXELS, "several", write, keep, condition=network.condition.rows(LABELS, 60))
-    z, both, d_z = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    z, both, d_z, x = (np.concatenate(parts) for parts in zip(*found, strict=True))
     np.testing.assert_array_equal(both, np.column_stack([z, np.repeat(one_hot(), K, axis=0)]))
     np.testing.assert_array_equal(d_z, z)
+    np.testing.assert_array_equal(x, vae.decode(z, np.repeat(LABELS, K)))
 
 
 def test_held_out_rows_keep_their_conditions():
