@@ -7,6 +7,7 @@ Tipping and Bishop 1999; Lucas, Tucker, Grosse and Norouzi 2019.
 """
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from fastvae.models.vae import VAE
 
+LARGEST = 2.0  # deviation of the entries of a W that is drawn
 LOG_TWO_PI = math.log(2.0 * math.pi)
 
 
@@ -27,13 +29,14 @@ class LinearVAE:
 
     @classmethod
     def drawn(cls, columns: int, latent_dim: int, gap: float, seed: int, sigma: float = 1.0) -> "LinearVAE":
-        """One with a random W, so large that log p(x) - ELBO of the best diagonal q is `gap` nats."""
+        """One with a random W, so large that log p(x) - ELBO of the best diagonal q is `gap` nats; or as near to that
+        as its columns allow, which have a gap by the angles between them."""
         rng = np.random.default_rng(seed)
         direction, mean = rng.normal(size=(columns, latent_dim)), rng.normal(size=columns)
         # numbers that float32 holds, so that the network is this very model
         mean = mean.astype(np.float32).astype(np.float64)
-        low, high = 1e-6, 1e3
-        for _ in range(60):
+        low, high = 1e-3, LARGEST
+        for _ in range(30):
             middle = math.sqrt(low * high)
             low, high = (low, middle) if cls(middle * direction, mean, sigma).gap > gap else (middle, high)
         return cls((low * direction).astype(np.float32).astype(np.float64), mean, sigma)
@@ -83,12 +86,19 @@ class LinearVAE:
         smallest = np.linalg.eigvalsh(deviations[:, None] * self.precision * deviations)[0]  # 1 / rho
         return float(1.0 - smallest)
 
-    def estimator(self, variances: np.ndarray | None = None, seed: int = 0) -> VAE:
-        """A fitted `VAE` that is this model, with q(z|x) = N(E[z|x], diag(variances)); by default the best ones."""
+    def with_tail(self, shape: float) -> np.ndarray:
+        """Variances (Z,) of a proposal whose weights have a tail of that shape: a multiple of the best ones."""
+        return self.variances * (1.0 - shape) / (1.0 - self.tail_shape(self.variances))
+
+    def estimator(self, variances: np.ndarray | None = None, seed: int = 0, unit: float = 1.0) -> VAE:
+        """A fitted `VAE` that is this model of x / unit, with q(z|x) = N(E[z|x], diag(variances)); by default the best
+        ones."""
         latent_dim = self.weight.shape[1]
-        settings: dict[str, Any] = {"scale": None, "linear": False, "random_state": seed}
+        settings: dict[str, Any] = {"scale": (0.0, unit), "linear": False, "random_state": seed}
         vae = VAE(latent_dim, (), likelihood="gaussian", sigma=self.sigma, **settings)
-        vae.initialize(self.draw(2, 0))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its units are what they are
+            vae.initialize(unit * self.draw(2, 0))
         project = np.linalg.solve(self.precision, self.weight.T / self.sigma**2).T
         parameters = vae.parameters()
         parameters["mu.weight"][:], parameters["mu.bias"][:] = project, -self.mean @ project

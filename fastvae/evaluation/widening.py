@@ -4,7 +4,7 @@ The best c makes E_r[w^2] the smallest, as the relative variance of the weights 
 from another proposal s, E_r[w^2] = E_s[w_s w_r]: one set of draws tells it for all c. The smaller c is, the heavier is
 the tail of w_s w_r, which few draws do not show: so the c that is found is rather too small than too large, and
 `MARGIN` goes on top. (For linear VAEs, where all is known in closed form, the weights that result have a tail of
-k < 0.55 and nearly the smallest variance, also with a q that is too narrow or too wide by a factor of 3.)
+k < 0.5 and nearly the smallest variance, also with a q that is too narrow or too wide by a factor of 3.)
 """
 
 from typing import Any
@@ -16,12 +16,12 @@ from fastvae.kernels.philox import PILOT
 
 FACTORS = np.array([0.25, 0.35, 0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.45, 1.6, 1.8, 2.0, 2.5, 3.2, 4.0])
 UNCHANGED = 5  # the place of 1
-MARGIN = 1.1
+MARGIN = 1.2
 FIRST, NEXT = (
     1.5,
     1.25,
 )  # c of what the pilot draws from: in its first half, and in the second as a multiple of the best
-CONSTANT = 0.25  # nats that log weights of q may be apart in the pilot for q to be the posterior: then c = 1
+CONSTANT = 1.0  # nats that log weights of q may be apart in the pilot for q to be nearly the posterior: then c = 1
 MOST, SHARE, FEWEST = 256, 0.1, 32  # draws of a pilot: of as many as follow; none where that is fewer
 BLOCK = 32  # draws whose weights are asked for together
 

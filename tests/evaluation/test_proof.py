@@ -1,0 +1,33 @@
+"""The certificate: all claims hold for the estimators as they are. That each can fail: `test_mutants`."""
+
+import pytest
+
+from fastvae.evaluation import proof
+from fastvae.evaluation.proof import Trial, claims
+
+COMPACT = Trial(latent_dim=8, replicates=400, samples=2000, models=6)
+
+
+@pytest.mark.parametrize("check", proof.CHECKS, ids=lambda check: check.__name__)
+def test_the_claims_hold(check):
+    found = list(check(COMPACT))
+    assert found
+    for claim in found:
+        assert claim.passed, claim
+
+
+def test_models_of_hundreds_of_dimensions_get_fewer_replicates():
+    assert Trial(20).coverage_replicates() == 2000
+    assert 200 <= Trial(1000).coverage_replicates() < 2000
+
+
+def test_all_checks_are_made(monkeypatch):
+    monkeypatch.setattr(proof, "CHECKS", (proof.figures, proof.windows))
+    assert [claim.name for claim in claims(COMPACT)] == ["figures", "bounds", "errors of the mean", "Parzen window"]
+
+
+@pytest.mark.slow
+def test_2000_replicates_of_5000_samples():
+    """As a user has it: D = 100, Z = 20, a gap of 0.97 nats."""
+    for claim in claims(Trial(20)):
+        assert claim.passed, claim
