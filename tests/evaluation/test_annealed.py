@@ -220,6 +220,20 @@ def test_names_that_are_not_known():
         annealed(model.vae, np.zeros((2, 5)))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_none_do_not_come_so_far(value):
+    model = LinearGaussian()
+    x = model.draw(3)
+    x[1, 2] = value
+    with pytest.raises(ValueError, match="row 1"):
+        annealed(model.vae, model.vae.examples(x))
+
+
+def test_examples_of_another_model():
+    with pytest.raises(ValueError, match="examples has 5 features; the model has 6"):
+        annealed(LinearGaussian(columns=6).vae, tiled(LinearGaussian(), LinearGaussian().draw(1), 2))
+
+
 def test_a_model_without_encoder(tmp_path):
     model = LinearGaussian()
     model.vae.save(tmp_path / "model.npz")

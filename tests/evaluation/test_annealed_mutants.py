@@ -31,7 +31,7 @@ def units():
 
 
 def a_condition():
-    test_annealed_models.test_a_condition("labels", "bernoulli", "q")
+    test_annealed_models.test_a_condition("labels", "bernoulli")
 
 
 def ranks():
