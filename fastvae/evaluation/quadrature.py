@@ -87,15 +87,21 @@ def quadrature(model: Any, X: Any, *, tolerance: float = TOLERANCE, condition: A
     """
     check_number("tolerance", tolerance, 0, inclusive=False)
     joint = Joint(model, X if isinstance(X, Examples) else model.examples(X, condition=condition))
-    _check_dimensions(joint)
-    parts = [_of_piece(joint, indices, tolerance) for indices in _pieces(len(joint), joint.latent_dim)]
+    return quadrature_of(joint, np.arange(len(joint)), tolerance)
+
+
+def quadrature_of(joint: Joint, indices: np.ndarray, tolerance: float = TOLERANCE) -> Quadrature:
+    """`quadrature` of examples `indices` (n,) int64."""
+    check_dimensions(joint.latent_dim)
+    parts = [_of_piece(joint, indices[piece], tolerance) for piece in _pieces(len(indices), joint.latent_dim)]
     return Quadrature(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
-def _check_dimensions(joint: Joint) -> None:
-    if joint.latent_dim not in NODES:
+def check_dimensions(latent_dim: int) -> None:
+    """Raise `ValueError` unless z has one or two dimensions."""
+    if latent_dim not in NODES:
         raise ValueError(
-            f"latent_dim={joint.latent_dim}: quadrature needs 1 or 2 dimensions, since nodes grow like their power; "
+            f"latent_dim={latent_dim}: quadrature needs 1 or 2 dimensions, since nodes grow like their power; "
             "use importance sampling"
         )
 

@@ -1,0 +1,229 @@
+"""Pictures of what estimators of log p(x) have found. Need the `plot` extra."""
+
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastvae.data.minibatches import Examples
+from fastvae.evaluation.annealed import Bracket
+from fastvae.evaluation.diagnosis import Diagnosis
+from fastvae.evaluation.drawing import BLUE, COLOURS, GREEN, MARKERS, ORANGE, figure, quiet, save
+from fastvae.evaluation.latent_figures import write_aggregated, write_identity, write_traversals
+from fastvae.evaluation.pareto import khat, tail_length, threshold
+from fastvae.evaluation.result import INTERVAL, LogLikelihood
+from fastvae.evaluation.row_weights import importance_weights_of
+from fastvae.evaluation.width import normalised
+
+WORST = 4  # rows whose weights are drawn
+MOST_NAMED = 30  # dimensions that have their number below their bar
+NAMES = {"importance": "importance sampling, z from q(z|x)", "naive": "naive, z from the prior"}
+STYLES = {"importance": (BLUE, "o"), "naive": (ORANGE, "s")}
+
+
+def write_convergence(path: Any, results: Sequence[LogLikelihood], exact: float | None = None) -> None:
+    """How the mean estimate of log p(x) grows with the number of samples of z, for results with `bounds` on the same
+    examples; and how far below the best one they are.
+
+    The best estimate is the last result's of importance sampling, with all its samples. Bands are 95% intervals of the
+    mean difference from it, over the examples: what other examples of the same source would change is common to all
+    curves and not shown. `exact` is the mean log p(x), where it is known.
+    """
+    drawn = [result for result in results if result.bounds]
+    if not drawn:
+        raise ValueError("no result has bounds by the number of samples: pass those of importance or naive sampling")
+    best = next((result for result in drawn[::-1] if result.method == "importance"), drawn[-1])
+    reference = best.mean if exact is None else exact
+    fig = figure(10, 4.2)
+    left, right = fig.subplots(1, 2)
+    for result in drawn:
+        colour, marker = STYLES.get(result.method, (GREEN, "^"))
+        counts = np.array(sorted(result.bounds))
+        differences = [result.bounds[k] - best.values for k in counts]
+        means = np.array([d.mean() for d in differences]) + best.mean
+        errors = np.array([INTERVAL * d.std(ddof=1) / np.sqrt(len(d)) if len(d) > 1 else 0.0 for d in differences])
+        style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.5}
+        left.plot(counts, means, label=NAMES.get(result.method, result.method), **style)
+        left.fill_between(counts, means - errors, means + errors, color=colour, alpha=0.2, linewidth=0)
+        short = reference - means
+        shown = short > 0
+        right.plot(counts[shown], short[shown], **style)
+        low = np.maximum(short - errors, short / 10)
+        right.fill_between(counts[shown], low[shown], (short + errors)[shown], color=colour, alpha=0.2, linewidth=0)
+    name = f"best estimate {best.mean:.2f}" if exact is None else f"exact {exact:.2f}"
+    left.axhline(reference, color="0.3", linewidth=1, linestyle="--", label=name)
+    elbo = best.bounds.get(1)
+    if elbo is not None and best.method == "importance":
+        left.annotate(
+            f"one sample of q: {elbo.mean():.2f}", (1, elbo.mean()), (12, -14), textcoords="offset points", fontsize=8
+        )
+    left.set_ylabel(f"mean log p(x), nats per example ({len(best)} examples)")
+    right.set_ylabel(f"nats below {'the exact value' if exact is not None else 'the best estimate'}")
+    right.set_yscale("log")
+    for axes in (left, right):
+        axes.set_xscale("log", base=2)
+        axes.set_xlabel("samples of z per example")
+        quiet(axes)
+    left.legend(fontsize=8, frameon=False, loc="best")
+    save(path, fig)
+
+
+def write_worst_weights(path: Any, log_weights: np.ndarray, rows: Sequence[int]) -> None:
+    """The normalised weights of some examples, largest first: log_weights (R, K) of examples `rows` (R,)."""
+    samples = log_weights.shape[1]
+    weights, _ = normalised(np.asarray(log_weights, np.float64))
+    tail = min(samples, tail_length(samples) + 1)
+    shapes = khat(np.partition(log_weights, -tail, axis=1)[:, -tail:])
+    fig = figure(7.4, 4.6)
+    axes = fig.subplots()
+    ranks = np.arange(1, samples + 1)
+    for row, own, shape, colour, marker in zip(rows, weights, shapes, COLOURS, MARKERS, strict=False):
+        ess = 1 / np.square(own).sum()
+        label = f"row {row}: k-hat {shape:.2f}, effective sample size {ess:,.{0 if ess >= 100 else 1}f}"
+        axes.plot(
+            ranks, np.sort(own)[::-1], color=colour, marker=marker, markersize=3, markevery=_marks(samples), label=label
+        )
+    axes.axhline(1 / samples, color="0.3", linestyle="--", linewidth=1, label=f"all alike: 1/{samples:,}")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_ylim(max(1e-8, weights[weights > 0].min() / 2), 1.5)
+    axes.set_xlabel(f"rank of the weight, of {samples:,}")
+    axes.set_ylabel("share of the sum of the weights")
+    quiet(axes)
+    axes.set_title(f"the worst of the examples; k-hat should be below {threshold(samples):.2f}", fontsize=10)
+    axes.legend(fontsize=8, frameon=False, loc="lower left")
+    save(path, fig)
+
+
+def _marks(samples: int) -> list[int]:
+    """Places for marks that are evenly apart on a logarithmic axis."""
+    return sorted({int(i) - 1 for i in np.geomspace(1, samples, 12).round()})
+
+
+def write_kl_per_dimension(path: Any, kl: np.ndarray, active: np.ndarray) -> None:
+    """Mean KL[q(z_j|x) || N(0, 1)] of each dimension (Z,), largest first, those that are `active` (Z,) set off."""
+    order = np.argsort(-kl)
+    fig = figure(max(5.0, min(11.0, 1.5 + 0.28 * len(kl))), 3.6)
+    axes = fig.subplots()
+    for of, colour, hatch, name in ((True, BLUE, None, "active"), (False, "0.8", "///", "inactive")):
+        places = np.flatnonzero(active[order] == of)
+        if len(places):
+            label = f"{name}: {len(places)} of {len(kl)}, {kl[order][places].sum():.2f} nats"
+            axes.bar(
+                places, kl[order][places], color=colour, hatch=hatch, edgecolor="white", linewidth=0.5, label=label
+            )
+    if len(kl) <= MOST_NAMED:
+        axes.set_xticks(range(len(kl)), [str(j) for j in order], fontsize=8)
+        axes.set_xlabel("latent dimension, by its KL")
+    else:
+        axes.set_xlabel("rank of the latent dimension by its KL")
+    axes.set_ylabel("KL[q(z|x) || N(0, 1)], nats")
+    quiet(axes)
+    axes.grid(False, axis="x")
+    axes.legend(fontsize=9, frameon=False, loc="upper right")
+    save(path, fig)
+
+
+def write_bracket(path: Any, found: Bracket, importance: LogLikelihood | None = None) -> None:
+    """Lower and upper bound of log p(x) of each example that was simulated, by the gap between them; and, of the same
+    examples, importance sampling. All relative to the middle of the bounds, and their means."""
+    middle = 0.5 * (found.lower.values + found.upper.values)
+    order = np.argsort(found.gaps)
+    fig = figure(10, 4.2)
+    left, right = fig.subplots(1, 2, width_ratios=(2.4, 1))
+    places = np.arange(len(order))
+    lower, upper = (found.lower.values - middle)[order], (found.upper.values - middle)[order]
+    left.vlines(places, lower, upper, color="0.85", linewidth=2)
+    rows: list[tuple[str, np.ndarray, str, str]] = [
+        ("upper, reverse chain", found.upper.values, ORANGE, "v"), ("lower, AIS", found.lower.values, BLUE, "^"),
+    ]  # fmt: skip
+    if importance is not None:
+        if len(importance) != len(found.lower):
+            raise ValueError(
+                f"importance has {len(importance)} examples, the bracket {len(found.lower)}: pass those of the bracket"
+            )
+        rows.insert(1, ("importance sampling", importance.values, GREEN, "o"))
+    for name, values, colour, marker in rows:
+        left.plot(places, (values - middle)[order], marker, color=colour, markersize=4, label=name)
+    left.set_xlabel("example drawn from the model, by its gap")
+    left.set_ylabel("nats from the middle of the bounds")
+    left.legend(fontsize=9, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    for place, (_, values, colour, marker) in enumerate(rows[::-1]):
+        apart = values - middle
+        error = INTERVAL * apart.std(ddof=1) / np.sqrt(len(apart)) if len(apart) > 1 else 0.0
+        right.errorbar(apart.mean(), place, xerr=error, fmt=marker, color=colour, capsize=3)
+        right.annotate(
+            f"{values.mean():.3f}", (apart.mean(), place), (0, 9), textcoords="offset points", ha="center", fontsize=9
+        )
+    right.axvline(0, color="0.8", linewidth=1, zorder=0)
+    right.set_yticks(range(len(rows)), [name.replace(", ", "\n") for name, *_ in rows[::-1]], fontsize=9)
+    right.set_ylim(-0.6, len(rows) - 0.4)
+    right.margins(x=0.3)
+    right.set_xlabel("nats from the middle, mean and 95%")
+    right.set_title(f"gap {found.gap:.3f} nats", fontsize=10)
+    for axes in (left, right):
+        quiet(axes)
+    save(path, fig)
+
+
+def write_all(
+    folder: Any,
+    model: Any,
+    examples: Examples | None = None,
+    results: Mapping[str, Any] | Sequence[LogLikelihood] = (),
+    diagnosis: Diagnosis | None = None,
+    bracket: Bracket | None = None,
+    seed: Any = 0,
+) -> tuple[list[str], list[str]]:
+    """Write what can be drawn of what is there, into a folder that exists; return the names of the files, and a line
+    about each that could not be made.
+
+    Parameters
+    ----------
+    model : VAE
+        Fitted, with its encoder.
+    examples
+        Those that `results` are of: for the weights of the worst rows, q(z), and the identity.
+    results
+        Of estimators; those of other types are passed over.
+    seed
+        That of importance sampling, so that the weights are those that it had.
+    """
+    path = pathlib.Path(folder)
+    values = results.values() if isinstance(results, Mapping) else results
+    likelihoods = [result for result in values if isinstance(result, LogLikelihood) and len(result)]
+    makers: dict[str, Callable[[pathlib.Path], None]] = {}
+    bounded = [result for result in likelihoods if result.bounds]
+    same = [result for result in bounded if len(result) == len(bounded[-1])]
+    if bounded:
+        makers["convergence.png"] = lambda p: write_convergence(p, same)
+    weighed = next((result for result in likelihoods if result.method == "importance"), None)
+    if weighed is not None and examples is not None and np.isfinite(weighed.khat).any():
+        rows = np.argsort(-np.nan_to_num(weighed.khat, nan=-np.inf, neginf=-np.inf))[:WORST]
+
+        def worst(p: pathlib.Path) -> None:
+            logs = importance_weights_of(model, examples, rows, weighed.n_samples, seed=seed)
+            write_worst_weights(p, logs, [int(row) for row in rows])
+
+        makers["weights.png"] = worst
+    if diagnosis is not None:
+        makers["kl.png"] = lambda p: write_kl_per_dimension(p, diagnosis.kl, diagnosis.active)
+    if bracket is not None and len(bracket.lower):
+        makers["bracket.png"] = lambda p: write_bracket(p, bracket)
+    if examples is not None:
+        makers["aggregated.png"] = lambda p: write_aggregated(p, *model.encode_examples(examples))
+        condition = examples.condition_rows
+        if condition is None:
+            order = None if diagnosis is None else np.argsort(-diagnosis.kl)
+            makers["traversals.png"] = lambda p: write_traversals(p, model, order)
+        if model.network_.inputs["z"] <= 2:
+            makers["identity.png"] = lambda p: write_identity(p, model, examples)
+    written, failures = [], []
+    for name, write in makers.items():
+        try:
+            write(path / name)
+            written.append(name)
+        except Exception as error:  # whatever a plotting library raises: the figures are worth more than a picture
+            failures.append(f"no {name}: {type(error).__name__}: {' '.join(str(error).split())}")
+    return written, failures
