@@ -12,10 +12,8 @@ import numpy as np
 
 from fastvae.atomic import atomic_file, save_array
 from fastvae.command_line import Parser, one_of, run, say
-from fastvae.data.condition import Labels
-from fastvae.data.loading import load
-from fastvae.data.preparation import with_condition
 from fastvae.data.tables import HEADERS
+from fastvae.model_data import read
 from fastvae.models.vae import VAE
 from fastvae.sample import check_output, model_path
 
@@ -43,26 +41,10 @@ def _encode(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--out {arguments.out}: the ending {out.suffix!r} is not known; valid: .npy, .npz")
     check_output(out, arguments.data, model_path(arguments.model))
     model = VAE.load(model_path(arguments.model), device=arguments.device)
-    known, names = model.network_.condition, arguments.condition
-    if known is None and names is not None:
-        raise ValueError(f"--condition {' '.join(names)}: the model has no condition: leave it out")
-    if known is not None and names is None:
-        names = model.metadata_.get("condition")
-        if names is None:
-            raise ValueError(f"the model has a condition, {known.described}: name it with --condition")
-    data = load(arguments.data, arguments.array, arguments.labels, header=arguments.header, condition=names)
-    if known is not None:
-        data = with_condition(data, "labels" if isinstance(known, Labels) else "numbers")
-    X, labels, condition = data.X, data.labels, data.condition
-    if arguments.part != "train":
-        X, labels, condition = data.X_heldout, data.labels_heldout, data.condition_heldout
-    if X is None:
-        raise ValueError(f"--part test: {arguments.data} has no test part of its own")
-    expected = getattr(model, "feature_names_in_", None)
-    X = _as_in_training(X, data.column_names, expected, arguments.data)
+    how = {"array": arguments.array, "labels": arguments.labels, "header": arguments.header}
+    found = read(model, arguments.data, **how, condition=arguments.condition)
+    X, labels, condition = found.part(arguments.part)
     binarize = model.metadata_.get("binarize")
-    if known is not None and condition is None:
-        raise ValueError(f"--part test: the test part of {arguments.data} has no condition of its own")
     examples = model.examples(X, binarize=binarize, condition=condition)
     mu, logvar = model.encode_examples(examples)
     if out.suffix == ".npy":
@@ -75,19 +57,6 @@ def _encode(arguments: argparse.Namespace) -> int:
         say(f"the data were binarised ({binarize}), as in the model's training")
     say(f"{out}: codes of {len(mu)} examples in {mu.shape[1]} dimensions")
     return 0
-
-
-def _as_in_training(X: np.ndarray, names: Any, expected: Any, source: str) -> np.ndarray:
-    """The columns of a table in the order that the model knows; refuse others."""
-    if names is None or expected is None or list(names) == list(expected):
-        return X
-    if sorted(names) != sorted(expected) or len(set(names)) < len(names):
-        found, wanted = (
-            ", ".join(map(repr, some[:10])) + (", ..." if len(some) > 10 else "") for some in (names, expected)
-        )
-        raise ValueError(f"{source} has the columns {found}; the model was trained on {wanted}: give it these")
-    say(f"the columns of {source} are taken in the order of the model's training")
-    return X[:, [list(names).index(name) for name in expected]]
 
 
 if __name__ == "__main__":

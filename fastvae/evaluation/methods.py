@@ -4,13 +4,12 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from fastvae.data.minibatches import Examples
 from fastvae.errors import EvaluationWarning, check_name
 from fastvae.evaluation.accumulator import BLOCK
 from fastvae.evaluation.annealed import N_CHAINS, annealed
 from fastvae.evaluation.elbo import elbo
+from fastvae.evaluation.grid import grid_step
 from fastvae.evaluation.importance import importance
 from fastvae.evaluation.naive import naive
 from fastvae.evaluation.observer import Observer
@@ -26,7 +25,6 @@ METHODS: dict[str, Callable[..., LogLikelihood]] = {
 SAMPLES = {"importance": 5000, "naive": 5000, "annealed": N_CHAINS, "elbo": 100}  # by default
 COUNTS = {"annealed": "n_chains"}  # what the number of samples is called elsewhere
 MOST_SAMPLES = 2**32  # that noise can be told apart of
-LOOKED_AT = 256  # rows that are looked at for values of a grid
 
 
 def log_likelihood(
@@ -75,14 +73,5 @@ def needed_bytes(rows: int, latent_dim: int, samples: int) -> int:
 
 
 def on_a_grid(model: Any, X: Any) -> bool:
-    """Whether a model with a density is given data of which some rows have values of 8 bits alone: whole numbers, or
-    multiples of 1/255 or 1/256."""
-    if not model.network_.likelihood.DENSITY:
-        return False
-    some = np.asarray(X[:LOOKED_AT])
-    if some.dtype.kind in "biu":
-        return True
-    some = some.astype(np.float64)
-    if np.abs(some).max() > 255:
-        return False
-    return any(bool((np.abs(some * steps - np.rint(some * steps)) < 1e-3).all()) for steps in (1, 255, 256))
+    """Whether a model with a density is given data on a grid."""
+    return model.network_.likelihood.DENSITY and grid_step(X) is not None

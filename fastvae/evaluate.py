@@ -1,0 +1,316 @@
+"""Estimate log p(x) of a data set under a trained model, with errors that tell how far to believe it.
+
+python -m fastvae.evaluate runs/mnist/model.npz mnist --method importance --samples 5000
+python -m fastvae.evaluate runs/mnist/model.npz --prove
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from fastvae.atomic import atomic_file, check_writable
+from fastvae.command_line import FAILED, INTERRUPTED, Parser, one_of, run, say
+from fastvae.data.loading import load
+from fastvae.data.minibatches import Examples
+from fastvae.data.tables import HEADERS
+from fastvae.evaluation.diagnosis import Diagnosis, diagnose
+from fastvae.evaluation.elbo import Elbo, elbo
+from fastvae.evaluation.grid import dequantized, grid_step
+from fastvae.evaluation.methods import METHODS, log_likelihood
+from fastvae.evaluation.naive import naive
+from fastvae.evaluation.observer import ProgressObserver
+from fastvae.evaluation.parzen import parzen
+from fastvae.evaluation.proof import Trial, claims
+from fastvae.evaluation.result import LogLikelihood
+from fastvae.evaluation.rivals import rivals
+from fastvae.evaluation.summary import Evaluation
+from fastvae.model_data import read
+from fastvae.models.settings import check_integer
+from fastvae.models.vae import VAE
+from fastvae.sample import check_output, model_path
+
+AS_TRAINED, NO_BINARIZATION = "as trained", "none"
+FEWEST_DIAGNOSED = 2
+LATENT_DIM = 20  # of a certificate without a model
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    arguments = parser().parse_args(argv)
+    action = _prove if arguments.prove else _evaluate
+    return run("evaluate", lambda: action(arguments), arguments.traceback)
+
+
+def parser() -> Parser:
+    """The options."""
+    p = Parser("evaluate", "Estimate log p(x) under a trained model, with errors that tell how far to believe it.")
+    add = p.add_argument
+    add("model", nargs="?", help="a model.npz, or the folder of a run")
+    add("data", nargs="?", help="digits, mnist, or a file: IDX, .npy, .npz, .csv")
+    add(
+        "--prove",
+        action="store_true",
+        help="try the estimators on linear VAEs of the model's latent size (without a "
+        f"model, {LATENT_DIM}), where log p(x) is known: within a minute, exit code {FAILED} where a claim fails",
+    )
+    add(
+        "--method",
+        default="importance",
+        type=one_of(METHODS),
+        help="; ".join(
+            (
+                "importance: z from q(z|x), widened",
+                "annealed: annealed importance sampling",
+                "naive: z from the prior",
+                "elbo",
+            )
+        ),
+    )
+    add("--samples", type=int, help="of z, for each example; of annealed, chains. Default: 5000; 100 of elbo; 8 chains")
+    add("--temperatures", type=int, help="of annealed: default 200")
+    add("--seed", type=int, default=0, help="of the draws, and of the noise of --dequantize")
+    add(
+        "--part",
+        type=one_of(["train", "test"]),
+        help="of data that come in two parts; default: test where there is one",
+    )
+    add("--rows", type=int, help="evaluate so many examples, the first ones")
+    add("--array", help="which array of an .npz")
+    add("--labels", help="labels: an array of the .npz, or a column of the .csv")
+    add("--condition", nargs="+", metavar="NAME", help="of a conditional model; default: as in its training")
+    add("--header", default="auto", type=one_of(HEADERS), help="whether the .csv's first line names columns")
+    add("--binarize", default=AS_TRAINED, help="none, dynamic (drawn once, by the model's seed), or a threshold")
+    add(
+        "--dequantize",
+        action="store_true",
+        help="add uniform noise as wide as the step of the grid on which the data lie",
+    )
+    add(
+        "--parzen", type=int, metavar="M", help="beside it, a Gaussian Parzen window over M samples; needs --validation"
+    )
+    add("--validation", metavar="DATA", help="held-out data, on which the window's width is chosen")
+    add("--json", metavar="FILE", help="write all figures there")
+    add(
+        "--out",
+        metavar="DIR",
+        help="write figures.json, examples.npz (a value for each) and, with matplotlib, pictures",
+    )
+    add("--device", default="auto", help="auto (the CPU), cpu, or cuda")
+    return p
+
+
+# ---- the certificate --------------------------------------------------------------------------------------------
+
+
+def _prove(arguments: argparse.Namespace) -> int:
+    if arguments.data is not None:
+        raise ValueError("--prove needs no data: it draws its own")
+    if arguments.json is not None:
+        check_output(pathlib.Path(arguments.json))
+    latent_dim = LATENT_DIM
+    if arguments.model is not None:
+        path = model_path(arguments.model)
+        latent_dim = VAE.load(path, decoder_only=True, device=arguments.device).latent_dim
+    started, found = time.perf_counter(), []
+    print(f"linear VAEs with {latent_dim} latent dimensions, whose log p(x) is known exactly", flush=True)
+    for claim in claims(Trial(latent_dim)):
+        found.append(claim)
+        mark = "pass" if claim.passed else "FAIL"
+        print(f"{mark}  {claim.name:<26} {claim.claimed:<62} {claim.found}", flush=True)
+    failed, seconds = [claim.name for claim in found if not claim.passed], time.perf_counter() - started
+    print(f"{len(found) - len(failed)} of {len(found)} claims hold ({seconds:.0f} s)")
+    if arguments.json is not None:
+        report = {"latent_dim": latent_dim, "seconds": seconds, "claims": [vars(claim) for claim in found]}
+        _write_text(arguments.json, json.dumps(report, indent=2) + "\n")
+    if failed:
+        say(f"failed: {', '.join(failed)}")
+    return FAILED if failed else 0
+
+
+# ---- an evaluation ----------------------------------------------------------------------------------------------
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    if arguments.model is None or arguments.data is None:
+        raise ValueError("a model and data are needed, or --prove")
+    for path in (arguments.json,):
+        if path is not None:
+            check_output(pathlib.Path(path), arguments.data, model_path(arguments.model))
+    if arguments.out is not None:
+        folder = pathlib.Path(arguments.out)
+        folder.mkdir(parents=True, exist_ok=True)
+        check_writable(folder / "figures.json")
+    if arguments.parzen is not None and arguments.validation is None:
+        raise ValueError("--parzen needs held-out data to choose its width on: --validation DATA")
+    if arguments.temperatures is not None and arguments.method != "annealed":
+        raise ValueError("--temperatures belongs to --method annealed")
+    model = VAE.load(model_path(arguments.model), device=arguments.device)
+    how = {"array": arguments.array, "labels": arguments.labels, "header": arguments.header}
+    source = read(model, arguments.data, **how, condition=arguments.condition)
+    part = arguments.part or ("train" if source.data.X_heldout is None else "test")
+    X, _, condition = source.part(part)
+    if arguments.rows is not None:
+        check_integer("--rows", arguments.rows, 1)
+        X, condition = X[: arguments.rows], None if condition is None else condition[: arguments.rows]
+    binarize = _binarization(arguments.binarize, model)
+    step = None
+    if arguments.dequantize:
+        X, step = _dequantized(X, model, arguments.seed)
+    examples = model.examples(X, binarize=binarize, condition=condition)
+    training = None
+    if part == "test":
+        known = dequantized(source.data.X, step, arguments.seed + 1) if step else source.data.X
+        training = model.examples(known, "the train part", binarize=binarize, condition=source.data.condition)
+    options = {"seed": arguments.seed}
+    if arguments.temperatures is not None:
+        options["n_temperatures"] = arguments.temperatures
+    with ProgressObserver() as observer:
+        observer.begin(arguments.method)
+        result = log_likelihood(
+            model,
+            examples,
+            arguments.method,
+            arguments.samples,
+            observer=observer,
+            **options,  # type: ignore[arg-type]
+        )
+        found = _beside(arguments, model, examples, training, result, observer)
+    evaluation = Evaluation(
+        result,
+        found["elbo"],
+        found["rivals"],
+        _conventions(model, examples, arguments, binarize, step, part, training is not None),
+        examples.X.shape[1],
+        arguments.seed,
+        step,
+        found["parzen"],
+        [] if found["diagnosis"] is None else found["diagnosis"].lines(),
+    )
+    print("\n".join(evaluation.lines()))
+    if arguments.json is not None:
+        _write_text(arguments.json, evaluation.json())
+    if arguments.out is not None:
+        _write_folder(arguments, model, examples, evaluation, found)
+    return 0 if result.complete else INTERRUPTED
+
+
+def _beside(
+    arguments: argparse.Namespace,
+    model: VAE,
+    examples: Examples,
+    training: Examples | None,
+    result: LogLikelihood,
+    observer: ProgressObserver,
+) -> dict[str, Any]:
+    """What stands beside the estimate: the ELBO, rivals, a diagnosis, a Parzen window; nothing after Ctrl-C."""
+    found: dict[str, Any] = {"elbo": None, "rivals": {}, "parzen": None, "diagnosis": None}
+    if not result.complete:
+        return found
+    observer.begin("elbo")
+    found["elbo"] = (
+        result if isinstance(result, Elbo) else elbo(model, examples, seed=arguments.seed, observer=observer)
+    )
+    found["rivals"] = rivals(model, examples, training)
+    if len(examples) >= FEWEST_DIAGNOSED:
+        found["diagnosis"] = diagnose(model, examples, seed=arguments.seed)
+    if arguments.parzen is not None:
+        observer.begin("parzen")
+        check_integer("--parzen", arguments.parzen, 2)
+        held = load(arguments.validation, arguments.array, header=arguments.header).X
+        if model.network_.condition is not None:
+            raise ValueError("--parzen: the model has a condition, and a window knows none")
+        samples = model.sample(arguments.parzen, random_state=arguments.seed, noise=model.network_.likelihood.DENSITY)
+        found["parzen"] = parzen(samples, examples.X, held, observer=observer)
+    return found
+
+
+def _binarization(asked: str, model: VAE) -> str | float | None:
+    if asked == AS_TRAINED:
+        return model.metadata_.get("binarize")
+    if asked in (NO_BINARIZATION, "dynamic"):
+        return None if asked == NO_BINARIZATION else asked
+    try:
+        return float(asked)
+    except ValueError:
+        raise ValueError(f"--binarize {asked!r} is not known: none, dynamic, or a threshold such as 0.5") from None
+
+
+def _dequantized(X: Any, model: VAE, seed: int) -> tuple[np.ndarray, float]:
+    if not model.network_.likelihood.DENSITY:
+        raise ValueError(f"--dequantize: likelihood={model.likelihood!r} is no density, and needs none")
+    step = grid_step(X)
+    if step is None:
+        raise ValueError("--dequantize: the data lie on no grid of 8 bits; leave it out")
+    return dequantized(X, step, seed), step
+
+
+def _conventions(
+    model: VAE,
+    examples: Examples,
+    arguments: argparse.Namespace,
+    binarize: str | float | None,
+    step: float | None,
+    part: str,
+    has_training: bool,
+) -> list[str]:
+    """What the numbers depend on."""
+    density = model.network_.likelihood.DENSITY
+    given = "" if model.network_.condition is None else ", given the condition"
+    lines = [
+        f"log p(x){given} with all constants: a {'density in the units of the data' if density else 'probability'}, "
+        f"likelihood {model.likelihood!r}"
+    ]
+    if binarize == "dynamic":
+        lines.append(f"binarised once: each value is the probability of a 1, drawn by the model's seed {model.seed_}")
+    elif binarize is not None:
+        lines.append(f"binarised: 1 above {binarize:g}, else 0")
+    elif not density:
+        lines.append("not binarised")
+    if step is not None:
+        lines.append(f"dequantised: uniform noise in [0, {step:.4g}) by seed {arguments.seed}; bits are of its steps")
+    elif density:
+        lines.append("not dequantised; bits are those of the data's unit")
+    of = "fitted to the train part" if has_training else "fitted to every other example, for the rest"
+    lines.append(f"{part} part of {arguments.data}: {len(examples):,} examples; what stands beside it is {of}")
+    return lines
+
+
+def _write_folder(
+    arguments: argparse.Namespace, model: VAE, examples: Examples, evaluation: Evaluation, found: dict[str, Any]
+) -> None:
+    folder, result = pathlib.Path(arguments.out), evaluation.result
+    _write_text(folder / "figures.json", evaluation.json())
+    arrays = {name: getattr(result, name) for name in ("values", "mcse", "ess", "khat")}
+    if evaluation.elbo is not None:
+        arrays |= {"reconstruction": evaluation.elbo.reconstruction, "kl": evaluation.elbo.kl}
+    with atomic_file(folder / "examples.npz") as file:
+        np.savez(file, **arrays)
+    written = ["figures.json", "examples.npz"]
+    try:
+        from fastvae.evaluation.figures import write_all
+    except ImportError as error:
+        say(f"no pictures ({error}): pip install matplotlib")
+    else:
+        results = [result]
+        if result.complete and result.method == "importance":
+            results.insert(0, naive(model, examples, result.n_samples, seed=arguments.seed))
+        diagnosis: Diagnosis | None = found["diagnosis"]
+        names, failures = write_all(folder, model, examples, results, diagnosis, seed=arguments.seed)
+        written += names
+        for line in failures:
+            say(line)
+    say(f"{folder}: {', '.join(written)}")
+
+
+def _write_text(path: Any, text: str) -> None:
+    with atomic_file(pathlib.Path(path)) as file:
+        file.write(text.encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

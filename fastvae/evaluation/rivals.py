@@ -1,0 +1,85 @@
+"""The dumbest models of the same data, in nats: what a log-likelihood must be compared with to mean anything."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from fastvae.data.minibatches import Examples
+from fastvae.engine import EVALUATION
+from fastvae.kernels.memory import empty
+from fastvae.kernels.slots import Slots
+from fastvae.models.linear_start import gaussian_log_density
+from fastvae.passes import Pass
+
+ROWS = 1024  # that are read at a time
+INDEPENDENT, GAUSSIAN = "independent columns", "one Gaussian"
+
+
+def rivals(model: Any, examples: Examples, training: Examples | None = None) -> dict[str, float]:
+    """Mean log p(x) of the examples, in nats of the user's units, under models without latent variables, by name.
+
+    For a likelihood with a sigma: a Gaussian with all covariances, and independent Gaussian columns. For others:
+    columns that are independent, each with a mean of its own, under the likelihood that the model has.
+
+    Parameters
+    ----------
+    model
+        Fitted: of its likelihood and units.
+    examples
+        What is scored.
+    training
+        What the rivals learn from. None: for each half of the examples, every other one, they learn from the other.
+    """
+    if training is not None:
+        return _scored(model, training, slice(None), examples, slice(None))
+    if len(examples) < 4:
+        return {}
+    halves = [_scored(model, examples, slice(1 - i, None, 2), examples, slice(i, None, 2)) for i in (0, 1)]
+    weights = [len(range(i, len(examples), 2)) / len(examples) for i in (0, 1)]
+    return {name: sum(w * half[name] for w, half in zip(weights, halves, strict=True)) for name in halves[0]}
+
+
+def _scored(model: Any, known: Examples, of_known: slice, scored: Examples, of_scored: slice) -> dict[str, float]:
+    network = model._check_fitted()
+    likelihood = network.likelihood
+    if likelihood.LINEAR:
+        full, apart = gaussian_log_density(known.X[of_known], scored.X[of_scored])
+        return {GAUSSIAN: full, INDEPENDENT: apart}
+    total, count = np.zeros(network.inputs["x"]), 0
+    for x in _rows(known, of_known):
+        total += x.sum(axis=0, dtype=np.float64)
+        count += len(x)
+    outputs = likelihood.intercept((total / count).astype(np.float32))
+    sums, rows = 0.0, 0
+    for x in _rows(scored, of_scored):
+        a = empty(*x.shape)
+        a[:] = outputs
+        sums += float(_nll(network, x, a).sum(dtype=np.float64))
+        rows += len(x)
+    return {INDEPENDENT: -sums / rows - network.log_jacobian}
+
+
+def _rows(examples: Examples, chosen: slice) -> Iterator[np.ndarray]:
+    """Rows in the model's units, some at a time, binarised as they are evaluated."""
+    places = np.arange(len(examples))[chosen]
+    for first in range(0, len(examples), ROWS):
+        x = empty(min(ROWS, len(examples) - first), examples.X.shape[1])
+        examples.fill(np.arange(first, first + len(x), dtype=np.int64), x, EVALUATION, first)
+        some = places[(places >= first) & (places < first + len(x))] - first
+        if len(some):
+            found = empty(len(some), x.shape[1])
+            found[:] = x[some]
+            yield found
+
+
+def _nll(network: Any, x: np.ndarray, a: np.ndarray) -> np.ndarray:
+    p = Pass(network.backend, Slots(), len(x), {}, backward=False)
+    nll = p.empty()
+    network.likelihood.nll(p, p.cut(x), p.cut(a), nll)
+    p.returns(nll)
+    network.upload_parameters()
+    network.kernels.upload(x, a)
+    with network.backend.passing(1) as workers:
+        p.run(workers)
+    return nll
