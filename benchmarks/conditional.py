@@ -5,8 +5,9 @@
 
 Two figures. How many of the samples that are asked for by a label does a classifier, trained on the real images, take
 for that label: means of p(x|z, c), and draws from it. And the NLL in nats of binarised test images, -log p(x|c) beside
--log p(x), by importance sampling, with both of its errors: of the draws (MCSE), and of the images that happened to be
-tested; of the difference they are those of its own, image by image. Needs scikit-learn.
+-log p(x), by importance sampling, with the error of the draws (MCSE) where their weights allow to tell one, and of
+the images that happened to be tested; and what the label is worth, image by image, whose error has both in it. Needs
+scikit-learn.
 """
 
 import argparse
@@ -51,7 +52,8 @@ def classifier(X: np.ndarray, y: np.ndarray):
 
 def trained(X: np.ndarray, condition: np.ndarray | None, arguments: argparse.Namespace) -> VAE:
     """A VAE, trained on images that are binarised anew each time."""
-    vae = VAE(arguments.latent_dim, (arguments.hidden,), random_state=arguments.seed, scale=None)
+    settings = {"random_state": arguments.seed, "scale": None, "schedule": arguments.schedule}
+    vae = VAE(arguments.latent_dim, tuple(arguments.hidden), epochs=arguments.epochs, **settings)
     examples = vae.initialize(X, "dynamic", condition)
     vae.fit_examples(examples, arguments.epochs, 128, None, None, Observer())
     return vae
@@ -66,18 +68,19 @@ def main() -> None:
     """Train both, and print a table."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--data", default="mnist", help="mnist, digits, or a file with labels")
-    p.add_argument("--hidden", type=int, default=400)
-    p.add_argument("--latent-dim", type=int, default=20)
-    p.add_argument("--epochs", type=int, default=25)
-    p.add_argument("--scored", type=int, default=2000, help="test images whose NLL is estimated")
-    p.add_argument("--draws", type=int, default=500, help="of z an image")
+    p.add_argument("--hidden", type=int, nargs="*", default=[400, 400])
+    p.add_argument("--latent-dim", type=int, default=10)
+    p.add_argument("--epochs", type=int, default=30)
+    p.add_argument("--schedule", default="cosine", help="of the learning rate")
+    p.add_argument("--scored", type=int, default=1000, help="test images whose NLL is estimated")
+    p.add_argument("--draws", type=int, default=1000, help="of z an image")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--picture", help="where samples.png goes: needs matplotlib")
     arguments = p.parse_args()
     data = load(arguments.data)
     X, y, X_test, y_test = parts(data)
     print(f"{data.name}: {len(X):,} images, {len(X_test):,} to test; {arguments.epochs} epochs of "
-          f"{X.shape[1]}-{arguments.hidden}-{arguments.latent_dim}, binarised anew each time; "
+          f"{'-'.join(map(str, [X.shape[1], *arguments.hidden, arguments.latent_dim]))}, binarised anew each time; "
           f"FASTVAE_THREADS={os.environ.get('FASTVAE_THREADS', '')}", flush=True)  # fmt: skip
 
     judge = classifier(X, y)
@@ -98,17 +101,20 @@ def main() -> None:
         print(f"{what}: {agrees.mean():.4f} +- {error_of_mean(agrees):.4f} of {len(asked)} are taken for their label; "
               f"the least for {conditional.classes_[least.argmin()]}: {least.min():.2f}", flush=True)  # fmt: skip
 
-    found = {}
+    found, bounds = {}, {}
     for name, (vae, condition) in models.items():
         examples = vae.examples(X_test[: arguments.scored], binarize="dynamic", condition=condition)
         result = found[name] = importance(vae, examples, arguments.draws, seed=0)
-        print(f"{name}: NLL {-result.mean:.3f}, MCSE {np.sqrt(np.nansum(result.mcse**2)) / len(result):.3f}, of the "
-              f"images {result.mean_sampling_error:.3f}, unreliable {result.unreliable.sum()} of {len(result)}; "
-              f"-ELBO {-vae.elbo_examples(examples, 16).mean():.3f}", flush=True)  # fmt: skip
-    gain = found["given the label"].values - found["without a condition"].values
-    mcse = np.sqrt(sum(np.nansum(result.mcse**2) for result in found.values())) / len(gain)
-    print(f"the label is worth {gain.mean():.3f} nats an image, MCSE {mcse:.3f}, of the images "
-          f"{error_of_mean(gain):.3f}", flush=True)  # fmt: skip
+        bounds[name] = vae.elbo_examples(examples, 16)
+        unreliable = int(result.unreliable.sum())
+        mcse = f"MCSE {result.mean_mcse:.3f}" if not unreliable else f"k-hat too large for {unreliable} images"
+        print(f"{name}: NLL {-result.mean:.3f} ({arguments.draws} draws, {mcse}), of the images "
+              f"{result.mean_sampling_error:.3f}; -ELBO {-bounds[name].mean():.3f}", flush=True)  # fmt: skip
+    one, other = models
+    for what, values in (("NLL", {name: -result.values for name, result in found.items()}),
+                         ("-ELBO", {name: -bound for name, bound in bounds.items()})):  # fmt: skip
+        gain = values[one] - values[other]
+        print(f"{what}: the label is worth {gain.mean():.3f} +- {error_of_mean(gain):.3f} nats an image", flush=True)
     if arguments.picture:
         from fastvae import report
 
