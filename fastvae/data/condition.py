@@ -1,11 +1,13 @@
 """A condition c of p(x|z, c): labels, or vectors of real numbers, as rows of columns that a network reads.
 
-The type decides. Whole numbers, booleans and text are labels: a column each, 1 where it is the row's and 0 elsewhere.
-Floats are real numbers: each column is standardised by what the model was fitted on. So a quantity that is counted, a
+The type decides. Whole numbers, booleans and text are labels: a column each, sqrt(C) where it is the row's and 0
+elsewhere, so that the C columns have a mean square of 1, as those of z do: with 1 in that place a network learns late to
+heed its condition, and its samples are often of another label. Floats are real numbers: each column is standardised by what the model was fitted on. So a quantity that is counted, a
 year say, is passed as floats, and labels that a file holds as floats as integers.
 """
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +41,7 @@ class Condition:
         raise NotImplementedError
 
     def rows(self, condition: Any, count: int | None, name: str = NAME) -> np.ndarray:
-        """A condition as the network reads it, (count, C) uint8 or float32: one for each of so many rows, or one for
+        """A condition as the network reads it, (count, C) float32: one for each of so many rows, or one for
         all of them. None: as many rows as there are.
 
         Raises
@@ -77,7 +79,7 @@ class Condition:
 
 @dataclass(frozen=True, eq=False)
 class Labels(Condition):
-    """Labels, and a column for each.
+    """Labels, and a column for each: sqrt(C) where it is the row's, 0 elsewhere.
 
     Attributes
     ----------
@@ -131,8 +133,8 @@ class Labels(Condition):
         unknown = np.flatnonzero(self.classes[places] != found)
         if len(unknown):
             raise ValueError(self._refusal(found[unknown[0]].item(), int(unknown[0]), len(unknown), values.ndim, name))
-        rows = np.zeros((len(found), self.columns), np.uint8)
-        rows[np.arange(len(found)), places] = 1
+        rows = np.zeros((len(found), self.columns), np.float32)
+        rows[np.arange(len(found)), places] = math.sqrt(self.columns)
         return for_all(rows, count) if values.ndim == 0 else rows
 
     def _refusal(self, label: Any, row: int, count: int, dimensions: int, name: str) -> str:

@@ -144,7 +144,7 @@ class Conditions(Examples):
     ----------
     known : Condition
         What the rows were made by.
-    X : (N, C) uint8 or float32
+    X : (N, C) float32
     kernels
         The backend's.
     """
