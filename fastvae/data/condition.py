@@ -1,9 +1,10 @@
 """A condition c of p(x|z, c): labels, or vectors of real numbers, as rows of columns that a network reads.
 
 The type decides. Whole numbers, booleans and text are labels: a column each, sqrt(C) where it is the row's and 0
-elsewhere, so that the C columns have a mean square of 1, as those of z do: with 1 in that place a network learns late to
-heed its condition, and its samples are often of another label. Floats are real numbers: each column is standardised by what the model was fitted on. So a quantity that is counted, a
-year say, is passed as floats, and labels that a file holds as floats as integers.
+elsewhere, so that the C columns have a mean square of 1, as those of z do: with 1 in that place a network learns late
+to heed its condition, and its samples are often of another label. Floats are real numbers: each column is standardised
+by what the model was fitted on. So a quantity that is counted, a year say, is passed as floats, and labels that a file
+holds as floats as integers.
 """
 
 import itertools
