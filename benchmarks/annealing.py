@@ -95,11 +95,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     data = load(given.data)
-    X = (np.asarray(data.X, np.float32) - data.X.min()) / (data.X.max() - data.X.min())
+    X = np.asarray(data.X)
     if given.model:
         model = VAE.load(given.model)
     else:
-        model = VAE(epochs=given.epochs, early_stopping=False, random_state=0).fit(X[given.examples :])
+        ends = float(X.min()), float(X.max())
+        model = VAE(epochs=given.epochs, early_stopping=False, scale=ends, random_state=0).fit(X[given.examples :])
     brackets(model, given.only, given.examples, given.seed)
     print()
     beside_importance(model, X[: given.examples], given.samples, given.seed)

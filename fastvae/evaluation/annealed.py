@@ -111,7 +111,8 @@ def annealed(
 ) -> LogLikelihood:
     """log p(x) >= E log 1/K sum_k w_k of each example, by annealed importance sampling.
 
-    Step sizes are adapted for each example in a pilot, by chains that are thrown away. The noise of an example belongs
+    Step sizes are adapted for each example in a pilot, by chains that are thrown away; where those lie further apart
+    than q(z|x) is wide, it is widened, but no dimension beyond the prior. The noise of an example belongs
     to the seed and its row: neither the number of threads nor how examples are cut into pieces changes a bit.
 
     Parameters
@@ -127,7 +128,7 @@ def annealed(
     n_leapfrog
         Leapfrog steps, and so gradients of log p(x|z), in each of T - 1 transitions.
     start
-        r: "q" for q(z|x), or "prior". "auto": "q" unless the model has no encoder.
+        r: "q" for q(z|x), widened where it is too narrow, or "prior". "auto": "q" unless the model has no encoder.
     schedule
         "linear" or "sigmoid": see `chains.temperatures`.
     seed

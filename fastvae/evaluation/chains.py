@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastvae.evaluation.accumulator import Accumulator, Summary
-from fastvae.evaluation.hmc import PILOT_CHAINS, Noise, Path, State, adapted_steps, move
+from fastvae.evaluation.hmc import PILOT_CHAINS, Noise, Path, State, adapted_steps, move, widening
 from fastvae.evaluation.joint import Data, Likelihoods, encoded
 from fastvae.kernels import philox
 from fastvae.kernels.formulas import LOGVAR_HIGHEST, LOGVAR_LOWEST
@@ -16,7 +16,7 @@ from fastvae.models.vae_network import VAENetwork
 
 SCHEDULES = ("linear", "sigmoid")
 SIGMOID = 4.0  # its ends before they are moved to 0 and 1 (Grosse, Maddison and Salakhutdinov 2013)
-FORWARD, REVERSE, PILOT = range(3)  # uses of noise, each with numbers of its own
+FORWARD, REVERSE, PILOT, SECOND_PILOT = range(4)  # uses of noise, each with numbers of its own
 SIMULATED, BLOCK = 4, 8  # added to them: for data that are simulated; for each further block of chains
 CHAINS = 256  # of an example, in one block
 NUMBERS = 1 << 20  # in the widest array of a piece, about
@@ -74,13 +74,29 @@ class Piece:
         self._network, self._settings, self._use = network, settings, use
         self.first, self.rows, self._data = first, len(data["x"]), data
         self._likelihoods, self._workers = likelihoods, workers
-        self._betas, self._path = temperatures(settings.n_temperatures, settings.schedule), self._path_of()
-        likelihoods.hold(data, PILOT_CHAINS)
-        pilot = self._noise((PILOT, PILOT_CHAINS))
-        self._steps = adapted_steps(self._path, self._betas, pilot, settings.n_leapfrog, self._evaluate)
+        self._betas = temperatures(settings.n_temperatures, settings.schedule)
+        self._path, self._steps = self._adapted()
+
+    def _adapted(self) -> tuple[Path, np.ndarray]:
+        """The path, scaled by q where there is an encoder, and step sizes (n, T + 1). Where the chains of the pilot
+        say that q is too narrow, both are those of a wider one, but no wider than the prior."""
+        path = self._path_of()
+        self._likelihoods.hold(self._data, PILOT_CHAINS)
+        steps, z = self._pilot(path, PILOT)
+        factors = widening(z, path.scale)
+        wider = factors > 1.0
+        if not wider.any():
+            return path, steps
+        scale = np.minimum(path.scale * factors, np.maximum(path.scale, 1.0))
+        path = Path(path.mean, scale if self._settings.start == "q" else path.deviation, scale)
+        return path, np.where(wider[:, 0], self._pilot(path, SECOND_PILOT)[0], steps)
+
+    def _pilot(self, path: Path, use: int) -> tuple[np.ndarray, np.ndarray]:
+        noise = self._noise((use, PILOT_CHAINS))
+        return adapted_steps(path, self._betas, noise, self._settings.n_leapfrog, self._evaluate)
 
     def _path_of(self) -> Path:
-        """From the prior, or from q; scaled by q where there is an encoder."""
+        """From the prior, or from q."""
         shape = self.rows, 1, self._network.inputs["z"]
         prior = np.zeros(shape), np.ones(shape)
         if not self._network.complete:

@@ -23,6 +23,7 @@ USE_SHIFT = 8  # of a use in the number of a stream, above the streams of `philo
 TARGET = 0.8  # mean probability of acceptance that step sizes are adapted to
 TURN = 3.0  # the longest trajectory, in `Path.units` of time; half a period of a Gaussian is pi
 PILOT_CHAINS, PILOT_TEMPERATURES, PILOT_TRANSITIONS = 4, 25, 3  # of an example; visited; at each
+SURE, WIDEST = 2.0, 10.0  # by how many deviations `widening` is above 1; and how far it goes
 WARM_UP, GAIN, WINDOW = 10, 0.5, 2  # transitions at the first; of log steps by acceptance; smoothed over 2 w + 1
 
 
@@ -41,7 +42,7 @@ class Path:
     Attributes
     ----------
     mean, deviation : (N, 1, Z)
-        Of r.
+        Of r: a prior, or q(z|x), perhaps widened.
     scale : (N, 1, Z)
         About the deviations of p(z|x): what the coordinates are measured by where beta is 1.
     """
@@ -174,15 +175,18 @@ class Noise:
         return np.concatenate(parts, axis=1).astype(np.float64)
 
 
-def adapted_steps(path: Path, betas: np.ndarray, noise: Noise, count: int, evaluate: Evaluate) -> np.ndarray:
+def adapted_steps(
+    path: Path, betas: np.ndarray, noise: Noise, count: int, evaluate: Evaluate
+) -> tuple[np.ndarray, np.ndarray]:
     """Step sizes (N, T + 1) of each example at each beta (T + 1,), in `Path.units`: those at which chains of a pilot
-    were accepted with probability `TARGET`, found as they went from r to p(x, z), and smoothed over beta.
+    were accepted with probability `TARGET`, found as they went from r to p(x, z), and smoothed over beta. And where
+    these chains came to, z (N, C, Z).
 
     Robbins and Monro 1951; Andrieu and Thoms 2008. Whoever weighs chains uses others, for which these are constants.
     """
     rows, last = len(path.mean), len(betas) - 1
     if last < 2:
-        return np.ones((rows, last + 1))
+        return np.ones((rows, last + 1)), np.broadcast_to(path.mean, (rows, PILOT_CHAINS, path.mean.shape[2]))
     visited = np.unique(np.linspace(1, last - 1, min(last - 1, PILOT_TEMPERATURES)).round().astype(int))
     z = path.mean + path.deviation * noise.normals(philox.CHAIN, 0)
     state, number = State(z, *evaluate(z)), 0
@@ -200,7 +204,17 @@ def adapted_steps(path: Path, betas: np.ndarray, noise: Noise, count: int, evalu
     at = np.interp(np.arange(last + 1), visited, places)
     low = at.astype(int)
     high, share = np.minimum(low + 1, places[-1]), at - low
-    return np.exp((1.0 - share) * smooth[low].T + share * smooth[high].T)
+    return np.exp((1.0 - share) * smooth[low].T + share * smooth[high].T), state.z
+
+
+def widening(z: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """By what factor (N, 1, 1) the chains of a pilot z (N, C, Z) lie wider apart than `scale` (N, 1, Z) has it, one for
+    all dimensions: from 1 to `WIDEST`, and 1 unless that is more than chance alone makes of it."""
+    chains, columns = z.shape[1:]
+    squares = np.square((z - z.mean(axis=1, keepdims=True)) / scale).sum(axis=1, keepdims=True) / (chains - 1)
+    ratio = squares.mean(axis=2, keepdims=True)
+    sure = ratio > 1.0 + SURE * math.sqrt(2.0 / ((chains - 1) * columns))  # deviations of a mean of chi squares
+    return np.where(sure, np.minimum(np.sqrt(ratio), WIDEST), 1.0)
 
 
 def move(

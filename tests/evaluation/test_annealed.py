@@ -94,6 +94,23 @@ def test_the_bracket_closes_on_the_exact_value(start, schedule):
     assert ((found.ess >= 1) & (found.ess <= 8 + 1e-9)).all()
 
 
+@pytest.mark.parametrize("start", STARTS)
+def test_a_q_that_is_too_narrow_is_widened(start):
+    """By a pilot: nothing is lost, neither what is unbiased nor the width of the bracket."""
+    gaps = []
+    for narrow in (0.0, 3.0):
+        model = LinearGaussian(latent_dim=4, columns=9, sigma=0.5)
+        model.vae.parameters()["logvar.bias"][:] -= narrow
+        settings = {"n_leapfrog": 3, "start": start, "seed": 3, "n_chains": 4}
+        gaps.append(bracket(model.vae, 200, n_temperatures=40, **settings).gap)
+    assert gaps[1] < 2 * gaps[0] + 0.1
+    few = bracket(model.vae, 4000, n_temperatures=8, **settings)
+    exact = model.log_p(simulated(model.vae.network_, 4000, np.uint64(3))[1])
+    for ratios in (np.exp(few.lower.values - exact), np.exp(exact - few.upper.values)):
+        assert abs(ratios.mean() - 1) < 4 * ratios.std() / 4000**0.5
+        assert ratios.std() < 4
+
+
 # ---- what does not change it ----------------------------------------------------------------------------------------
 
 
@@ -311,13 +328,15 @@ def test_step_sizes_of_weighed_chains_are_the_pilots(monkeypatch):
         return move(path, beta, state, step, *rest)
 
     def kept(*given):
-        adapted.append(adapted_steps(*given))
-        return adapted[0].copy()
+        steps, z = adapted_steps(*given)
+        adapted.append(steps)
+        return steps.copy(), z
 
     monkeypatch.setattr(module, "move", watched)
     monkeypatch.setattr(module, "adapted_steps", kept)
     weights(model, x, Settings(6, 4, 2, "q", "linear", np.uint64(3)), z)
     assert len(used) == 5
+    assert len(adapted) == 1  # q is not too narrow
     for t, step in enumerate(used, start=1):
         assert (step[:, :4] == adapted[0][:, t, None]).all()
         assert (step[:, 4] == adapted[0][:, 6 - t]).all()
@@ -326,8 +345,9 @@ def test_step_sizes_of_weighed_chains_are_the_pilots(monkeypatch):
 def test_no_two_uses_share_their_noise():
     streams = [philox.CHAIN, philox.MOMENTUM, philox.ACCEPTANCE]
     blocks = [module.BLOCK * block + more for block in range(3) for more in (0, module.SIMULATED)]
-    uses = [use + more for use in (module.FORWARD, module.REVERSE, module.PILOT) for more in blocks]
+    kinds = module.FORWARD, module.REVERSE, module.PILOT, module.SECOND_PILOT
+    uses = [use + more for use in kinds for more in blocks]
     numbers = [stream + (use << USE_SHIFT) for stream in streams for use in uses]
-    assert len(set(numbers)) == len(streams) * 3 * 6
+    assert len(set(numbers)) == len(streams) * len(kinds) * len(blocks)
     others = [philox.LATENT, philox.PRIOR, philox.OBSERVATION, philox.BINARIZATION, philox.PROPOSAL, philox.PILOT]
     assert not set(numbers) & set(others)

@@ -63,7 +63,7 @@ MUTANTS = {
         "chains", "of_each(self._steps[:, t], self._steps[:, back])",
         "of_each(self._steps[:, t], self._steps[:, back]) * (1 if t == 1 else 0.5 + probability)", pilots,
     ),
-    "the pilot's noise again": ("chains", "PILOT = range(3)", "PILOT = 0, 1, 0", USES),
+    "the pilot's noise again": ("chains", "PILOT, SECOND_PILOT = range(4)", "PILOT, SECOND_PILOT = 0, 1, 0, 3", USES),
     "no Metropolis step": ("hmc", "np.log(uniform) < change", "change > -np.inf", lattice),
     "no Metropolis step, by ranks": ("hmc", "np.log(uniform) < change", "change > -np.inf", ranks),
     "no Metropolis step, by weights": ("hmc", "np.log(uniform) < change", "change > -np.inf", unbiased),

@@ -193,7 +193,7 @@ def test_the_posterior_stays_by_ranks(likelihood, settings):
     exact = State(z, *evaluate(z))
     place = RNG.integers(0, length, rows)
     noise, pilot = (Noise(cpu, np.uint64(5), [use], 0, rows, z.shape[2]) for use in [(0, 1), (1, hmc.PILOT_CHAINS)])
-    steps = 1.4 * hmc.adapted_steps(path, np.ones(3), pilot, 2, evaluate)[:, 1:2]  # some are refused
+    steps = 1.4 * hmc.adapted_steps(path, np.ones(3), pilot, 2, evaluate)[0][:, 1:2]  # some are refused
     statistics, accepted = np.empty((length, rows, 4)), []
 
     def keep(state, at, where):
@@ -230,10 +230,10 @@ def test_step_sizes_reach_the_acceptance_that_they_aim_at(start):
     path, state, evaluate, _ = chains(vae, 12, hmc.PILOT_CHAINS, start)
     betas = np.linspace(0, 1, 61)
     noise = [Noise(cpu, np.uint64(2), [(use, hmc.PILOT_CHAINS)], 0, 12, 8) for use in (0, 1)]
-    steps = hmc.adapted_steps(path, betas, noise[0], 2, evaluate)
+    steps = hmc.adapted_steps(path, betas, noise[0], 2, evaluate)[0]
     assert steps.shape == (12, 61)
     assert (steps > 0).all()
-    assert (hmc.adapted_steps(path, betas, noise[0], 2, evaluate) == steps).all()
+    assert (hmc.adapted_steps(path, betas, noise[0], 2, evaluate)[0] == steps).all()
     z = path.mean + path.deviation * noise[1].normals(9, 0)
     state, accepted = State(z, *evaluate(z)), []
     for t in range(1, 60):
@@ -244,6 +244,19 @@ def test_step_sizes_reach_the_acceptance_that_they_aim_at(start):
     longest = np.isclose(steps[:, 1:60].T, hmc.TURN / 2)
     assert abs(np.mean(np.array(accepted)[~longest]) - hmc.TARGET) < 0.1
     assert np.std(np.log(steps[:, 30])) > 0.01  # each example has its own
+
+
+@pytest.mark.parametrize("columns", [1, 3, 40])
+def test_only_what_is_surely_too_narrow_is_widened(columns):
+    """Chains as wide as `scale` are hardly ever taken for wider ones, chains three times as wide mostly."""
+    rows, scale = 4000, RNG.uniform(0.1, 1, (4000, 1, columns))
+    z = 5 + scale * RNG.normal(size=(rows, hmc.PILOT_CHAINS, columns))
+    assert np.mean(hmc.widening(z, scale) > 1) < 0.1
+    factors = hmc.widening(z, scale / 3)
+    assert np.mean(factors > 1) > 0.8
+    assert np.median(factors[factors > 1]) == pytest.approx(3, rel=0.1)
+    assert (hmc.widening(z, scale * 2) == 1).all() or columns == 1
+    assert (hmc.widening(z, scale / 1000) == hmc.WIDEST).all()
 
 
 def test_proposals_that_are_not_finite_are_refused():
