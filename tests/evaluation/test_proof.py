@@ -31,3 +31,14 @@ def test_2000_replicates_of_5000_samples():
     """As a user has it: D = 100, Z = 20, a gap of 0.97 nats."""
     for claim in claims(Trial(20)):
         assert claim.passed, claim
+
+
+def test_what_cannot_be_tried_is_no_pass(monkeypatch):
+    def broken(trial):
+        yield proof.Claim("one", "", "", True)
+        raise ValueError("operands do\nnot fit")
+
+    monkeypatch.setattr(proof, "CHECKS", (broken, proof.windows))
+    found = list(claims(COMPACT))
+    assert [claim.passed for claim in found] == [True, False, True]
+    assert found[1].found == "ValueError: operands do not fit"
