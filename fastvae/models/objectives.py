@@ -17,8 +17,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fastvae.errors import check_name
 from fastvae.kernels.slots import Slot
 from fastvae.layers import latent, latent_samples
+from fastvae.models.settings import check_integer, check_number
 from fastvae.optimizers import Numbers
 from fastvae.passes import Pass, Whole
 
@@ -149,6 +151,27 @@ class DReG(IWAE):
 
 
 OBJECTIVES: dict[str, type[Objective]] = {kind.NAME: kind for kind in (ELBO, IWAE, DReG)}
+
+PLAIN = {"beta": 1.0, "kl_warmup_epochs": 0.0, "free_bits": 0.0}  # what goes with importance weights
+
+
+def objective_of(estimator: Any) -> Objective:
+    """What an estimator's arguments say is trained for; raises where one of them is wrong, or does not go with it."""
+    check_name("objective", estimator.objective, tuple(OBJECTIVES))
+    kind, samples = OBJECTIVES[estimator.objective], check_integer("n_samples", estimator.n_samples, 1)
+    numbers = {name: check_number(name, getattr(estimator, name), 0) for name in PLAIN}
+    for name, value in PLAIN.items() if kind.WEIGHTED else []:
+        if numbers[name] != value:
+            raise ValueError(
+                f"{name}={getattr(estimator, name)!r} goes with objective='elbo': the importance weights of "
+                f"objective={kind.NAME!r} have no KL of their own to weigh; leave it at {value:g}"
+            )
+    if kind.WEIGHTED and isinstance(estimator.sigma, str) and estimator.sigma == "optimal":
+        raise ValueError(
+            f"sigma='optimal' goes with objective='elbo': under objective={kind.NAME!r} the best sigma of a batch "
+            "depends on the importance weights, and they on it; use sigma='learned'"
+        )
+    return kind(samples, **numbers)
 
 
 def importance_bound(network: Any, examples: Any, samples: int, repetitions: int = 1) -> np.ndarray:

@@ -18,9 +18,9 @@ from fastvae.likelihoods import LIKELIHOODS, Gaussian, make_likelihood
 from fastvae.models.duration import AUTO
 from fastvae.models.evaluated import Evaluated
 from fastvae.models.linear_start import probabilistic_pca
-from fastvae.models.objectives import ELBO, OBJECTIVES, Objective, importance_bound
+from fastvae.models.objectives import ELBO, importance_bound, objective_of
 from fastvae.models.rows import finite
-from fastvae.models.settings import check_integer, check_number, seed_from, widths
+from fastvae.models.settings import check_integer, seed_from, widths
 from fastvae.models.vae_network import INITS, MOST_DRAWS, Architecture, VAENetwork, symmetric_points
 from fastvae.models.with_likelihood import LikelihoodEstimator
 
@@ -268,7 +268,7 @@ class VAE(Evaluated, LikelihoodEstimator):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        self._objective()
+        objective_of(self)
         self._architecture(1)
 
     @property
@@ -296,26 +296,7 @@ class VAE(Evaluated, LikelihoodEstimator):
         return network.likelihood.sigma
 
     def _set_objective(self, network: VAENetwork) -> None:
-        network.objective = self._objective()
-
-    def _objective(self) -> Objective:
-        """What the arguments say is trained for; checked."""
-        check_name("objective", self.objective, tuple(OBJECTIVES))
-        kind, samples = OBJECTIVES[self.objective], check_integer("n_samples", self.n_samples, 1)
-        plain = {"beta": 1.0, "kl_warmup_epochs": 0.0, "free_bits": 0.0}
-        numbers = {name: check_number(name, getattr(self, name), 0) for name in plain}
-        for name, value in plain.items() if kind.WEIGHTED else []:
-            if numbers[name] != value:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} goes with objective='elbo': the importance weights of "
-                    f"objective={self.objective!r} have no KL of their own to weigh; leave it at {value:g}"
-                )
-        if kind.WEIGHTED and isinstance(self.sigma, str) and self.sigma == "optimal":
-            raise ValueError(
-                f"sigma='optimal' goes with objective='elbo': under objective={self.objective!r} the best sigma of a "
-                "batch depends on the importance weights, and they on it; use sigma='learned'"
-            )
-        return kind(samples, **numbers)
+        network.objective = objective_of(self)
 
     def _warmup(self) -> float:
         return float(self.kl_warmup_epochs)
@@ -529,7 +510,7 @@ class VAE(Evaluated, LikelihoodEstimator):
             c[...] = rows
         x = empty(*examples.X.shape)
         examples.fill(np.arange(len(x), dtype=np.int64), x, EVALUATION, 0)
-        objective = self._objective()
+        objective = objective_of(self)
         if noise is not None:
             noise = self._noise(noise, len(x), objective.samples, network.architecture.latent_dim)
 

@@ -60,6 +60,25 @@ def test_a_run_folder_and_one_line_of_json():
     assert "0 s left" in result.stderr
 
 
+def test_a_bound_of_several_samples_is_trained_and_has_its_name(capsys):
+    words = [*SMALL, "--objective", "iwae", "--n-samples", "4", "--json", "--out", "run"]
+    assert train.main(words) == 0
+    said = capsys.readouterr().err
+    assert "held-out bound" in said
+    records = metrics("run")
+    assert all(r["loss"] < r["nll"] + r["kl"] and "heldout_elbo" not in r for r in records)
+    config = json.loads(pathlib.Path("run", "config.json").read_text())
+    for part in (config["options"], config["chosen"]):
+        assert (part["objective"], part["n_samples"], part["free_bits"]) == ("iwae", 4, 0.0)
+    model = VAE.load("run/model.npz")
+    assert (model.objective, model.n_samples) == ("iwae", 4)
+    assert train.main([*words, "--resume", "--epochs", "4"]) == 0
+    figures = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert np.isfinite(figures[-1]["heldout_bound"])
+    assert train.main([*SMALL, "--objective", "dreg", "--beta", "2", "--out", "other"]) == 2
+    assert "beta=2.0 goes with objective='elbo'" in capsys.readouterr().err
+
+
 def test_pictures(tmp_path):
     pytest.importorskip("matplotlib", reason="pictures need matplotlib: pip install 'fastvae-engine[plot]'")
     for data, words in (("digits", []), ("table.csv", ["--likelihood", "gaussian"])):
