@@ -322,6 +322,7 @@ class VAE(Evaluated, LikelihoodEstimator):
         others = {"sigma": "learned", "scale": AUTO, "init": "small"}
         tries = [f"{name}={value!r}" for name, value in others.items() if getattr(self, name) != value]
         tries += ["beta=1"] if self.beta > 1 else []
+        tries += ["free_bits"] if self.free_bits == 0 and self.objective == "elbo" else []
         return ", ".join([*tries, "kl_warmup_epochs", "smaller or more hidden layers", "another seed"])
 
     @staticmethod
