@@ -110,6 +110,14 @@ def test_codes_far_from_the_prior_gain_on_rows_that_are_held_out(far):
     assert summary["n_examples"] == 200
 
 
+def test_components_are_chosen_by_rows_that_were_not_fitted(far):
+    """20 components suit the codes of 32 rows very well, and those of other rows not at all."""
+    pytest.importorskip("sklearn")
+    prior = fit_prior(far, DIGITS[:40], components=(1, 20), seed=0)
+    assert len(prior) == 1
+    assert prior.heldout[20] < prior.heldout[1]
+
+
 def test_draws_with_the_prior_are_more_like_the_data(far):
     """The mean image of draws, over pixels, is nearer to that of the data than that of draws of N(0, I)."""
     pytest.importorskip("sklearn")
