@@ -104,6 +104,10 @@ def test_inactive_dimensions_are_told_and_are_not_serious():
     # what is active is what has a KL: the two measures agree on which dimensions say something
     assert found.kl[found.active].min() > found.kl[~found.active].max()
     assert found.kl[~found.active].max() < 0.1
+    model.parameters()["logvar.bias"][:] -= np.float32(3)
+    names = [finding.name for finding in diagnose(model, examples).findings]
+    assert names[0] == NARROW_POSTERIOR  # what is serious comes first
+    assert names[-1] == INACTIVE
 
 
 def test_json_holds_the_summary_and_words_have_the_figures(healthy):
