@@ -3,8 +3,9 @@
 The best c makes E_r[w^2] the smallest, as the relative variance of the weights is E_r[w^2] / p(x)^2 - 1. With draws
 from another proposal s, E_r[w^2] = E_s[w_s w_r]: one set of draws tells it for all c. The smaller c is, the heavier is
 the tail of w_s w_r, which few draws do not show: so the c that is found is rather too small than too large, and
-`MARGIN` goes on top. (For linear VAEs, where all is known in closed form, the weights that result have a tail of
-k < 0.5 and nearly the smallest variance, also with a q that is too narrow or too wide by a factor of 3.)
+`MARGIN` goes on top, unless the weights vary little. (For linear VAEs, where all is known in closed form, the weights
+that result have a tail of k < 0.5 and nearly the smallest variance, also with a q that is too narrow or too wide by a
+factor of 3.)
 """
 
 from typing import Any
@@ -42,23 +43,24 @@ def best_factors(weights: Weights, mu: np.ndarray, logvar: np.ndarray, samples: 
     factors = np.ones((len(mu), 1))
     if samples:
         half = samples // 2
-        best, constant = _round(weights, mu, logvar, np.full_like(factors, FIRST), 0, half)
-        best, _ = _round(weights, mu, logvar, NEXT * best, half, samples)
-        factors = np.where(constant, 1.0, MARGIN * best)
+        best, _, constant = _round(weights, mu, logvar, np.full_like(factors, FIRST), 0, half)
+        best, variance, _ = _round(weights, mu, logvar, NEXT * best, half, samples)
+        factors = np.where(constant, 1.0, MARGIN ** np.clip(variance, 0.0, 1.0) * best)
     return factors
 
 
 def _round(
     weights: Weights, mu: np.ndarray, logvar: np.ndarray, drawn_from: np.ndarray, start: int, stop: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The best of `FACTORS` for each example (n, 1), from the pilot's draws start ... stop - 1, which come from
-    N(mu, c v) with c (n, 1) as given; and whether q's weights are constant (n, 1)."""
+    N(mu, c v) with c (n, 1) as given; the relative variance of its weights (n, 1), as estimated; and whether those of q
+    are constant (n, 1)."""
     base = widened(logvar, drawn_from)
     apart = np.stack([widened(logvar, factor) for factor in FACTORS], axis=1) - base[:, None]  # (n, C, Z)
     # log s - log r = 1/2 sum_Z (log v_r - log v_s) - 1/2 sum_Z eps^2 (1 - v_s / v_r), r with each c
     half_log_det, slopes = 0.5 * apart.sum(axis=2, dtype=np.float64), np.float32(-0.5) * np.expm1(-apart)
     weights.propose(mu, base)
-    moments = np.full((len(mu), len(FACTORS)), -np.inf)
+    moments, sums = np.full((len(mu), len(FACTORS)), -np.inf), np.full((len(mu), 1), -np.inf)
     least, most = np.full(len(mu), np.inf), np.full(len(mu), -np.inf)
     for first in range(start, stop, BLOCK):
         some = min(BLOCK, stop - first)
@@ -67,6 +69,9 @@ def _round(
             squares = np.square(weights.noise(PILOT, first + k))
             log_ratios = half_log_det - np.matmul(slopes, squares[:, :, None])[:, :, 0]
             moments = np.logaddexp(moments, 2.0 * log_w[:, k : k + 1] + log_ratios)
+            sums = np.logaddexp(sums, log_w[:, k : k + 1])
             of_q = log_w[:, k] + log_ratios[:, UNCHANGED]
             least, most = np.minimum(least, of_q), np.maximum(most, of_q)
-    return FACTORS[moments.argmin(axis=1)][:, None], (most - least < CONSTANT)[:, None]
+    log_variance = moments.min(axis=1, keepdims=True) + np.log(stop - start) - 2.0 * sums
+    variance = np.expm1(np.minimum(log_variance, 1.0))
+    return FACTORS[moments.argmin(axis=1)][:, None], variance, (most - least < CONSTANT)[:, None]
