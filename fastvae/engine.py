@@ -425,7 +425,7 @@ class Network:
             if condition is not None:
                 kind, scaling = condition.dtype, self._condition_units
                 inputs["condition"] = lambda p: self._read(p, kind, "condition", scaling, None)
-            made = r.get((key, dtype, name, binarize), write, inputs)
+            made = r.get((key, dtype, name, binarize, None if condition is None else condition.dtype), write, inputs)
             slots = r.slots
             slots["seed"], slots["step"], slots["first row"] = np.uint64(self.seed).view(np.int64), step, first_row
             slots["outside"] = 0
@@ -467,5 +467,5 @@ class Network:
         x = p.empty(self.inputs[name])
         source, outside = Source(p.slots, name, dtype), p.slots.whole("outside")
         p.add("read_rows", source, *units.pair(dtype), *self.range_of(name), outside, x)
-        write_binarization(p, x, binarize, self.seed)
+        write_binarization(p, x, binarize, self.seed, EVALUATION)  # the same rows, whatever the step of other noise
         return x

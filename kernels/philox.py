@@ -20,7 +20,8 @@ u32, u64 = np.uint32, np.uint64
 LATENT, BINARIZATION, PRIOR, INITIALISATION, SHUFFLE, OBSERVATION, CORRUPTION, PROPOSAL, PILOT = range(9)
 # those of annealed importance sampling: chains, their momenta and whether a proposal is accepted
 CHAIN, MOMENTUM, ACCEPTANCE = range(9, 12)
-(SAMPLES,) = range(12, 13)  # of z for one example of a training
+SAMPLES = 12  # of z for one example of a training
+NAIVE = 13  # of z from the prior by which log p(x) is estimated: others than those of which data were drawn
 
 MULTIPLIER_0, MULTIPLIER_1 = u64(0xD2511F53), u64(0xCD9E8D57)
 WEYL_0, WEYL_1 = u32(0x9E3779B9), u32(0xBB67AE85)

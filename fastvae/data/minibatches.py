@@ -10,15 +10,18 @@ from fastvae.data.device_rows import DeviceRows
 from fastvae.data.mapping import check_size, mapping_of
 from fastvae.data.number_types import arithmetic, direct
 from fastvae.errors import check_name
+from fastvae.kernels.slots import Slot
 from fastvae.passes import ROW, Pass
 
 STAGED_BYTES = 1 << 23  # of a mapped file that are copied at a time
 
 
-def write_binarization(p: Pass, x: np.ndarray, binarize: str | float | None, seed: np.uint64) -> None:
-    """Write down what `Examples` say of it, for the rows x (B, D) of a pass."""
+def write_binarization(
+    p: Pass, x: np.ndarray, binarize: str | float | None, seed: np.uint64, step: int | Slot | None = None
+) -> None:
+    """Write down what `Examples` say of it, for the rows x (B, D) of a pass, drawn at its step, or at another."""
     if binarize == "dynamic":
-        p.add("binarize_inplace", x, seed, p.step, ROW)
+        p.add("binarize_inplace", x, seed, p.step if step is None else step, ROW)
     elif binarize is not None:
         p.add("threshold_inplace", x, binarize)
 

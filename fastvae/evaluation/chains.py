@@ -10,6 +10,7 @@ import numpy as np
 from fastvae.evaluation.accumulator import Accumulator, Summary
 from fastvae.evaluation.hmc import PILOT_CHAINS, Noise, Path, State, adapted_steps, move, widening
 from fastvae.evaluation.joint import Data, Likelihoods, encoded
+from fastvae.evaluation.weights import check_finite
 from fastvae.kernels import philox
 from fastvae.kernels.formulas import LOGVAR_HIGHEST, LOGVAR_LOWEST
 from fastvae.models.vae_network import VAENetwork
@@ -221,6 +222,7 @@ def run(
             try:
                 blocks = piece.blocks(None if exact is None else exact[first:stop], watch)
                 bounds.add(piece.rows, blocks, network.log_jacobian)
+                check_finite(bounds.lower[-1].values, first)
             except Stopped:
                 break
     return bounds

@@ -55,9 +55,7 @@ def importance(
     """
     network = model._check_complete()
     check_integer("n_samples", n_samples, 1)
-    if isinstance(widen, str) and widen != AUTO:
-        raise ValueError(f"widen={widen!r} must be a positive number or 'auto'")
-    factor = None if isinstance(widen, str) else check_number("widen", widen, 0, inclusive=False)
+    factor = fixed_factor(widen)
     examples = model._accepted(network, examples)
     pilot = pilot_samples(n_samples)
 
@@ -67,3 +65,12 @@ def importance(
         weights.propose(mu, widened(logvar, factors))
 
     return weigh("importance", network, examples, n_samples, seed_from(seed), PROPOSAL, propose, observer)
+
+
+def fixed_factor(widen: float | str) -> float | None:
+    """The factor that the user wants, above 0; None for "auto"."""
+    if isinstance(widen, str):
+        if widen != AUTO:
+            raise ValueError(f"widen={widen!r} must be a positive number or 'auto'")
+        return None
+    return check_number("widen", widen, 0, inclusive=False)

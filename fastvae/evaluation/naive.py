@@ -10,7 +10,7 @@ from fastvae.data.minibatches import Examples
 from fastvae.evaluation.observer import Observer
 from fastvae.evaluation.result import LogLikelihood
 from fastvae.evaluation.weights import weigh
-from fastvae.kernels.philox import PRIOR
+from fastvae.kernels.philox import NAIVE
 from fastvae.models.settings import check_integer, seed_from
 
 
@@ -21,4 +21,4 @@ def naive(
     network = model._check_fitted()
     check_integer("n_samples", n_samples, 1)
     examples = model._accepted(network, examples)
-    return weigh("naive", network, examples, n_samples, seed_from(seed), PRIOR, lambda p: p.propose(0.0, 0.0), observer)
+    return weigh("naive", network, examples, n_samples, seed_from(seed), NAIVE, lambda p: p.propose(0.0, 0.0), observer)

@@ -22,7 +22,7 @@ class LogLikelihood:
     kind
         "estimate", or "lower bound" or "upper bound", which it is in expectation.
     values : (N,) float64
-        The estimates; -inf where all weights are 0.
+        The estimates.
     mcse : (N,) float64
         Monte Carlo standard errors: of a repetition with other noise, on the same model and data. NaN where none can be
         told: where `khat` is above the threshold.

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from fastvae.data.minibatches import Examples
-from fastvae.evaluation.importance import AUTO
+from fastvae.evaluation.importance import AUTO, fixed_factor
 from fastvae.evaluation.weights import ROWS, Weights
 from fastvae.evaluation.widening import best_factors, pilot_samples, widened
 from fastvae.kernels.philox import PROPOSAL
@@ -32,6 +32,7 @@ def importance_weights_of(
     network = model._check_complete()
     examples = model._accepted(network, examples)
     check_integer("n_samples", n_samples, 1)
+    factor = fixed_factor(widen)
     chosen = np.atleast_1d(np.asarray(rows, np.int64))
     if len(chosen) and not (chosen.min() >= 0 and chosen.max() < len(examples)):
         raise IndexError(f"rows {chosen.min()} ... {chosen.max()} were asked for; there are {len(examples)}, from 0 on")
@@ -43,9 +44,7 @@ def importance_weights_of(
         for place, row in enumerate(chosen):
             weights.read(examples, int(row), 1)
             mu, logvar = weights.encode()
-            factors = widen
-            if isinstance(widen, str):
-                factors = best_factors(weights, mu, logvar, pilot_samples(n_samples))
+            factors = factor or best_factors(weights, mu, logvar, pilot_samples(n_samples))
             weights.propose(mu, widened(logvar, factors))
             found[place] = weights.log_weights(PROPOSAL, 0, n_samples)[0] - network.log_jacobian
     return found

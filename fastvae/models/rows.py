@@ -99,7 +99,7 @@ class Rows(Frames, Learned):
 
     def examples(self, X: Any, name: str = "X", binarize: str | float | None = None, condition: Any = None) -> Examples:
         """`X`, checked, in the model's units; `condition` as `fit` has it, of a model that was fitted with one."""
-        network = self._check_complete()
+        network = self._check_fitted()  # a decoder alone is enough to score what z from the prior makes likely
         self._check_names(X, name)
         X = self._checked(network, X, name)
         beside = "condition" if name == "X" else f"the condition of {name}"

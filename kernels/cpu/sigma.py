@@ -50,12 +50,11 @@ def sigma_backward(d_xhat, inverse, parameter, lowest, weight, weights, d_parame
                     total += d_xhat[i, j] * d_xhat[i, j]
         elif weights[i] != ZERO:  # a row of d_xhat has its weight already; the squares have it once more
             seen += weights[i] * f32(count)
-            less = ONE / weights[i]
-            for j in range(columns):
+            for j in range(columns):  # no inverse of a weight: those below 3e-39 have none in float32
                 if each:
-                    d_parameter[j] += less * d_xhat[i, j] * d_xhat[i, j]
+                    d_parameter[j] += d_xhat[i, j] * d_xhat[i, j] / weights[i]
                 else:
-                    total += less * d_xhat[i, j] * d_xhat[i, j]
+                    total += d_xhat[i, j] * d_xhat[i, j] / weights[i]
         if not each:
             d_parameter[0] += total
     for k in range(parameter.size):
