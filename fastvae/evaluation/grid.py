@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from fastvae.data.device_rows import on_host
+
 LOOKED_AT = 256  # rows
 STEPS = (1.0, 1.0 / 255.0, 1.0 / 256.0)
 LARGEST = 255.0  # in steps of 1, of data of 8 bits that are no integers to the computer
@@ -18,7 +20,7 @@ STREAM = 0x6E6F697365  # of the noise, apart from that of other generators with 
 
 def grid_step(X: Any) -> float | None:
     """The step of the grid on which the first rows of X (N, D) lie: 1, 1/255 or 1/256; None where they lie on none."""
-    some = np.asarray(X[:LOOKED_AT])
+    some = np.asarray(on_host(X[:LOOKED_AT]))
     if some.dtype.kind in "biu":
         return 1.0
     some = some.astype(np.float64)
@@ -33,7 +35,7 @@ def grid_step(X: Any) -> float | None:
 
 def dequantized(X: Any, step: float, seed: int) -> np.ndarray:
     """X + u, u uniform in [0, step): float32, or float64 as X is."""
-    X = np.asarray(X)
+    X = np.asarray(on_host(X))
     noise = np.random.default_rng([STREAM, seed]).random(X.shape, np.float32)
     return (X + np.float32(step) * noise).astype(X.dtype if X.dtype == np.float64 else np.float32)
 

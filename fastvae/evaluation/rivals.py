@@ -44,7 +44,7 @@ def _scored(model: Any, known: Examples, of_known: slice, scored: Examples, of_s
     network = model._check_fitted()
     likelihood = network.likelihood
     if likelihood.LINEAR:
-        full, apart = gaussian_log_density(known.X[of_known], scored.X[of_scored])
+        full, apart = gaussian_log_density(known.X, scored.X, of_known, of_scored)
         return {GAUSSIAN: full, INDEPENDENT: apart}
     total, count = np.zeros(network.inputs["x"]), 0
     for x in _rows(known, of_known):

@@ -4,6 +4,7 @@ With the columns of the decoder along principal axes the true posterior has a di
 the posterior itself: the ELBO is then log p(x) of probabilistic PCA. Tipping and Bishop 1999.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -195,18 +196,51 @@ def _drawn(rows: int, count: int, seed: np.uint64) -> np.ndarray:
     return np.sort(np.random.default_rng(int(seed)).choice(rows, count, replace=False))
 
 
-def gaussian_log_density(X: Any, heldout: Any) -> tuple[float, float]:
-    """Mean log density, in nats, of held-out rows (M, D) under the dumbest models of X (N, D): one Gaussian with all
-    covariances, shrunk as far as helps rows that are left out, and independent Gaussian columns. Columns without a
-    deviation count with 1."""
-    most = max(256, MOST_NUMBERS // X.shape[1])
-    x, held = (np.asarray(some[:most], np.float64) for some in (X, heldout))
-    mean, deviation = x.mean(axis=0), x.std(axis=0)
-    unit = np.where(deviation > 0, deviation, 1.0)
-    x, held = (x - mean) / unit, (held - mean) / unit
-    constant = x.shape[1] / 2 * np.log(2 * np.pi) + np.log(unit).sum()
+def _some_rows(X: Any, places: np.ndarray) -> Iterator[np.ndarray]:
+    """float64 copies of the rows of X (N, D) at these places, which rise, in pieces."""
+    for start, piece in pieces(X):
+        first, stop = np.searchsorted(places, (start, start + len(piece)))
+        if first < stop:
+            yield piece[places[first:stop] - start]
+
+
+def _evenly(places: np.ndarray, count: int) -> np.ndarray:
+    """At most so many of them, evenly spaced."""
+    return places[np.linspace(0, len(places) - 1, min(len(places), count)).astype(int)]
+
+
+def gaussian_log_density(
+    X: Any, heldout: Any, of_X: slice = slice(None), of_heldout: slice = slice(None)
+) -> tuple[float, float]:
+    """Mean log density, in nats, of all held-out rows (M, D) under the dumbest models of X (N, D): one Gaussian with
+    all covariances, shrunk as far as helps rows that are left out, and independent Gaussian columns. Of many rows of X
+    they learn from evenly spaced ones. Columns that are constant in those are independent with a deviation of 1 in
+    both.
+
+    Parameters
+    ----------
+    X, heldout
+        Tables, on the host or `DeviceRows`.
+    of_X, of_heldout
+        Which of their rows: the others are not there.
+    """
+    known, scored = np.arange(len(X))[of_X], np.arange(len(heldout))[of_heldout]
+    x = np.concatenate(list(_some_rows(X, _evenly(known, max(256, MOST_NUMBERS // X.shape[1])))))
+    varies = x.max(axis=0) > x.min(axis=0)
+    mean, unit = x.mean(axis=0), np.where(varies, x.std(axis=0), 1.0)
+    x = ((x - mean) / unit)[:, varies]
     columns = x.shape[1] - 1
-    few = x[np.linspace(0, len(x) - 1, min(len(x), MOST_ROWS)).astype(int)]
-    shrinkage = shrinkage_by_folds(few, columns) if columns else 0.0
-    full = spectrum_of_rows(x).log_likelihood(held, columns, shrinkage)
-    return float(full.mean() - constant), float(-0.5 * (held**2).sum(axis=1).mean() - constant)
+    shrinkage, spectrum = 0.0, None
+    if columns >= 0:
+        few = _evenly(np.arange(len(x)), MOST_ROWS)
+        shrinkage = shrinkage_by_folds(x[few], columns) if columns else 0.0
+        spectrum = spectrum_of_rows(x)
+    full = apart = 0.0
+    for piece in _some_rows(heldout, scored):
+        held = (piece - mean) / unit
+        beside = -0.5 * (held[:, ~varies] ** 2).sum()
+        held = held[:, varies]
+        apart += beside - 0.5 * (held**2).sum()
+        full += beside + (0.0 if spectrum is None else spectrum.log_likelihood(held, columns, shrinkage).sum())
+    constant = X.shape[1] / 2 * np.log(2 * np.pi) + np.log(unit).sum()
+    return float(full / len(scored) - constant), float(apart / len(scored) - constant)
