@@ -24,7 +24,8 @@ from fastvae.passes import ROW, Arena, Pass
 
 EXAMPLES = 256  # of a piece
 ROWS, MANY = 512, 1 << 30  # whose largest product says how many threads there are; more than are done at a time
-CHUNKS = 16  # of samples that a program takes through the decoder: it returns to Python some ten times a second
+CACHED = 256  # rows that the processor takes at a time, whose outputs are to stay in its caches: 4% of the time
+CHUNKS = 32  # of so many, in one program: it returns to Python some ten times a second
 
 
 class Weights:
@@ -56,6 +57,8 @@ class Weights:
         self._data = {name: empty(rows, columns) for name, columns in network.inputs.items() if name != "z"}
         self._mu, self._logvar = (empty(rows, network.inputs["z"]) for _ in range(2))
         self._most = network.backend.pieces(MANY, network.largest_product(ROWS), network.widest)[1]
+        if network.kernels.ON_HOST:
+            self._most = min(self._most, CACHED)
         self._arenas = [Arena(self._most) for _ in range(threads)]
         self._passes: dict[tuple[Any, ...], tuple[Pass, list[np.ndarray]]] = {}
         self.first, self.rows = 0, 0
