@@ -55,7 +55,7 @@ MUTANTS = {
     "the worst factor": ("widening", "moments.argmin(axis=1)", "moments.argmax(axis=1)"),
     "weights of s in the place of those of r": ("widening", "2.0 * log_w[:, k : k + 1] + log_ratios", "-log_ratios"),
     # the others
-    "z from a wider prior": ("naive", "propose(0.0, 0.0)", "propose(0.0, 1.0)"),
+    "z from a prior that is moved": ("naive", "propose(0.0, 0.0)", "propose(1.0, 0.0)"),
     "a KL with the other sign": ("elbo", "reconstruction - kl.sum(axis=1)", "reconstruction + kl.sum(axis=1)"),
     "half of a KL": ("elbo", "np.square(mu) - 1.0 - logvar", "np.square(mu) - 0.5 - logvar"),
     "an ELBO without units": ("elbo", "/ n_samples) - network.log_jacobian", "/ n_samples)"),
