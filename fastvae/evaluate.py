@@ -121,7 +121,7 @@ def _prove(arguments: argparse.Namespace) -> int:
     for claim in claims(Trial(latent_dim)):
         found.append(claim)
         mark = "pass" if claim.passed else "FAIL"
-        print(f"{mark}  {claim.name:<26} {claim.claimed:<62} {claim.found}", flush=True)
+        print(f"{mark}  {claim.name:<31} {claim.claimed:<60} {claim.found}", flush=True)
     failed, seconds = [claim.name for claim in found if not claim.passed], time.perf_counter() - started
     print(f"{len(found) - len(failed)} of {len(found)} claims hold ({seconds:.0f} s)")
     if arguments.json is not None:
