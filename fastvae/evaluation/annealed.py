@@ -34,6 +34,7 @@ from fastvae.models.settings import check_integer, seed_from
 from fastvae.models.vae_network import VAENetwork
 
 STARTS = ("auto", "q", "prior")
+FEWEST = 4  # chains from whose weights a standard error is told
 N_TEMPERATURES, N_CHAINS, N_LEAPFROG, N_SIMULATED = 200, 8, 4, 32
 
 
@@ -144,7 +145,9 @@ def annealed(
     -------
     LogLikelihood
         Its kind is "lower bound", its `n_samples` are K. Of few chains, up to 20, no `khat` is told, and the standard
-        error rests on them alone. `details` has the settings, the acceptance, and the gap on simulated examples with
+        error rests on them alone; its interval is that of Student's t with K - 1 degrees of freedom. For linear VAEs,
+        with 3 temperatures and 4 to 20 chains, 94 to 95% of 3,000 intervals of 95% held log p(x). Below 4 chains there
+        is no error. `details` has the settings, the acceptance, and the gap on simulated examples with
         its standard error, in nats.
 
     Raises
@@ -299,9 +302,9 @@ def _result(
     if above:
         columns["khat"][:] = np.nan
     few = np.isnan(columns["khat"]) & (columns["ess"] > 0)  # for k-hat: the error by the delta method alone
-    if chains > 1:
+    if chains >= FEWEST:
         columns["mcse"][few] = np.sqrt(np.maximum(chains / columns["ess"][few] - 1.0, 0.0) / (chains - 1.0))
     bounds = {} if above else {k: np.concatenate([s.bounds[k] for s in found]) for k in found[0].bounds}
     complete = len(columns["values"]) == count
     return LogLikelihood("annealed", kind, **columns, n_samples=chains, seconds=seconds, bounds=bounds,
-                         complete=complete, details=details)  # fmt: skip
+                         complete=complete, details=details, degrees_of_freedom=chains - 1)  # fmt: skip

@@ -93,6 +93,7 @@ def elbo(
         n_samples=n_samples,
         seconds=time.perf_counter() - started,
         complete=done == len(examples),
+        degrees_of_freedom=n_samples - 1,
         reconstruction=reconstruction,
         kl=kl,
     )

@@ -19,6 +19,9 @@ from fastvae.kernels.philox import PROPOSAL
 from fastvae.models.settings import check_integer, check_number, seed_from
 
 AUTO = "auto"
+ENOUGH = 200  # samples for intervals of 95% that hold about as often
+UNWIDENED = "holds log p(x) in 95% only where the proposal is wide enough, which no pilot saw to; else in 65 to 90%"
+FEW = "holds log p(x) in 90 to 92%, as the samples are few"
 
 
 def importance(
@@ -44,14 +47,19 @@ def importance(
         Of the draws: those of an example belong to its place, whatever the others are.
     widen
         c, by which q's variances v are multiplied, but not beyond 1, the prior's. "auto": chosen for each example by a
-        pilot of a tenth of `n_samples`, at most 256; 1 where that is less than 32.
+        pilot of a tenth of `n_samples`, at least 32 and at most 256; 1 for less than 64 samples.
     observer
         See `fastvae.evaluation.observer.Observer`. None: the first Ctrl-C returns what is done.
 
     Returns
     -------
     LogLikelihood
-        In nats of the user's units.
+        In nats of the user's units. `details` has `widen`, and the draws of an example's pilot. Intervals of 95% rest
+        on the widening: of a q that is too narrow, with a tail of k = 0.6 to 0.65, 87 to 91% of those of 5,000 samples
+        held log p(x) with c = 1, and 65%, with k = 0.65, of those of 40, which no pilot precedes. With few samples they
+        are too short for a q that a pilot widens too: with k = 0.3 to 0.65, 92 to 93% of those of 200 to 300 samples
+        held it, 91% of those of 100, and 90 to 91% of those of 64. `details["interval"]` says so where c is fixed, or
+        the samples are fewer than 200.
     """
     network = model._check_complete()
     check_integer("n_samples", n_samples, 1)
@@ -64,7 +72,13 @@ def importance(
         factors = best_factors(weights, mu, logvar, pilot) if factor is None else factor
         weights.propose(mu, widened(logvar, factors))
 
-    return weigh("importance", network, examples, n_samples, seed_from(seed), PROPOSAL, propose, observer)
+    found = weigh("importance", network, examples, n_samples, seed_from(seed), PROPOSAL, propose, observer)
+    found.details.update({"widen": AUTO if factor is None else factor, "pilot": 0 if factor is not None else pilot})
+    if factor is not None or not pilot:
+        found.details["interval"] = UNWIDENED
+    elif n_samples < ENOUGH:
+        found.details["interval"] = FEW
+    return found
 
 
 def fixed_factor(widen: float | str) -> float | None:

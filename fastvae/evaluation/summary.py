@@ -109,6 +109,8 @@ class Evaluation:
                 lines.append(f"  of the other {known.sum():,} examples: {mean:.4f} +-{error:.4f} (Monte Carlo)")
         else:
             lines.append(f"  +-{r.mean_mcse:.4f} (Monte Carlo: of a repetition with other draws)")
+        if "interval" in r.details and not np.isnan(r.mcse).all():
+            lines.append(f"  an interval of 95% of one example {r.details['interval']}")
         if len(r) > 1:
             lines.append(f"  +-{r.mean_sampling_error:.4f} (of other examples from the same source)")
         return lines

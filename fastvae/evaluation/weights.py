@@ -225,5 +225,6 @@ def weigh(
         seconds=time.perf_counter() - started,
         bounds=bounds,
         complete=done == len(examples),
+        degrees_of_freedom=n_samples - 1,
         **columns,
     )

@@ -23,14 +23,14 @@ FIRST, NEXT = (
     1.25,
 )  # c of what the pilot draws from: in its first half, and in the second as a multiple of the best
 CONSTANT = 1.0  # nats that log weights of q may be apart in the pilot for q to be nearly the posterior: then c = 1
-MOST, SHARE, FEWEST = 256, 0.1, 32  # draws of a pilot: of as many as follow; none where that is fewer
+MOST, SHARE, FEWEST = 256, 0.1, 32  # draws of a pilot: of as many as follow, no more and no fewer
+FEWEST_SAMPLES = 64  # that follow a pilot
 BLOCK = 32  # draws whose weights are asked for together
 
 
 def pilot_samples(samples: int) -> int:
     """How many draws of an example a pilot takes before so many; 0 for no pilot."""
-    count = int(min(MOST, SHARE * samples))
-    return count if count >= FEWEST else 0
+    return int(min(MOST, max(FEWEST, SHARE * samples))) if samples >= FEWEST_SAMPLES else 0
 
 
 def widened(logvar: np.ndarray, factor: Any) -> np.ndarray:

@@ -132,7 +132,7 @@ def weights(model, x, settings, exact=None):
 def test_cutting_into_pieces_changes_no_bit(monkeypatch):
     model = LinearGaussian(latent_dim=3)
     examples = model.vae.examples(model.draw(37))
-    settings = {"n_temperatures": 5, "n_chains": 3, "n_leapfrog": 2}
+    settings = {"n_temperatures": 5, "n_chains": 4, "n_leapfrog": 2}
     whole, both = annealed(model.vae, examples, n_simulated=0, **settings), bracket(model.vae, 37, **settings)
     for numbers in (1, 3 * model.vae.network_.widest * 8):
         monkeypatch.setattr(module, "NUMBERS", numbers)
