@@ -190,6 +190,7 @@ class Bounds:
             upper.add(with_reverse - log_jacobian)
             total += rates
         self.lower.append(lower.summary())
+        check_finite(self.lower[-1].values, self.done)
         self.upper.append(upper.summary())
         before, self.done = self.done, self.done + rows
         means = total / (rows * np.array([[self._chains], [1]]))
@@ -222,7 +223,6 @@ def run(
             try:
                 blocks = piece.blocks(None if exact is None else exact[first:stop], watch)
                 bounds.add(piece.rows, blocks, network.log_jacobian)
-                check_finite(bounds.lower[-1].values, first)
             except Stopped:
                 break
     return bounds
