@@ -227,8 +227,10 @@ def test_a_conditional_model_is_diagnosed_given_its_condition():
     assert found.named == []
     joint, other = (Joint(model, model.examples(X, condition=c)) for c in (labels, (labels + 1) % 3))
     given, wrong, z = joint.rows(np.arange(600)), other.rows(np.arange(600)), np.zeros((600, 1, 2))
-    np.testing.assert_array_equal(given.inputs["condition"], np.eye(3)[labels])
-    np.testing.assert_array_equal(joint.rows(np.array([7, 2, 599])).inputs["condition"], np.eye(3)[labels[[7, 2, 599]]])
+    seen = np.sqrt(np.float32(3)) * np.eye(3, dtype=np.float32)[labels]
+    np.testing.assert_allclose(given.inputs["condition"], seen, rtol=1e-6)
+    some = np.array([7, 2, 599])
+    np.testing.assert_allclose(joint.rows(some).inputs["condition"], seen[some], rtol=1e-6)
     assert joint(given, z).mean() > other(wrong, z).mean() + 1
     mu, _ = joint.encode(given)
     np.testing.assert_allclose(mu, model.transform(X, condition=labels), atol=1e-6)
