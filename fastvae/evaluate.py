@@ -177,7 +177,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             arguments.method,
             arguments.samples,
             observer=observer,
-            **options,  # type: ignore[arg-type]
+            **options,
         )
         found = _beside(arguments, model, examples, training, result, observer)
     evaluation = Evaluation(

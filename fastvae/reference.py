@@ -5,6 +5,7 @@ Shapes: B batch, D data, H outputs of a layer, Z latent. Everything in nats, sum
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -144,7 +145,7 @@ def latent_samples_backward(mu, logvar, noise, d_z, weights=None, doubly=False, 
     z = repeated(mu, len(d_z)) + sigma * noise
     if doubly:
         share = a / repeated(a.reshape(count, -1).sum(axis=1), len(a))[:, None]
-        by_z, directly = share * (d_z + a * (z - noise / sigma)), 0.0
+        by_z, directly = share * (d_z + a * (z - noise / sigma)), np.zeros_like(a)
     else:
         by_z, directly = d_z + a * z, -a / 2
     summed = [
@@ -369,7 +370,8 @@ def vae_loss_and_gradients(
     parts, counted = {"nll": nll.mean(), "kl": kl.sum(axis=1).mean()}, kl.mean(axis=0) > free_bits
     if objective == "elbo":
         loss = parts["nll"] + beta * np.maximum(kl.mean(axis=0), free_bits).sum()
-        weights, how = np.full(len(nll), 1 / len(nll)), (None, False, beta / rows, counted)
+        weights = np.full(len(nll), 1 / len(nll))
+        how: tuple[Any, ...] = None, False, beta / rows, counted
     else:
         bound, weights = importance_weights(log_ratio, nll, rows)
         loss, weights = bound.mean(), weights / rows

@@ -144,8 +144,8 @@ def write_samples(
     axes = figure.subplots()
     title = f"{_count(len(samples), 'sample')}: {what}"
     if samples.shape[1] == 1:
-        groups = samples[:, 0].reshape(max(1, len(conditions)), -1)
-        axes.hist(list(groups), bins=20, stacked=True, label=[_plain(name) for name in conditions] or None)
+        values = samples[:, 0].reshape(max(1, len(conditions)), -1)
+        axes.hist(list(values), bins=20, stacked=True, label=[_plain(name) for name in conditions] or None)
         _legend(axes, len(conditions))
         axes.set_xlabel(_column_names(model, 1)[0])
         axes.set_ylabel("samples")

@@ -267,7 +267,8 @@ def _free_bits(rng, shape, precision):
     counted, lacking = garbage(depth), garbage(depth)
     kl = reference.kl_terms(*wide(mu, logvar))
     least = float(np.float32(np.median(kl.mean(axis=0)) * 1.1))
-    above, lacks = reference.free_bits(*wide(mu, logvar), least)
+    exact_mu, exact_logvar = wide(mu, logvar)
+    above, lacks = reference.free_bits(exact_mu, exact_logvar, least)
     compared = [Compared(counted, above, 0.0), Compared(lacking, lacks, kl.sum(axis=0) + rows * least)]
     yield Case("free_bits", (mu, logvar, least, counted, lacking), compared)
 
@@ -279,7 +280,8 @@ def _importance_weights(rng, shape, precision):
         count = rows * samples
         log_ratio, nll = 5 * normal(rng, count), 5 * normal(rng, count) + np.float32(90)
         bound, weights = garbage(rows), garbage(count)
-        expected, share = reference.importance_weights(*wide(log_ratio, nll), rows)
+        exact_ratio, exact_nll = wide(log_ratio, nll)
+        expected, share = reference.importance_weights(exact_ratio, exact_nll, rows)
         size = np.abs(log_ratio.astype(np.float64)) + np.abs(nll)
         largest = size.reshape(rows, samples).max(axis=1)
         compared = [

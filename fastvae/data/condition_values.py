@@ -102,7 +102,7 @@ def _of_objects(array: np.ndarray, name: str) -> np.ndarray:
             "floats, needed"
         )
     try:
-        return array.astype({"b": bool, "i": np.int64, "U": str, "f": np.float64}[found.pop()])
+        return array.astype({"b": bool, "i": np.int64, "U": str, "f": np.float64}[str(found.pop())])
     except OverflowError:
         raise ValueError(f"{name} has whole numbers beyond int64: pass such labels as text") from None
 

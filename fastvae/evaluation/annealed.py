@@ -236,8 +236,9 @@ def _bracket(
         return None
     rest = settings, count, time.perf_counter() - begun, _details(settings, bounds)
     lower, upper = _result("lower bound", bounds.lower, *rest), _result("upper bound", bounds.upper, *rest)
+    forward, reverse = bounds.acceptance
     numbers = settings.n_temperatures, settings.n_chains, settings.n_leapfrog
-    return Bracket(lower, upper, *bounds.acceptance, *numbers, settings.start, settings.schedule)
+    return Bracket(lower, upper, forward, reverse, *numbers, settings.start, settings.schedule)
 
 
 def simulated(
@@ -257,8 +258,8 @@ def simulated(
 def _checked(
     network: VAENetwork, n_temperatures: Any, n_chains: Any, n_leapfrog: Any, start: Any, schedule: Any, seed: Any
 ) -> Settings:
-    numbers = {"n_temperatures": n_temperatures, "n_chains": n_chains, "n_leapfrog": n_leapfrog}
-    whole = [check_integer(name, value, 1) for name, value in numbers.items()]
+    count = check_integer("n_temperatures", n_temperatures, 1)
+    chains, leaps = check_integer("n_chains", n_chains, 1), check_integer("n_leapfrog", n_leapfrog, 1)
     check_name("start", start, STARTS)
     check_name("schedule", schedule, SCHEDULES)
     if start == "q" and not network.complete:
@@ -268,7 +269,7 @@ def _checked(
         )
     if start == "auto":
         start = "q" if network.complete else "prior"
-    return Settings(*whole, start, schedule, seed_from(seed))
+    return Settings(count, chains, leaps, start, schedule, seed_from(seed))
 
 
 def _progress(watcher: Observer, count: int, unit: str) -> Callable[[int], bool]:

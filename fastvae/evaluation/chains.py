@@ -101,10 +101,11 @@ class Piece:
         shape = self.rows, 1, self._network.inputs["z"]
         prior = np.zeros(shape), np.ones(shape)
         if not self._network.complete:
-            return Path(*prior, prior[1])
+            return Path(prior[0], prior[1], prior[1])
         mu, logvar = encoded(self._network, self._data)
         deviation = np.exp(0.5 * np.clip(logvar, LOGVAR_LOWEST, LOGVAR_HIGHEST)).reshape(shape)
-        return Path(*((mu.reshape(shape), deviation) if self._settings.start == "q" else prior), deviation)
+        mean, base = (mu.reshape(shape), deviation) if self._settings.start == "q" else prior
+        return Path(mean, base, deviation)
 
     def _noise(self, *uses: tuple[int, int]) -> Noise:
         uses = tuple((self._use + use, chains) for use, chains in uses)

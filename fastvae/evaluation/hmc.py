@@ -200,7 +200,9 @@ def adapted_steps(
             log_step, number = np.minimum(log_step, longest), number + 1
         logs.append(log_step)
     places = np.arange(len(logs))
-    smooth = np.array([np.mean(logs[max(0, i - WINDOW) : i + WINDOW + 1], axis=0) for i in places])  # (places, N)
+    smooth = np.array(
+        [np.mean(logs[max(0, i - WINDOW) : i + WINDOW + 1], axis=0) for i in range(len(logs))]
+    )  # (places, N)
     at = np.interp(np.arange(last + 1), visited, places)
     low = at.astype(int)
     high, share = np.minimum(low + 1, places[-1]), at - low

@@ -64,7 +64,11 @@ def parzen(
     centres, scored, held = centres - origin, scored - origin, None if held is None else held - origin
     started, done, summaries = time.perf_counter(), 0, []
     with watching(observer) as watcher:
-        h = _chosen(centres, held) if bandwidth is None else float(bandwidth)
+        if bandwidth is None:
+            assert held is not None
+            h = _chosen(centres, held)
+        else:
+            h = float(bandwidth)
         if not (math.isfinite(h) and h > 0):
             raise ValueError(f"bandwidth={bandwidth!r} must be a positive number")
         for first in range(0, len(scored), ROWS):
@@ -79,7 +83,7 @@ def parzen(
             watcher.progressed(done, len(scored), "examples")
     if not done:
         raise KeyboardInterrupt("parzen: stopped before the first examples were done")
-    columns = {
+    columns: dict[str, Any] = {
         name: np.concatenate([getattr(s, name) for s in summaries]) for name in ("values", "mcse", "ess", "khat")
     }
     return LogLikelihood(

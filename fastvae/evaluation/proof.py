@@ -129,8 +129,8 @@ def figures(trial: Trial) -> Iterator[Claim]:
         f"least step {steps.min():.2g}",
         bool((steps >= 0).all()),
     )
-    result = LogLikelihood("importance", "estimate", *(np.array(a) for a in ([1.0, 3.0], [0.3, 0.4], [9.0, 9.0])),
-                           np.array([0.1, 0.9]), 5000, 0.0)  # fmt: skip
+    values, mcse, ess, khat = (np.array(a) for a in ([1.0, 3.0], [0.3, 0.4], [9.0, 9.0], [0.1, 0.9]))
+    result = LogLikelihood("importance", "estimate", values, mcse, ess, khat, 5000, 0.0)
     right = [
         result.mean == 2.0,
         math.isclose(result.mean_mcse, 0.25),
@@ -180,7 +180,7 @@ def unbiased(trial: Trial) -> Iterator[Claim]:
         ("importance, by a pilot", few, y, _estimate(importance, narrow, tiled(y), 320, trial.seed)),
         ("naive", few, y, _estimate(naive, small, tiled(y), 10, trial.seed)),
     ]
-    settings = {"n_temperatures": 4, "n_chains": 1, "n_leapfrog": 2, "n_simulated": 0, "start": "prior"}
+    settings: dict[str, Any] = {"n_temperatures": 4, "n_chains": 1, "n_leapfrog": 2, "n_simulated": 0, "start": "prior"}
     estimates.append(("annealed", few, y, annealed(small, small.examples(tiled(y)), seed=trial.seed, **settings)))
     for name, of, row, estimate in estimates:
         ratios = np.exp(estimate.values - of.log_density(row)[0])
@@ -210,7 +210,7 @@ def apart(trial: Trial) -> Iterator[Claim]:
     count = {stream: sum(n for s, _, n in asked if s == stream) for stream in (PILOT, PROPOSAL)}
     expected = {PILOT: 2 * 34, PROPOSAL: 2 * 340}  # in two pieces
     drawn = [np.unique(np.concatenate([a.ravel() for s, a in seen if s == stream])) for stream in (PILOT, PROPOSAL)]
-    shared = len(np.intersect1d(*drawn)) / len(drawn[0])
+    shared = len(np.intersect1d(drawn[0], drawn[1])) / len(drawn[0])
     repeated = 1.0 - len(drawn[1]) / (340 * len(X))  # but for rounding to float32
     found = f"{shared:.1%} of the pilot's among the others, {repeated:.1%} repeated"
     passed = count == expected and shared < 0.2 and repeated < 0.2
@@ -299,14 +299,15 @@ def units(trial: Trial) -> Iterator[Claim]:
     """Data times c: log p moves by -D log c."""
     linear, factor = trial.mild(3, 10), 3.0
     X, worst = linear.draw(40, trial.seed), 0.0
-    for method, options in (
+    methods: list[tuple[Any, dict[str, Any]]] = [
         (importance, {"n_samples": 200}),
         (naive, {"n_samples": 200}),
         (elbo, {"n_samples": 20}),
         (annealed, {"n_temperatures": 3, "n_chains": 2, "n_simulated": 0}),
-    ):
+    ]
+    for method, options in methods:
         one, other = (
-            method(model, model.examples(c * X), seed=trial.seed, **options)  # type: ignore[operator]
+            method(model, model.examples(c * X), seed=trial.seed, **options)
             for c, model in ((1.0, linear.estimator()), (factor, linear.estimator(unit=factor)))
         )
         moved = other.values - one.values + len(linear.mean) * math.log(factor)
@@ -335,7 +336,7 @@ def bracketed(trial: Trial) -> Iterator[Claim]:
     """Annealed importance sampling and its reverse hold log p(x) between them, and close on it."""
     linear, count = trial.mild(min(trial.latent_dim, 4), 8), trial.replicates
     model = linear.estimator()
-    settings = {"n_chains": 2, "n_leapfrog": 2, "start": "prior", "seed": trial.seed}
+    settings: dict[str, Any] = {"n_chains": 2, "n_leapfrog": 2, "start": "prior", "seed": trial.seed}
     found = bracket(model, count, n_temperatures=5, **settings)
     truth = linear.log_density(simulated(model.network_, count, np.uint64(trial.seed))[1])
     lower, upper = found.lower.values - truth, found.upper.values - truth

@@ -214,7 +214,7 @@ def weigh(
             done += piece.rows
     if not done:
         raise KeyboardInterrupt(f"{method}: stopped before the first examples were done")
-    columns = {
+    columns: dict[str, Any] = {
         name: np.concatenate([getattr(s, name) for s in summaries]) for name in ("values", "mcse", "ess", "khat")
     }
     bounds = {k: np.concatenate([s.bounds[k] for s in summaries]) for k in summaries[0].bounds}

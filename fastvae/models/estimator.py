@@ -305,7 +305,7 @@ class Estimator(Arguments, Duration, Rows):
             if known is not None:
                 given, missing = missing, given
             raise ValueError(f"{given} was given and {missing} was not: give both, or none")
-        examples = fresh._initialize(X, None, seed, names, known and (known[0], rows))
+        examples = fresh._initialize(X, None, seed, names, None if known is None or rows is None else (known[0], rows))
         if not isinstance(fresh.batch_size, str) and fresh.batch_size > len(examples):
             found = f"the data ({len(examples)} examples)"
             raise ValueError(f"batch_size={fresh.batch_size} is larger than {found}: use at most {len(examples)}")

@@ -272,7 +272,7 @@ class VAE(Evaluated, LikelihoodEstimator):
         self._architecture(1)
 
     @property
-    def heldout_name(self) -> str:
+    def heldout_name(self) -> str:  # type: ignore[override]
         """What `history_` calls the held-out score: of the objective that the model was fitted with."""
         fitted = getattr(self, "_fitted", {}).get("objective", self.objective)
         return self.HELDOUT if fitted == ELBO.NAME else "heldout_bound"
@@ -429,7 +429,7 @@ class VAE(Evaluated, LikelihoodEstimator):
         """`elbo` of examples, which somebody has checked; -inf or NaN where float32 overflows."""
         network = self._check_complete()
         examples = self._accepted(network, examples)
-        how = {"binarize": examples.binarize, "condition": examples.condition_rows}
+        how: dict[str, Any] = {"binarize": examples.binarize, "condition": examples.condition_rows}
         return self._elbo(network, examples.X, n_samples, **how)
 
     def _elbo(
