@@ -9,6 +9,7 @@ import json
 import pathlib
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from fastvae.command_line import FAILED, INTERRUPTED, Parser, one_of, run, say
 from fastvae.data.loading import load
 from fastvae.data.minibatches import Examples
 from fastvae.data.tables import HEADERS
+from fastvae.evaluation.annealed import N_CHAINS, N_TEMPERATURES, Bracket, bracket
 from fastvae.evaluation.diagnosis import Diagnosis, diagnose
 from fastvae.evaluation.elbo import Elbo, elbo
 from fastvae.evaluation.grid import dequantized, grid_step
@@ -37,6 +39,7 @@ from fastvae.sample import check_output, model_path
 AS_TRAINED, NO_BINARIZATION = "as trained", "none"
 FEWEST_DIAGNOSED = 2
 LATENT_DIM = 20  # of a certificate without a model
+BRACKETED = 50  # examples at most that are drawn from the model for the picture of its bracket
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -166,6 +169,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if part == "test":
         known = dequantized(source.data.X, step, arguments.seed + 1) if step else source.data.X
         training = model.examples(known, "the train part", binarize=binarize, condition=source.data.condition)
+    held = _held_out(arguments, model)
     options = {"seed": arguments.seed}
     if arguments.temperatures is not None:
         options["n_temperatures"] = arguments.temperatures
@@ -179,7 +183,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             observer=observer,
             **options,
         )
-        found = _beside(arguments, model, examples, training, result, observer)
+        found = _beside(arguments, model, examples, training, held, result, observer)
     evaluation = Evaluation(
         result,
         found["elbo"],
@@ -189,14 +193,27 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         arguments.seed,
         step,
         found["parzen"],
-        [] if found["diagnosis"] is None else found["diagnosis"].lines(),
+        [*([] if found["diagnosis"] is None else found["diagnosis"].lines()), *found["remarks"]],
     )
-    print("\n".join(evaluation.lines()))
+    print("\n".join(evaluation.lines()), flush=True)
     if arguments.json is not None:
         _write_text(arguments.json, evaluation.json())
+    whole = result.complete and not found["stopped"]
     if arguments.out is not None:
-        _write_folder(arguments, model, examples, evaluation, found)
-    return 0 if result.complete else INTERRUPTED
+        shown = None if condition is None else condition[:BRACKETED]
+        whole = _write_folder(arguments, model, examples, shown, evaluation, found["diagnosis"], whole)
+    return 0 if whole else INTERRUPTED
+
+
+def _held_out(arguments: argparse.Namespace, model: VAE) -> Any:
+    """The rows on which a Parzen window's width is chosen; None without one. Before the estimate: a wrong argument must
+    not cost it."""
+    if arguments.parzen is None:
+        return None
+    check_integer("--parzen", arguments.parzen, 2)
+    if model.network_.condition is not None:
+        raise ValueError("--parzen: the model has a condition, and a window knows none")
+    return load(arguments.validation, arguments.array, header=arguments.header).X
 
 
 def _beside(
@@ -204,28 +221,45 @@ def _beside(
     model: VAE,
     examples: Examples,
     training: Examples | None,
+    held: Any,
     result: LogLikelihood,
     observer: ProgressObserver,
 ) -> dict[str, Any]:
-    """What stands beside the estimate: the ELBO, rivals, a diagnosis, a Parzen window; nothing after Ctrl-C."""
-    found: dict[str, Any] = {"elbo": None, "rivals": {}, "parzen": None, "diagnosis": None}
-    if not result.complete:
-        return found
-    observer.begin("elbo")
-    found["elbo"] = (
-        result if isinstance(result, Elbo) else elbo(model, examples, seed=arguments.seed, observer=observer)
-    )
-    found["rivals"] = rivals(model, examples, training)
-    if len(examples) >= FEWEST_DIAGNOSED:
-        found["diagnosis"] = diagnose(model, examples, seed=arguments.seed)
-    if arguments.parzen is not None:
-        observer.begin("parzen")
-        check_integer("--parzen", arguments.parzen, 2)
-        held = load(arguments.validation, arguments.array, header=arguments.header).X
-        if model.network_.condition is not None:
-            raise ValueError("--parzen: the model has a condition, and a window knows none")
-        samples = model.sample(arguments.parzen, random_state=arguments.seed, noise=model.network_.likelihood.DENSITY)
-        found["parzen"] = parzen(samples, examples.X, held, observer=observer)
+    """What stands beside the estimate: "elbo", "rivals", "diagnosis", "parzen"; "remarks", lines on what is missing;
+    and whether it was "stopped". After Ctrl-C only what is whole is there: means over other examples than the estimate's
+    would not belong beside it."""
+    found: dict[str, Any] = {"elbo": None, "rivals": {}, "parzen": None, "diagnosis": None, "remarks": []}
+    encodes, seed = model.network_.complete, arguments.seed
+
+    def window() -> LogLikelihood:
+        samples = model.sample(arguments.parzen, random_state=seed, noise=model.network_.likelihood.DENSITY)
+        return parzen(samples, examples.X, held, observer=observer)
+
+    parts: dict[str, Callable[[], Any]] = {}
+    if isinstance(result, Elbo):
+        found["elbo"] = result
+    elif encodes:
+        parts["elbo"] = lambda: elbo(model, examples, seed=seed, observer=observer)
+    parts["rivals"] = lambda: rivals(model, examples, training)
+    if encodes and len(examples) >= FEWEST_DIAGNOSED:
+        parts["diagnosis"] = lambda: diagnose(model, examples, seed=seed)
+    if not encodes:
+        found["remarks"].append("no ELBO and no diagnosis: they need q(z|x), and the model has no encoder")
+    if held is not None:
+        parts["parzen"] = window
+    left = list(parts)
+    try:
+        while left and result.complete and not observer.stop_requested():
+            observer.begin(left[0])
+            part = parts[left[0]]()
+            if not getattr(part, "complete", True):
+                break
+            found[left.pop(0)] = part
+    except KeyboardInterrupt:
+        pass  # the estimate is done, and stays
+    found["stopped"] = bool(left) or observer.stop_requested()
+    if left and result.complete:
+        found["remarks"].append(f"interrupted: the estimate is whole, beside it there is no {', no '.join(left)}")
     return found
 
 
@@ -281,8 +315,16 @@ def _conventions(
 
 
 def _write_folder(
-    arguments: argparse.Namespace, model: VAE, examples: Examples, evaluation: Evaluation, found: dict[str, Any]
-) -> None:
+    arguments: argparse.Namespace,
+    model: VAE,
+    examples: Examples,
+    condition: Any,
+    evaluation: Evaluation,
+    diagnosis: Diagnosis | None,
+    whole: bool,
+) -> bool:
+    """Write the folder; returns whether all of it is there. Figures and values come first: no picture is worth them.
+    `condition` is that of a bracket's examples; not `whole`, there are only pictures of what is there."""
     folder, result = pathlib.Path(arguments.out), evaluation.result
     _write_text(folder / "figures.json", evaluation.json())
     arrays = {name: getattr(result, name) for name in ("values", "mcse", "ess", "khat")}
@@ -296,15 +338,44 @@ def _write_folder(
     except ImportError as error:
         say(f"no pictures ({error}): pip install matplotlib")
     else:
-        results = [result]
-        if result.complete and result.method == "importance":
-            results.insert(0, naive(model, examples, result.n_samples, seed=arguments.seed))
-        diagnosis: Diagnosis | None = found["diagnosis"]
-        names, failures = write_all(folder, model, examples, results, diagnosis, seed=arguments.seed)
-        written += names
-        for line in failures:
-            say(line)
+        try:
+            others, found = _for_pictures(arguments, model, examples, condition, result) if whole else ([], None)
+            results = [*others, result]
+            names, failures = write_all(folder, model, examples, results, diagnosis, found, seed=arguments.seed)
+            written += names
+            for line in failures:
+                say(line)
+        except KeyboardInterrupt:
+            whole = False
+            say("interrupted: pictures are missing")
     say(f"{folder}: {', '.join(written)}")
+    return whole
+
+
+def _for_pictures(
+    arguments: argparse.Namespace, model: VAE, examples: Examples, condition: Any, result: LogLikelihood
+) -> tuple[list[LogLikelihood], Bracket | None]:
+    """What is computed for pictures alone: the naive estimator beside importance sampling, annealed importance sampling
+    between its bounds. Raises `KeyboardInterrupt` where it was stopped."""
+    others, found = [], None
+    with ProgressObserver() as observer:
+        if result.method == "importance":
+            observer.begin("naive, for convergence.png")
+            others.append(naive(model, examples, result.n_samples, seed=arguments.seed, observer=observer))
+        elif result.method == "annealed":
+            observer.begin("bracket, for bracket.png")
+            found = bracket(
+                model,
+                min(BRACKETED, len(examples)),
+                n_temperatures=arguments.temperatures or N_TEMPERATURES,
+                n_chains=arguments.samples or N_CHAINS,
+                seed=arguments.seed,
+                condition=condition,
+                observer=observer,
+            )
+        if observer.stop_requested():
+            raise KeyboardInterrupt
+    return others, found
 
 
 def _write_text(path: Any, text: str) -> None:

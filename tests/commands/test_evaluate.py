@@ -193,3 +193,22 @@ def test_a_conditional_model(tmp_path, capsys):
     expected = model.evaluate(digits.X[:30], n_samples=40, condition=digits.labels[:30], random_state=0)
     assert found["log_p"] == pytest.approx(expected.mean, abs=1e-9)
     assert "given the condition" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("part", ["elbo", "diagnosis"])
+def test_ctrl_c_beside_a_finished_estimate_keeps_it(part, tmp_path, monkeypatch, capsys):
+    """The estimate is whole and printed; what was interrupted is not there, which is said, and the exit code tells."""
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    np.save(tmp_path / "x.npy", X)
+    VAE(2, (4,), likelihood="gaussian", epochs=1, early_stopping=False, random_state=0).fit(X).save(tmp_path / "m.npz")
+
+    def interrupted(*given, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate, {"elbo": "elbo", "diagnosis": "diagnose"}[part], interrupted)
+    words = [str(tmp_path / "m.npz"), str(tmp_path / "x.npy"), "--samples", "64", "--json", str(tmp_path / "f.json")]
+    assert evaluate.main(words) == 130
+    out = capsys.readouterr().out
+    assert "log p(x) " in out
+    assert f"interrupted: the estimate is whole, beside it there is no {part}" in out
+    assert json.loads((tmp_path / "f.json").read_text())["log_p"] is not None
