@@ -226,8 +226,8 @@ def _beside(
     observer: ProgressObserver,
 ) -> dict[str, Any]:
     """What stands beside the estimate: "elbo", "rivals", "diagnosis", "parzen"; "remarks", lines on what is missing;
-    and whether it was "stopped". After Ctrl-C only what is whole is there: means over other examples than the estimate's
-    would not belong beside it."""
+    and whether it was "stopped". After Ctrl-C only what is whole is there: means over other examples than those of the
+    estimate would not belong beside it."""
     found: dict[str, Any] = {"elbo": None, "rivals": {}, "parzen": None, "diagnosis": None, "remarks": []}
     encodes, seed = model.network_.complete, arguments.seed
 
