@@ -202,10 +202,11 @@ def test_other_arrays_are_refused(kernels, op, wrong):
     assert x[0, 0] == 2
 
 
-def sizes_known(op, place):
-    """The letters of an array's shape that stand in other arrays of the op too."""
+def sizes_known(op, place, operands):
+    """The letters of an array's shape that stand in other arrays of the call too."""
     letters = OPS[op].operands[place].shape
-    others = [o.shape for i, o in enumerate(OPS[op].operands) if i != place and o.shape is not None]
+    given = [o for o, value in zip(OPS[op].operands, operands, strict=True) if value is not None]
+    others = [o.shape for o in given if o is not OPS[op].operands[place] and o.shape is not None]
     return {letter for letter in letters if any(letter in shape for shape in others)}
 
 
@@ -217,7 +218,7 @@ def test_other_shapes_are_refused(kernels, op, wrong):
     operands, places = arrays_of(op)
     refused = 0
     for place in places:
-        letters, known = OPS[op].operands[place].shape, sizes_known(op, place)
+        letters, known = OPS[op].operands[place].shape, sizes_known(op, place, operands)
         if (wrong == "too long" and letters[0] not in known) or (wrong == "too wide" and letters[-1] not in known):
             continue
         given = list(operands)

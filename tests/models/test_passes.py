@@ -431,7 +431,7 @@ class Adversaries(Network):
         p.drop_gradients([self.discriminator])
         p.update(optimizers[1], [self.generator])
 
-    def numbers(self, rows, progress):
+    def numbers(self, rows, progress, steps):
         return {"weight": np.full(len(progress), 1 / rows)}
 
     def report(self, sums, rows, progress):

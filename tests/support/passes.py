@@ -61,7 +61,7 @@ class Reconstruction(Network):
         back(d_a, inputs=False)
         p.update(optimizers[0], self.owners())
 
-    def numbers(self, rows, progress):
+    def numbers(self, rows, progress, steps):
         return {"weight": np.full(len(progress), 1 / rows)}
 
     def report(self, sums, rows, progress):
