@@ -43,6 +43,8 @@ USERS = {
     "latent_forward": ["latent_forward"],
     "latent_backward": ["latent_backward"],
     "latent_samples_forward": ["latent_samples_forward"],
+    "concatenate": ["concatenate"],
+    "concatenate_backward": ["concatenate_backward"],
     "importance_weights": ["importance_weights"],
     "latent_samples_backward": ["latent_samples_backward"],
     "kl_forward": ["kl_forward"],
