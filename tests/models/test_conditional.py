@@ -6,8 +6,6 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from torch.nn import functional
 
 from fastvae import VAE, persistence, reference
 from fastvae.data.condition import Labels, Vectors, learned_condition
@@ -40,9 +38,9 @@ def same(one, other):
 # ---- the mathematics ---------------------------------------------------------------------------------------------
 
 
-def torch_loss(p, x, c, eps, likelihood, linear):
+def torch_loss(torch, p, x, c, eps, likelihood, linear):
     """The loss of a conditional VAE with one hidden layer each way, from its parameters by name."""
-    seen = torch.cat([x, c], 1)
+    functional, seen = torch.nn.functional, torch.cat([x, c], 1)
     h = functional.silu(seen @ p["encoder.0.weight"] + p["encoder.0.bias"])
     mu, logvar = (h @ p[f"{name}.weight"] + p[f"{name}.bias"] for name in ("mu", "logvar"))
     mu = mu + seen @ p["mu.linear.weight"] if linear else mu
@@ -59,6 +57,7 @@ def torch_loss(p, x, c, eps, likelihood, linear):
 @pytest.mark.parametrize("condition", [LABELS, FLOATS], ids=["labels", "vectors"])
 @pytest.mark.parametrize(("likelihood", "linear"), [("bernoulli", False), ("gaussian", False), ("gaussian", True)])
 def test_gradients_are_those_of_pytorch(likelihood, linear, condition):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'fastvae-engine[bench]'")
     vae = small(likelihood, hidden=(9,), activation="silu", sigma=0.7, scale=None, linear=linear, init="he")
     X, eps = data(likelihood), RNG.normal(size=(60, 3))
     vae.initialize(X, condition=condition)
@@ -67,7 +66,9 @@ def test_gradients_are_those_of_pytorch(likelihood, linear, condition):
     loss, _, gradients = vae.loss_and_gradients(X, eps, condition=condition)
     c = as_read() if condition is LABELS else (FLOATS - FLOATS.mean(0, np.float64)) / FLOATS.std(0, dtype=np.float64)
     p = {name: torch.tensor(v.astype(float), requires_grad=True) for name, v in vae.parameters().items()}
-    expected = torch_loss(p, torch.tensor(X.astype(float)), torch.tensor(c), torch.tensor(eps), likelihood, linear)
+    expected = torch_loss(
+        torch, p, torch.tensor(X.astype(float)), torch.tensor(c), torch.tensor(eps), likelihood, linear
+    )
     expected.backward()
     assert loss == pytest.approx(expected.item(), rel=1e-5)
     assert set(gradients) == set(p)
@@ -351,8 +352,7 @@ def test_labels_that_are_booleans():
 
 @pytest.mark.parametrize(
     "condition",
-    [FLOATS, FLOATS.astype(np.float64), FLOATS.astype(">f4"), FLOATS.tolist(), pd.DataFrame(FLOATS),
-     torch.tensor(FLOATS)],
+    [FLOATS, FLOATS.astype(np.float64), FLOATS.astype(">f4"), FLOATS.tolist(), pd.DataFrame(FLOATS)],
 )  # fmt: skip
 def test_vectors_are_standardised(condition):
     known, rows = learned_condition(condition, 60)
