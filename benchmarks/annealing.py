@@ -23,8 +23,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))  # this 
 from fastvae import VAE
 from fastvae.data.loading import load
 from fastvae.evaluation.annealed import N_CHAINS, N_LEAPFROG, N_TEMPERATURES, annealed, bracket
+from fastvae.evaluation.densities import CodeDensity
 from fastvae.evaluation.importance import importance
-from fastvae.evaluation.joint import Likelihoods
 
 SETTINGS = {  # temperatures, chains, leapfrog steps, start, schedule
     "default": (N_TEMPERATURES, N_CHAINS, N_LEAPFROG, "q", "linear"),
@@ -49,19 +49,19 @@ def brackets(model, names: list[str], examples: int, seed: int) -> None:
     print("|---|---|---|---|---|---|---|---|---|---|---|---|")
     for name in names:
         T, K, leapfrog, start, schedule = SETTINGS[name]
-        evaluated, called = [0], Likelihoods.__call__
+        evaluated, called = [0], CodeDensity.__call__
 
         def counted(self, z, workers, evaluated=evaluated, called=called):
             evaluated[0] += z.shape[0] * z.shape[1]
             return called(self, z, workers)
 
-        Likelihoods.__call__ = counted
+        CodeDensity.__call__ = counted
         begun = time.process_time()
         try:
             found = bracket(model, examples, n_temperatures=T, n_chains=K, n_leapfrog=leapfrog, start=start,
                             schedule=schedule, seed=seed)  # fmt: skip
         finally:
-            Likelihoods.__call__ = called
+            CodeDensity.__call__ = called
         gap = f"{found.gap:.3f} ± {found.gap_error:.3f}"
         rate = f"{found.acceptance.mean():.2f}" if T > 1 else ""
         each, seconds = evaluated[0] / examples, time.process_time() - begun

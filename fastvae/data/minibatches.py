@@ -123,16 +123,24 @@ class Examples:
         if len(indices) and not (indices.min() >= 0 and indices.max() < len(self.X)):
             found = f"{indices.min()} ... {indices.max()}"
             raise IndexError(f"rows {found} were asked for; there are {len(self.X)} examples, from 0 on")
-        if self.direct:
+        if self.direct and self.kernels.ON_HOST:
             self.kernels.gather(self.X, indices, self.offset, self.scale, out)
-        else:
-            rows = self.X[indices].astype(self.offset.dtype)
+        elif len(indices):
+            rows = self._copied(indices)
+            rows = rows if self.direct else rows.astype(self.offset.dtype)
             self.kernels.gather(rows, np.arange(len(rows), dtype=np.int64), self.offset, self.scale, out)
         self.check()
         if self.binarize == "dynamic":
             self.kernels.binarize_inplace(out, self.seed, step, first_row)
         elif self.binarize is not None:
             self.kernels.threshold_inplace(out, self.binarize)
+
+    def _copied(self, indices: np.ndarray) -> np.ndarray:
+        """These rows (n, D) on the host; of rows on a GPU, those between are copied too."""
+        if not isinstance(self.X, DeviceRows):
+            return np.asarray(self.X[indices])
+        first = int(indices.min())
+        return self.X[first : int(indices.max()) + 1].host()[indices - first]
 
     def write(self, p: Pass, indices: np.ndarray, x: np.ndarray) -> None:
         """Write down what `fill` does, for whatever stands in `indices` by then; only where `direct`."""

@@ -12,6 +12,7 @@ the first: how the weights come in changes no bit.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,13 @@ class Summary:
     ess: np.ndarray
     khat: np.ndarray
     bounds: dict[int, np.ndarray]
+
+
+def joined(summaries: list[Summary]) -> dict[str, Any]:
+    """What summaries of pieces say of all their examples, by the names of `LogLikelihood`."""
+    names = ("values", "mcse", "ess", "khat")
+    columns: dict[str, Any] = {name: np.concatenate([getattr(s, name) for s in summaries]) for name in names}
+    return columns | {"bounds": {k: np.concatenate([s.bounds[k] for s in summaries]) for k in summaries[0].bounds}}
 
 
 class Accumulator:

@@ -23,9 +23,9 @@ import numpy as np
 from fastvae.data.minibatches import Examples
 from fastvae.engine import EVALUATION
 from fastvae.errors import check_name
-from fastvae.evaluation.accumulator import Summary
+from fastvae.evaluation.accumulator import Summary, joined
 from fastvae.evaluation.chains import SCHEDULES, Bounds, Settings, run
-from fastvae.evaluation.joint import Data, decoded
+from fastvae.evaluation.densities import Data, decoded
 from fastvae.evaluation.observer import Observer, watching
 from fastvae.evaluation.result import LogLikelihood
 from fastvae.kernels import philox
@@ -34,6 +34,7 @@ from fastvae.models.settings import check_integer, seed_from
 from fastvae.models.vae_network import VAENetwork
 
 STARTS = ("auto", "q", "prior")
+LOWER, UPPER = "lower bound", "upper bound"
 FEWEST = 4  # chains from whose weights a standard error is told
 N_TEMPERATURES, N_CHAINS, N_LEAPFROG, N_SIMULATED = 200, 8, 4, 32
 
@@ -180,7 +181,7 @@ def annealed(
                 details |= {"gap": found.gap, "gap error": found.gap_error, "gap examples": n_simulated}
     if not bounds.done:
         raise KeyboardInterrupt("annealed: stopped before the first examples were done")
-    return _result("lower bound", bounds.lower, settings, count, time.perf_counter() - begun, details)
+    return _result(LOWER, bounds.lower, settings, count, time.perf_counter() - begun, details)
 
 
 def bracket(
@@ -235,7 +236,7 @@ def _bracket(
     if not bounds.done:
         return None
     rest = settings, count, time.perf_counter() - begun, _details(settings, bounds)
-    lower, upper = _result("lower bound", bounds.lower, *rest), _result("upper bound", bounds.upper, *rest)
+    lower, upper = _result(LOWER, bounds.lower, *rest), _result(UPPER, bounds.upper, *rest)
     forward, reverse = bounds.acceptance
     numbers = settings.n_temperatures, settings.n_chains, settings.n_leapfrog
     return Bracket(lower, upper, forward, reverse, *numbers, settings.start, settings.schedule)
@@ -295,17 +296,12 @@ def _result(
 ) -> LogLikelihood:
     """What summaries of pieces say of all examples. Of upper bounds nothing that needs chains that are alike, as the
     reverse one is none: neither k-hat nor bounds by fewer of them."""
-    columns = {
-        name: np.concatenate([getattr(summary, name) for summary in found])
-        for name in ("values", "mcse", "ess", "khat")
-    }
-    chains, above = settings.n_chains, kind == "upper bound"
-    if above:
-        columns["khat"][:] = np.nan
+    columns, chains = joined(found), settings.n_chains
+    if kind == UPPER:
+        columns["khat"][:], columns["bounds"] = np.nan, {}
     few = np.isnan(columns["khat"]) & (columns["ess"] > 0)  # for k-hat: the error by the delta method alone
     if chains >= FEWEST:
         columns["mcse"][few] = np.sqrt(np.maximum(chains / columns["ess"][few] - 1.0, 0.0) / (chains - 1.0))
-    bounds = {} if above else {k: np.concatenate([s.bounds[k] for s in found]) for k in found[0].bounds}
     complete = len(columns["values"]) == count
-    return LogLikelihood("annealed", kind, **columns, n_samples=chains, seconds=seconds, bounds=bounds,
-                         complete=complete, details=details, degrees_of_freedom=chains - 1)  # fmt: skip
+    return LogLikelihood("annealed", kind, **columns, n_samples=chains, seconds=seconds, complete=complete,
+                         details=details, degrees_of_freedom=chains - 1)  # fmt: skip

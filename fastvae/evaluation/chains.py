@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from fastvae.evaluation.accumulator import Accumulator, Summary
+from fastvae.evaluation.densities import CodeDensity, Data, encoded
 from fastvae.evaluation.hmc import PILOT_CHAINS, Noise, Path, State, adapted_steps, move, widening
-from fastvae.evaluation.joint import Data, Likelihoods, encoded
 from fastvae.evaluation.weights import check_finite
 from fastvae.kernels import philox
-from fastvae.kernels.formulas import LOGVAR_HIGHEST, LOGVAR_LOWEST
 from fastvae.models.vae_network import VAENetwork
 
 SCHEDULES = ("linear", "sigmoid")
@@ -59,7 +58,7 @@ class Piece:
     data
         Of the examples.
     workers
-        What runs the shares of `likelihoods`.
+        What runs the shares of `density`.
     """
 
     def __init__(
@@ -69,12 +68,12 @@ class Piece:
         use: int,
         first: int,
         data: Data,
-        likelihoods: Likelihoods,
+        density: CodeDensity,
         workers: Any,
     ):
         self._network, self._settings, self._use = network, settings, use
         self.first, self.rows, self._data = first, len(data["x"]), data
-        self._likelihoods, self._workers = likelihoods, workers
+        self._density, self._workers = density, workers
         self._betas = temperatures(settings.n_temperatures, settings.schedule)
         self._path, self._steps = self._adapted()
 
@@ -82,7 +81,7 @@ class Piece:
         """The path, scaled by q where there is an encoder, and step sizes (n, T + 1). Where the chains of the pilot
         say that q is too narrow, both are those of a wider one, but no wider than the prior."""
         path = self._path_of()
-        self._likelihoods.hold(self._data, PILOT_CHAINS)
+        self._density.hold(self._data, PILOT_CHAINS)
         steps, z = self._pilot(path, PILOT)
         factors = widening(z, path.scale)
         wider = factors > 1.0
@@ -103,7 +102,7 @@ class Piece:
         if not self._network.complete:
             return Path(prior[0], prior[1], prior[1])
         mu, logvar = encoded(self._network, self._data)
-        deviation = np.exp(0.5 * np.clip(logvar, LOGVAR_LOWEST, LOGVAR_HIGHEST)).reshape(shape)
+        deviation = np.exp(0.5 * logvar).reshape(shape)
         mean, base = (mu.reshape(shape), deviation) if self._settings.start == "q" else prior
         return Path(mean, base, deviation)
 
@@ -113,7 +112,7 @@ class Piece:
         return Noise(kernels, self._settings.seed, uses, self.first, self.rows, columns)
 
     def _evaluate(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self._likelihoods(z, self._workers)
+        return self._density(z, self._workers)
 
     def blocks(self, exact: np.ndarray | None, watch: Callable[[float], None]) -> Iterator[tuple[np.ndarray, ...]]:
         """What `_block` gives of one block of chains after the other; the first one with the reverse chains, where
@@ -141,7 +140,7 @@ class Piece:
             """Numbers (..., C + R) of each chain, by those of a forward and of a reverse one."""
             return np.stack([ahead] * chains + [back] * reverses, axis=-1)
 
-        self._likelihoods.hold(self._data, chains + reverses)
+        self._density.hold(self._data, chains + reverses)
         z = self._path.mean + self._path.deviation * self._noise(forward).normals(philox.CHAIN, 0)
         if exact is not None:
             z = np.concatenate([z, exact[:, None]], axis=1)
@@ -211,16 +210,16 @@ def run(
     bounds, use = Bounds(settings), 0 if exact is None else SIMULATED
     chains = min(settings.n_chains, CHAINS) + (exact is not None)
     size = max(1, min(count, NUMBERS // network.widest // chains))
-    likelihoods = Likelihoods(network, size * max(chains, PILOT_CHAINS))
+    density = CodeDensity(network, size * max(chains, PILOT_CHAINS))
     ends = [*range(0, count, size), count]
-    with network.backend.passing(likelihoods.shares) as workers:
+    with network.backend.passing(density.shares) as workers:
         for first, stop in itertools.pairwise(ends):
 
             def watch(share: float, first: int = first, rows: int = stop - first) -> None:
                 if not progressed(first + int(share * rows)):
                     raise Stopped
 
-            piece = Piece(network, settings, use, first, fill(first, stop - first), likelihoods, workers)
+            piece = Piece(network, settings, use, first, fill(first, stop - first), density, workers)
             try:
                 blocks = piece.blocks(None if exact is None else exact[first:stop], watch)
                 bounds.add(piece.rows, blocks, network.log_jacobian)

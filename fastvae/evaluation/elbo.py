@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fastvae import reference
 from fastvae.data.minibatches import Examples
 from fastvae.evaluation.observer import Observer, watching
 from fastvae.evaluation.result import LogLikelihood
@@ -58,7 +59,7 @@ def elbo(
     with watching(observer) as watcher:
         for weights in pieces(network, examples, seed_from(seed)):
             mu, logvar = (a.astype(np.float64) for a in weights.encode())
-            kl = 0.5 * (np.exp(logvar) + np.square(mu) - 1.0 - logvar)
+            kl = reference.kl_terms(mu, logvar)
             weights.propose(mu, logvar)
             added, origin = 0, np.zeros(weights.rows)
             sums = np.zeros((2, weights.rows))  # of the nll and of its square, counted from the first draw's

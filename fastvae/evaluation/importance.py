@@ -14,7 +14,7 @@ from fastvae.data.minibatches import Examples
 from fastvae.evaluation.observer import Observer
 from fastvae.evaluation.result import LogLikelihood
 from fastvae.evaluation.weights import Weights, weigh
-from fastvae.evaluation.widening import best_factors, pilot_samples, widened
+from fastvae.evaluation.widening import pilot_samples, propose_widened
 from fastvae.kernels.philox import PROPOSAL
 from fastvae.models.settings import check_integer, check_number, seed_from
 
@@ -65,16 +65,14 @@ def importance(
     check_integer("n_samples", n_samples, 1)
     factor = fixed_factor(widen)
     examples = model._accepted(network, examples)
-    pilot = pilot_samples(n_samples)
+    pilot = pilot_samples(n_samples) if factor is None else 0
 
     def propose(weights: Weights) -> None:
-        mu, logvar = weights.encode()
-        factors = best_factors(weights, mu, logvar, pilot) if factor is None else factor
-        weights.propose(mu, widened(logvar, factors))
+        propose_widened(weights, n_samples, factor)
 
     found = weigh("importance", network, examples, n_samples, seed_from(seed), PROPOSAL, propose, observer)
-    found.details.update({"widen": AUTO if factor is None else factor, "pilot": 0 if factor is not None else pilot})
-    if factor is not None or not pilot:
+    found.details.update({"widen": AUTO if factor is None else factor, "pilot": pilot})
+    if not pilot:
         found.details["interval"] = UNWIDENED
     elif n_samples < ENOUGH:
         found.details["interval"] = FEW

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fastvae.data.validation import as_examples, check_values
-from fastvae.evaluation.accumulator import Accumulator
+from fastvae.evaluation.accumulator import Accumulator, joined
 from fastvae.evaluation.observer import Observer, watching
 from fastvae.evaluation.result import LogLikelihood
 
@@ -83,9 +83,6 @@ def parzen(
             watcher.progressed(done, len(scored), "examples")
     if not done:
         raise KeyboardInterrupt("parzen: stopped before the first examples were done")
-    columns: dict[str, Any] = {
-        name: np.concatenate([getattr(s, name) for s in summaries]) for name in ("values", "mcse", "ess", "khat")
-    }
     return LogLikelihood(
         method="parzen",
         kind="estimate",
@@ -93,7 +90,7 @@ def parzen(
         seconds=time.perf_counter() - started,
         complete=done == len(scored),
         details={"bandwidth": h},
-        **columns,
+        **joined(summaries),
     )
 
 

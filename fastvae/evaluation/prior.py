@@ -17,7 +17,7 @@ import numpy as np
 from fastvae.data.minibatches import Examples
 from fastvae.evaluation.observer import Observer, watching
 from fastvae.evaluation.weights import Weights, pieces
-from fastvae.evaluation.widening import best_factors, pilot_samples, widened
+from fastvae.evaluation.widening import propose_widened
 from fastvae.evaluation.width import normalised
 from fastvae.kernels.philox import PROPOSAL
 from fastvae.models.settings import check_integer, seed_from
@@ -276,18 +276,11 @@ def prior_gain(
     return PriorGain(changed - normal, mcse, changed, normal, n_samples, done == len(examples))
 
 
-def _propose(piece: Weights, n_samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Have z drawn from q, widened as `importance` does it; return its mean and deviation (n, Z)."""
-    mu, logvar = piece.encode()
-    logvar = widened(logvar, best_factors(piece, mu, logvar, pilot_samples(n_samples)))
-    piece.propose(mu, logvar)
-    return mu, np.exp(0.5 * logvar)
-
-
 def _weigh(piece: Weights, prior: ExPostPrior, n_samples: int, watcher: Any) -> tuple[np.ndarray, ...] | None:
     """The logarithms of the mean weight under either prior, and the error of their difference, each (n,); None where it
     was stopped."""
-    mu, deviation = _propose(piece, n_samples)
+    mu, logvar = propose_widened(piece, n_samples)  # as `importance` does it
+    deviation = np.exp(0.5 * logvar)
     log_w, log_ratio = np.empty((piece.rows, n_samples)), np.empty((piece.rows, n_samples))
     for first in range(0, n_samples, piece.at_once):
         if watcher.stop_requested():

@@ -7,7 +7,7 @@ import numpy as np
 from fastvae.data.minibatches import Examples
 from fastvae.evaluation.importance import AUTO, fixed_factor
 from fastvae.evaluation.weights import ROWS, Weights
-from fastvae.evaluation.widening import best_factors, pilot_samples, widened
+from fastvae.evaluation.widening import propose_widened
 from fastvae.kernels.philox import PROPOSAL
 from fastvae.models.settings import check_integer, seed_from
 
@@ -43,8 +43,6 @@ def importance_weights_of(
         weights = Weights(network, 1, workers, threads, seed_from(seed))
         for place, row in enumerate(chosen):
             weights.read(examples, int(row), 1)
-            mu, logvar = weights.encode()
-            factors = factor or best_factors(weights, mu, logvar, pilot_samples(n_samples))
-            weights.propose(mu, widened(logvar, factors))
+            propose_widened(weights, n_samples, factor)
             found[place] = weights.log_weights(PROPOSAL, 0, n_samples)[0] - network.log_jacobian
     return found

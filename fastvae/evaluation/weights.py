@@ -13,11 +13,12 @@ import numpy as np
 
 from fastvae.data.minibatches import Examples
 from fastvae.engine import EVALUATION
-from fastvae.evaluation.accumulator import Accumulator
+from fastvae.evaluation.accumulator import Accumulator, joined
 from fastvae.evaluation.observer import Observer, watching
 from fastvae.evaluation.result import LogLikelihood
 from fastvae.kernels.formulas import LOGVAR_HIGHEST, LOGVAR_LOWEST
 from fastvae.kernels.memory import empty
+from fastvae.kernels.philox import PROPOSAL
 from fastvae.kernels.slots import Slots
 from fastvae.models.vae_network import VAENetwork
 from fastvae.passes import ROW, Arena, Pass
@@ -175,6 +176,17 @@ def pieces(network: VAENetwork, examples: Examples, seed: np.uint64) -> Iterator
             yield weights
 
 
+def sample_bound(network: VAENetwork, examples: Examples, samples: int, repetitions: int = 1) -> np.ndarray:
+    """log 1/K sum_k w_k (N,), K = `samples` draws of q(z|x), the mean over some `repetitions`, in nats of the user's
+    units: the bound that importance weighted autoencoders are trained by. -inf or NaN where float32 overflows."""
+    found = []
+    for piece in pieces(network, examples, network.seed):
+        piece.propose(*piece.encode())
+        logs = [piece.log_weights(PROPOSAL, i * samples, samples) for i in range(repetitions)]
+        found.append(np.mean([np.logaddexp.reduce(log_w, axis=1) for log_w in logs], axis=0))
+    return np.concatenate(found) - np.log(samples) - network.log_jacobian
+
+
 def check_finite(values: np.ndarray, first: int) -> None:
     """Raise `ValueError` where values (n, ...) of the examples from `first` on are not finite."""
     wrong = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
@@ -214,17 +226,12 @@ def weigh(
             done += piece.rows
     if not done:
         raise KeyboardInterrupt(f"{method}: stopped before the first examples were done")
-    columns: dict[str, Any] = {
-        name: np.concatenate([getattr(s, name) for s in summaries]) for name in ("values", "mcse", "ess", "khat")
-    }
-    bounds = {k: np.concatenate([s.bounds[k] for s in summaries]) for k in summaries[0].bounds}
     return LogLikelihood(
         method=method,
         kind="estimate",
         n_samples=n_samples,
         seconds=time.perf_counter() - started,
-        bounds=bounds,
         complete=done == len(examples),
         degrees_of_freedom=n_samples - 1,
-        **columns,
+        **joined(summaries),
     )

@@ -18,10 +18,8 @@ from fastvae.kernels.philox import PILOT
 FACTORS = np.array([0.25, 0.35, 0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.45, 1.6, 1.8, 2.0, 2.5, 3.2, 4.0])
 UNCHANGED = 5  # the place of 1
 MARGIN = 1.2
-FIRST, NEXT = (
-    1.5,
-    1.25,
-)  # c of what the pilot draws from: in its first half, and in the second as a multiple of the best
+FIRST = 1.5  # c of what the pilot draws from, in its first half
+NEXT = 1.25  # the same in its second half, as a multiple of the best c of the first
 CONSTANT = 1.0  # nats that log weights of q may be apart in the pilot for q to be nearly the posterior: then c = 1
 MOST, SHARE, FEWEST = 256, 0.1, 32  # draws of a pilot: of as many as follow, no more and no fewer
 FEWEST_SAMPLES = 64  # that follow a pilot
@@ -36,6 +34,15 @@ def pilot_samples(samples: int) -> int:
 def widened(logvar: np.ndarray, factor: Any) -> np.ndarray:
     """log(c v) (n, Z), for one c or one of each row (n, 1): at most 0, the prior's, or log v where that is more."""
     return np.minimum(logvar + np.log(factor).astype(np.float32), np.maximum(logvar, 0.0))
+
+
+def propose_widened(weights: Weights, samples: int, factor: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Have z drawn from q widened by `factor`, or, for None, as a pilot before so many samples finds best; return the
+    proposal's mean and logvar (n, Z)."""
+    mu, logvar = weights.encode()
+    logvar = widened(logvar, factor or best_factors(weights, mu, logvar, pilot_samples(samples)))
+    weights.propose(mu, logvar)
+    return mu, logvar
 
 
 def best_factors(weights: Weights, mu: np.ndarray, logvar: np.ndarray, samples: int) -> np.ndarray:

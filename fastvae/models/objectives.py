@@ -12,7 +12,6 @@ q(z|x) through z, its score, is reparameterized as well. The encoder runs once a
 the decoder's output share their row of x.
 """
 
-import functools
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,7 +23,6 @@ from fastvae.models.settings import check_integer, check_number
 from fastvae.optimizers import Numbers
 from fastvae.passes import Pass, Whole
 
-MOST_TOGETHER = 16  # draws of z in one pass over data
 LATE = 2**31  # steps from here on are of no training, and have noise of their own
 
 
@@ -172,23 +170,3 @@ def objective_of(estimator: Any) -> Objective:
             "depends on the importance weights, and they on it; use sigma='learned'"
         )
     return kind(samples, **numbers)
-
-
-def importance_bound(network: Any, examples: Any, samples: int, repetitions: int = 1) -> np.ndarray:
-    """log 1/K sum_k w_k of examples in the model's units, (N,), with K = `samples` draws of z each: the mean over some
-    `repetitions`, in nats of the user's units. -inf or NaN where float32 overflows."""
-    total, log_sum = np.zeros(len(examples)), np.empty(len(examples))
-
-    def keep(start: int, stop: int, *found: np.ndarray) -> None:
-        for log_ratio, nll in zip(found[::2], found[1::2], strict=True):
-            log_sum[start:stop] = np.logaddexp(log_sum[start:stop], log_ratio.astype(float) - nll)
-
-    for repetition in range(repetitions):
-        log_sum[:] = -np.inf
-        for done in range(0, samples, MOST_TOGETHER):
-            draws = min(samples - done, MOST_TOGETHER)
-            how = {"binarize": examples.binarize, "condition": examples.condition_rows}
-            write = functools.partial(network.weighed, draws=draws)
-            network.over(examples.X, ("weighed", draws), write, keep, step=repetition * samples + done, **how)
-        total += log_sum - np.log(samples)
-    return total / repetitions - network.log_jacobian

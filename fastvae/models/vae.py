@@ -11,6 +11,7 @@ from fastvae.data.scaling import Units
 from fastvae.data.validation import Statistics, as_examples
 from fastvae.engine import EVALUATION
 from fastvae.errors import TrainingWarning, check_name
+from fastvae.evaluation.weights import sample_bound
 from fastvae.kernels import philox
 from fastvae.kernels.formulas import ACTIVATIONS, LOGVAR_HIGHEST, LOGVAR_LOWEST, SIGMA_RATE
 from fastvae.kernels.memory import empty
@@ -18,7 +19,7 @@ from fastvae.likelihoods import LIKELIHOODS, Gaussian, make_likelihood
 from fastvae.models.duration import AUTO
 from fastvae.models.evaluated import Evaluated
 from fastvae.models.linear_start import probabilistic_pca
-from fastvae.models.objectives import ELBO, importance_bound, objective_of
+from fastvae.models.objectives import ELBO, objective_of
 from fastvae.models.rows import finite
 from fastvae.models.settings import check_integer, seed_from, widths
 from fastvae.models.vae_network import INITS, MOST_DRAWS, Architecture, VAENetwork, symmetric_points
@@ -284,7 +285,7 @@ class VAE(Evaluated, LikelihoodEstimator):
         samples = network.objective.samples if network.objective.WEIGHTED else 1
         draws = min(HELDOUT_DRAWS // (len(examples) * samples) + 1, MOST_HELDOUT_DRAWS)
         if network.objective.WEIGHTED:
-            return importance_bound(network, self._accepted(network, examples), samples, draws)
+            return sample_bound(network, self._accepted(network, examples), samples, draws)
         return self.elbo_examples(examples, draws)
 
     @property

@@ -14,8 +14,7 @@ import numpy as np
 
 from fastvae.engine import Network
 from fastvae.kernels.memory import empty
-from fastvae.kernels.philox import LATENT
-from fastvae.layers import MLP, RECTIFIERS, Dense, Linear, joined, latent, latent_samples
+from fastvae.layers import MLP, RECTIFIERS, Dense, Linear, joined, latent
 from fastvae.likelihoods import make_likelihood
 from fastvae.models.linear_start import LinearStart
 from fastvae.models.objectives import ELBO, Objective
@@ -222,16 +221,3 @@ class VAENetwork(Network):
             latent(p, mu, logvar, noise=noise, first_row=Row(i * ROWS_APART), z=z, kl=kl)
             self.likelihood.nll(p, x, self.decoded(p, z, c)[0], nll)
         return p.returns(kl, *nlls)
-
-    def weighed(self, p: Pass, draws: int) -> list[np.ndarray]:
-        """Write log p(z) - log q(z|x), then the nll, (B,) each, of each of so many draws of z, of which the first is
-        the sample of the pass' step."""
-        x, c = p.input("x"), self.condition_of(p)
-        mu, logvar = self._encoded(p, x, c)
-        found = [[p.empty(), p.empty()] for _ in range(draws)]
-        mark = p.mark()
-        for k, (log_ratio, nll) in enumerate(found):
-            p.rewind(mark)
-            z = latent_samples(p, mu, logvar, 1, LATENT, p.step + k, log_ratio=log_ratio)[0]
-            self.likelihood.nll(p, x, self.decoded(p, z, c)[0], nll)
-        return p.returns(*(array for pair in found for array in pair))

@@ -302,7 +302,7 @@ def test_progress_and_a_clean_end(monkeypatch):
 def test_ctrl_c_returns_what_is_done(monkeypatch):
     model = LinearGaussian()
     monkeypatch.setattr(module, "NUMBERS", 2 * module.PILOT_CHAINS * model.vae.network_.widest)
-    fill, calls = module.Likelihoods.hold, []
+    fill, calls = module.CodeDensity.hold, []
 
     def interrupt(self, data, codes):
         calls.append(codes)
@@ -310,7 +310,7 @@ def test_ctrl_c_returns_what_is_done(monkeypatch):
             signal.raise_signal(signal.SIGINT)
         fill(self, data, codes)
 
-    monkeypatch.setattr(module.Likelihoods, "hold", interrupt)
+    monkeypatch.setattr(module.CodeDensity, "hold", interrupt)
     found = annealed(model.vae, model.vae.examples(model.draw(40)), n_temperatures=3, n_chains=4)
     assert not found.complete
     assert len(found) == 4

@@ -8,7 +8,7 @@ import pytest
 from tests.evaluation import test_annealed, test_annealed_models, test_hmc
 
 pytestmark = pytest.mark.long
-NAMES = "joint", "hmc", "accumulator", "chains", "annealed"  # in the order of their imports
+NAMES = "densities", "hmc", "accumulator", "chains", "annealed"  # in the order of their imports
 MODULES = {name: importlib.import_module(f"fastvae.evaluation.{name}") for name in NAMES}
 SOURCES = {name: inspect.getsource(module) for name, module in MODULES.items()}
 
@@ -82,7 +82,7 @@ MUTANTS = {
     "no half step at the end": ("hmc", "0.5 * step) * path.slope", "step) * path.slope", BACK),
     "a force the wrong way": ("hmc", "beta * (state.gradient - state.z)", "beta * (state.z - state.gradient)", slope),
     "a force without the prior": ("hmc", "beta * (state.gradient - state.z)", "beta * state.gradient", slope),
-    "log p(x|z) with the other sign": ("joint", "np.negative(nll, out=nll)", "nll", unbiased),
+    "log p(x|z) with the other sign": ("densities", "np.negative(nll, out=nll)", "nll", unbiased),
     "log r(z) with the other sign": (
         "hmc", "self._log_prior(state.z) - self._log_base", "self._log_prior(state.z) + self._log_base", unbiased,
     ),
@@ -113,7 +113,7 @@ MUTANTS = {
         "chains", "lower.add(log_weights - log_jacobian)", "lower.add(log_weights + log_jacobian)", units,
     ),
     "data of another example": (
-        "joint", "[:] = data[name][:, None]", "[:] = np.roll(data[name], 1, axis=0)[:, None]", units,
+        "densities", "[:] = data[name][:, None]", "[:] = np.roll(data[name], 1, axis=0)[:, None]", units,
     ),
     "noise of another row": ("hmc", "self._first_row, out)", "0, out)", NOISE),
     "a condition of another example": (

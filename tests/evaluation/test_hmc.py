@@ -6,8 +6,8 @@ from scipy import stats
 
 from fastvae import VAE
 from fastvae.evaluation import hmc
+from fastvae.evaluation.densities import CodeDensity, encoded
 from fastvae.evaluation.hmc import Noise, Path, State
-from fastvae.evaluation.joint import Likelihoods, encoded
 from fastvae.kernels import cpu
 
 RNG = np.random.default_rng(4)
@@ -90,7 +90,7 @@ def chains(vae, rows, count, start="q"):
     mu, logvar = encoded(network, {"x": x})
     deviation = np.exp(logvar / 2)[:, None]
     base = (mu[:, None], deviation) if start == "q" else (np.zeros_like(deviation), np.ones_like(deviation))
-    path, likelihoods = Path(*base, deviation), Likelihoods(network, rows * count)
+    path, likelihoods = Path(*base, deviation), CodeDensity(network, rows * count)
     workers = network.backend.passing(1)
 
     def evaluate(codes):
