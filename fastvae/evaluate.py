@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fastvae import backend
 from fastvae.atomic import atomic_file, check_writable
 from fastvae.command_line import FAILED, INTERRUPTED, Parser, one_of, run, say
 from fastvae.data.loading import load
@@ -116,15 +117,20 @@ def _prove(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         check_output(pathlib.Path(arguments.json))
     latent_dim = LATENT_DIM
+    backend.select(arguments.device)  # one that is not there is an error, and not a claim that fails
     if arguments.model is not None:
         path = model_path(arguments.model)
         latent_dim = VAE.load(path, decoder_only=True, device=arguments.device).latent_dim
     started, found = time.perf_counter(), []
     print(f"linear VAEs with {latent_dim} latent dimensions, whose log p(x) is known exactly", flush=True)
-    for claim in claims(Trial(latent_dim)):
-        found.append(claim)
-        mark = "pass" if claim.passed else "FAIL"
-        print(f"{mark}  {claim.name:<31} {claim.claimed:<60} {claim.found}", flush=True)
+    try:
+        for claim in claims(Trial(latent_dim, device=arguments.device)):
+            found.append(claim)
+            mark = "pass" if claim.passed else "FAIL"
+            print(f"{mark}  {claim.name:<31} {claim.claimed:<60} {claim.found}", flush=True)
+    except KeyboardInterrupt:
+        say(f"interrupted after {len(found)} claims: that is no certificate")
+        return INTERRUPTED
     failed, seconds = [claim.name for claim in found if not claim.passed], time.perf_counter() - started
     print(f"{len(found) - len(failed)} of {len(found)} claims hold ({seconds:.0f} s)")
     if arguments.json is not None:
@@ -146,8 +152,14 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             check_output(pathlib.Path(path), arguments.data, model_path(arguments.model))
     if arguments.out is not None:
         folder = pathlib.Path(arguments.out)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            raise ValueError(f"--out {folder}: cannot be made a folder ({why}); give another name") from None
         check_writable(folder / "figures.json")
+    if arguments.samples is not None:
+        check_integer("--samples", arguments.samples, 1)
     if arguments.parzen is not None and arguments.validation is None:
         raise ValueError("--parzen needs held-out data to choose its width on: --validation DATA")
     if arguments.temperatures is not None and arguments.method != "annealed":
@@ -188,7 +200,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         result,
         found["elbo"],
         found["rivals"],
-        _conventions(model, examples, arguments, binarize, step, part, training is not None),
+        _conventions(model, result, arguments, binarize, step, part, training is not None, bool(found["rivals"])),
         examples.X.shape[1],
         arguments.seed,
         step,
@@ -229,7 +241,7 @@ def _beside(
     and whether it was "stopped". After Ctrl-C only what is whole is there: means over other examples than those of the
     estimate would not belong beside it."""
     found: dict[str, Any] = {"elbo": None, "rivals": {}, "parzen": None, "diagnosis": None, "remarks": []}
-    encodes, seed = model.network_.complete, arguments.seed
+    seed = arguments.seed
 
     def window() -> LogLikelihood:
         samples = model.sample(arguments.parzen, random_state=seed, noise=model.network_.likelihood.DENSITY)
@@ -238,13 +250,11 @@ def _beside(
     parts: dict[str, Callable[[], Any]] = {}
     if isinstance(result, Elbo):
         found["elbo"] = result
-    elif encodes:
+    else:
         parts["elbo"] = lambda: elbo(model, examples, seed=seed, observer=observer)
     parts["rivals"] = lambda: rivals(model, examples, training)
-    if encodes and len(examples) >= FEWEST_DIAGNOSED:
+    if len(examples) >= FEWEST_DIAGNOSED:
         parts["diagnosis"] = lambda: diagnose(model, examples, seed=seed)
-    if not encodes:
-        found["remarks"].append("no ELBO and no diagnosis: they need q(z|x), and the model has no encoder")
     if held is not None:
         parts["parzen"] = window
     left = list(parts)
@@ -285,19 +295,20 @@ def _dequantized(X: Any, model: VAE, seed: int) -> tuple[np.ndarray, float]:
 
 def _conventions(
     model: VAE,
-    examples: Examples,
+    result: LogLikelihood,
     arguments: argparse.Namespace,
     binarize: str | float | None,
     step: float | None,
     part: str,
     has_training: bool,
+    compared: bool,
 ) -> list[str]:
     """What the numbers depend on."""
     density = model.network_.likelihood.DENSITY
-    given = "" if model.network_.condition is None else ", given the condition"
+    conditional = model.network_.condition is not None
     lines = [
-        f"log p(x){given} with all constants: a {'density in the units of the data' if density else 'probability'}, "
-        f"likelihood {model.likelihood!r}"
+        f"log p(x{'|c' if conditional else ''}) with all constants: a "
+        f"{'density in the units of the data' if density else 'probability'}, likelihood {model.likelihood!r}"
     ]
     if binarize == "dynamic":
         lines.append(f"binarised once: each value is the probability of a 1, drawn by the model's seed {model.seed_}")
@@ -309,8 +320,13 @@ def _conventions(
         lines.append(f"dequantised: uniform noise in [0, {step:.4g}) by seed {arguments.seed}; bits are of its steps")
     elif density:
         lines.append("not dequantised; bits are those of the data's unit")
-    of = "fitted to the train part" if has_training else "fitted to every other example, for the rest"
-    lines.append(f"{part} part of {arguments.data}: {len(examples):,} examples; what stands beside it is {of}")
+    lines.append(f"{part} part of {arguments.data}: {len(result):,} examples")
+    if part == "train":
+        lines.append("a model that was trained on these rows scores higher here than on rows that it has not seen")
+    if compared:
+        without = ", without the condition" if conditional else ""
+        of = "the train part" if has_training else "every other example, and scored on those between"
+        lines.append(f"what stands beside it was fitted to {of}{without}")
     return lines
 
 
@@ -334,10 +350,12 @@ def _write_folder(
         np.savez(file, **arrays)
     written = ["figures.json", "examples.npz"]
     try:
-        from fastvae.evaluation.figures import write_all
+        from fastvae.evaluation.figures import PICTURES, write_all
     except ImportError as error:
         say(f"no pictures ({error}): pip install matplotlib")
     else:
+        for name in PICTURES:
+            (folder / name).unlink(missing_ok=True)  # of an evaluation before this one
         try:
             others, found = _for_pictures(arguments, model, examples, condition, result) if whole else ([], None)
             results = [*others, result]

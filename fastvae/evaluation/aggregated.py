@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,9 @@ class AggregatedPosterior:
         Of the hypothesis that q(z) = N(0, I).
     draws
         Draws of q(z) in the test, one from each of as many examples.
+    kolmogorov : (Z,) float64
+        The largest difference between the distribution functions of q(z_j), by a draw from each example, and of
+        N(0, 1): it also shows what has the moments of N(0, 1), such as two bands with nothing between.
     """
 
     mean: np.ndarray
@@ -48,6 +52,7 @@ class AggregatedPosterior:
     distance: float
     p_value: float
     draws: int
+    kolmogorov: np.ndarray
 
     def summary(self) -> dict[str, Any]:
         """What JSON can hold."""
@@ -86,7 +91,15 @@ def aggregated_posterior(
         (int(place[0]), int(place[1])), gain, error, statistic,
         math.sqrt(max(0.0, statistic) / _prior_with_itself(mu.shape[1])),
         (1 + sum(value >= statistic for value in null)) / (1 + simulations), len(z),
+        kolmogorov(mu + np.sqrt(variance) * rng.standard_normal(mu.shape)),
     )  # fmt: skip
+
+
+def kolmogorov(z: np.ndarray) -> np.ndarray:
+    """max_t |F(t) - Phi(t)| (Z,) of the columns of z (N, Z): Kolmogorov's distance from N(0, 1)."""
+    normal = np.vectorize(NormalDist().cdf, otypes=[float])(np.sort(z, axis=0))
+    steps = np.arange(len(z) + 1)[:, None] / len(z)
+    return np.maximum(steps[1:] - normal, normal - steps[:-1]).max(axis=0)
 
 
 def _covariance(mu: np.ndarray, variance: np.ndarray) -> np.ndarray:

@@ -112,7 +112,8 @@ class Piece:
         return Noise(kernels, self._settings.seed, uses, self.first, self.rows, columns)
 
     def _evaluate(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self._density(z, self._workers)
+        log_likelihood, gradient = self._density(z, self._workers)
+        return log_likelihood, gradient
 
     def blocks(self, exact: np.ndarray | None, watch: Callable[[float], None]) -> Iterator[tuple[np.ndarray, ...]]:
         """What `_block` gives of one block of chains after the other; the first one with the reverse chains, where

@@ -5,17 +5,18 @@ from typing import Any
 
 import numpy as np
 
+from fastvae import reference
 from fastvae.data.minibatches import Examples
 from fastvae.evaluation.aggregated import AggregatedPosterior, aggregated_posterior
 from fastvae.evaluation.densities import Joint
 from fastvae.evaluation.width import PosteriorWidth, posterior_width
 from fastvae.models.settings import check_integer
+from fastvae.models.vae import COLLAPSED
 
 ACTIVE = 0.01  # variance over x of the mean of q(z|x), of an active unit (Burda, Grosse and Salakhutdinov 2016)
-COLLAPSED = 0.05  # nats of KL an example: less is a posterior that has collapsed
 NARROW, WIDE = 4.0, 1 / 3  # variance of p(z|x) over that of q(z|x)
 FAR_GAIN, FAR_SHARE = 1.0, 0.1  # nats, and share of the KL, that a Gaussian with the moments of q(z) gains as the prior
-FAR_DISTANCE = 0.3  # see `AggregatedPosterior.distance`
+FAR_DISTANCE, FAR_DIMENSION = 0.3, 0.15  # see `AggregatedPosterior`: `distance`, and the largest `kolmogorov`
 SIGNIFICANT = 0.01  # a p-value that is not above it; N(0, I) itself comes to it once in a hundred times
 
 COLLAPSE, INACTIVE = "collapse", "inactive dimensions"
@@ -150,7 +151,7 @@ def diagnose(
         raise ValueError("X has 1 example: how codes are spread over examples needs at least 2, better 500")
     rng = np.random.default_rng(seed)
     mu, logvar = (values.astype(np.float64) for values in model.encode_examples(examples))
-    kl = 0.5 * (np.square(mu) + np.exp(logvar) - logvar - 1).mean(axis=0)
+    kl = reference.kl_terms(mu, logvar).mean(axis=0)
     indices = np.unique(np.linspace(0, len(joint) - 1, min(n_examples, len(joint))).astype(np.int64))
     width, aggregated = posterior_width(joint, indices, n_samples, rng), aggregated_posterior(mu, logvar, rng)
     found = Diagnosis(kl, mu.var(axis=0, ddof=1), width, aggregated, len(joint))
@@ -223,14 +224,15 @@ def _width(model: Any, found: Diagnosis) -> Finding | None:
 def _aggregated(model: Any, found: Diagnosis) -> Finding | None:
     a, total = found.aggregated, float(found.kl.sum())
     gains = a.gain - 2 * a.gain_error > FAR_GAIN and a.gain > FAR_SHARE * total
-    if not (a.p_value <= SIGNIFICANT and (gains or a.distance > FAR_DISTANCE)):
+    if not (a.p_value <= SIGNIFICANT and (gains or a.distance > FAR_DISTANCE or a.kolmogorov.max() > FAR_DIMENSION)):
         return None
     figures = {"gain": a.gain, "gain_error": a.gain_error, "distance": a.distance, "p_value": a.p_value}
-    worst = int(np.argmax(np.abs(np.log(a.variance)) + np.abs(a.mean)))
+    worst = int(np.argmax(a.kolmogorov))
     what = (
         f"the codes of the data are not spread like the prior N(0, I) (dimension {worst}: mean {a.mean[worst]:.2f}, "
-        f"variance {a.variance[worst]:.2f}; distance {a.distance:.2f}, p = {a.p_value:.3g}; {a.gain:.2g} nats are "
-        "lost), so that draws from the prior decode to what the data are not"
+        f"variance {a.variance[worst]:.2f}, its distribution function up to {a.kolmogorov[worst]:.2f} off; distance "
+        f"{a.distance:.2f}, p = {a.p_value:.3g}; {a.gain:.2g} nats are lost), so that draws from the prior decode to "
+        "what the data are not"
     )
     tries = ["beta=1"] if model.beta < 1 else []
     tries += ["train longer", "a larger learning_rate", "sampling by an ex-post prior (fastvae.evaluation.prior)"]

@@ -167,6 +167,11 @@ def write_bracket(path: Any, found: Bracket, importance: LogLikelihood | None = 
     save(path, fig)
 
 
+PICTURES = tuple(  # all that `write_all` knows
+    f"{name}.png" for name in ("convergence", "weights", "kl", "bracket", "aggregated", "traversals", "identity")
+)
+
+
 def write_all(
     folder: Any,
     model: Any,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastvae.data.minibatches import Examples
+from fastvae.evaluation.aggregated import kolmogorov
 from fastvae.evaluation.densities import Joint
 from fastvae.evaluation.drawing import BLUE, ORANGE, figure, quiet, save
 from fastvae.evaluation.quadrature import check_dimensions, quadrature_of
@@ -109,8 +110,7 @@ def write_aggregated(path: Any, mu: np.ndarray, logvar: np.ndarray, seed: int = 
     rows = np.unique(np.linspace(0, len(mu) - 1, min(MOST_POINTS, len(mu))).astype(np.int64))
     z = mu[rows] + np.exp(0.5 * logvar[rows]) * rng.standard_normal((len(rows), mu.shape[1]))
     count, dimensions = z.shape
-    apart = np.abs(np.log(z.var(axis=0))) + np.abs(z.mean(axis=0))
-    order = np.argsort(-apart)
+    order = np.argsort(-kolmogorov(z))
     fig = figure(10, 4.6)
     left, right = fig.subplots(1, 2)
     if dimensions == 1:

@@ -21,14 +21,17 @@ LOG_TWO_PI = math.log(2.0 * math.pi)
 
 @dataclass(frozen=True)
 class LinearVAE:
-    """W (D, Z), m (D,) and sigma, all float64."""
+    """W (D, Z), m (D,) and sigma, all float64; `device` is where its estimators compute."""
 
     weight: np.ndarray
     mean: np.ndarray
     sigma: float = 1.0
+    device: str = "auto"
 
     @classmethod
-    def drawn(cls, columns: int, latent_dim: int, gap: float, seed: int, sigma: float = 1.0) -> "LinearVAE":
+    def drawn(
+        cls, columns: int, latent_dim: int, gap: float, seed: int, sigma: float = 1.0, device: str = "auto"
+    ) -> "LinearVAE":
         """One with a random W, so large that log p(x) - ELBO of the best diagonal q is `gap` nats; or as near to that
         as its columns allow, which have a gap by the angles between them."""
         rng = np.random.default_rng(seed)
@@ -39,7 +42,7 @@ class LinearVAE:
         for _ in range(30):
             middle = math.sqrt(low * high)
             low, high = (low, middle) if cls(middle * direction, mean, sigma).gap > gap else (middle, high)
-        return cls((low * direction).astype(np.float32).astype(np.float64), mean, sigma)
+        return cls((low * direction).astype(np.float32).astype(np.float64), mean, sigma, device)
 
     @property
     def precision(self) -> np.ndarray:
@@ -94,7 +97,7 @@ class LinearVAE:
         """A fitted `VAE` that is this model of x / unit, with q(z|x) = N(E[z|x], diag(variances)); by default the best
         ones."""
         latent_dim = self.weight.shape[1]
-        settings: dict[str, Any] = {"scale": (0.0, unit), "linear": False, "random_state": seed}
+        settings: dict[str, Any] = {"scale": (0.0, unit), "linear": False, "random_state": seed, "device": self.device}
         vae = VAE(latent_dim, (), likelihood="gaussian", sigma=self.sigma, **settings)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # its units are what they are

@@ -1,5 +1,6 @@
 """The estimators of log p(x) by name, with what is checked before any of them begins."""
 
+import inspect
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -57,6 +58,11 @@ def log_likelihood(
             EvaluationWarning,
             stacklevel=3,
         )
+    known = inspect.signature(METHODS[method]).parameters
+    if unknown := [name for name in options if name not in known]:
+        fixed = ("model", "examples", "seed", "observer", "n_samples", COUNTS.get(method))
+        valid = ", ".join(name for name in known if name not in fixed) or "none"
+        raise TypeError(f"method={method!r} has no option {unknown[0]!r}; its options: {valid}")
     given = {COUNTS.get(method, "n_samples"): count, "seed": seed, "observer": observer}
     return METHODS[method](model, examples, **given, **options)
 

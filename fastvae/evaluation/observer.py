@@ -20,6 +20,17 @@ class Observer(Protocol):
         """True ends the evaluation with what is done; asked between pieces of work."""
 
 
+class Unobserved:
+    """Watches nothing: an evaluation is whole, or Ctrl-C ends it as anything else, by `KeyboardInterrupt`."""
+
+    def progressed(self, done: int, count: int, unit: str) -> None:
+        """Nobody asks."""
+
+    def stop_requested(self) -> bool:
+        """False."""
+        return False
+
+
 class InterruptibleObserver(Interruptible):
     """Has Ctrl-C end an evaluation, of which what is done is returned. A context manager, which may be entered again
     within itself."""

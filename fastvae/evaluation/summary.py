@@ -130,6 +130,7 @@ class Evaluation:
             order = worst[np.argsort(-self.result.khat[worst])][:5]
             named = ", ".join(f"{i} ({self.result.khat[i]:.2f})" for i in order)
             lines.append(f"unreliable, without an error: row {named}{', ...' if len(worst) > 5 else ''}")
+            lines.append("more samples may help; annealed importance sampling has another proposal: --method annealed")
         return lines
 
     def khat_table(self) -> list[dict[str, Any]]:

@@ -1,16 +1,18 @@
 """The variational autoencoder as an estimator."""
 
+import time
 import warnings
 from typing import Any, ClassVar
 
 import numpy as np
 
-from fastvae import backend
+from fastvae import backend, reference
 from fastvae.data.minibatches import Examples
 from fastvae.data.scaling import Units
 from fastvae.data.validation import Statistics, as_examples
 from fastvae.engine import EVALUATION
 from fastvae.errors import TrainingWarning, check_name
+from fastvae.evaluation.elbo import Elbo
 from fastvae.evaluation.weights import sample_bound
 from fastvae.kernels import philox
 from fastvae.kernels.formulas import ACTIVATIONS, LOGVAR_HIGHEST, LOGVAR_LOWEST, SIGMA_RATE
@@ -26,7 +28,8 @@ from fastvae.models.vae_network import INITS, MOST_DRAWS, Architecture, VAENetwo
 from fastvae.models.with_likelihood import LikelihoodEstimator
 
 HELDOUT_DRAWS, MOST_HELDOUT_DRAWS = 2048, 16  # of z in all behind a held-out ELBO, about; of an example
-COLLAPSED, COLLAPSED_STEPS = 0.05, 500  # nats of KL, after so many steps
+COLLAPSED = 0.05  # nats of KL an example: less is a posterior that has collapsed
+COLLAPSED_STEPS, STEPS_WITH_BETA = 500, 100  # after which that is said; where beta > 1 gives a reason
 FIRST_GRADIENT = 2**31  # the step of the noise of the first gradient that is asked for: no training comes so far
 UNSUITED = 30.0  # deviations of columns beyond this, or below its inverse, are said
 OLDER_SIGMA, OLDER_LOWEST = "log_sigma", -6.0  # of a sigma that is not fixed, in files of earlier versions
@@ -310,7 +313,8 @@ class VAE(Evaluated, LikelihoodEstimator):
                 f"kl_warmup_epochs={self.kl_warmup_epochs:g} is not shorter than the training ({len(history['kl'])} "
                 f"epochs): the weight of the KL never reached beta={self.beta:g}"
             )
-        if self.n_steps_ >= COLLAPSED_STEPS and len(history["kl"]) and history["kl"][-1] < COLLAPSED:
+        enough = STEPS_WITH_BETA if self.beta > 1 else COLLAPSED_STEPS
+        if self.n_steps_ >= enough and len(history["kl"]) and history["kl"][-1] < COLLAPSED:
             lines.append(
                 f"the posterior has collapsed: the KL is {history['kl'][-1]:.2g} nats, so that the codes say nothing "
                 "of the data and every reconstruction is their mean. Either no column depends on another, or the model "
@@ -321,8 +325,8 @@ class VAE(Evaluated, LikelihoodEstimator):
     def collapse_tries(self) -> str:
         """What to try where the posterior has collapsed."""
         others = {"sigma": "learned", "scale": AUTO, "init": "small"}
-        tries = [f"{name}={value!r}" for name, value in others.items() if getattr(self, name) != value]
-        tries += ["beta=1"] if self.beta > 1 else []
+        tries = ["beta=1"] if self.beta > 1 else []
+        tries += [f"{name}={value!r}" for name, value in others.items() if getattr(self, name) != value]
         tries += ["free_bits"] if self.free_bits == 0 and self.objective == "elbo" else []
         return ", ".join([*tries, "kl_warmup_epochs", "smaller or more hidden layers", "another seed"])
 
@@ -460,7 +464,8 @@ class VAE(Evaluated, LikelihoodEstimator):
         return_result: bool = False,
     ) -> Any:
         """Return the ELBO of each example, (N,) float64, in nats of the user's units: a lower bound of log p(x). Or, by
-        another `method`, log p(x) itself: what `evaluate` gives as `values`; all of it with `return_result`.
+        another `method`, log p(x) itself: what `evaluate` gives as `values`. With `return_result` they come as a
+        `LogLikelihood`, with their errors.
 
         Nothing in the ELBO is drawn, unless `n_samples` says of how many draws it is the mean: E_q is taken at
         symmetric points (see `models.vae_network.symmetric_points`), so that a row's score is the same alone, in any
@@ -468,13 +473,20 @@ class VAE(Evaluated, LikelihoodEstimator):
         differs from the mean of many draws by some tenths of a nat. With a `condition`, as `transform` has it, all of
         this is about p(x|c).
         """
-        if return_result:
-            return self.evaluate(X, method, n_samples, condition=condition)
         if method != "elbo" or n_samples is not None:
-            return self._scores(X, condition, method, n_samples)
+            return (
+                self.evaluate(X, method, n_samples, condition=condition)
+                if return_result
+                else (self._scores(X, condition, method, n_samples))
+            )
+        started = time.perf_counter()
         network, X, how = self._data(X, condition)
         points = symmetric_points(network.architecture.latent_dim)
-        return finite(self._elbo(network, X, len(points), points, **how), X)
+        values = finite(self._elbo(network, X, len(points), points, **how), X)
+        if not return_result:
+            return values
+        kl = reference.kl_terms(*(a.astype(np.float64) for a in self._encode(network, X, **how)))
+        return Elbo.without_draws(values, kl, len(points), time.perf_counter() - started)
 
     def loss_and_gradients(
         self, X: Any, noise: Any = None, condition: Any = None

@@ -192,7 +192,9 @@ def test_a_conditional_model(tmp_path, capsys):
     found = json.loads(pathlib.Path("f.json").read_text())
     expected = model.evaluate(digits.X[:30], n_samples=40, condition=digits.labels[:30], random_state=0)
     assert found["log_p"] == pytest.approx(expected.mean, abs=1e-9)
-    assert "given the condition" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "log p(x|c) with all constants" in out
+    assert "on those between, without the condition" in out
 
 
 @pytest.mark.parametrize("part", ["elbo", "diagnosis"])
@@ -212,3 +214,35 @@ def test_ctrl_c_beside_a_finished_estimate_keeps_it(part, tmp_path, monkeypatch,
     assert "log p(x) " in out
     assert f"interrupted: the estimate is whole, beside it there is no {part}" in out
     assert json.loads((tmp_path / "f.json").read_text())["log_p"] is not None
+
+
+def test_a_folder_holds_the_pictures_of_one_evaluation(tmp_path):
+    """Those of an earlier one go; what is no folder is refused before anything is done."""
+    pytest.importorskip("matplotlib")
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    np.save(tmp_path / "x.npy", X)
+    VAE(2, (4,), likelihood="gaussian", epochs=1, early_stopping=False, random_state=0).fit(X).save(tmp_path / "m.npz")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "bracket.png").write_bytes(b"another model's")
+    words = [str(tmp_path / "m.npz"), str(tmp_path / "x.npy"), "--samples", "64", "--out", str(tmp_path / "out")]
+    assert evaluate.main(words) == 0
+    assert not (tmp_path / "out" / "bracket.png").exists()
+    assert (tmp_path / "out" / "kl.png").exists()
+
+
+def test_what_is_no_folder_is_refused_first(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.ones((3, 3)))
+    assert evaluate.main(["nothing.npz", str(tmp_path / "x.npy"), "--out", str(tmp_path / "x.npy")]) == 2
+    assert "cannot be made a folder" in capsys.readouterr().err
+
+
+def test_annealed_importance_sampling_has_the_picture_of_its_bracket(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    X = np.random.default_rng(0).normal(size=(30, 3))
+    np.save(tmp_path / "x.npy", X)
+    vae = VAE(2, (4,), likelihood="gaussian", epochs=1, early_stopping=False, random_state=0).fit(X)
+    vae.save(tmp_path / "m.npz")
+    words = [str(tmp_path / "m.npz"), str(tmp_path / "x.npy"), "--method", "annealed", "--temperatures", "3"]
+    assert evaluate.main([*words, "--samples", "4", "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "bracket.png").exists()
+    assert "a model that was trained on these rows scores higher" in capsys.readouterr().out

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fastvae.evaluation.aggregated import aggregated_posterior, gaussian_gain, squared_mmd
+from fastvae.evaluation.aggregated import aggregated_posterior, gaussian_gain, kolmogorov, squared_mmd
 
 
 def codes(mu, variance):
@@ -89,3 +89,14 @@ def test_the_gain_of_the_prior_itself_is_not_above_0_by_more_than_its_error():
     rng = np.random.default_rng(7)
     found = [gaussian_gain(0.8 * rng.normal(size=(60, 5)), np.full((60, 5), 0.36), np.arange(60)) for _ in range(50)]
     assert np.mean([gain for gain, _ in found]) < 0
+
+
+def test_kolmogorovs_distance_is_scipys_and_sees_what_moments_do_not():
+    stats = pytest.importorskip("scipy.stats")
+    rng = np.random.default_rng(5)
+    bands = np.r_[rng.normal(-0.98, 0.2, 500), rng.normal(0.98, 0.2, 500)]  # mean 0, variance 1
+    z = np.c_[rng.normal(size=1000), bands]
+    found = kolmogorov(z)
+    np.testing.assert_allclose(found, [stats.kstest(column, "norm").statistic for column in z.T], atol=1e-12)
+    assert found[0] < 0.06
+    assert found[1] > 0.15

@@ -1,8 +1,10 @@
 """The certificate: all claims hold for the estimators as they are. That each can fail: `test_mutants`."""
 
+import signal
+
 import pytest
 
-from fastvae.evaluation import proof
+from fastvae.evaluation import proof, weights
 from fastvae.evaluation.proof import Trial, claims
 
 COMPACT = Trial(latent_dim=8, replicates=400, samples=2000, models=6)
@@ -42,3 +44,39 @@ def test_what_cannot_be_tried_is_no_pass(monkeypatch):
     found = list(claims(COMPACT))
     assert [claim.passed for claim in found] == [True, False, True]
     assert found[1].found == "ValueError: operands do not fit"
+
+
+@pytest.mark.parametrize("error", [AttributeError, AssertionError, RuntimeError, ValueError])
+def test_whatever_a_fault_raises_is_a_claim_that_fails(error, monkeypatch):
+    def broken(trial):
+        raise error("a fault")
+
+    monkeypatch.setattr(proof, "CHECKS", (broken,))
+    (claim,) = proof.claims(proof.Trial(2))
+    assert not claim.passed
+    assert "a fault" in claim.found
+
+
+def test_a_certificate_that_was_interrupted_is_none(monkeypatch):
+    """No estimate inside takes Ctrl-C as a request to stop with what is done."""
+
+    def interrupted(trial):
+        linear = trial.mild(2, 5)
+        model = linear.estimator()
+        original = weights.Weights.log_weights
+
+        def once(self, *given):
+            signal.raise_signal(signal.SIGINT)
+            return original(self, *given)
+
+        monkeypatch.setattr(weights.Weights, "log_weights", once)
+        proof._estimate(proof.importance, model, linear.draw(3, 0), 300, 1)
+        yield
+
+    monkeypatch.setattr(proof, "CHECKS", (interrupted,))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(proof.claims(proof.Trial(2)))
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -83,3 +83,21 @@ def test_gradients_draw_noise_of_their_own_in_each_call(fitted):
     assert np.mean(losses) == pytest.approx(expected, abs=5 * np.std(losses) / len(losses) ** 0.5)
     noise = np.zeros((50, 6))
     assert vae.loss_and_gradients(rows, noise)[0] == vae.loss_and_gradients(rows, noise)[0]
+
+
+def test_a_result_has_the_scores_themselves(fitted):
+    """The same points, not draws: and what they are made of."""
+    vae, X = fitted
+    found = vae.score_samples(X[:40], return_result=True)
+    np.testing.assert_array_equal(found.values, vae.score_samples(X[:40]))
+    mu, logvar = (a.astype(float) for a in vae.encode(X[:40]))
+    np.testing.assert_allclose(found.kl, (np.exp(logvar) + mu**2 - 1 - logvar) / 2, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.reconstruction - found.kl.sum(axis=1), found.values)
+    assert np.isnan(found.mcse).all()
+    assert found.kind == "lower bound"
+
+
+def test_an_option_that_a_method_has_not_is_named(fitted):
+    vae, X = fitted
+    with pytest.raises(TypeError, match="method='importance' has no option 'foo'; its options: widen"):
+        vae.evaluate(X[:4], n_samples=8, foo=1)
