@@ -1,19 +1,50 @@
-"""Methods of estimators whose log p(x) can be estimated."""
+"""What an estimator with q(z|x) says of rows: their codes, the ELBO, log p(x)."""
 
+import time
 from typing import Any
 
 import numpy as np
 
+from fastvae import reference
+from fastvae.data.minibatches import Examples
+from fastvae.evaluation.elbo import Elbo
 from fastvae.evaluation.methods import check_method, log_likelihood
 from fastvae.evaluation.observer import Observer
 from fastvae.evaluation.result import LogLikelihood
-from fastvae.models.settings import seed_from
+from fastvae.evaluation.weights import sample_bound
+from fastvae.kernels.formulas import LOGVAR_HIGHEST, LOGVAR_LOWEST
+from fastvae.models.rows import finite
+from fastvae.models.settings import check_integer, seed_from
+from fastvae.models.vae_network import MOST_DRAWS, VAENetwork, symmetric_points
+from fastvae.models.with_likelihood import LikelihoodEstimator
+
+HELDOUT_DRAWS, MOST_HELDOUT_DRAWS = 2048, 16  # of z in all behind a held-out ELBO, about; of an example
 
 
-class Evaluated:
-    """Beside an estimator with `examples`: see `fastvae.evaluation`."""
+class Evaluated(LikelihoodEstimator):
+    """Base of `VAE`: the part that encodes and scores. Estimators of log p(x) are in `fastvae.evaluation`."""
 
-    __slots__ = ()
+    def encode(self, X: Any, condition: Any = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return mu and logvar of q(z|x), each (N, Z) float32; logvar is limited to [-30, 20]. `condition` as
+        `transform` has it."""
+        network, X, how = self._data(X, condition)
+        return self._encode(network, X, **how)
+
+    def encode_examples(self, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
+        """`encode` of examples, which somebody has checked."""
+        network = self._check_complete()
+        examples = self._accepted(network, examples)
+        return self._encode(network, examples.X, binarize=examples.binarize, condition=examples.condition_rows)
+
+    def _encode(self, network: VAENetwork, X: np.ndarray, **how: Any) -> tuple[np.ndarray, np.ndarray]:
+        mu, logvar = (np.empty((len(X), network.architecture.latent_dim), np.float32) for _ in range(2))
+
+        def keep(start: int, stop: int, found_mu: np.ndarray, found_logvar: np.ndarray) -> None:
+            mu[start:stop] = found_mu
+            np.minimum(np.maximum(found_logvar, LOGVAR_LOWEST), LOGVAR_HIGHEST, out=logvar[start:stop])
+
+        network.over(X, "encode", network.encode, keep, **how)
+        return finite(mu, X), finite(logvar, X)
 
     def evaluate(
         self,
@@ -56,15 +87,93 @@ class Evaluated:
             `values` (N,), `mcse`, `ess`, `khat`, `mean`, ...
         """
         check_method(method)
-        examples = self.examples(X, condition=condition, binarize=binarize)  # type: ignore[attr-defined]
-        seed = self.seed_ if random_state is None else seed_from(random_state)  # type: ignore[attr-defined]
+        examples = self.examples(X, condition=condition, binarize=binarize)
+        seed = self.seed_ if random_state is None else seed_from(random_state)
         return log_likelihood(self, examples, method, n_samples, seed=seed, observer=observer, **options)
 
-    def _scores(self, X: Any, condition: Any, method: str, n_samples: int | None) -> np.ndarray:
-        """The values of `evaluate`, of all rows."""
-        found = self.evaluate(X, method, n_samples, condition=condition)
+    @staticmethod
+    def _all_values(found: LogLikelihood, rows: int) -> np.ndarray:
+        """The values of all rows, or an error."""
         if not found.complete:
             raise KeyboardInterrupt(
-                f"{method}: stopped after {len(found)} of {len(X)} rows; evaluate returns what is done"
+                f"{found.method}: stopped after {len(found)} of {rows} rows; evaluate returns what is done"
             )
         return found.values
+
+    def score_examples(self, examples: Examples) -> np.ndarray:
+        """The bound that is trained, of examples that are held out, a mean over some draws of it: the ELBO, or that of
+        `n_samples` importance weights."""
+        network = self._check_complete()
+        samples = network.objective.samples if network.objective.WEIGHTED else 1
+        draws = min(HELDOUT_DRAWS // (len(examples) * samples) + 1, MOST_HELDOUT_DRAWS)
+        if network.objective.WEIGHTED:
+            return sample_bound(network, self._accepted(network, examples), samples, draws)
+        return self.elbo_examples(examples, draws)
+
+    def elbo(self, X: Any, n_samples: int = 1, condition: Any = None) -> np.ndarray:
+        """Return an estimate of the ELBO of each example, (N,) float64, in nats of the user's units.
+
+        E_q[log p(x|z)] - KL[q(z|x) || p(z)], the mean over `n_samples` draws of z an example. The ELBO is a lower bound
+        of log p(x); one draw of it is noisy, by 1 to 5 nats a row, and may lie above. The noise belongs to the model's
+        seed and the row's place: independent from row to row, so that the mean over many rows is sharp, and the same
+        from call to call. For scores of single rows use `score_samples`. With a `condition`, as `transform` has it, all
+        is given that: the bound is one of log p(x|c).
+        """
+        network, X, how = self._data(X, condition)
+        check_integer("n_samples", n_samples, 1)
+        return finite(self._elbo(network, X, n_samples, **how), X)
+
+    def elbo_examples(self, examples: Examples, n_samples: int = 1) -> np.ndarray:
+        """`elbo` of examples, which somebody has checked; -inf or NaN where float32 overflows."""
+        network = self._check_complete()
+        examples = self._accepted(network, examples)
+        how: dict[str, Any] = {"binarize": examples.binarize, "condition": examples.condition_rows}
+        return self._elbo(network, examples.X, n_samples, **how)
+
+    def _elbo(
+        self, network: VAENetwork, X: np.ndarray, n_samples: int, points: list[np.ndarray] | None = None, **how: Any
+    ) -> np.ndarray:
+        total = np.zeros(len(X))
+
+        def keep(start: int, stop: int, kl: np.ndarray, *nlls: np.ndarray) -> None:
+            for nll in nlls:
+                total[start:stop] += nll
+                total[start:stop] += kl
+
+        done = 0
+        while done < n_samples:
+            draws = n_samples if points else min(n_samples - done, MOST_DRAWS)
+            key, wanted = ("elbo", points is None, draws), points or draws
+            network.over(X, key, lambda p: network.elbo(p, wanted), keep, step=done, **how)  # noqa: B023
+            done += draws
+        return -total / n_samples - network.log_jacobian
+
+    def score_samples(
+        self,
+        X: Any,
+        condition: Any = None,
+        method: str = "elbo",
+        n_samples: int | None = None,
+        return_result: bool = False,
+    ) -> Any:
+        """Return the ELBO of each example, (N,) float64, in nats of the user's units: a lower bound of log p(x). Or, by
+        another `method`, log p(x) itself: what `evaluate` gives as `values`. With `return_result` they come as a
+        `LogLikelihood`, with their errors.
+
+        Nothing in the ELBO is drawn, unless `n_samples` says of how many draws it is the mean: E_q is taken at
+        symmetric points (see `models.vae_network.symmetric_points`), so that a row's score is the same alone, in any
+        order and in any batch. It is exact for a decoder that is linear, or cubic where latent_dim <= 4; else it
+        differs from the mean of many draws by some tenths of a nat. With a `condition`, as `transform` has it, all of
+        this is about p(x|c).
+        """
+        if method != "elbo" or n_samples is not None:
+            found = self.evaluate(X, method, n_samples, condition=condition)
+            return found if return_result else self._all_values(found, len(X))
+        started = time.perf_counter()
+        network, X, how = self._data(X, condition)
+        points = symmetric_points(network.architecture.latent_dim)
+        values = finite(self._elbo(network, X, len(points), points, **how), X)
+        if not return_result:
+            return values
+        kl = reference.kl_terms(*(a.astype(np.float64) for a in self._encode(network, X, **how)))
+        return Elbo.without_draws(values, kl, len(points), time.perf_counter() - started)

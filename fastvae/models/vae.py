@@ -1,33 +1,28 @@
 """The variational autoencoder as an estimator."""
 
-import time
 import warnings
 from typing import Any, ClassVar
 
 import numpy as np
 
-from fastvae import backend, reference
+from fastvae import backend
 from fastvae.data.minibatches import Examples
 from fastvae.data.scaling import Units
 from fastvae.data.validation import Statistics, as_examples
 from fastvae.engine import EVALUATION
 from fastvae.errors import TrainingWarning, check_name
-from fastvae.evaluation.elbo import Elbo
-from fastvae.evaluation.weights import sample_bound
 from fastvae.kernels import philox
-from fastvae.kernels.formulas import ACTIVATIONS, LOGVAR_HIGHEST, LOGVAR_LOWEST, SIGMA_RATE
+from fastvae.kernels.formulas import ACTIVATIONS, SIGMA_RATE
 from fastvae.kernels.memory import empty
 from fastvae.likelihoods import LIKELIHOODS, Gaussian, make_likelihood
 from fastvae.models.duration import AUTO
 from fastvae.models.evaluated import Evaluated
 from fastvae.models.linear_start import probabilistic_pca
 from fastvae.models.objectives import ELBO, objective_of
-from fastvae.models.rows import finite
 from fastvae.models.settings import check_integer, seed_from, widths
-from fastvae.models.vae_network import INITS, MOST_DRAWS, Architecture, VAENetwork, symmetric_points
+from fastvae.models.vae_network import INITS, Architecture, VAENetwork
 from fastvae.models.with_likelihood import LikelihoodEstimator
 
-HELDOUT_DRAWS, MOST_HELDOUT_DRAWS = 2048, 16  # of z in all behind a held-out ELBO, about; of an example
 COLLAPSED = 0.05  # nats of KL an example: less is a posterior that has collapsed
 COLLAPSED_STEPS, STEPS_WITH_BETA = 500, 100  # after which that is said; where beta > 1 gives a reason
 FIRST_GRADIENT = 2**31  # the step of the noise of the first gradient that is asked for: no training comes so far
@@ -35,7 +30,7 @@ UNSUITED = 30.0  # deviations of columns beyond this, or below its inverse, are 
 OLDER_SIGMA, OLDER_LOWEST = "log_sigma", -6.0  # of a sigma that is not fixed, in files of earlier versions
 
 
-class VAE(Evaluated, LikelihoodEstimator):
+class VAE(Evaluated):
     """Variational autoencoder.
 
     loss = mean over the batch of nll + beta kl, in nats with all constants; or, by `objective`, a tighter bound of
@@ -281,16 +276,6 @@ class VAE(Evaluated, LikelihoodEstimator):
         fitted = getattr(self, "_fitted", {}).get("objective", self.objective)
         return self.HELDOUT if fitted == ELBO.NAME else "heldout_bound"
 
-    def score_examples(self, examples: Examples) -> np.ndarray:
-        """The bound that is trained, of examples that are held out, a mean over some draws of it: the ELBO, or that of
-        `n_samples` importance weights."""
-        network = self._check_complete()
-        samples = network.objective.samples if network.objective.WEIGHTED else 1
-        draws = min(HELDOUT_DRAWS // (len(examples) * samples) + 1, MOST_HELDOUT_DRAWS)
-        if network.objective.WEIGHTED:
-            return sample_bound(network, self._accepted(network, examples), samples, draws)
-        return self.elbo_examples(examples, draws)
-
     @property
     def sigma_(self) -> Any:
         """Standard deviation of p(x|z) in the model's units, for a Gaussian likelihood: a number, or (D,) where each
@@ -348,28 +333,6 @@ class VAE(Evaluated, LikelihoodEstimator):
 
     # ---- use ----------------------------------------------------------------------------------------------------
 
-    def encode(self, X: Any, condition: Any = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return mu and logvar of q(z|x), each (N, Z) float32; logvar is limited to [-30, 20]. `condition` as
-        `transform` has it."""
-        network, X, how = self._data(X, condition)
-        return self._encode(network, X, **how)
-
-    def encode_examples(self, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
-        """`encode` of examples, which somebody has checked."""
-        network = self._check_complete()
-        examples = self._accepted(network, examples)
-        return self._encode(network, examples.X, binarize=examples.binarize, condition=examples.condition_rows)
-
-    def _encode(self, network: VAENetwork, X: np.ndarray, **how: Any) -> tuple[np.ndarray, np.ndarray]:
-        mu, logvar = (np.empty((len(X), network.architecture.latent_dim), np.float32) for _ in range(2))
-
-        def keep(start: int, stop: int, found_mu: np.ndarray, found_logvar: np.ndarray) -> None:
-            mu[start:stop] = found_mu
-            np.minimum(np.maximum(found_logvar, LOGVAR_LOWEST), LOGVAR_HIGHEST, out=logvar[start:stop])
-
-        network.over(X, "encode", network.encode, keep, **how)
-        return finite(mu, X), finite(logvar, X)
-
     def sample(
         self, n: int | None = None, random_state: Any = None, noise: bool = False, condition: Any = None
     ) -> np.ndarray:
@@ -416,77 +379,6 @@ class VAE(Evaluated, LikelihoodEstimator):
         offset, scale = network.units.offset.astype(mean.dtype), network.units.scale.astype(mean.dtype)
         network.parameters.bring_back()
         mean[:] = network.likelihood.draw((mean - offset) / scale, network.kernels, seed, call) * scale + offset
-
-    def elbo(self, X: Any, n_samples: int = 1, condition: Any = None) -> np.ndarray:
-        """Return an estimate of the ELBO of each example, (N,) float64, in nats of the user's units.
-
-        E_q[log p(x|z)] - KL[q(z|x) || p(z)], the mean over `n_samples` draws of z an example. The ELBO is a lower bound
-        of log p(x); one draw of it is noisy, by 1 to 5 nats a row, and may lie above. The noise belongs to the model's
-        seed and the row's place: independent from row to row, so that the mean over many rows is sharp, and the same
-        from call to call. For scores of single rows use `score_samples`. With a `condition`, as `transform` has it, all
-        is given that: the bound is one of log p(x|c).
-        """
-        network, X, how = self._data(X, condition)
-        check_integer("n_samples", n_samples, 1)
-        return finite(self._elbo(network, X, n_samples, **how), X)
-
-    def elbo_examples(self, examples: Examples, n_samples: int = 1) -> np.ndarray:
-        """`elbo` of examples, which somebody has checked; -inf or NaN where float32 overflows."""
-        network = self._check_complete()
-        examples = self._accepted(network, examples)
-        how: dict[str, Any] = {"binarize": examples.binarize, "condition": examples.condition_rows}
-        return self._elbo(network, examples.X, n_samples, **how)
-
-    def _elbo(
-        self, network: VAENetwork, X: np.ndarray, n_samples: int, points: list[np.ndarray] | None = None, **how: Any
-    ) -> np.ndarray:
-        total = np.zeros(len(X))
-
-        def keep(start: int, stop: int, kl: np.ndarray, *nlls: np.ndarray) -> None:
-            for nll in nlls:
-                total[start:stop] += nll
-                total[start:stop] += kl
-
-        done = 0
-        while done < n_samples:
-            draws = n_samples if points else min(n_samples - done, MOST_DRAWS)
-            key, wanted = ("elbo", points is None, draws), points or draws
-            network.over(X, key, lambda p: network.elbo(p, wanted), keep, step=done, **how)  # noqa: B023
-            done += draws
-        return -total / n_samples - network.log_jacobian
-
-    def score_samples(
-        self,
-        X: Any,
-        condition: Any = None,
-        method: str = "elbo",
-        n_samples: int | None = None,
-        return_result: bool = False,
-    ) -> Any:
-        """Return the ELBO of each example, (N,) float64, in nats of the user's units: a lower bound of log p(x). Or, by
-        another `method`, log p(x) itself: what `evaluate` gives as `values`. With `return_result` they come as a
-        `LogLikelihood`, with their errors.
-
-        Nothing in the ELBO is drawn, unless `n_samples` says of how many draws it is the mean: E_q is taken at
-        symmetric points (see `models.vae_network.symmetric_points`), so that a row's score is the same alone, in any
-        order and in any batch. It is exact for a decoder that is linear, or cubic where latent_dim <= 4; else it
-        differs from the mean of many draws by some tenths of a nat. With a `condition`, as `transform` has it, all of
-        this is about p(x|c).
-        """
-        if method != "elbo" or n_samples is not None:
-            return (
-                self.evaluate(X, method, n_samples, condition=condition)
-                if return_result
-                else (self._scores(X, condition, method, n_samples))
-            )
-        started = time.perf_counter()
-        network, X, how = self._data(X, condition)
-        points = symmetric_points(network.architecture.latent_dim)
-        values = finite(self._elbo(network, X, len(points), points, **how), X)
-        if not return_result:
-            return values
-        kl = reference.kl_terms(*(a.astype(np.float64) for a in self._encode(network, X, **how)))
-        return Elbo.without_draws(values, kl, len(points), time.perf_counter() - started)
 
     def loss_and_gradients(
         self, X: Any, noise: Any = None, condition: Any = None
