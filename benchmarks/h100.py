@@ -242,7 +242,7 @@ def latent_backward(arguments: list) -> Work:
 def bernoulli(arguments: list) -> Work:
     """The likelihood and its gradient."""
     x, logits, _, nll, d_logits, reals, *_ = arguments
-    return over_rows(arguments, [x, logits, reals[:1]], [nll, d_logits], 16, (63, 227, 47), 5 * SHUFFLE)
+    return over_rows(arguments, [x, logits, reals[:1]], [nll, d_logits], 16, (82, 227, 47), 5 * SHUFFLE)
 
 
 def gather(arguments: list) -> Work:
