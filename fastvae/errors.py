@@ -44,6 +44,11 @@ class EvaluationWarning(UserWarning):
     """Something about the data or the result of an evaluation should be known."""
 
 
+def counted(number: int, what: str) -> str:
+    """A number with its noun: "1 row", "2 rows"."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
 def closest(name: object, valid: Iterable[str]) -> str:
     """Say what is valid, and the nearest valid name first where one is near: for the end of an error message."""
     names = list(valid)

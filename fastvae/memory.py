@@ -12,9 +12,9 @@ def physical_memory() -> int:
         return sys.maxsize
 
 
-def check_memory(needed: int, what: str, advice: str) -> None:
-    """Raise `ValueError` where `what` needs more bytes than there are."""
+def check_memory(needed: int, what: str, advice: str, verb: str = "takes") -> None:
+    """Raise `ValueError` where `what` takes more bytes than there are."""
     there = physical_memory()
     if needed > there:
         amount = f"{needed / 1e9:,.0f} GB" if needed < 1e15 else "more than a million GB"
-        raise ValueError(f"{what} takes {amount}, this machine has {there / 1e9:,.0f} GB of memory: {advice}")
+        raise ValueError(f"{what} {verb} {amount}, this machine has {there / 1e9:,.0f} GB of memory: {advice}")

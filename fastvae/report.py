@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fastvae.atomic import atomic_file
+from fastvae.errors import counted
 from fastvae.data.condition import Labels
 from fastvae.models.vae import VAE
 from fastvae.training import spoken
@@ -71,10 +72,6 @@ def _save(path: pathlib.Path, figure: Figure) -> None:
     with warnings.catch_warnings(), rc_context({"text.usetex": False}), atomic_file(path) as file:
         warnings.simplefilter("ignore")  # of fonts without a glyph, and of layouts
         figure.savefig(file, format="png", dpi=120, bbox_inches="tight")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def write_history(path: pathlib.Path, model: VAE) -> None:
@@ -142,7 +139,7 @@ def write_samples(
         return
     figure = Figure(figsize=(8, 3.4))
     axes = figure.subplots()
-    title = f"{_count(len(samples), 'sample')}: {what}"
+    title = f"{counted(len(samples), 'sample')}: {what}"
     if samples.shape[1] == 1:
         values = samples[:, 0].reshape(max(1, len(conditions)), -1)
         axes.hist(list(values), bins=20, stacked=True, label=[_plain(name) for name in conditions] or None)
@@ -152,7 +149,7 @@ def write_samples(
     else:
         groups = samples.reshape(max(1, len(conditions)), -1, samples.shape[1])
         groups = groups[:, :16] if samples.shape[1] > 50 else groups
-        title = f"{_count(groups.shape[0] * groups.shape[1], 'sample')}: {what}"
+        title = f"{counted(groups.shape[0] * groups.shape[1], 'sample')}: {what}"
         for i, few in enumerate(groups):
             name = _plain(conditions[i]) if len(conditions) > 1 else "samples"
             _lines(axes, model, few, name, color=f"C{i % 10}", alpha=0.35, linewidth=1)
@@ -270,7 +267,7 @@ def write_latent(path: pathlib.Path, codes: np.ndarray, labels: np.ndarray | Non
             _legend(axes, len(groups))
         axes.set_xlabel(axis_names[0])
         axes.set_ylabel(axis_names[1])
-    axes.set_title(f"mean of q(z|x), {_count(dimensions, 'dimension')}", fontsize=10)
+    axes.set_title(f"mean of q(z|x), {counted(dimensions, 'dimension')}", fontsize=10)
     _save(path, figure)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from fastvae.atomic import check_writable, save_array
 from fastvae.command_line import Parser, run, say
 from fastvae.data.condition import Labels
+from fastvae.memory import check_memory
 from fastvae.models.vae import VAE
 from fastvae.runs import RunFolder
 
@@ -57,21 +58,6 @@ def check_output(out: pathlib.Path, *read: str | pathlib.Path) -> None:
     check_writable(out)
 
 
-def _check_memory(count: int, columns: int) -> None:
-    """Refuse more numbers than the machine has memory for: the system might only notice when it kills the process."""
-    needed = count * columns * 4
-    try:
-        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):  # not every system says
-        there = sys.maxsize
-    if needed > there:
-        amount = f"{needed / 1e9:,.0f} GB" if needed < 1e15 else "more than a million GB"
-        raise ValueError(
-            f"-n {count}: so many samples of {columns} values take {amount}, this machine has {there / 1e9:,.0f} GB of "
-            "memory: draw fewer at a time, each time with another --seed"
-        )
-
-
 def _conditions(model: VAE, given: list[str] | None) -> tuple[list[str], Any]:
     """What each condition is called, and all of them as the model takes them: no name and None of a model without."""
     known = model.network_.condition
@@ -104,7 +90,9 @@ def _sample(arguments: argparse.Namespace) -> int:
     if out.suffix == ".png" and count > MOST_IN_A_PICTURE:
         found = f"-n {n}" + (f", of {len(names)} conditions" if len(names) > 1 else "")
         raise ValueError(f"{found}: a picture shows at most {MOST_IN_A_PICTURE}; write them to a .npy")
-    _check_memory(count, model.network_.architecture.inputs + model.latent_dim)
+    columns = model.network_.architecture.inputs + model.latent_dim
+    what = f"-n {count}: so many samples of {columns} values"
+    check_memory(4 * count * columns, what, "draw fewer at a time, each time with another --seed", "take")
     condition = None if conditions is None else np.repeat(conditions, n, axis=0)
     samples = model.sample(count, random_state=arguments.seed, noise=arguments.noise, condition=condition)
     if out.suffix == ".png":

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from fastvae.data.arrays import valid_names
-from fastvae.data.condition_values import as_values, check_count, counted, flattened, for_all
+from fastvae.data.condition_values import as_values, check_count, flattened, for_all
 from fastvae.data.conversion import check_names
 from fastvae.data.validation import check_values, statistics
+from fastvae.errors import counted
 
 KINDS = {"b": "booleans", "i": "whole numbers", "u": "whole numbers", "U": "text", "f": "real numbers"}
 NAME = "condition"
@@ -139,7 +140,7 @@ class Labels(Condition):
         return for_all(rows, count) if values.ndim == 0 else rows
 
     def _refusal(self, label: Any, row: int, count: int, dimensions: int, name: str) -> str:
-        where = f" (row {row}; {count} such rows)" if dimensions else ""
+        where = f" (row {row}; {counted(count, 'such row')})" if dimensions else ""
         classes = self.classes.tolist()
         if isinstance(label, str):
             valid = valid_names(label, classes)

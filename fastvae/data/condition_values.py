@@ -8,6 +8,7 @@ import numpy as np
 
 from fastvae.data.conversion import as_array, column_array, column_names, is_frame, is_of, missing_values
 from fastvae.data.device_rows import adopt, is_on_device, on_host
+from fastvae.errors import counted
 
 
 def as_values(condition: Any, name: str) -> tuple[np.ndarray, Any]:
@@ -126,11 +127,6 @@ def check_count(values: np.ndarray, count: int | None, name: str) -> None:
         raise ValueError(
             f"{name} has {counted(len(values), 'row')} (shape {values.shape}); {count} needed, one for each"
         )
-
-
-def counted(number: int, what: str) -> str:
-    """A number with its noun: "1 row", "2 rows"."""
-    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def flattened(values: np.ndarray, name: str, begin: str = ": pass ") -> str:

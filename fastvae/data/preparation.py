@@ -75,12 +75,7 @@ def split(data: DataSet, fraction: float | None, seed: np.uint64) -> Split:
     if count == 0:
         return Split(data.X, data.labels, None, True, c)
     drawn = not (isinstance(data.X, np.memmap) and data.X.nbytes > COPIED_BYTES)
-    kept: Any = slice(0, rows - count)
-    held: Any = slice(rows - count, rows)
-    if drawn:
-        order = np.empty(rows, np.int64)
-        cpu.shuffled_indices(seed, SPLIT_EPOCH, rows, 0, order)
-        kept, held = np.sort(order[count:]), np.sort(order[:count])
+    kept, held = _places(rows, count, seed, drawn)
     labels = None if data.labels is None else data.labels[kept]
     conditions = (None, None) if c is None else (c[kept], c[held])
     return Split(data.X[kept], labels, data.X[held], drawn, *conditions)
@@ -91,18 +86,16 @@ def held_out_rows(rows: int, fraction: float) -> int:
     return max(0, min(max(round(rows * fraction), min(10, rows // 4), 1), rows - 2))
 
 
-def held_out(X: Any, fraction: float, seed: np.uint64) -> tuple[Any, Any]:
-    """X (N, D) in two parts: see `held_out_places`."""
-    kept, held = held_out_places(X, fraction, seed)
-    return X[kept], X[held]
-
-
 def held_out_places(X: Any, fraction: float, seed: np.uint64) -> tuple[Any, Any]:
     """Which rows of X (N, D) to train on and which to hold out: a fraction, at least 10 or a quarter. The seed draws
     them; of more than 256 MB, which are not copied, they are the last ones."""
-    rows = len(X)
-    count = held_out_rows(rows, fraction)
-    if not isinstance(X, np.ndarray) or X.nbytes > COPIED_BYTES:
+    drawn = isinstance(X, np.ndarray) and X.nbytes <= COPIED_BYTES
+    return _places(len(X), held_out_rows(len(X), fraction), seed, drawn)
+
+
+def _places(rows: int, count: int, seed: np.uint64, drawn: bool) -> tuple[Any, Any]:
+    """Which of so many rows are kept and which, `count` of them, are held out: drawn by the seed, or the last ones."""
+    if not drawn:
         return slice(0, rows - count), slice(rows - count, rows)
     order = np.empty(rows, np.int64)
     cpu.shuffled_indices(seed, SPLIT_EPOCH, rows, 0, order)

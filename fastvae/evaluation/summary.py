@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastvae.errors import counted
 from fastvae.evaluation.elbo import Elbo
 from fastvae.evaluation.grid import bits_per_dimension
 from fastvae.evaluation.result import LogLikelihood
@@ -101,7 +102,9 @@ class Evaluation:
         r, lines = self.result, []
         if math.isnan(r.mean_mcse):
             unknown = np.isnan(r.mcse)
-            lines.append(f"  Monte Carlo error: none can be told for {unknown.sum():,} examples, and so for the mean")
+            lines.append(
+                f"  Monte Carlo error: none can be told for {counted(int(unknown.sum()), 'example')}, and so for the mean"
+            )
             if not unknown.all():
                 known = ~unknown
                 error = math.sqrt(float(np.square(r.mcse[known]).sum())) / known.sum()
