@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fastvae.atomic import atomic_file
-from fastvae.errors import counted
 from fastvae.data.condition import Labels
+from fastvae.errors import counted
 from fastvae.models.vae import VAE
 from fastvae.training import spoken
 

@@ -102,9 +102,8 @@ class Evaluation:
         r, lines = self.result, []
         if math.isnan(r.mean_mcse):
             unknown = np.isnan(r.mcse)
-            lines.append(
-                f"  Monte Carlo error: none can be told for {counted(int(unknown.sum()), 'example')}, and so for the mean"
-            )
+            refused = counted(int(unknown.sum()), "example")
+            lines.append(f"  Monte Carlo error: none can be told for {refused}, and so for the mean")
             if not unknown.all():
                 known = ~unknown
                 error = math.sqrt(float(np.square(r.mcse[known]).sum())) / known.sum()
