@@ -22,6 +22,7 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
 # ---- what it leaves ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_few_active_dimensions_are_said_with_what_to_try(tmp_path):
     rng = np.random.default_rng(0)
     table = rng.normal(size=(400, 1)) @ rng.normal(size=(1, 8)) + 0.3 * rng.normal(size=(400, 8))

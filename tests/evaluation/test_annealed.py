@@ -14,6 +14,8 @@ from fastvae.evaluation.hmc import USE_SHIFT
 from fastvae.kernels import philox
 from tests.evaluation.linear import LinearGaussian
 
+pytestmark = pytest.mark.long
+
 REPLICATES = 10_000
 STARTS = "q", "prior"
 

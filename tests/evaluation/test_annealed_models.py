@@ -13,6 +13,8 @@ from fastvae.evaluation.annealed import annealed, bracket, simulated
 from fastvae.evaluation.importance import importance
 from tests.evaluation.quadrature import bent, log_p
 
+pytestmark = pytest.mark.long
+
 MODELS = {
     "bernoulli": {},
     "gaussian": {"sigma": 0.8, "scale": None},

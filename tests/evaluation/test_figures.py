@@ -18,6 +18,8 @@ from fastvae.evaluation.naive import naive
 from fastvae.evaluation.result import LogLikelihood
 from fastvae.evaluation.row_weights import importance_weights_of
 
+pytestmark = pytest.mark.long
+
 DIGITS = (load_digits().X[:200] / np.float32(16)).astype(np.float32)
 PNG = b"\x89PNG\r\n\x1a\n"
 

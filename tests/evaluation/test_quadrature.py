@@ -10,6 +10,8 @@ from fastvae.data.digits import load_digits
 from fastvae.evaluation.densities import Joint
 from fastvae.evaluation.quadrature import hermite, quadrature
 
+pytestmark = pytest.mark.long
+
 DIGITS = (load_digits().X[:400] / np.float32(16)).astype(np.float32)
 
 

@@ -199,6 +199,7 @@ def test_the_matrix_unit_on_simulated_instructions(tmp_path):
     assert python(SIMULATION + CHECK, tmp_path, FASTVAE_BFLOAT16="amx") == "right"
 
 
+@pytest.mark.long
 @pytest.mark.skipif(processor.BFLOAT16 is None, reason="this processor has no instructions for bfloat16")
 def test_the_unit_of_this_processor(tmp_path):
     assert python(CHECK, tmp_path) == "right"

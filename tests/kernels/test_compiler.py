@@ -155,6 +155,7 @@ def test_nothing_assumes_that_numbers_are_finite():
     assert len(found) > 50
 
 
+@pytest.mark.long
 @pytest.mark.skipif(processor.architecture() != "x86_64", reason="looks for instructions of x86-64")
 def test_loops_over_formulas_vectorise():
     """A formula left as a call would take the loop's numbers one by one."""

@@ -85,6 +85,7 @@ def test_the_gap_identity(dimensions, seed):
     assert (gap > 0.01) == (dimensions > 1)
 
 
+@pytest.mark.long
 def test_a_linear_vae_converges_to_probabilistic_pca():
     X = (load("digits").X / 16).astype(np.float32)
     best, sigma = principal_components(X.astype(float), 6)

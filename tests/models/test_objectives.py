@@ -190,6 +190,7 @@ def many_gradients(objective, samples, count):
     return np.array(found, dtype=float)
 
 
+@pytest.mark.long
 def test_both_gradients_of_the_encoder_have_one_expectation_and_that_of_dreg_is_less_noisy():
     """Means of many draws are within 4.5 standard errors in each of 12 places; the variance is less than half."""
     iwae, dreg = (many_gradients(name, 8, 1500) for name in ("iwae", "dreg"))
