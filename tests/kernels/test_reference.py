@@ -1,6 +1,6 @@
 """The reference against what was not written beside it: central differences, quadrature, closed forms, published words.
 
-Everything else is tested against `reference.py`, so nothing here may use the rest of fastvae.
+Everything else is tested against `fastvae.reference`, so nothing here may use the rest of fastvae.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""How near a result must come to `reference.py`: one table, by the dtype of the result and by the op.
+"""How near a result must come to `fastvae.reference`: one table, by the dtype of the result and by the op.
 
 A tolerance is a multiple of the *magnitude* of the result: the sum of the absolute values of the terms that were
 added up for it, which is what rounding errors scale with. Where none is given it is the result's own absolute value,
