@@ -13,21 +13,23 @@ from typing import TYPE_CHECKING
 
 from fastvae import version as _version
 
-if TYPE_CHECKING:  # so that a type checker knows it, and that other names are not here
+if TYPE_CHECKING:  # so that a type checker knows them, and that other names are not here
+    from fastvae.models.denoising import DenoisingAutoencoder
     from fastvae.models.vae import VAE
 else:
 
     def __getattr__(name: str) -> object:
-        if name == "VAE":
+        if name in __all__:
             try:
-                from fastvae.models.vae import VAE
+                from fastvae.models.registry import estimator
+
+                return estimator(name)
             except AttributeError as error:  # from here it would mean that there is no such name, whatever it says
                 raise ImportError(f"fastvae cannot be imported: {error}") from error
-            return VAE
         raise AttributeError(f"module 'fastvae' has no attribute {name!r}")
 
 
-__all__ = ["VAE", "__version__"]
+__all__ = ["VAE", "DenoisingAutoencoder", "__version__"]
 
 __version__ = _version.VERSION
 

@@ -14,6 +14,7 @@ from fastvae.kernels.formulas import ACTIVATIONS, CORRUPTIONS
 from fastvae.kernels.philox import CORRUPTION
 from fastvae.layers import MLP
 from fastvae.likelihoods import LIKELIHOODS, make_likelihood
+from fastvae.models.abilities import Abilities
 from fastvae.models.settings import check_integer, check_number, checked_names, widths
 from fastvae.models.with_likelihood import LikelihoodEstimator
 from fastvae.passes import ROW, Pass
@@ -68,7 +69,7 @@ class DenoisingAutoencoder(LikelihoodEstimator):
     """Denoising autoencoder: arguments as `VAE`, and the `corruption` of what the encoder sees: "masking", 0 with
     probability `amount`; "salt_and_pepper", then 0 or 1; "gaussian", x + amount N(0, 1)."""
 
-    NAME, NETWORK = "DenoisingAutoencoder", DenoisingNetwork
+    NAME, NETWORK, ABILITIES = "DenoisingAutoencoder", DenoisingNetwork, Abilities(True, True, "none", "none")
 
     def __init__(
         self, latent_dim: int = 20, hidden: tuple[int, ...] = (400,), activation: str = "relu",

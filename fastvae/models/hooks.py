@@ -8,6 +8,7 @@ from fastvae.data.minibatches import Examples
 from fastvae.data.scaling import Units
 from fastvae.data.validation import Statistics
 from fastvae.engine import Network
+from fastvae.models.abilities import Abilities
 
 
 class Hooks(Protocol):
@@ -18,6 +19,8 @@ class Hooks(Protocol):
     ----------
     NAME
         Of the model in its files (must be there).
+    ABILITIES
+        What it can do and another cannot: see `abilities` (must be there).
     NETWORK
         The class of its network (must be there), a `Network` of an architecture, a backend, and whether it is to
         generate only.
@@ -28,6 +31,7 @@ class Hooks(Protocol):
     """
 
     NAME: ClassVar[str]
+    ABILITIES: ClassVar[Abilities]
     NETWORK: ClassVar[type[Network]]
     LOSSES: ClassVar[tuple[str, ...]]
     HELDOUT: ClassVar[str]

@@ -15,6 +15,7 @@ from fastvae.kernels import philox
 from fastvae.kernels.formulas import ACTIVATIONS, SIGMA_RATE
 from fastvae.kernels.memory import empty
 from fastvae.likelihoods import LIKELIHOODS, Gaussian, make_likelihood
+from fastvae.models.abilities import Abilities
 from fastvae.models.duration import AUTO
 from fastvae.models.evaluated import Evaluated
 from fastvae.models.linear_start import probabilistic_pca
@@ -143,7 +144,7 @@ class VAE(Evaluated):
     ((256, 2), (3, 5), (256,))
     """
 
-    NAME = "VAE"
+    NAME, ABILITIES = "VAE", Abilities(True, True, "one pass", "bound")
     NETWORK, LOSSES, HELDOUT = VAENetwork, ("loss", "nll", "kl"), "heldout_elbo"
     OLDER: ClassVar = {
         "sigma_per_column": False, "linear": False, "init": "he", "early_stopping": False, "validation_fraction": 0.1,

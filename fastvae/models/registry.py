@@ -1,0 +1,14 @@
+"""The estimators by name: where each is, imported when it is first used."""
+
+import importlib
+from typing import Any
+
+ESTIMATORS = {
+    "VAE": "fastvae.models.vae",
+    "DenoisingAutoencoder": "fastvae.models.denoising",
+}
+
+
+def estimator(name: str) -> Any:
+    """The class of that name."""
+    return getattr(importlib.import_module(ESTIMATORS[name]), name)
