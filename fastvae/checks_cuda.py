@@ -88,7 +88,7 @@ def _seconds_a_step(columns: int, width: int, latent: int, rows: int) -> float:
     vae = VAE(latent, (width,), batch_size=rows, device="cuda", random_state=0)
     examples = vae.initialize(np.random.default_rng(0).random((4 * rows, columns)).astype(np.float32))
     network, indices = vae.network_, np.empty(rows, np.int64)
-    network.allocate(rows, [vae._make_optimizer()], examples, indices)
+    network.allocate(rows, vae._make_optimizer().parts, examples, indices)
     order = np.tile(np.arange(4 * rows), -(-STEPS // 4))[: STEPS * rows].reshape(STEPS, rows)
     run: Callable[[], Any] = lambda: network.steps(1, order, np.zeros(STEPS))  # noqa: E731
     run()

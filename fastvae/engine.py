@@ -18,6 +18,7 @@ from fastvae.data.minibatches import Examples, direct, write_binarization
 from fastvae.data.scaling import Units, arithmetic
 from fastvae.data.validation import LARGEST
 from fastvae.exclusion import Exclusion
+from fastvae.kernels.memory import zeros
 from fastvae.kernels.slots import Slots, Source
 from fastvae.optimizers import Numbers, Optimizer
 from fastvae.parameters import Parameters, Shape
@@ -101,6 +102,7 @@ class Network:
         self.parameters = Parameters(self.shapes())
         for owner in self.owners():
             owner.bind(self.parameters, self.kernels)
+        self._state = {name: zeros(*shape) for name, shape in self.state_shapes().items()}
         self.workers, self.seed = backend.workers(), np.uint64(0)
         self._away = self._newer = False  # the parameters, while they are trained elsewhere; see `allocate`
         self._idle: dict[int, list[Recordings]] = {}
@@ -156,6 +158,17 @@ class Network:
     def constants(self) -> dict[str, np.ndarray]:
         """Arrays that belong to a model beside its parameters: those of its likelihood."""
         return {} if self.likelihood is None else self.likelihood.constants()
+
+    @property
+    def state(self) -> dict[str, np.ndarray]:
+        """What steps carry on beside the parameters, chains that persist and moving means say; views. It is 0 at first,
+        belongs to a training and lies in its checkpoints, not in a model's file."""
+        self.parameters.bring_back()
+        return {name: array[:] for name, array in self._state.items()}
+
+    def state_shapes(self) -> dict[str, Shape]:
+        """Names and shapes of what steps carry on beside the parameters, float32: see `state`."""
+        return {}
 
     def initialise_layers(self, seed: np.uint64, deviation: np.ndarray, mean: np.ndarray) -> None:
         """Draw all weights, each layer by the activation behind it; biases are 0. A likelihood's own parameters follow
@@ -226,7 +239,7 @@ class Network:
 
     def _trained(self) -> list[np.ndarray]:
         states = [array for optimizer in self._optimizers for array in optimizer.state.values()]
-        return [self.parameters.values, *states]
+        return [self.parameters.values, *states, *self._state.values()]
 
     def _bring_back(self) -> None:
         """Have the newest parameters and moments here."""
@@ -323,7 +336,8 @@ class Network:
         """Fill the gradients for the rows x (B, D), in the model's units; return what `report` makes of the losses.
         `condition` (B, C) float32 is that of each, as the network reads it.
 
-        It has buffers of its own: nothing of a training changes. `write` is what is written instead of `step`.
+        It has buffers of its own: nothing of a training changes, its `state` neither. `write` is what is written in the
+        place of `step`.
         """
         given = {"x": x} | ({} if condition is None else {"condition": condition})
         inputs = {name: (lambda p, rows=rows: p.cut(rows)) for name, rows in given.items()}
@@ -335,9 +349,13 @@ class Network:
                 p.slots[name] = np.ravel(values)[0]
         p.slots["seed"] = np.uint64(self.seed).view(np.int64)
         self.upload_parameters()
-        self.kernels.upload(*given.values())
+        kept = {name: array.copy() for name, array in self.state.items()}
+        self.kernels.upload(*given.values(), *self._state.values())
         with self.backend.passing(1) as workers:
             p.run(workers)
+        for name, array in kept.items():
+            self._state[name][...] = array
+        self.kernels.upload(*self._state.values())
         self.kernels.download(self.parameters.gradients, *[watched.values for watched in p.losses.values()])
         sums = np.array([[self.kernels.total(watched.values) for watched in p.losses.values()]])
         return self._reported(p, sums, len(x), np.array([progress]))[0]

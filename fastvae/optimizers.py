@@ -107,6 +107,11 @@ class Optimizer:
         self._known: tuple[Any, ...] | None = None  # settings, from and to which step, and the numbers in between
 
     @property
+    def parts(self) -> "tuple[Optimizer, ...]":
+        """The optimizers of a step, in the order in which it asks for them."""
+        return (self,)
+
+    @property
     def state(self) -> dict[str, np.ndarray]:
         """As above; views."""
         self._parameters.bring_back()
@@ -314,6 +319,49 @@ class SGD(Optimizer):
     def _numbers(self, steps: np.ndarray, rate: np.ndarray) -> dict[str, Numbers]:
         ahead = self.momentum if self.nesterov else 0.0
         return {"rate": rate, "momentum": self.momentum, "ahead": ahead, "decay": self.weight_decay}
+
+
+class Several(Optimizer):
+    """The optimizers of a step that has several, each of parameters of its own, as one: what is kept is the state of
+    each, "NAME.first_moment" say by its name, and their steps are taken together."""
+
+    def __init__(self, *parts: Optimizer):
+        self._parts = parts
+
+    @property
+    def parts(self) -> tuple[Optimizer, ...]:
+        """As given."""
+        return self._parts
+
+    @property
+    def state(self) -> dict[str, np.ndarray]:
+        """That of each."""
+        return {f"{part.name}.{name}": array for part in self.parts for name, array in part.state.items()}
+
+    @property
+    def step_count(self) -> int:  # type: ignore[override]
+        """Steps taken so far."""
+        return self.parts[0].step_count
+
+    @step_count.setter
+    def step_count(self, count: int) -> None:
+        for part in self.parts:
+            part.step_count = count
+
+    @property
+    def has_average(self) -> bool:
+        """Whether steps have been averaged."""
+        return any(part.has_average for part in self.parts)
+
+    @property
+    def averaged(self) -> set[tuple[int, int]]:  # type: ignore[override]
+        """Ranges of the flat buffer that an average is taken of."""
+        return set().union(*(part.averaged for part in self.parts))
+
+    def take_average(self) -> None:
+        """Each takes that of its own parameters."""
+        for part in self.parts:
+            part.take_average()
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "sgd": SGD}

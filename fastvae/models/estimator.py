@@ -220,10 +220,11 @@ class Estimator(Arguments, Duration, Rows):
 
     def _set_optimizer(self, optimizer: Optimizer, steps: int) -> None:
         """Have an optimizer go by the present arguments, in a training that ends after so many steps in all."""
-        optimizer.learning_rate, optimizer.clip_norm = self.learning_rate, self.clip_norm
-        optimizer.weight_decay = float(self.weight_decay)
-        optimizer.schedule = RateSchedule(self.schedule, int(self.warmup_steps), steps)
-        optimizer.keep_average(steps - max(1, round(self.average * steps)) + 1 if self.average else None)
+        for part in optimizer.parts:
+            part.learning_rate, part.clip_norm = self.learning_rate, self.clip_norm
+            part.weight_decay = float(self.weight_decay)
+            part.schedule = RateSchedule(self.schedule, int(self.warmup_steps), steps)
+            part.keep_average(steps - max(1, round(self.average * steps)) + 1 if self.average else None)
 
     def fit(
         self,
@@ -427,7 +428,7 @@ class Estimator(Arguments, Duration, Rows):
             with network.backend.workers(batch_size, product) as workers:
                 with network.exclusion.lock:
                     network.workers = workers
-                    network.allocate(batch_size, [self._optimizer], examples, np.empty(batch_size, np.int64))
+                    network.allocate(batch_size, self._optimizer.parts, examples, np.empty(batch_size, np.int64))
                 train(network, examples, self._optimizer, schedule, self._state, observer, score)
                 if score is not None and self._state.epoch >= epochs:
                     self._judge_average(network, score)
@@ -468,7 +469,7 @@ class Estimator(Arguments, Duration, Rows):
     @staticmethod
     def _take_average(network: Any, optimizer: Optimizer) -> None:
         if optimizer.has_average and not optimizer.averaged:  # nothing has been trained since the model was read
-            network.written([optimizer])
+            network.written(optimizer.parts)
         optimizer.take_average()
 
     def _judge_average(self, network: Any, score: Any) -> None:

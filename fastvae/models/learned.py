@@ -63,6 +63,7 @@ class Learned:
             scaling = network.units.offset, network.units.scale, network.seed
             constants = {name: array.copy() for name, array in network.constants().items()}
             values = network.parameters.values.copy()
+            state["_packed_state"] = {name: array.copy() for name, array in network.state.items()}
             state["_packed"] = network.architecture, network.complete, values, constants, *scaling, network.condition
             if optimizer is not None:
                 arrays = {name: array.copy() for name, array in optimizer.state.items()}
@@ -77,6 +78,7 @@ class Learned:
             self._exclusion = Exclusion()
         state = dict(state)
         packed, packed_optimizer = state.pop("_packed", None), state.pop("_packed_optimizer", None)
+        packed_state = state.pop("_packed_state", {})  # a pickle of earlier versions has none
         made = self._copy_with(state)
         if packed is not None:
             architecture, complete, values, constants, offset, scale, seed, *condition = packed
@@ -85,6 +87,8 @@ class Learned:
             made.network_.parameters.values[:] = values
             for name, array in made.network_.constants().items():
                 array[:] = constants[name]
+            for name, array in made.network_.state.items():
+                array[:] = packed_state[name]
             made.network_.prepare(seed, Units(offset, scale), *condition)
             made._set_objective(made.network_)
             made._optimizer = None

@@ -94,6 +94,7 @@ class SavedEstimator(Estimator):
         optimizer, state = self._optimizer or self._make_optimizer(), self._state
         header["training"] = state.to_json() | {"optimizer_steps": optimizer.step_count}
         arrays |= {f"optimizer.{name}": array.copy() for name, array in optimizer.state.items()}
+        arrays |= {f"state.{name}": array.copy() for name, array in self.network_.state.items()}
         if state.best_values is not None:
             arrays["training.best_values"] = state.best_values
         return header, arrays | {f"training.best_{name}": array for name, array in state.best_state.items()}
@@ -184,6 +185,8 @@ class SavedEstimator(Estimator):
         size = self.network_.parameters.values.shape
         for name, array in optimizer.state.items():
             array[:] = checked_array(arrays, f"optimizer.{name}", size)
+        for name, array in self.network_.state.items():
+            array[:] = checked_array(arrays, f"state.{name}", array.shape)
         best = ("best_values", *(f"best_{name}" for name in optimizer.state))
         stored = tuple(name for name in best if f"training.{name}" in arrays)
         kept = {name: checked_array(arrays, f"training.{name}", size) for name in stored}
@@ -240,7 +243,7 @@ class SavedEstimator(Estimator):
 
     @staticmethod
     def _left_out() -> tuple[str, ...]:
-        return "history.", "optimizer.", "training."
+        return "history.", "optimizer.", "state.", "training."
 
     @classmethod
     def _network_from(
