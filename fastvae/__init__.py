@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from fastvae import version as _version
 
 if TYPE_CHECKING:  # so that a type checker knows them, and that other names are not here
+    from fastvae.models.autoencoder import Autoencoder
     from fastvae.models.denoising import DenoisingAutoencoder
     from fastvae.models.vae import VAE
 else:
@@ -29,7 +30,7 @@ else:
         raise AttributeError(f"module 'fastvae' has no attribute {name!r}")
 
 
-__all__ = ["VAE", "DenoisingAutoencoder", "__version__"]
+__all__ = ["VAE", "Autoencoder", "DenoisingAutoencoder", "__version__"]
 
 __version__ = _version.VERSION
 

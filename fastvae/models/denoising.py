@@ -3,72 +3,42 @@
 h = encoder(corrupted x)        a = decoder(h)        loss = mean over the batch of nll(x; a)
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fastvae.engine import Network
-from fastvae.kernels.formulas import ACTIVATIONS, CORRUPTIONS
+from fastvae.kernels.formulas import CORRUPTIONS
 from fastvae.kernels.philox import CORRUPTION
-from fastvae.layers import MLP
-from fastvae.likelihoods import LIKELIHOODS, make_likelihood
 from fastvae.models.abilities import Abilities
-from fastvae.models.settings import check_integer, check_number, checked_names, widths
-from fastvae.models.with_likelihood import LikelihoodEstimator
+from fastvae.models.autoencoder import Architecture, Autoencoder, AutoencoderNetwork
+from fastvae.models.settings import check_number, checked_names
 from fastvae.passes import ROW, Pass
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """What decides the parameters, and what the loss is."""
+class DenoisingArchitecture(Architecture):
+    """That of an autoencoder, and how what it sees is corrupted."""
 
-    inputs: int
-    hidden: tuple[int, ...]
-    latent_dim: int
-    activation: str
-    likelihood: str
     corruption: str
     amount: float
 
 
-class DenoisingNetwork(Network):
+class DenoisingNetwork(AutoencoderNetwork):
     """Encoder and decoder; see `engine.Network` for what each method is."""
 
-    def describe(self, a: Architecture, complete: bool) -> None:  # noqa: D102
-        super().describe(a, True)
-        self.inputs = {"x": a.inputs, "z": a.latent_dim}
-        self.encoder = MLP("encoder", (a.inputs, *a.hidden, a.latent_dim), a.activation, "identity")
-        self.decoder = MLP("decoder", (a.latent_dim, *a.hidden[::-1], a.inputs), a.activation, "identity")
-        self.likelihood = make_likelihood(a.likelihood, 1.0, a.inputs)
-
-    def owners(self) -> Sequence[Any]:  # noqa: D102
-        return [*self.encoder.layers, *self.decoder.layers, self.likelihood]
-
-    def step(self, p: Pass, optimizers: Sequence[Any]) -> None:  # noqa: D102
-        a, x, weight = self.architecture, p.input("x"), p.slots.real("example weight")
+    def shown(self, p: Pass, x: np.ndarray) -> np.ndarray:  # noqa: D102
+        a = self.architecture
         noisy, how = p.empty(a.inputs), (CORRUPTIONS[a.corruption], a.amount)
-        p.add("corrupt", self.likelihood.seen(p, x), *how, p.seed, CORRUPTION, p.step, ROW, noisy)
-        h, back_h = self.encoder(p, noisy)
-        out, back_out = self.decoder(p, h)
-        nll, d_out = self.likelihood.loss(p, x, out, weight)
-        p.loss(loss=(nll, weight))
-        back_h(back_out(d_out), inputs=False)
-        p.update(optimizers[0], self.owners())
-
-    def codes(self, p: Pass) -> list[np.ndarray]:  # noqa: D102
-        return p.returns(self.encoder(p, self.likelihood.seen(p, p.input("x")))[0])
-
-    def nll(self, p: Pass) -> list[np.ndarray]:  # noqa: D102
-        out = self.decoder(p, self.encoder(p, self.likelihood.seen(p, p.input("x")))[0])[0]
-        return p.returns(self.likelihood.nll(p, p.input("x"), out, p.empty()))
+        p.add("corrupt", x, *how, p.seed, CORRUPTION, p.step, ROW, noisy)
+        return noisy
 
 
-class DenoisingAutoencoder(LikelihoodEstimator):
+class DenoisingAutoencoder(Autoencoder):
     """Denoising autoencoder: arguments as `VAE`, and the `corruption` of what the encoder sees: "masking", 0 with
     probability `amount`; "salt_and_pepper", then 0 or 1; "gaussian", x + amount N(0, 1)."""
 
+    amount: float
     NAME, NETWORK, ABILITIES = "DenoisingAutoencoder", DenoisingNetwork, Abilities(True, True, "none", "none")
 
     def __init__(
@@ -82,18 +52,7 @@ class DenoisingAutoencoder(LikelihoodEstimator):
     ):  # fmt: skip
         self._store(locals())
 
-    def _architecture(self, columns: int) -> Architecture:
-        given = self.get_params()
-        names = checked_names(given, activation=ACTIVATIONS, likelihood=LIKELIHOODS, corruption=CORRUPTIONS)
-        sizes = widths("hidden", given["hidden"]), check_integer("latent_dim", given["latent_dim"], 1)
-        amount = check_number("amount", given["amount"], 0, True, np.inf if given["corruption"] == "gaussian" else 1)
-        return Architecture(columns, *sizes, *names, amount)  # type: ignore[call-arg]
-
-    def _begin(self, network: DenoisingNetwork, X: Any, units: Any, facts: Any, seed: np.uint64) -> None:
-        network.initialise_layers(seed, facts.deviation / units.scale, (facts.mean - units.offset) / units.scale)
-        network.decoder.layers[-1].bias[:] = network.likelihood.intercept((facts.mean - units.offset) / units.scale)
-
-    def score_samples(self, X: Any) -> np.ndarray:
-        """-nll of each row under its own reconstruction, (N,), in nats of the user's units: it is no log p(x)."""
-        network, X, how = self._data(X)
-        return -self._results(network, X, how, "nll", network.nll, 1)[:, 0].astype(float) - network.log_jacobian
+    def _architecture(self, columns: int) -> DenoisingArchitecture:
+        common, (corruption,) = self._common(), checked_names(self.get_params(), corruption=CORRUPTIONS)
+        amount = check_number("amount", self.amount, 0, True, np.inf if corruption == "gaussian" else 1)
+        return DenoisingArchitecture(columns, **common, corruption=corruption, amount=amount)

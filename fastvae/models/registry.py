@@ -5,6 +5,7 @@ from typing import Any
 
 ESTIMATORS = {
     "VAE": "fastvae.models.vae",
+    "Autoencoder": "fastvae.models.autoencoder",
     "DenoisingAutoencoder": "fastvae.models.denoising",
 }
 
