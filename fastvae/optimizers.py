@@ -178,7 +178,8 @@ class Optimizer:
         together = len(uses) == 1 and _is_layer(owner)
         if together:
             (x, d_a), values = uses[0], (self._parameters.values, *(self._state[name] for name in self.STATE))
-            program.add(self.DENSE, x, d_a, *owner.rows(part, parts), *owner.arrays(*values), *self._operands(slots))
+            assert self.DENSE is not None
+            owner.write_step(program, self.DENSE, (x, d_a), part, parts, values, self._operands(slots))
         else:
             for i, use in enumerate(uses):
                 owner.write_gradient(program, use, part, parts, i > 0)

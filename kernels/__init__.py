@@ -30,7 +30,20 @@ Dense layer (`activation` a number of `fastvae.kernels.formulas.ACTIVATIONS`)
                        rate, correction, new1, keep2, new2, decay, epsilon)
         The same gradients, and Adam's step with them (see adam_inplace); they are never written to memory as a whole.
 
-Columns side by side
+Dense layer whose weight is a staircase (`depths` (H,) int64, from 0 to D, which do not decrease): column j of the
+weight has its first depths[j] rows. What lies below is 0: in the weight, in its moments, and in a gradient that is
+added to. The ops leave it so, and leave out most of what it would cost.
+    masked_forward(x (B, D), weight (D, H), bias (H,), activation, depths, out (B, H), saved (B, H))
+    masked_accumulate(x (B, D), weight (D, H), depths, out (B, H))
+    masked_backward_input(saved (B, H), weight, activation, depths, d_out (B, H), accumulate, d_x (B, D) or None)
+    masked_backward_weight(x, d_a (B, H), first, last, accumulate, depths, d_weight (D, H), d_bias (H,))
+    masked_adam_inplace(x, d_a, first, last, depths, weight, m_weight (D, H), v_weight (D, H), bias, m_bias (H,),
+                        v_bias (H,), rate, correction, new1, keep2, new2, decay, epsilon)
+        What the ops of a dense layer do, with such a weight; d_weight is 0 below.
+
+Columns side by side, and in another order
+    take_columns(x (B, D), order (D,) int64, out (B, D))
+        out[:, j] = x[:, order[j]].
     concatenate(a (B, D), b (N, C), out (B, D + C))
         out[i] = a[i], then b[i // K], where B = N K: row i K + k of a is the k-th that goes with row i of b.
     concatenate_backward(d_out (B, E), d_a (B, D))

@@ -145,7 +145,25 @@ ROWS = (
         "x:B,D d_a:B,H first:fixed last:fixed weight:D,H m_weight:D,H v_weight:D,H bias:H? m_bias:H? v_bias:H?"
         " rate:real correction:real new1:real keep2:real new2:real decay:real epsilon:real",
     ),
-    # columns side by side
+    # dense layers whose weight is a staircase
+    Op("masked_forward", "x:B,D weight:D,H bias:H activation depths:indices -> out:B,H saved:B,H"),
+    Op("masked_accumulate", "x:B,D weight:D,H depths:indices -> out:B,H"),
+    Op(
+        "masked_backward_input",
+        "saved:B,H weight:D,H activation:derivative depths:indices d_out:B,H accumulate:fixed -> d_x:B,D?",
+    ),
+    Op(
+        "masked_backward_weight",
+        "x:B,D d_a:B,H first:fixed last:fixed accumulate:fixed depths:indices -> d_weight:D,H d_bias:H?",
+    ),
+    Op(
+        "masked_adam_inplace",
+        "x:B,D d_a:B,H first:fixed last:fixed depths:indices weight:D,H m_weight:D,H v_weight:D,H"
+        " bias:H? m_bias:H? v_bias:H?"
+        " rate:real correction:real new1:real keep2:real new2:real decay:real epsilon:real",
+    ),
+    # columns side by side, and in another order
+    Op("take_columns", "x:B,D order:indices -> out:B,D"),
     Op("concatenate", "a:B,D b:N,C -> out:B,E"),
     Op("concatenate_backward", "d_out:B,E -> d_a:B,D"),
     # the latent layer

@@ -14,7 +14,7 @@ CURVED = ("tanh", "sigmoid", "softplus", "silu")
 # ---- dense layers -------------------------------------------------------------------------------------------------
 
 
-def _activations(precision: str) -> dict[str, int]:
+def activations_of(precision: str) -> dict[str, int]:
     """All; where the products round their operands, none: the code is the same, and a value that lies between two
     rounded ones may become either."""
     return ACTIVATIONS if precision == "float32" else {"identity": IDENTITY}
@@ -22,7 +22,7 @@ def _activations(precision: str) -> dict[str, int]:
 
 def _dense_forward(rng, shape, precision):
     rows, depth, columns = shape
-    for name, code in _activations(precision).items():
+    for name, code in activations_of(precision).items():
         x, weight, bias = normal(rng, rows, depth), normal(rng, depth, columns), normal(rng, columns)
         out = garbage(rows, columns)
         saved = garbage(rows, columns) if code == SILU else out
@@ -46,7 +46,7 @@ def _dense_accumulate(rng, shape, precision):
 def _dense_backward_input(rng, shape, precision):
     """Through the activation, from what the forward saves: d_a over d_out, and d_x alone, added, or not at all."""
     rows, depth, columns = shape
-    for name, code in _activations(precision).items():
+    for name, code in activations_of(precision).items():
         value, derivative = reference.ACTIVATIONS[name]
         argument, weight = 3 * normal(rng, rows, columns), normal(rng, depth, columns)
         saved = argument if code == SILU else value(argument.astype(np.float64)).astype(np.float32)
@@ -68,12 +68,12 @@ def _dense_backward_input(rng, shape, precision):
             yield Case("dense_backward_input", operands, compared, about)
 
 
-def _pieces(depth: int) -> list[tuple[int, int]]:
+def pieces_of(depth: int) -> list[tuple[int, int]]:
     """Rows of a weight (D, H): all of them, a half, single ones at both ends, none."""
     return [(0, depth), (depth // 2, depth), (0, 1), (max(1, depth - 1), depth), (depth, depth)]
 
 
-def _of_bias(first: int, columns: int) -> slice:
+def of_bias(first: int, columns: int) -> slice:
     """Which part of the bias belongs to such a piece: whoever has row 0 has all of it."""
     return slice(0, 0 if first else columns)
 
@@ -85,17 +85,17 @@ def _dense_backward_weight(rng, shape, precision):
     product, size, sums, sizes = a.T @ b, np.abs(a.T) @ np.abs(b), exact.sum(0), np.abs(exact).sum(0)
     for accumulate in (0, 1):
         make = normal if accumulate else lambda _, *shape: garbage(*shape)
-        for first, last in _pieces(depth):
+        for first, last in pieces_of(depth):
             for d_bias in (make(rng, columns), None):
                 d_weight = make(rng, depth, columns)
-                compared = [_part(d_weight, product, size, slice(first, last), accumulate)]
+                compared = [part_of(d_weight, product, size, slice(first, last), accumulate)]
                 if d_bias is not None:
-                    compared.append(_part(d_bias, sums, sizes, _of_bias(first, columns), accumulate))
+                    compared.append(part_of(d_bias, sums, sizes, of_bias(first, columns), accumulate))
                 operands = x, d_a, first, last, accumulate, d_weight, d_bias
                 yield Case("dense_backward_weight", operands, compared)
 
 
-def _part(array: np.ndarray, values: np.ndarray, sizes: np.ndarray, part: slice, accumulate: int) -> Compared:
+def part_of(array: np.ndarray, values: np.ndarray, sizes: np.ndarray, part: slice, accumulate: int) -> Compared:
     """What an array should be of which one part is written, or added to."""
     expected, allowed = array.astype(np.float64), np.zeros(array.shape)
     before = expected[part] * accumulate if accumulate else 0.0
@@ -108,26 +108,26 @@ def _dense_adam_inplace(rng, shape, precision):
     x, d_a = normal(rng, rows, depth), normal(rng, rows, columns)
     a, b, exact = rounded(x, precision), rounded(d_a, precision), d_a.astype(np.float64)
     gradients = (a.T @ b, np.abs(a.T) @ np.abs(b)), (exact.sum(0), np.abs(exact).sum(0))
-    for first, last in _pieces(depth):
+    for first, last in pieces_of(depth):
         for biased in (True, False):
             arrays, compared = list[list[Any]](), list[Compared]()
-            for (gradient, size), part in zip(gradients, (slice(first, last), _of_bias(first, columns)), strict=True):
+            for (gradient, size), part in zip(gradients, (slice(first, last), of_bias(first, columns)), strict=True):
                 before = [normal(rng, *gradient.shape) for _ in range(3)]
                 before[2] = np.abs(before[2]) + np.float32(0.01)
                 arrays.append(before)
-                compared += _adam_compared(before, gradient, size, part)
+                compared += adam_compared(before, gradient, size, part)
             if not biased:
                 arrays[1], compared = [None] * 3, compared[:3]
             operands = x, d_a, first, last, *arrays[0], *arrays[1], *adam_numbers(*ADAM)
             yield Case("dense_adam_inplace", operands, compared)
 
 
-def _adam_compared(arrays, gradient, size, part):
+def adam_compared(arrays, gradient, size, part):
     """Parameters and moments, of which a part has moved: how far the gradient's own rounding reaches each of them."""
     before = wide(*arrays)
     after: Any = reference.adam(before[0], gradient, *before[1:], *ADAM)
     sizes = (
-        np.abs(before[0]) + np.abs(after[0] - before[0]) + ADAM[1] * size / np.sqrt(after[2]),
+        np.abs(before[0]) + np.abs(after[0] - before[0]) + ADAM[1] * size / np.sqrt(np.where(after[2], after[2], 1)),
         np.abs(before[1]) + size,
         before[2] + size**2,
     )

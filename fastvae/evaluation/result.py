@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -36,9 +36,10 @@ class LogLikelihood:
     Attributes
     ----------
     method
-        "importance", "naive", "annealed", "parzen" or "elbo".
+        "importance", "naive", "annealed", "parzen" or "elbo"; "exact".
     kind
-        "estimate", or "lower bound" or "upper bound", which it is in expectation.
+        "estimate", or "lower bound" or "upper bound", which it is in expectation; or "exact", log p(x) as a model can
+        work it out, without any Monte Carlo error.
     values : (N,) float64
         The estimates.
     mcse : (N,) float64
@@ -50,7 +51,7 @@ class LogLikelihood:
         Shape of the generalised Pareto distribution that fits the largest weights (Vehtari et al. 2024); NaN for a
         method without weights, or with too few.
     n_samples
-        Drawn for each example, pilots not counted.
+        Drawn for each example, pilots not counted; 0 of what is exact.
     seconds
         Wall-clock time.
     bounds : dict
@@ -76,6 +77,12 @@ class LogLikelihood:
     complete: bool = True
     details: dict[str, Any] = field(default_factory=dict)
     degrees_of_freedom: float = math.inf
+
+    @classmethod
+    def exact(cls, values: np.ndarray, seconds: float) -> Self:
+        """From log p(x) (N,) itself."""
+        none, unknown = np.zeros(len(values)), np.full(len(values), np.nan)
+        return cls("exact", "exact", values, none, unknown, unknown, 0, seconds)
 
     def __len__(self) -> int:
         return len(self.values)

@@ -1,6 +1,15 @@
-"""Dense layers: y = activation(x @ weight + bias), and a linear path beside others."""
+"""Dense layers: y = activation(x @ weight + bias), and a linear path beside others.
 
-from collections.abc import Iterator
+With `depths` (outputs,) the weight is a staircase: output j sees the first depths[j] inputs alone,
+
+    y_j = activation(sum_{i < depths_j} x_i weight_ij + bias_j)
+
+It has its full shape, with zeros where nothing is connected; its gradient there is 0, so that no optimizer moves them.
+What the zeros would cost is left out, block by block. Germain et al. 2015 mask dense layers so; here outputs are sorted
+by their depths.
+"""
+
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from types import ModuleType
 from typing import Any
@@ -24,13 +33,30 @@ class Linear:
 
     What has weights is called with a pass and its input, and writes its forward; it returns its output, and a function
     that writes the backward.
+
+    Parameters
+    ----------
+    name
+        Of the layer: that of its parameters begins so.
+    inputs, outputs
+        How many.
+    depths : (outputs,) int64, optional
+        How many inputs each output sees, the first ones; from one to the next they do not decrease.
     """
 
     bias: Any  # (outputs,), or None where there is none
 
-    def __init__(self, name: str, inputs: int, outputs: int):
+    def __init__(self, name: str, inputs: int, outputs: int, depths: np.ndarray | None = None):
         self.name, self.inputs, self.outputs = name, inputs, outputs
         self.weight_name = f"{name}.weight"
+        self.depths, self._ops, self._mask = depths, "dense", tuple[np.ndarray, ...]()  # of its ops: stem, operand
+        if depths is not None:
+            if len(depths) != outputs or not 0 <= depths[0] <= depths[-1] <= inputs or (np.diff(depths) < 0).any():
+                raise ValueError(f"layer {name!r}: depths must be {outputs} numbers of 0 ... {inputs} that do not fall")
+            self.depths = np.ascontiguousarray(depths, np.int64)
+            self._ops, self._mask = "masked", (self.depths,)
+            seeing = outputs - np.searchsorted(self.depths, np.arange(inputs), side="right")
+            self._seen = np.concatenate([[0], np.cumsum(seeing)])  # weights in the rows before each
 
     def shapes(self) -> dict[str, Shape]:
         """Names and shapes of the parameters."""
@@ -47,7 +73,7 @@ class Linear:
 
     def __call__(self, p: Pass, x: np.ndarray, out: np.ndarray) -> tuple[np.ndarray, Backprop]:
         """Write that `out` gets x @ weight added."""
-        p.add("dense_accumulate", x, self.weight, out)
+        p.add(f"{self._ops}_accumulate", x, self.weight, *self._mask, out)
 
         def backprop(d_out: np.ndarray, inputs: bool = True, add_to: np.ndarray | None = None) -> np.ndarray | None:
             p.gradient(self, (x, d_out))
@@ -59,20 +85,36 @@ class Linear:
         self, p: Pass, saved: np.ndarray, code: int, d_out: np.ndarray, add_to: np.ndarray | None
     ) -> np.ndarray:
         d_x = p.beside(d_out, self.inputs) if add_to is None else add_to
-        p.add("dense_backward_input", saved, self.weight, code, d_out, add_to is not None, d_x)
+        self._add_backward_input(p, saved, code, d_out, add_to is not None, d_x)
         return d_x
+
+    def _add_backward_input(
+        self, p: Pass, saved: np.ndarray, code: int, d_out: np.ndarray, accumulate: bool, d_x: np.ndarray | None
+    ) -> None:
+        p.add(f"{self._ops}_backward_input", saved, self.weight, code, *self._mask, d_out, accumulate, d_x)
 
     # ---- what an optimizer asks for -----------------------------------------------------------------------------
 
     def rows(self, part: int, parts: int) -> tuple[int, int]:
-        """The rows of the weight that are part `part` of `parts`."""
-        return self.inputs * part // parts, self.inputs * (part + 1) // parts
+        """The rows of the weight that are part `part` of `parts`: as many of its numbers each, about."""
+        if self.depths is None or not self._seen[-1]:
+            return self.inputs * part // parts, self.inputs * (part + 1) // parts
+        first, last = np.searchsorted(self._seen, self._seen[-1] * np.array([part, part + 1]) / parts)
+        return int(first) if part else 0, int(last) if part + 1 < parts else self.inputs
 
     def write_gradient(self, program: Any, use: Any, part: int, parts: int, accumulate: bool) -> None:
         """See `passes.Owner`; a use is x (B, inputs) with the gradient (B, outputs) before the activation."""
         gradients = [self.parameters.gradient(name) for name in self.shapes()]
-        operands = *use, *self.rows(part, parts), accumulate
-        program.add("dense_backward_weight", *operands, *gradients, *[None] * (2 - len(gradients)))
+        operands = *use, *self.rows(part, parts), accumulate, *self._mask
+        program.add(f"{self._ops}_backward_weight", *operands, *gradients, *[None] * (2 - len(gradients)))
+
+    def write_step(
+        self, program: Any, op: str, use: Any, part: int, parts: int, flat: Iterable[np.ndarray], numbers: list[Any]
+    ) -> None:
+        """Write part `part` of `parts` of the gradient of one use together with an optimizer's step, by its op for
+        that, on the flat buffers that it changes, and with its numbers."""
+        name = op.replace("dense", self._ops)
+        program.add(name, *use, *self.rows(part, parts), *self._mask, *self.arrays(*flat), *numbers)
 
     def ranges(self, part: int, parts: int) -> list[tuple[int, int]]:
         """See `passes.Owner`: its rows of the weight, and the bias with the first of them."""
@@ -92,9 +134,11 @@ class Linear:
 class Dense(Linear):
     """y = activation(x @ weight + bias), with x (B, inputs) and y (B, outputs)."""
 
-    def __init__(self, name: str, inputs: int, outputs: int, activation: str = "identity"):
+    def __init__(
+        self, name: str, inputs: int, outputs: int, activation: str = "identity", depths: np.ndarray | None = None
+    ):
         check_name("activation", activation, ACTIVATIONS)
-        super().__init__(name, inputs, outputs)
+        super().__init__(name, inputs, outputs, depths)
         self.activation, self._code = activation, ACTIVATIONS[activation]
         self.bias_name = f"{name}.bias"
 
@@ -110,10 +154,12 @@ class Dense(Linear):
     def initialise(self, seed: np.uint64, position: int, gain: float | np.ndarray = 1.0) -> None:
         """Draw the weights: normal with He's variance 2 / inputs before a rectifier, Glorot's 2 / (inputs + outputs)
         before any other activation, times `gain`, a number or one an output. Biases are 0. `position` is the layer's
-        place in the model: its noise."""
+        place in the model: its noise. What a mask cuts off is 0."""
         self._kernels.normal_noise(seed, philox.INITIALISATION, position, 0, self.weight)
         fan = self.inputs if self.activation in RECTIFIERS else self.inputs + self.outputs
         self.weight *= np.asarray(gain * (2.0 / fan) ** 0.5, np.float32)
+        if self.depths is not None:
+            self.weight[np.arange(self.inputs)[:, None] >= self.depths] = 0
         self.bias[:] = 0
 
     def __call__(self, p: Pass, x: np.ndarray) -> tuple[np.ndarray, Backprop]:  # type: ignore[override]
@@ -121,13 +167,13 @@ class Dense(Linear):
         out = p.beside(x, self.outputs)
         saved = p.beside(x, self.outputs) if self._code == SILU and p.backward else out
         p.outputs[self.name] = out
-        p.add("dense_forward", x, self.weight, self.bias, self._code, out, saved)
+        p.add(f"{self._ops}_forward", x, self.weight, self.bias, self._code, *self._mask, out, saved)
 
         def backprop(d_out: np.ndarray, inputs: bool = True, add_to: np.ndarray | None = None) -> np.ndarray | None:
             if inputs:
                 d_x = self._write_d_x(p, saved, self._code, d_out, add_to)
             else:
-                p.add("dense_backward_input", saved, self.weight, self._code, d_out, False, None)
+                self._add_backward_input(p, saved, self._code, d_out, False, None)
             p.gradient(self, (x, d_out))
             return d_x if inputs else None
 

@@ -85,8 +85,11 @@ class Likelihood:
 
     # ---- over arrays of the host --------------------------------------------------------------------------------
 
-    def draw(self, mean: np.ndarray, kernels: Any, seed: np.uint64, call: int) -> np.ndarray:
-        """Draw x (N, D) from p(x|z), by its mean in the model's units; the noise is that of a call of that number."""
+    def draw(
+        self, mean: np.ndarray, kernels: Any, seed: np.uint64, call: int, columns: slice = slice(None)
+    ) -> np.ndarray:
+        """Draw x (N, D) from p(x|z), by its mean in the model's units; the noise is that of a call of that number.
+        `columns`: which of all these are."""
         raise NotImplementedError
 
     def intercept(self, mean: np.ndarray) -> np.ndarray:

@@ -23,7 +23,9 @@ class Bernoulli(Likelihood):
         p.add("sigmoid_inplace", a)
         return a
 
-    def draw(self, mean: np.ndarray, kernels: Any, seed: np.uint64, call: int) -> np.ndarray:
+    def draw(
+        self, mean: np.ndarray, kernels: Any, seed: np.uint64, call: int, columns: slice = slice(None)
+    ) -> np.ndarray:
         """1 with probability `mean`, else 0."""
         return (self.uniform(mean.shape, kernels, seed, call) <= mean).astype(mean.dtype)
 

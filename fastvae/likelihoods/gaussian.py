@@ -169,11 +169,14 @@ class Gaussian(Likelihood):
 
     # ---- over arrays of the host --------------------------------------------------------------------------------
 
-    def draw(self, mean: np.ndarray, kernels: Any, seed: np.uint64, call: int) -> np.ndarray:
+    def draw(
+        self, mean: np.ndarray, kernels: Any, seed: np.uint64, call: int, columns: slice = slice(None)
+    ) -> np.ndarray:
         """mean + sigma N(0, 1)."""
         noise = np.empty(mean.shape, np.float32)
         kernels.normal_noise(seed, philox.OBSERVATION, call, 0, noise)
-        return mean + np.asarray(self.sigma, mean.dtype) * noise
+        sigma = np.asarray(self.sigma, mean.dtype)
+        return mean + (sigma[columns] if sigma.ndim else sigma) * noise
 
     def intercept(self, mean: np.ndarray) -> np.ndarray:
         """The mean itself."""

@@ -33,7 +33,9 @@ class Poisson(Likelihood):
         p.add("exp_inplace", a)
         return a
 
-    def draw(self, mean: np.ndarray, kernels: Any, seed: np.uint64, call: int) -> np.ndarray:
+    def draw(
+        self, mean: np.ndarray, kernels: Any, seed: np.uint64, call: int, columns: slice = slice(None)
+    ) -> np.ndarray:
         """Counts at the rate `mean`, by NumPy's generator."""
         rng = np.random.Generator(np.random.Philox(key=int(seed), counter=[0, 0, call, philox.OBSERVATION]))
         return rng.poisson(np.minimum(mean, MOST)).astype(mean.dtype)

@@ -7,6 +7,7 @@ ESTIMATORS = {
     "VAE": "fastvae.models.vae",
     "Autoencoder": "fastvae.models.autoencoder",
     "DenoisingAutoencoder": "fastvae.models.denoising",
+    "MADE": "fastvae.models.made",
 }
 
 

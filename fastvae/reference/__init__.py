@@ -4,6 +4,15 @@ Shapes: B batch, D data, H outputs of a layer, Z latent. Everything in nats, sum
 """
 
 from fastvae.reference.activations import ACTIVATIONS, LEAKY_SLOPE, d_silu, sigmoid, silu, softplus
+from fastvae.reference.autoregressive import (
+    made_log_prob,
+    made_logits,
+    made_masks,
+    masked_backward,
+    masked_forward,
+    mixture_log_prob,
+    staircase,
+)
 from fastvae.reference.dense import concatenate, concatenate_backward, dense_backward, dense_forward
 from fastvae.reference.latent import (
     LOGVAR_HIGHEST,

@@ -13,7 +13,7 @@ from numba.core import cgutils
 
 from fastvae.kernels.cpu.addresses import F32, I32, I64, intrinsic
 from fastvae.kernels.cpu.compiler import FORK_LOCKS, native
-from fastvae.kernels.cpu.products import OF_COLUMNS, PLAIN, TRANSPOSED
+from fastvae.kernels.cpu.products import OF_COLUMNS, PLAIN, TRANSPOSED, apart
 
 _lock = threading.RLock()
 FORK_LOCKS.locks.append(_lock)
@@ -95,9 +95,11 @@ def sgemm(typing, transpose_a, transpose_b, rows, columns, depth, a, lda, b, ldb
 def multiply(kind, a, b, out, rows, depth, columns, first, whole, across, scratch):
     """What `products.multiply` does, by OpenBLAS. Make its address known with `announce` first."""
     if kind == PLAIN:
-        sgemm(NO_TRANSPOSE, NO_TRANSPOSE, rows, columns, depth, a, depth, b, columns, 0, out, columns)
+        a_row, b_row = apart(whole, depth), apart(across, columns)
+        sgemm(NO_TRANSPOSE, NO_TRANSPOSE, rows, columns, depth, a, a_row, b, b_row, 0, out, columns)
     elif kind == TRANSPOSED:
-        sgemm(NO_TRANSPOSE, TRANSPOSE, rows, columns, depth, a, depth, b, depth, first, out, columns)
+        a_row, b_row = apart(whole, depth), apart(across, depth)
+        sgemm(NO_TRANSPOSE, TRANSPOSE, rows, columns, depth, a, a_row, b, b_row, first, out, columns)
     elif kind == OF_COLUMNS:
         sgemm(TRANSPOSE, NO_TRANSPOSE, rows, columns, depth, a + 4 * first, whole, b, across, 0, out, columns)
 

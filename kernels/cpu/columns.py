@@ -1,5 +1,6 @@
 """Columns side by side: two arrays as one, and the gradient of the first of them."""
 
+from fastvae.kernels.cpu.addresses import integers_at
 from fastvae.kernels.cpu.compiler import kernel
 
 
@@ -22,3 +23,13 @@ def concatenate_backward(d_out, d_a):
     for i in range(rows):
         for j in range(columns):
             d_a[i, j] = d_out[i, j]
+
+
+@kernel
+def take_columns(x, order, out):
+    """See the contract in `fastvae.kernels`."""
+    rows, columns = out.shape
+    chosen = integers_at(order, columns)
+    for i in range(rows):
+        for j in range(columns):
+            out[i, j] = x[i, chosen[j]]

@@ -20,6 +20,7 @@ from fastvae.kernels.cpu import (
     dense,
     elementwise,
     latent,
+    masked,
     minibatch,
     noise,
     optimizers,
@@ -42,6 +43,11 @@ FUNCTIONS: dict[str, Any] = {
     "dense_backward_input": dense.backward_input,
     "dense_backward_weight": dense.backward_weight,
     "dense_adam_inplace": dense.adam,
+    "masked_forward": masked.forward,
+    "masked_accumulate": masked.accumulate,
+    "masked_backward_input": masked.backward_input,
+    "masked_backward_weight": masked.backward_weight,
+    "masked_adam_inplace": masked.adam,
     "latent_forward": latent.forward,
     "latent_backward": latent.backward,
     "latent_samples_forward": latent.samples_forward,
@@ -56,7 +62,7 @@ FUNCTIONS |= {name: as_part(function) for name, function in {**row_losses.FUNCTI
 FUNCTIONS |= {
     function.py_func.__name__: as_part(function)
     for function in (
-        columns.concatenate, columns.concatenate_backward,
+        columns.concatenate, columns.concatenate_backward, columns.take_columns,
         sigma.sigma_forward, sigma.sigma_backward, sigma.sigma_optimal, sigma.sigma_remember,
         optimizers.adam_inplace, optimizers.sgd_inplace, optimizers.average_inplace,
         latent.importance_weights, latent.free_bits,
@@ -118,7 +124,8 @@ def _compiled(name: str) -> Native:
     return native(SIGNATURE)(scope[name])
 
 
-PRODUCTS = ("dense_forward", "dense_accumulate", "dense_backward_input", "dense_backward_weight", "dense_adam_inplace")
+WORK = ("forward", "accumulate", "backward_input", "backward_weight", "adam_inplace")  # of a layer's products
+PRODUCTS = tuple(f"{kind}_{work}" for kind in ("dense", "masked") for work in WORK)
 DRAWING = ("latent_samples_backward",)
 CODES = {name: _compiled(name) for name in OPS}
 
@@ -130,6 +137,15 @@ def scratch_for(name: str, operands: tuple, engine: ModuleType) -> int:
         x, weight = operands[:2]
         product = len(x) * weight.shape[1] if name == "dense_accumulate" else 0
         return engine.scratch_for(len(x), *weight.shape) + product
+    if name in ("masked_forward", "masked_accumulate"):
+        x, weight = operands[:2]
+        return engine.scratch_for(len(x), *weight.shape) + len(x) * masked.panel(weight.shape[1])
+    if name == "masked_backward_input":
+        columns, depth = operands[1].shape
+        return engine.scratch_for(len(operands[4]), depth, columns) + len(operands[4]) * masked.panel(columns)
+    if name in ("masked_backward_weight", "masked_adam_inplace"):
+        depth, columns = operands[1].shape
+        return engine.scratch_for(masked.TALL, depth, columns) + masked.block(columns)
     if name == "dense_backward_input":
         columns, depth = operands[1].shape
         return engine.scratch_for(len(operands[3]), depth, columns)

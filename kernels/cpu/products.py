@@ -41,6 +41,12 @@ equal_piece = part(piece)
 
 
 @part
+def apart(given, columns):
+    """Numbers from one row of an operand with so many columns to the next, where 0 says that they lie side by side."""
+    return given if given else columns
+
+
+@part
 def clashes(columns):
     """Whether the rows of a matrix with so many columns drive each other out of the cache."""
     return (4 * columns) % CLASH == 0
@@ -130,9 +136,9 @@ def tiled_product(transposed, a, whole, rows, b, b_row, columns, depth, out, scr
 
 
 @part
-def product_of_row(a, b, out, depth, columns):
+def product_of_row(a, b, b_row, out, depth, columns):
     """out (1, C) = a (1, K) @ b (K, C), where b is read once, row by row: its way from the memory takes the time."""
-    x, rows, to = vector_at(a, depth), matrix_at(b, depth, columns), vector_at(out, columns)
+    x, rows, to = vector_at(a, depth), matrix_at(b, depth, b_row), vector_at(out, columns)
     for j in range(columns):
         to[j] = ZERO
     whole = depth - depth % 4
@@ -146,16 +152,16 @@ def product_of_row(a, b, out, depth, columns):
 
 
 @part
-def panel_of_columns(a, first, width, depth, panel):
-    """panel[k, c] = a[first + c, k] for c < width, 0 beyond."""
+def panel_of_columns(a, a_row, first, width, depth, panel):
+    """panel[k, c] = a[first + c, k] for c < width, 0 beyond; rows of a lie `a_row` numbers apart."""
     whole = depth - depth % LANES
-    rows, to = matrix_at(a, first + width, depth), matrix_at(panel, depth, WIDTH)
+    rows, to = matrix_at(a, first + width, a_row), matrix_at(panel, depth, WIDTH)
     for c in range(0, WIDTH, LANES):
         done = 0
         if width - c >= LANES:
             done = whole
             for k in range(0, whole, LANES):
-                transpose(a + 4 * ((first + c) * depth + k), 4 * depth, panel + 4 * (k * WIDTH + c), 4 * WIDTH, 0)
+                transpose(a + 4 * ((first + c) * a_row + k), 4 * a_row, panel + 4 * (k * WIDTH + c), 4 * WIDTH, 0)
         for k in range(done, depth):
             for i in range(c, c + LANES):
                 to[k, i] = rows[first + i, k] if i < width else ZERO
@@ -178,8 +184,9 @@ def transpose_strip(strip, width, height, out, columns, accumulate):
 
 
 @part
-def product_transposed(a, b, out, rows, depth, columns, accumulate, scratch):
-    """out (R, C) = a (R, K) @ b (C, K)', added to `out` where `accumulate` is 1.
+def product_transposed(a, a_row, b, b_row, out, rows, depth, columns, accumulate, scratch):
+    """out (R, C) = a (R, K) @ b (C, K)', added to `out` where `accumulate` is 1; rows of a lie `a_row` numbers apart,
+    those of b `b_row`.
 
     Computed as b @ a': some rows of a are transposed, and the result on its way out, never the whole of b.
     """
@@ -188,16 +195,16 @@ def product_transposed(a, b, out, rows, depth, columns, accumulate, scratch):
     for i in range(0, rows, GROUP):
         group = min(GROUP, rows - i)
         for j in range(0, group, WIDTH):
-            panel_of_columns(a, i + j, min(WIDTH, group - j), depth, scratch + 4 * j * depth)
+            panel_of_columns(a, a_row, i + j, min(WIDTH, group - j), depth, scratch + 4 * j * depth)
         for c in range(0, columns, tall):
             height = min(tall, columns - c)
             for k in range(0, depth, deep):
-                at_b, terms = b + 4 * (c * depth + k), min(deep, depth - k)
+                at_b, terms = b + 4 * (c * b_row + k), min(deep, depth - k)
                 for j in range(0, group, WIDTH):
                     panel, strip = scratch + 4 * (j * depth + k * WIDTH), strips + 4 * j * TALL
                     vectors = 2 if group - j > LANES else 1
                     result = strip, 4 * WIDTH, terms, k, panel, 0
-                    column_of_tiles(at_b, 4 * depth, 4, height, panel, 4 * WIDTH, vectors, *result)
+                    column_of_tiles(at_b, 4 * b_row, 4, height, panel, 4 * WIDTH, vectors, *result)
             for j in range(0, group, WIDTH):
                 to = out + 4 * ((i + j) * columns + c)
                 transpose_strip(strips + 4 * j * TALL, min(WIDTH, group - j), height, to, columns, accumulate)
@@ -211,13 +218,17 @@ def multiply(kind, a, b, out, rows, depth, columns, first, whole, across, scratc
         PLAIN       out (R, C) = a (R, K) @ b (K, C)
         TRANSPOSED  out (R, C) = a (R, K) @ b (C, K)', added to `out` where `first` is 1
         OF_COLUMNS  out (R, C) = a[:, first : first + R]' @ b[:, :C], with a (K, whole) and b (K, across)
+
+    The rows of a and b lie `whole` and `across` numbers apart; 0: side by side.
     """
     if kind == PLAIN:
+        a_row, b_row = apart(whole, depth), apart(across, columns)
         if rows == 1:
-            product_of_row(a, b, out, depth, columns)
+            product_of_row(a, b, b_row, out, depth, columns)
         else:
-            tiled_product(0, a, depth, rows, b, columns, columns, depth, out, scratch)
+            tiled_product(0, a, a_row, rows, b, b_row, columns, depth, out, scratch)
     elif kind == TRANSPOSED:
-        product_transposed(a, b, out, rows, depth, columns, first, scratch)
+        a_row, b_row = apart(whole, depth), apart(across, depth)
+        product_transposed(a, a_row, b, b_row, out, rows, depth, columns, first, scratch)
     else:
         tiled_product(1, a + 4 * first, whole, rows, b, across, columns, depth, out, scratch)

@@ -10,7 +10,7 @@ from numba import uint32
 from fastvae.kernels.cpu.addresses import array_at, matrix_at
 from fastvae.kernels.cpu.compiler import native, part
 from fastvae.kernels.cpu.panels import transpose
-from fastvae.kernels.cpu.products import OF_COLUMNS, TRANSPOSED
+from fastvae.kernels.cpu.products import OF_COLUMNS, TRANSPOSED, apart
 from fastvae.kernels.cpu.tile import LANES
 from fastvae.kernels.cpu.tile_bfloat16 import HEIGHTS, KIND, PAIRS, TILES, WIDTH, begin, end, tile
 from fastvae.kernels.formulas import bfloat16_pair
@@ -105,8 +105,8 @@ def multiply(kind, a, b, out, rows, depth, columns, first, whole, across, scratc
         pairs_of_columns(a + 4 * first, whole, rows, depth, spare, high, pairs)
         transpose_matrix(spare, pairs, high, packed_a)
     else:
-        pairs_of_rows(a, depth, rows, depth, packed_a, high, pairs)
-    b_row = across if kind == OF_COLUMNS else columns
+        pairs_of_rows(a, apart(whole, depth), rows, depth, packed_a, high, pairs)
+    b_row = apart(across, depth if kind == TRANSPOSED else columns)
     to, made, tiles = (
         matrix_at(out, rows, columns),
         matrix_at(strip, high, WIDTH),
@@ -122,7 +122,7 @@ def multiply(kind, a, b, out, rows, depth, columns, first, whole, across, scratc
         if not transposed:
             pairs_of_columns(b + 4 * j, b_row, width, depth, panel, WIDTH, pairs)
         else:
-            pairs_of_rows(b + 4 * j * depth, depth, width, depth, spare, WIDTH, pairs)
+            pairs_of_rows(b + 4 * j * b_row, b_row, width, depth, spare, WIDTH, pairs)
             transpose_matrix(spare, WIDTH, pairs, panel)
         strip_of_tiles(packed_a, rows, panel, strip, pairs)
         for i in range(rows):

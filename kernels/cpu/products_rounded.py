@@ -7,7 +7,7 @@ A product of two bfloat16 is exact in float32, so rounded operands in float32 gi
 from fastvae.kernels.cpu import products
 from fastvae.kernels.cpu.addresses import matrix_at
 from fastvae.kernels.cpu.compiler import native, part
-from fastvae.kernels.cpu.products import OF_COLUMNS, TRANSPOSED
+from fastvae.kernels.cpu.products import OF_COLUMNS, TRANSPOSED, apart
 from fastvae.kernels.formulas import bfloat16
 
 multiply_float32 = part(products.multiply.py_func)
@@ -38,7 +38,7 @@ def multiply(kind, a, b, out, rows, depth, columns, first, whole, across, scratc
         round_block(b, across, depth, columns, rounded_b)
         multiply_float32(kind, scratch, rounded_b, out, rows, depth, columns, 0, rows, columns, rest)
         return
-    round_block(a, depth, rows, depth, scratch)
+    round_block(a, apart(whole, depth), rows, depth, scratch)
     tall, wide = (columns, depth) if kind == TRANSPOSED else (depth, columns)
-    round_block(b, wide, tall, wide, rounded_b)
-    multiply_float32(kind, scratch, rounded_b, out, rows, depth, columns, first, whole, across, rest)
+    round_block(b, apart(across, wide), tall, wide, rounded_b)
+    multiply_float32(kind, scratch, rounded_b, out, rows, depth, columns, first, 0, 0, rest)

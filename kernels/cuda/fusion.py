@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.kernels.cuda import dense, dense_bfloat16, optimizers
-from fastvae.kernels.cuda.declaration import Kernel
+from fastvae.kernels.cuda import columns, dense, dense_bfloat16, optimizers
+from fastvae.kernels.cuda.declaration import Kernel, blocks
 from fastvae.kernels.cuda.driver import device
 from fastvae.kernels.cuda.launches import VECTORS, Launch, flat_grid
 from fastvae.kernels.cuda.memory import Memory, Place
@@ -196,6 +196,25 @@ class Products:
         for product, total in pairs:
             arguments = [self._memory.view(product), self._memory.view(total), total.size]
             self._over(optimizers.add_inplace, total.size, VECTORS, arguments)
+
+    # ---- of a weight that is a staircase: the zeros below are multiplied, too ---------------------------------------
+
+    def _masked_forward(self, x, weight, bias, code, depths, out, saved) -> None:
+        self._dense_forward(x, weight, bias, code, out, saved)
+
+    def _masked_accumulate(self, x, weight, depths, out) -> None:
+        self._dense_accumulate(x, weight, out)
+
+    def _masked_backward_input(self, saved, weight, code, depths, d_out, accumulate, d_x) -> None:
+        self._dense_backward_input(saved, weight, code, d_out, accumulate, d_x)
+
+    def _masked_backward_weight(self, x, d_a, first, last, accumulate, depths, d_weight, d_bias) -> None:
+        self._dense_backward_weight(x, d_a, first, last, accumulate, d_weight, d_bias)
+        if first < last:
+            arguments = [self._memory.view(array) for array in (d_weight[first:last], depths)]
+            sizes = first, last - first, len(depths)
+            grid = (blocks(last - first, columns.ROWS),)
+            self._launch(Launch(columns.cut_columns, grid, [*arguments, *sizes]))
 
     def _like(self, weight: np.ndarray, bias: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
         """Arrays of the device alone, as large as these."""

@@ -162,6 +162,7 @@ def over_dimensions(named: dict[str, Any]) -> tuple[Grid, list[int]]:
 
 VECTORS = 4 * WARP * optimizers.WARPS
 KINDS = {
+    "take_columns": Kind(columns.take_columns, over_rows("out", columns.ROWS)),
     "concatenate": Kind(columns.concatenate, over_both),
     "concatenate_backward": Kind(columns.concatenate_backward, over_first),
     "latent_forward": Kind(latent_forward, over_rows("mu"), ("integers",)),
@@ -204,6 +205,8 @@ def arguments_of(name: str, operands: tuple, memory: Memory, settings: Settings,
         elif operand.kind in ("real", "seed"):
             find = slots.real_operand if operand.kind == "real" else slots.seed_operand
             found.append(find(value).place)
+        elif operand.kind == "indices":
+            found.append(memory.view(value))
         elif operand.kind == "fixed":
             found.append(int(value))
         else:

@@ -73,9 +73,17 @@ class Plan(Products):
         self._flush()
         return self.launches
 
-    def _dense_adam_inplace(self, x, d_a, first, last, weight, m_w, v_w, bias, m_b, v_b, *numbers) -> None:
+    def _dense_adam_inplace(self, x, d_a, first, last, *operands) -> None:
+        self._layer_adam(lambda *d: self._dense_backward_weight(x, d_a, first, last, False, *d), first, last, *operands)
+
+    def _masked_adam_inplace(self, x, d_a, first, last, depths, *operands) -> None:
+        of_weight = x, d_a, first, last, False, depths
+        self._layer_adam(lambda *d: self._masked_backward_weight(*of_weight, *d), first, last, *operands)
+
+    def _layer_adam(self, backward, first, last, weight, m_w, v_w, bias, m_b, v_b, *numbers) -> None:
+        """Rows of a layer's gradient, and Adam's step with them."""
         own, (d_weight, d_bias) = slice(first, last), self._like(weight, bias)
-        self._dense_backward_weight(x, d_a, first, last, False, d_weight, d_bias)
+        backward(d_weight, d_bias)
         if first < last:
             self.add(
                 "adam_inplace",
@@ -156,7 +164,7 @@ class Program:
         find = {"whole": self.slots.whole_operand, "real": self.slots.real_operand, "seed": self.slots.seed_operand}
         kinds = [operand.kind for operand in OPS[op].operands]  # numbers get their places now: tables are made of them
         placed = [find[kind](value) if kind in find else value for kind, value in zip(kinds, operands, strict=True)]
-        if op == "dense_adam_inplace" or OPS[op].operands[-1].name == "grad_scale":
+        if op.endswith("_adam_inplace") or OPS[op].operands[-1].name == "grad_scale":
             self.slots.real_operand(1.0)
         self._calls.append((op, tuple(placed)))
         self._plan = None

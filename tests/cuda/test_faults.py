@@ -45,6 +45,8 @@ USERS = {
     "latent_samples_forward": ["latent_samples_forward"],
     "concatenate": ["concatenate"],
     "concatenate_backward": ["concatenate_backward"],
+    "take_columns": ["take_columns"],
+    "cut_columns": ["masked_backward_weight"],
     "importance_weights": ["importance_weights"],
     "latent_samples_backward": ["latent_samples_backward"],
     "kl_forward": ["kl_forward"],

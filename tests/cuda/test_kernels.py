@@ -48,7 +48,7 @@ def on_device(kernels, case):
     return case.left(slots)
 
 
-LONG = [op for op in OPS if op.startswith("dense")]  # a launch takes a second
+LONG = [op for op in OPS if op.startswith(("dense", "masked"))]  # a launch takes a second
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -286,6 +286,8 @@ SINGLY = (
     "sigma_remember",
     "concatenate",
     "concatenate_backward",
+    "take_columns",
+    "cut_columns",
     "draw",
     "binarize_inplace",
     "derivative_inplace",

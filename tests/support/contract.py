@@ -10,8 +10,20 @@ from tests.support.tolerances import check
 # batch, inputs, outputs: ops over rows have the first two
 SHAPES = [(1, 1, 1), (7, 33, 23), (3, 4, 3), (5, 17, 12), (2, 64, 43), (129, 31, 21)]
 
-KINDS = {"dense_backward_input": "derivative", "normal_noise": "normal"}  # of tolerances, beside those of the stem
-STEMS = {"dense": "dense", "latent": "latent", "adam": "adam", "sgd": "adam", "average": "adam", "clip": "adam"}
+KINDS = {
+    "dense_backward_input": "derivative",
+    "masked_backward_input": "derivative",
+    "normal_noise": "normal",
+}  # of tolerances, beside those of the stem
+STEMS = {
+    "dense": "dense",
+    "masked": "dense",
+    "latent": "latent",
+    "adam": "adam",
+    "sgd": "adam",
+    "average": "adam",
+    "clip": "adam",
+}
 
 
 def kind(op, found):
