@@ -21,6 +21,7 @@ LATENT, BINARIZATION, PRIOR, INITIALISATION, SHUFFLE, OBSERVATION, CORRUPTION, P
 # those of annealed importance sampling: chains, their momenta and whether a proposal is accepted
 CHAIN, MOMENTUM, ACCEPTANCE = range(9, 12)
 SAMPLES = 12  # of z for one example of a training
+GENERATED, BLUR_OF_REAL, BLUR_OF_GENERATED = 20, 21, 22  # of a GAN's training: of z, and instance noise
 NAIVE = 13  # of z from the prior by which log p(x) is estimated: others than those of which data were drawn
 
 MULTIPLIER_0, MULTIPLIER_1 = u64(0xD2511F53), u64(0xCD9E8D57)

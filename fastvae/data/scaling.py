@@ -124,8 +124,10 @@ def check_unit_range(
     scale: np.ndarray,
     name: str = "X",
     asked: Scale = None,
+    settings: tuple[str, str] = ("likelihood='bernoulli'", "likelihood='gaussian'"),
 ) -> None:
-    """Raise `ValueError`, with the range found, unless the columns' ranges lie in [0, 1] once scaled, as `asked`."""
+    """Raise `ValueError`, with the range found, unless the columns' ranges lie in [0, 1] once scaled, as `asked`.
+    `settings`: which one wants it, and which one does not."""
     low = float(((smallest - offset) / scale).min())
     high = float(((largest - offset) / scale).max())
     if low < -ROUNDING or high > 1 + ROUNDING:
@@ -137,6 +139,5 @@ def check_unit_range(
         elif asked is not None:
             advice = "the range that scale= gives must hold them all: widen it, or clip the values to it"
         raise ValueError(
-            f"{name} has values in {raw}{scaled}; likelihood='bernoulli' needs values in [0, 1]: {advice}, or use "
-            "likelihood='gaussian'"
+            f"{name} has values in {raw}{scaled}; {settings[0]} needs values in [0, 1]: {advice}, or use {settings[1]}"
         )

@@ -71,7 +71,11 @@ class Duration:
 
     def remarks(self) -> list[str]:
         """What should be known of the training that has ended: a line each."""
-        history, lines = self.history_, list[str]()
+        return [*self._remarks_of_steps(), *self._remarks_of_progress()]
+
+    def _remarks_of_steps(self) -> list[str]:
+        """Where a training had fewer steps than an argument wants."""
+        lines = list[str]()
         if self.warmup_steps > self.n_steps_ > 0:
             lines.append(
                 f"warmup_steps={self.warmup_steps} is longer than the training ({self.n_steps_} steps): the learning "
@@ -79,6 +83,11 @@ class Duration:
             )
         if self.average and self.stopped_early_:
             lines.append(f"average={self.average:g} was not taken: the training ended before its last steps came")
+        return lines
+
+    def _remarks_of_progress(self) -> list[str]:
+        """Where more steps would have made it better."""
+        history, lines = self.history_, list[str]()
         epochs = len(history["loss"])
         if epochs < ENOUGH_TO_JUDGE or self.n_steps_ < STEPS_TO_JUDGE or self.stopped_early_:
             return lines

@@ -7,6 +7,7 @@ ESTIMATORS = {
     "VAE": "fastvae.models.vae",
     "Autoencoder": "fastvae.models.autoencoder",
     "DenoisingAutoencoder": "fastvae.models.denoising",
+    "GAN": "fastvae.models.gan",
     "MADE": "fastvae.models.made",
 }
 

@@ -4,6 +4,7 @@ Shapes: B batch, D data, H outputs of a layer, Z latent. Everything in nats, sum
 """
 
 from fastvae.reference.activations import ACTIVATIONS, LEAKY_SLOPE, d_silu, sigmoid, silu, softplus
+from fastvae.reference.adversarial import accuracies, discriminator_loss, generator_loss
 from fastvae.reference.autoregressive import (
     made_log_prob,
     made_logits,
