@@ -15,6 +15,7 @@ from fastvae import version as _version
 
 if TYPE_CHECKING:  # so that a type checker knows them, and that other names are not here
     from fastvae.models.autoencoder import Autoencoder
+    from fastvae.models.dbm import DBM
     from fastvae.models.denoising import DenoisingAutoencoder
     from fastvae.models.gan import GAN
     from fastvae.models.made import MADE
@@ -32,7 +33,7 @@ else:
         raise AttributeError(f"module 'fastvae' has no attribute {name!r}")
 
 
-__all__ = ["GAN", "MADE", "VAE", "Autoencoder", "DenoisingAutoencoder", "__version__"]
+__all__ = ["DBM", "GAN", "MADE", "VAE", "Autoencoder", "DenoisingAutoencoder", "__version__"]
 
 __version__ = _version.VERSION
 

@@ -6,6 +6,7 @@ from typing import Any
 ESTIMATORS = {
     "VAE": "fastvae.models.vae",
     "Autoencoder": "fastvae.models.autoencoder",
+    "DBM": "fastvae.models.dbm",
     "DenoisingAutoencoder": "fastvae.models.denoising",
     "GAN": "fastvae.models.gan",
     "MADE": "fastvae.models.made",

@@ -1,0 +1,93 @@
+"""A lower bound on log p(v) of a deep Boltzmann machine: by a mean field for each row, and log Z by annealed importance
+sampling. Salakhutdinov and Hinton 2009, section 3.2."""
+
+import dataclasses
+import time
+from typing import Any
+
+import numpy as np
+
+from fastvae.data.minibatches import Examples
+from fastvae.evaluation.bipartite import Bipartite, Partition, partition
+from fastvae.evaluation.result import LogLikelihood
+from fastvae.models.dbm_network import NAMES, DBMNetwork
+from fastvae.reference import softplus
+
+LEAST_MEAN = 1e-3  # of units of the machine without weights, and of how far below 1 they stay
+
+
+class MeanFieldBound(LogLikelihood):
+    """Whose rows share one error, that of log Z."""
+
+    @property
+    def mean_mcse(self) -> float:
+        """Monte Carlo standard error of the mean: that of log Z, which no number of rows makes smaller."""
+        return float(np.sqrt(np.mean(np.square(self.mcse))))
+
+
+def machine_of(network: DBMNetwork) -> Bipartite:
+    """The network as h1 on one side, and v and h2 on the other; the machine without weights has the offsets as means,
+    which are near those of the data and, with them, those of a model that fits."""
+    parameters = {name: values.astype(np.float64) for name, values in network.parameters.named_values().items()}
+    weights = parameters["hidden.0.weight"].T, parameters["hidden.1.weight"]
+    means = {name: np.clip(parameters[f"{name}.offset"], LEAST_MEAN, 1 - LEAST_MEAN) for name in NAMES}
+    first = {name: np.log(mean / (1 - mean)) for name, mean in means.items()}
+    return Bipartite(
+        np.ascontiguousarray(np.concatenate(weights, axis=1), np.float32),
+        parameters["hidden.0.bias"],
+        np.concatenate([parameters["visible.bias"], parameters["hidden.1.bias"]]),
+        first["hidden.0"],
+        np.concatenate([first["visible"], first["hidden.1"]]),
+    )
+
+
+def unnormalised(network: DBMNetwork, examples: Examples) -> np.ndarray:
+    """The bound but for log Z, (N,) float64: with m the means of q(h1), and q(h2) the best there is beside it,
+
+    visible' v + m' (W1' v + b1) + H(m) + sum_k softplus(b2 + m' W2)_k
+    """
+    found = np.empty(len(examples))
+    q = {name: values.astype(np.float64) for name, values in network.parameters.named_values().items()}
+
+    def keep(start: int, stop: int, v: np.ndarray, h1: np.ndarray) -> None:
+        if not ((v == 0) | (v == 1)).all():
+            raise ValueError(
+                "X has values other than 0 and 1, and this model gives a probability to rows of 0 and 1 alone: pass "
+                "binarize='dynamic', which takes each value for the probability of a 1, or binarize=0.5"
+            )
+        v, m = v.astype(np.float64), h1.astype(np.float64)
+        linear = v @ q["visible.bias"] + np.sum(m * (v @ q["hidden.0.weight"] + q["hidden.0.bias"]), axis=1)
+        least = np.finfo(np.float64).tiny
+        entropies = -m * np.log(np.maximum(m, least)) - (1 - m) * np.log(np.maximum(1 - m, least))
+        above = softplus(q["hidden.1.bias"] + m @ q["hidden.1.weight"])
+        found[start:stop] = linear + entropies.sum(axis=1) + above.sum(axis=1)
+
+    network.over(examples.X, "inferred", network.inferred, keep, binarize=examples.binarize)
+    return found
+
+
+def mean_field_bound(
+    network: DBMNetwork, examples: Examples, n_samples: int, temperatures: int, seed: np.uint64
+) -> MeanFieldBound:
+    """The bound of rows of examples, and log Z by `n_samples` chains and so many temperatures, in both directions."""
+    started = time.perf_counter()
+    values = unnormalised(network, examples)
+    log_z = partition(machine_of(network), n_samples, temperatures, seed)
+    nothing = np.full(len(values), np.nan)
+    return MeanFieldBound(
+        method="mean field",
+        kind="lower bound",
+        values=values - log_z.log_z,
+        mcse=np.full(len(values), log_z.mcse),
+        ess=np.full(len(values), log_z.ess),
+        khat=nothing,
+        n_samples=n_samples,
+        seconds=time.perf_counter() - started,
+        details=details(log_z, values),
+    )
+
+
+def details(log_z: Partition, values: np.ndarray) -> dict[str, Any]:
+    """What stands beside the bound: log Z both ways, and the mean of the bound by each."""
+    both = {"mean": float(values.mean() - log_z.log_z), "mean_by_reverse": float(values.mean() - log_z.reverse)}
+    return dataclasses.asdict(log_z) | both
