@@ -60,9 +60,7 @@ def test_a_sweep_never_lowers_the_bound_and_ends_where_it_is_flat():
                 means[:, column] += sign * 1e-6
                 sides.append(reference.dbm_bound(params, V, h1, h2))
                 means[:, column] -= sign * 1e-6
-            inside = (
-                np.minimum(means[:, column], 1 - means[:, column]) > 1e-3
-            )  # elsewhere the differences end at 0 or 1
+            inside = np.minimum(means[:, column], 1 - means[:, column]) > 0.01  # elsewhere differences are coarse
             assert inside.any()
             np.testing.assert_allclose((sides[0] - sides[1])[inside] / 2e-6, 0, atol=1e-7)
 
