@@ -10,15 +10,18 @@ log Z between them, the first from below and the second from above, in expectati
 far as these are.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Self
 
 import numpy as np
 
+from fastvae.evaluation.result import LogLikelihood
 from fastvae.kernels import cpu, philox
 from fastvae.kernels.cpu import blas
 from fastvae.reference import softplus
 
+LOG_2_PI = float(np.log(2 * np.pi))
 ANNEALING, REVERSE = 1 << 29, 1 << 30  # steps of the noise: those of each direction begin here
 
 
@@ -48,10 +51,54 @@ class Bipartite:
         terms = softplus(np.float32(beta) * product + b.astype(np.float32))
         return s @ a + terms.sum(axis=1, dtype=np.float64)  # type: ignore[no-any-return]
 
+    def drawn(self, activation: np.ndarray, noise: "Noise") -> np.ndarray:
+        """t (n, T) given beta s W + b."""
+        return (noise.uniform(1) <= sigmoid(activation)).astype(np.float32)
+
     @property
     def log_z_first(self) -> float:
         """log Z at beta 0."""
         return float(softplus(self.a_first).sum() + softplus(self.b_first).sum())
+
+
+@dataclass(frozen=True)
+class GaussianBipartite(Bipartite):
+    """With t real: -E(s, t) = -|t - b|^2 / 2 + s' W t + a' s; b_first is not used, as b does for every `beta`."""
+
+    def between(self, beta: float) -> tuple[np.ndarray, np.ndarray]:
+        """As for binary t; b as it is."""
+        return super().between(beta)[0], self.b
+
+    def log_p(self, beta: float, s: np.ndarray, product: np.ndarray) -> np.ndarray:
+        """log of the integral over t: T/2 log 2 pi + beta b' W' s + beta^2 |W' s|^2 / 2 + a' s."""
+        a, b = self.between(beta)
+        product = product.astype(np.float64)
+        terms = beta * (product @ b) + 0.5 * beta**2 * np.square(product).sum(axis=1)
+        return s @ a + terms + 0.5 * len(self.b) * LOG_2_PI  # type: ignore[no-any-return]
+
+    def drawn(self, activation: np.ndarray, noise: "Noise") -> np.ndarray:
+        """t (n, T) given beta s W + b, its mean."""
+        return activation + noise.normal(1)
+
+    @property
+    def log_z_first(self) -> float:
+        """log Z at beta 0."""
+        return float(softplus(self.a_first).sum() + 0.5 * len(self.b) * LOG_2_PI)
+
+
+def enumerated(weight: np.ndarray, a: np.ndarray, b: np.ndarray, binary: bool = True) -> float:
+    """log Z of the units v with biases a (S,), binary or real as in `GaussianBipartite`, and the binary h with biases b
+    (T,), weight (S, T): v summed out, over all 2^T states of h."""
+    found, block = -np.inf, 1 << min(len(b), 12)
+    for first in range(0, 1 << len(b), block):
+        h = ((np.arange(first, first + block)[:, None] >> np.arange(len(b))) & 1).astype(np.float64)
+        product = h @ weight.T
+        if binary:
+            terms = h @ b + softplus(product + a).sum(axis=1)
+        else:
+            terms = h @ b + product @ a + 0.5 * np.square(product).sum(axis=1) + 0.5 * len(a) * LOG_2_PI
+        found = np.logaddexp(found, terms.max() + np.log(np.exp(terms - terms.max()).sum()))
+    return float(found)
 
 
 @dataclass(frozen=True)
@@ -78,28 +125,71 @@ class Partition:
     temperatures: int
 
 
+class OfPartition(LogLikelihood):
+    """Whose rows share one error, that of log Z."""
+
+    @property
+    def mean_mcse(self) -> float:
+        """Monte Carlo standard error of the mean: that of log Z, which no number of rows makes smaller."""
+        return float(np.sqrt(np.mean(np.square(self.mcse))))
+
+    @classmethod
+    def made(cls, method: str, kind: str, values: np.ndarray, log_z: Partition, seconds: float) -> Self:
+        """From log p(x) + log Z (N,), or a bound on it. Its `details` are those of log Z, and the means by it and by
+        its reverse."""
+        both = {"mean": float(values.mean() - log_z.log_z), "mean_by_reverse": float(values.mean() - log_z.reverse)}
+        each = np.ones(len(values))
+        return cls(
+            method=method,
+            kind=kind,
+            values=values - log_z.log_z,
+            mcse=log_z.mcse * each,
+            ess=log_z.ess * each,
+            khat=np.nan * each,
+            n_samples=log_z.chains,
+            seconds=seconds,
+            details=asdict(log_z) | both,
+        )
+
+
+class Noise:
+    """Of n chains with groups of units of these sizes: Philox, stream CHAIN, a step of its own for each draw."""
+
+    def __init__(self, n: int, sizes: tuple[int, ...], seed: np.uint64, first_step: int):
+        self._seed, self._step = seed, first_step
+        self._room = [np.empty((n, size), np.float32) for size in sizes]
+
+    def _filled(self, draw: Callable[..., None], group: int) -> np.ndarray:
+        draw(self._seed, philox.CHAIN, self._step, 0, self._room[group])
+        self._step += 1
+        return self._room[group]
+
+    def uniform(self, group: int) -> np.ndarray:
+        """In (0, 1), one for each unit of a group."""
+        return self._filled(cpu.uniform_noise, group)
+
+    def normal(self, group: int) -> np.ndarray:
+        """N(0, 1), one for each unit of a group."""
+        return self._filled(cpu.normal_noise, group)
+
+
 class Chains:
     """Rows s (n, S) and s W, moved by Gibbs sampling with noise of their own for each step."""
 
     def __init__(self, machine: Bipartite, n: int, seed: np.uint64, first_step: int):
-        self._machine, self._seed, self._step = machine, seed, first_step
-        self._noise = [np.empty((n, size), np.float32) for size in machine.weight.shape]
-        self.s = self._draw(0, np.broadcast_to(sigmoid(machine.a_first), (n, len(machine.a))))
-        self.product = self.s @ machine.weight
+        self._machine, self._noise = machine, Noise(n, machine.weight.shape, seed, first_step)
+        self._draw(np.broadcast_to(sigmoid(machine.a_first), (n, len(machine.a))))
 
-    def _draw(self, group: int, mean: np.ndarray) -> np.ndarray:
-        noise = self._noise[group]
-        cpu.uniform_noise(self._seed, philox.CHAIN, self._step, 0, noise)
-        self._step += 1
-        return (noise <= mean).astype(np.float32)
+    def _draw(self, mean: np.ndarray) -> None:
+        self.s = (self._noise.uniform(0) <= mean).astype(np.float32)
+        self.product = self.s @ self._machine.weight
 
     def move(self, beta: float) -> None:
         """t given s, then s given t, at `beta`."""
         machine, beta = self._machine, np.float32(beta)
         a, b = (array.astype(np.float32) for array in machine.between(beta))
-        t = self._draw(1, sigmoid(beta * self.product + b))
-        self.s = self._draw(0, sigmoid(beta * (t @ machine.weight.T) + a))
-        self.product = self.s @ machine.weight
+        t = machine.drawn(beta * self.product + b, self._noise)
+        self._draw(sigmoid(beta * (t @ machine.weight.T) + a))
 
 
 def _mean_of(log_weights: np.ndarray) -> tuple[float, float, float]:

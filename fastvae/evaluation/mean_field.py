@@ -1,28 +1,14 @@
 """A lower bound on log p(v) of a deep Boltzmann machine: by a mean field for each row, and log Z by annealed importance
 sampling. Salakhutdinov and Hinton 2009, section 3.2."""
 
-import dataclasses
-import time
-from typing import Any
-
 import numpy as np
 
 from fastvae.data.minibatches import Examples
-from fastvae.evaluation.bipartite import Bipartite, Partition, partition
-from fastvae.evaluation.result import LogLikelihood
+from fastvae.evaluation.bipartite import Bipartite
 from fastvae.models.dbm_network import NAMES, DBMNetwork
 from fastvae.reference import softplus
 
 LEAST_MEAN = 1e-3  # of units of the machine without weights, and of how far below 1 they stay
-
-
-class MeanFieldBound(LogLikelihood):
-    """Whose rows share one error, that of log Z."""
-
-    @property
-    def mean_mcse(self) -> float:
-        """Monte Carlo standard error of the mean: that of log Z, which no number of rows makes smaller."""
-        return float(np.sqrt(np.mean(np.square(self.mcse))))
 
 
 def machine_of(network: DBMNetwork) -> Bipartite:
@@ -64,30 +50,3 @@ def unnormalised(network: DBMNetwork, examples: Examples) -> np.ndarray:
 
     network.over(examples.X, "inferred", network.inferred, keep, binarize=examples.binarize)
     return found
-
-
-def mean_field_bound(
-    network: DBMNetwork, examples: Examples, n_samples: int, temperatures: int, seed: np.uint64
-) -> MeanFieldBound:
-    """The bound of rows of examples, and log Z by `n_samples` chains and so many temperatures, in both directions."""
-    started = time.perf_counter()
-    values = unnormalised(network, examples)
-    log_z = partition(machine_of(network), n_samples, temperatures, seed)
-    nothing = np.full(len(values), np.nan)
-    return MeanFieldBound(
-        method="mean field",
-        kind="lower bound",
-        values=values - log_z.log_z,
-        mcse=np.full(len(values), log_z.mcse),
-        ess=np.full(len(values), log_z.ess),
-        khat=nothing,
-        n_samples=n_samples,
-        seconds=time.perf_counter() - started,
-        details=details(log_z, values),
-    )
-
-
-def details(log_z: Partition, values: np.ndarray) -> dict[str, Any]:
-    """What stands beside the bound: log Z both ways, and the mean of the bound by each."""
-    both = {"mean": float(values.mean() - log_z.log_z), "mean_by_reverse": float(values.mean() - log_z.reverse)}
-    return dataclasses.asdict(log_z) | both

@@ -1,24 +1,22 @@
 """The deep Boltzmann machine with two hidden layers (Salakhutdinov and Hinton 2009), both trained at once, centred
 (Montavon and Müller 2012)."""
 
-import zlib
+import time
 from typing import Any
 
 import numpy as np
 
 from fastvae.data.minibatches import Examples
-from fastvae.evaluation.bipartite import partition
-from fastvae.evaluation.mean_field import MeanFieldBound, machine_of, mean_field_bound, unnormalised
+from fastvae.evaluation.bipartite import OfPartition, Partition, partition
+from fastvae.evaluation.mean_field import machine_of, unnormalised
+from fastvae.evaluation.result import LogLikelihood
 from fastvae.models.abilities import Abilities
+from fastvae.models.boltzmann import BoltzmannEstimator
 from fastvae.models.dbm_network import Architecture, DBMNetwork
 from fastvae.models.settings import check_integer, seed_from, widths
-from fastvae.models.with_likelihood import LikelihoodEstimator
-from fastvae.optimizers import SGD, Optimizer
-
-SCORE_CHAINS, SCORE_TEMPERATURES = 100, 1000  # behind log Z of `score_samples`
 
 
-class DBM(LikelihoodEstimator):
+class DBM(BoltzmannEstimator):
     """Deep Boltzmann machine with two hidden layers, of rows of 0 and 1.
 
         log p(v) = log sum over h1, h2 of exp(visible' v + v' W1 h1 + b1' h1 + h1' W2 h2 + b2' h2) - log Z
@@ -73,17 +71,6 @@ class DBM(LikelihoodEstimator):
         steps, chains = (check_integer(name, getattr(self, name), 1) for name in ("mean_field_steps", "chains"))
         return Architecture(columns, hidden, steps, chains)
 
-    def _begin(self, network: DBMNetwork, X: Any, units: Any, facts: Any, seed: np.uint64) -> None:
-        network.initialise(seed, (facts.mean - units.offset) / units.scale, len(X))
-
-    def _make_optimizer(self) -> Optimizer:
-        if self.optimizer != "sgd":
-            return super()._make_optimizer()
-        network = self.network_
-        settings: dict[str, Any] = {"momentum": 0.0, "weight_decay": float(self.weight_decay)}
-        settings["average_from"] = 1 if self.average else None
-        return SGD(network.parameters, network.kernels, self.learning_rate, self.clip_norm, **settings)
-
     # ---- what it says of rows ---------------------------------------------------------------------------------------
 
     def evaluate(
@@ -94,7 +81,7 @@ class DBM(LikelihoodEstimator):
         temperatures: int = 10_000,
         binarize: str | float | None = None,
         random_state: Any = None,
-    ) -> MeanFieldBound:
+    ) -> LogLikelihood:
         """A lower bound on log p(v) of each row, in nats: by a mean field, less log Z by annealed importance sampling.
 
         Parameters
@@ -110,8 +97,8 @@ class DBM(LikelihoodEstimator):
 
         Returns
         -------
-        MeanFieldBound
-            A `LogLikelihood`. Its `details` have log Z both ways: "log_z" by annealed importance sampling, which is too
+        LogLikelihood
+            Its `details` have log Z both ways: "log_z" by annealed importance sampling, which is too
             small in expectation and the bound with it too high; "reverse" from long chains, which errs to the other
             side. Where they differ, the bound lies between "mean_by_reverse" and "mean".
         """
@@ -119,47 +106,18 @@ class DBM(LikelihoodEstimator):
         check_integer("temperatures", temperatures, 1)
         examples = self.examples(X, binarize=binarize)
         seed = self.seed_ if random_state is None else seed_from(random_state)
-        return mean_field_bound(self._check_complete(), examples, n_samples, temperatures, seed)
+        started, network = time.perf_counter(), self._check_complete()
+        log_z = self._partition(network, n_samples, temperatures, seed)
+        values = self._unnormalised(network, examples)
+        return OfPartition.made("mean field", "lower bound", values, log_z, time.perf_counter() - started)
+
+    def _unnormalised(self, network: DBMNetwork, examples: Examples) -> np.ndarray:
+        return unnormalised(network, examples)
+
+    def _partition(self, network: DBMNetwork, chains: int, temperatures: int, seed: np.uint64, **how: Any) -> Partition:
+        return partition(machine_of(network), chains, temperatures, seed, **how)
 
     def score_samples(self, X: Any) -> np.ndarray:
         """The bound of `evaluate`, (N,) float64, in nats, with log Z by 100 chains and 1,000 temperatures: enough to
         compare rows, where log Z cancels, and an estimate of their level."""
         return self.score_examples(self.examples(X))
-
-    def score_examples(self, examples: Examples) -> np.ndarray:
-        """The same of examples."""
-        network = self._check_complete()
-        return unnormalised(network, self._accepted(network, examples)) - self._log_z(network)
-
-    def _log_z(self, network: DBMNetwork) -> float:
-        """log Z, estimated once as long as no parameter changes."""
-        state = zlib.crc32(network.parameters.values.tobytes())
-        if network.log_z is None or network.log_z[0] != state:
-            found = partition(machine_of(network), SCORE_CHAINS, SCORE_TEMPERATURES, self.seed_, burn_in=0)
-            network.log_z = state, found.log_z
-        return network.log_z[1]
-
-    def sample(self, n: int = 1, random_state: Any = None, noise: bool = False, *, steps: int = 1000) -> np.ndarray:
-        """The means of v given h1 of n chains, after so many steps of Gibbs sampling each: (n, D) float32, in the
-        user's units; with `noise` v itself, drawn from them.
-
-        `random_state`: a seed or generator of this call. None: by the model's own, as `VAE.sample` has it. After too
-        few steps the chains are where they began, near the mean of the data.
-        """
-        network = self._check_fitted()
-        check_integer("n", n, 1)
-        check_integer("steps", steps, 1)
-        seed, call = seed_from(self.random_state if random_state is None else random_state), 0
-        if random_state is None and isinstance(self.random_state, int | np.integer):
-            call = self._next_draw()
-        own = np.random.SeedSequence([int(seed), call]).generate_state(1, np.uint64)[0]
-        v, means = network.draw(n, steps, own)
-        out = np.empty(v.shape, network.units.dtype)
-        network.units.to_user(v if noise else means, out)
-        return out
-
-    def _next_draw(self) -> int:
-        """A number of its own for each call, of each thread."""
-        with self._exclusion.lock:
-            self._draws += 1
-            return self._draws - 1

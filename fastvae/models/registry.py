@@ -10,6 +10,7 @@ ESTIMATORS = {
     "DenoisingAutoencoder": "fastvae.models.denoising",
     "GAN": "fastvae.models.gan",
     "MADE": "fastvae.models.made",
+    "RBM": "fastvae.models.rbm",
 }
 
 

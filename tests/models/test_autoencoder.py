@@ -33,8 +33,8 @@ def by_pca(x, new, dimensions):
 
 
 def test_a_linear_one_is_pca():
-    """No other linear map of that rank has a smaller error on the training rows: it comes within a hundredth of a percent
-    of that, and the mean alone does not."""
+    """No other linear map of that rank has a smaller error on the training rows: it comes within a hundredth of a
+    percent of that, and the mean alone does not."""
     found = model(hidden=(), likelihood="gaussian", scale=None, epochs=1000, learning_rate=5e-3, schedule="cosine")
     found.fit(TRAIN)
     least, alone = error(by_pca(TRAIN, TRAIN, 12), TRAIN), error(TRAIN.mean(axis=0), TRAIN)

@@ -8,7 +8,8 @@ from fastvae.errors import TrainingWarning
 from fastvae.evaluation.bipartite import partition
 from fastvae.evaluation.mean_field import machine_of
 from fastvae.kernels import cpu
-from fastvae.models.dbm_network import GIBBS, INFERENCE_STEPS
+from fastvae.models.boltzmann_network import GIBBS
+from fastvae.models.dbm_network import INFERENCE_STEPS
 from fastvae.reference import dbm as reference
 from fastvae.training import Observer
 from tests.support.models import StopAfter

@@ -1,0 +1,208 @@
+"""What Boltzmann machines of layers share: units, the weights between neighbours, centred gradients, and chains.
+
+    -E = sum over layers of bias' units + sum over neighbours of units' W units        p = exp(-E) / Z
+
+A gradient of log p is what -E changes by under the data less what it changes by under the model, of which chains are
+drawn. All units are centred by offsets: those of the visible ones are the data's mean, those of hidden ones follow the
+mean of the data's hidden units (offsets that follow the model's diverge). Montavon and Müller 2012; Melchior, Fischer
+and Wiskott 2016.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from fastvae.engine import Network
+from fastvae.kernels import cpu, philox
+from fastvae.kernels.formulas import CORRUPTIONS, IDENTITY
+from fastvae.kernels.memory import empty
+from fastvae.kernels.slots import Slots
+from fastvae.layers import Linear
+from fastvae.layers.vector import Vector
+from fastvae.likelihoods import make_likelihood
+from fastvae.optimizers import Numbers
+from fastvae.passes import ROW, Pass
+
+DEVIATION = 0.01  # of the weights at first
+OFFSET_RATE = 0.01  # at which the offsets of hidden units follow their means
+GIBBS = 1 << 30  # from which step on noise is that of chains: what is binarised at the steps before is data
+
+
+class BoltzmannNetwork(Network):
+    """Layers of units and the weights between them; see `engine.Network` for what each method is.
+
+    In the order of the layers, the visible units first: `biases`, `offsets`; between them: `weights`. `log_z` is what
+    was estimated of it last, with what tells the parameters.
+    """
+
+    DRAWS: int  # of units in a step of training, each with noise of its own
+    log_z: tuple[int, Any] | None = None
+    centred = True
+
+    def describe_units(self, names: Sequence[str], sizes: Sequence[int], visible: str = "bernoulli") -> None:
+        """Set the units of layers, and what kind the visible ones are: "bernoulli" or "gaussian", of variance 1."""
+        self.sizes = tuple(sizes)
+        self.weights = [Linear(name, *pair) for name, pair in zip(names[1:], pairwise(sizes), strict=True)]
+        self.biases = [Vector(f"{name}.bias", size) for name, size in zip(names, sizes, strict=True)]
+        self.offsets = [Vector(f"{name}.offset", size) for name, size in zip(names, sizes, strict=True)]
+        self.likelihood = make_likelihood(visible, 1.0, sizes[0])
+
+    def trained(self) -> list[Any]:
+        """What has a gradient."""
+        return [*self.weights, *self.biases]
+
+    def owners(self) -> Sequence[Any]:  # noqa: D102
+        return [*self.trained(), *self.offsets, self.likelihood]
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether the visible units are 0 or 1."""
+        return bool(self.likelihood.NAME == "bernoulli")
+
+    def initialise(self, seed: np.uint64, mean: np.ndarray, rows: int) -> None:
+        """Small weights; v with the mean (D,) of the data, so many rows, and hidden units as often 1 as 0."""
+        for position, weight in enumerate(self.weights):
+            self.kernels.normal_noise(seed, philox.INITIALISATION, position, 0, weight.weight)
+            weight.weight *= np.float32(DEVIATION)
+        often = (mean * rows + 0.5) / (rows + 1)
+        self.biases[0].value[:] = np.log(often / (1 - often)) if self.is_binary else mean
+        self.offsets[0].value[:] = mean
+        for offset in self.offsets[1:]:
+            offset.value[:] = 0.5
+
+    # ---- what a step is made of: units are rows (B, H) --------------------------------------------------------------
+
+    def _upwards(self, p: Pass, i: int, x: np.ndarray, activation: int) -> np.ndarray:
+        """Write what layer i + 1 gets from below, its bias with it."""
+        out = p.beside(x, self.sizes[i + 1])
+        p.add("dense_forward", x, self.weights[i].weight, self.biases[i + 1].value, activation, out, out)
+        return out
+
+    def _add_downwards(self, p: Pass, i: int, x: np.ndarray, out: np.ndarray) -> None:
+        """Write that `out`, of layer i, has added what it gets from layer i + 1."""
+        p.add("dense_backward_input", x, self.weights[i].weight, IDENTITY, x, True, out)
+
+    @staticmethod
+    def _copied(p: Pass, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        out = p.beside(x, x.shape[1]) if out is None else out
+        p.add("concatenate_backward", x, out)
+        return out
+
+    def _filled(self, p: Pass, row: np.ndarray) -> np.ndarray:
+        """Write rows (B, H) that are all alike."""
+        out = p.empty(row.shape[1])
+        self._less(p, row, p.cut(np.zeros((p.rows, row.shape[1]), np.float32)), -1.0, out)
+        return out
+
+    @staticmethod
+    def _less(p: Pass, row: np.ndarray, x: np.ndarray, weight: float, out: np.ndarray) -> None:
+        """Write weight (x - row): a gradient of squared errors."""
+        p.add("squared_error_forward_backward", row, x, 0.0, 1.0, weight, p.empty(), out)
+
+    def visible_logits(self, p: Pass, h1: np.ndarray) -> np.ndarray:
+        """Write those of the means of v (B, D) given h1."""
+        out = self._filled(p, self.biases[0].row)
+        self._add_downwards(p, 0, h1, out)
+        return out
+
+    def visible_mean(self, p: Pass, h1: np.ndarray) -> np.ndarray:
+        """Write that of v (B, D) given h1."""
+        return self.likelihood.mean(p, self.visible_logits(p, h1))  # type: ignore[no-any-return]
+
+    def _drawn(self, p: Pass, mean: np.ndarray, draw: int, out: np.ndarray) -> np.ndarray:
+        """Write units of 0 and 1 with that mean; `draw` is its number among those of a step."""
+        if out is not mean:
+            self._copied(p, mean, out)
+        p.add("binarize_inplace", out, p.seed, p.slots.whole("gibbs step") + (GIBBS + draw), ROW)
+        return out
+
+    def _drawn_visible(self, p: Pass, mean: np.ndarray, draw: int) -> np.ndarray:
+        """Write v with that mean (B, D)."""
+        out = p.empty(self.sizes[0])
+        if self.is_binary:
+            return self._drawn(p, mean, draw, out)
+        step = p.slots.whole("gibbs step") + (GIBBS + draw)
+        p.add("corrupt", mean, CORRUPTIONS["gaussian"], 1.0, p.seed, philox.OBSERVATION, step, ROW, out)
+        return out
+
+    def gibbs(self, p: Pass, chain: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Write a step of chains h1 (B, H1), over which it is written. Return v, the means of h1 that it is drawn by,
+        units of further layers, and last the means of v."""
+        raise NotImplementedError
+
+    def gradient(self, p: Pass, units: Sequence[np.ndarray], weight: float) -> None:
+        """Write the gradients of `weight` times the sum over rows of -E, centred: see `dbm_centred_gradients` of
+        `fastvae.reference`. With c = units less their offsets: of weights, sums of c c'; of biases, sums of
+        c (1 - the centred neighbours times their offsets)."""
+        layers = range(len(self.sizes))
+        rows = [offset.row if self.centred else np.zeros_like(offset.row) for offset in self.offsets]
+
+        def less(i: int, scale: float) -> np.ndarray:
+            out = p.empty(self.sizes[i])
+            self._less(p, rows[i], units[i], scale, out)
+            return out
+
+        c = [less(i, 1.0) for i in layers]
+        for i, weights in enumerate(self.weights):
+            p.gradient(weights, (c[i], less(i + 1, weight)))
+        constant, away = np.full(1, weight, np.float32), [less(i, -weight) for i in layers]
+        columns = [row.reshape(-1, 1) for row in rows]
+        for i, bias in enumerate(self.biases):
+            first, *others = [j for j in (i - 1, i + 1) if 0 <= j < len(self.sizes)]
+            share = p.empty(1)
+            p.add("dense_forward", away[first], columns[first], constant, IDENTITY, share, share)
+            for j in others:
+                p.add("dense_accumulate", away[j], columns[j], share)
+            p.gradient(bias, (c[i], share))
+
+    def follow(self, p: Pass, hidden: Sequence[np.ndarray]) -> None:
+        """Write that the offsets of hidden units follow the means of these units of the data."""
+        share = p.cut(np.full((p.rows, 1), 1 / p.rows, np.float32))
+        for offset, h in zip(self.offsets[1:], hidden, strict=True):
+            mean = np.empty((offset.units, 1), np.float32)
+            p.at_end("dense_backward_weight", h, share, 0, offset.units, False, mean, None)
+            p.at_end("average_inplace", mean.reshape(-1), p.slots.real("offset rate"), offset.value)
+
+    def chain(self, p: Pass) -> np.ndarray:
+        """The chains of a batch."""
+        chains = self._state["chains"]
+        if p.rows > len(chains):
+            raise ValueError(f"a batch of {p.rows} rows needs as many chains; chains={len(chains)}")
+        return p.cut(chains[: p.rows])
+
+    def numbers(self, rows: int, progress: np.ndarray, steps: np.ndarray) -> dict[str, Numbers]:
+        """See `engine.Network`; the offsets begin as plain means."""
+        return super().numbers(rows, progress, steps) | {
+            "offset rate": np.maximum(OFFSET_RATE, 1 / steps), "gibbs step": self.DRAWS * steps,
+        }  # fmt: skip
+
+    def draw(
+        self, n: int, steps: int, seed: np.uint64, start: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """v of so many chains (n, D) after so many steps, drawn, and the means that it was drawn by. They begin at h1
+        with means `start` (n, H1), or as often 1 as the offsets say; no noise is that of a training with another
+        seed."""
+        threads, size = self.backend.pieces(n, self.largest_product(n), self.widest)
+        self.upload_parameters()
+        v, means = np.empty((n, self.sizes[0]), np.float32), np.empty((n, self.sizes[0]), np.float32)
+        with self.backend.passing(threads) as workers:
+            for first in range(0, n, threads * size):
+                pieces = []
+                for at in range(first, min(first + threads * size, n), size):
+                    p = Pass(self.backend, Slots(), min(size, n - at), {}, backward=False)
+                    chain = p.cut(empty(p.rows, self.sizes[1]))
+                    cpu.uniform_noise(seed, philox.CHAIN, 0, at, chain)
+                    chain[:] = chain <= (self.offsets[1].value if start is None else start[at : at + p.rows])
+                    drawn = self.gibbs(p, chain)
+                    self.kernels.upload(chain)
+                    pieces.append((at, p, p.returns(drawn[0], drawn[-1])))
+                    p.slots["seed"], p.slots["first row"] = np.uint64(seed).view(np.int64), at
+                for step in range(steps):
+                    for _, p, _ in pieces:
+                        p.slots["gibbs step"] = self.DRAWS * step
+                    workers.run_programs([p.phases[0][0] for _, p, _ in pieces])
+                for at, p, results in pieces:
+                    v[at : at + p.rows], means[at : at + p.rows] = results
+        return v, means

@@ -1,0 +1,194 @@
+"""The restricted Boltzmann machine (Smolensky 1986; Hinton 2002), of binary or real rows."""
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+
+from fastvae.data.minibatches import Examples
+from fastvae.errors import check_name
+from fastvae.evaluation.bipartite import Bipartite, GaussianBipartite, OfPartition, Partition, enumerated, partition
+from fastvae.evaluation.result import LogLikelihood
+from fastvae.models.abilities import Abilities
+from fastvae.models.boltzmann import BoltzmannEstimator
+from fastvae.models.rbm_network import Architecture, RBMNetwork
+from fastvae.models.settings import check_integer, seed_from
+from fastvae.reference import softplus
+
+VISIBLE = ("bernoulli", "gaussian")
+FEW = 20  # hidden units, over whose states log Z is summed
+LEAST_MEAN = 1e-3  # of units of the machine without weights, and of how far below 1 they stay
+
+
+class RBM(BoltzmannEstimator):
+    """Restricted Boltzmann machine.
+
+        log p(v) = log sum over h of exp(-E(v, h)) - log Z
+
+    with -E = visible' v + v' W h + hidden' h for rows of 0 and 1, and -|v - visible|^2 / 2 in the place of visible' v
+    for real ones, where the scale of a column is that of its noise given h.
+
+    Parameters
+    ----------
+    hidden
+        Units of the hidden layer.
+    visible
+        "bernoulli": rows of 0 and 1; "gaussian": of real numbers.
+    k
+        Steps of Gibbs sampling in a step of training.
+    persistent
+        Whether chains go on from step to step (PCD), or begin at the batch (CD-k), which is biased.
+    chains
+        Which persist, one for each row of a batch: at least `batch_size`.
+    centre
+        Whether the units are centred.
+    optimizer
+        "sgd", without momentum; its `learning_rate` rises over `warmup_steps` and then falls to 0 by `schedule`, so
+        that the chains catch up with the model.
+    average
+        The share of the steps, the last ones, over which the parameters are averaged.
+    epochs, batch_size, clip_norm, scale, precision, device, random_state, verbose, early_stopping, ...
+        As `VAE` has them. Data in [0, 1] that are not 0 or 1 count as probabilities of a 1; with
+        `initialize(X, binarize="dynamic")` and `fit_examples` they are drawn anew in each step.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastvae import RBM
+    >>> X = (np.random.default_rng(0).random((60, 8)) < 0.3).astype(np.float32)
+    >>> model = RBM(hidden=5, epochs=40, batch_size=10, random_state=0).fit(X)
+    >>> model.transform(X).shape, model.sample(3, steps=20).shape
+    ((60, 5), (3, 8))
+    >>> found = model.evaluate(X)
+    >>> found.kind, -6 < found.mean < -4
+    ('exact', True)
+    """
+
+    NAME, NETWORK, ABILITIES = "RBM", RBMNetwork, Abilities(True, True, "chain", "bracket")
+
+    def __init__(
+        self, hidden: int = 500, visible: str = "bernoulli", k: int = 1, persistent: bool = True, chains: int = 100,
+        centre: bool = True, epochs: int | str = "auto", batch_size: int | str = 100, learning_rate: float = 0.05,
+        clip_norm: float | None = None, scale: Any = "auto", precision: str = "float32", device: str = "auto",
+        random_state: Any = None, verbose: bool | int = 0, early_stopping: bool | str = False,
+        validation_fraction: float = 0.1, optimizer: str = "sgd", weight_decay: float = 0.0, schedule: str = "linear",
+        warmup_steps: int = 200, average: float = 0.2,
+    ):  # fmt: skip
+        self._store(locals())
+
+    @property
+    def likelihood(self) -> str:  # type: ignore[override]
+        """That of v given h: `visible`."""
+        check_name("visible", self.visible, VISIBLE)
+        return self.visible
+
+    def _architecture(self, columns: int) -> Architecture:
+        hidden, k, chains = (check_integer(name, getattr(self, name), 1) for name in ("hidden", "k", "chains"))
+        return Architecture(columns, hidden, self.likelihood, k, bool(self.persistent), chains, bool(self.centre))
+
+    def _check_range(self, network: RBMNetwork, X: Any, found: Any, scaled: Any, name: str = "X") -> None:
+        try:
+            super()._check_range(network, X, found, scaled, name)
+        except ValueError as error:
+            if self.visible != "bernoulli":
+                raise
+            raise ValueError(f"{error}; visible='gaussian' takes real numbers") from None
+
+    # ---- what it says of rows ---------------------------------------------------------------------------------------
+
+    def _unnormalised(self, network: RBMNetwork, examples: Examples) -> np.ndarray:
+        found = np.empty(len(examples))
+        bias = network.biases[0].value.astype(np.float64)
+
+        def keep(start: int, stop: int, v: np.ndarray, below: np.ndarray) -> None:
+            if network.is_binary and not ((v == 0) | (v == 1)).all():
+                raise ValueError(
+                    "X has values other than 0 and 1, and this model gives a probability to rows of 0 and 1 alone: "
+                    "pass binarize='dynamic', which takes each value for the probability of a 1, or binarize=0.5"
+                )
+            v = v.astype(np.float64)
+            alone = v @ bias if network.is_binary else -0.5 * np.square(v - bias).sum(axis=1)
+            found[start:stop] = alone + softplus(below.astype(np.float64)).sum(axis=1)
+
+        network.over(examples.X, "inferred", network.inferred, keep, binarize=examples.binarize)
+        return found
+
+    def free_energy(self, X: Any, *, binarize: str | float | None = None) -> np.ndarray:
+        """F(v) = -log sum over h of exp(-E(v, h)) of each row, (N,) float64, in nats: log p(v) = -F(v) - log Z."""
+        return -self._unnormalised(self._check_complete(), self.examples(X, binarize=binarize))
+
+    @staticmethod
+    def _machine(network: RBMNetwork) -> Bipartite:
+        """What annealed importance sampling anneals: v kept and h summed out, or, of real rows, h kept."""
+        weight = network.weights[0].weight.astype(np.float32)
+        a, b = (bias.value.astype(np.float64) for bias in network.biases)
+        if not network.is_binary:
+            return GaussianBipartite(np.ascontiguousarray(weight.T), b, a, np.zeros_like(b), a)
+        mean = np.clip(network.offsets[0].value.astype(np.float64), LEAST_MEAN, 1 - LEAST_MEAN)
+        return Bipartite(np.ascontiguousarray(weight), a, b, np.log(mean / (1 - mean)), np.zeros_like(b))
+
+    def _partition(self, network: RBMNetwork, chains: int, temperatures: int, seed: np.uint64, **how: Any) -> Partition:
+        if network.architecture.hidden <= FEW:
+            weight = network.weights[0].weight.astype(np.float64)
+            biases = (bias.value.astype(np.float64) for bias in network.biases)
+            exact = enumerated(weight, *biases, network.is_binary)
+            return Partition(exact, 0.0, math.inf, exact, 0.0, math.inf, 0, 0)
+        return partition(self._machine(network), chains, temperatures, seed, **how)
+
+    def log_partition(
+        self, n_samples: int = 100, *, temperatures: int = 10_000, random_state: Any = None, enumerate: bool = True
+    ) -> Partition:
+        """log Z, in the model's units: exactly where there are at most 20 hidden units (and unless `enumerate` is
+        False), else by `n_samples` chains through so many temperatures, in both directions.
+
+        `log_z` of the result is too small in expectation, and log p(v) by it too large; `reverse` errs to the other
+        side, as far as its chains, which go as many steps before, have forgotten where they began. Always look at both.
+        """
+        check_integer("n_samples", n_samples, 2)
+        check_integer("temperatures", temperatures, 1)
+        network = self._check_complete()
+        seed = self.seed_ if random_state is None else seed_from(random_state)
+        if enumerate:
+            return self._partition(network, n_samples, temperatures, seed)
+        return partition(self._machine(network), n_samples, temperatures, seed)
+
+    def evaluate(
+        self,
+        X: Any,
+        n_samples: int = 100,
+        *,
+        temperatures: int = 10_000,
+        binarize: str | float | None = None,
+        random_state: Any = None,
+    ) -> LogLikelihood:
+        """log p(v) of each row, in nats of the user's units: exactly with at most 20 hidden units, else by annealed
+        importance sampling, with both ends of the bracket that it makes with its reverse.
+
+        Parameters
+        ----------
+        X : (N, D)
+            Of 0 and 1; or in [0, 1], with `binarize`; real numbers with visible="gaussian".
+        n_samples, temperatures, random_state
+            As `log_partition` has them.
+        binarize
+            None; "dynamic": each value is the probability of a 1; or a number: 1 above it, else 0.
+
+        Returns
+        -------
+        LogLikelihood
+            Its `details` have log Z both ways, "log_z" and "reverse", and the means by each: log p lies between
+            "mean_by_reverse" and "mean".
+        """
+        started = time.perf_counter()
+        log_z = self.log_partition(n_samples, temperatures=temperatures, random_state=random_state)
+        network, examples = self._check_complete(), self.examples(X, binarize=binarize)
+        values = self._unnormalised(network, examples) - network.log_jacobian
+        if log_z.chains == 0:
+            return LogLikelihood.exact(values - log_z.log_z, time.perf_counter() - started)
+        return OfPartition.made("annealed", "estimate", values, log_z, time.perf_counter() - started)
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """log p(v) of each row, (N,) float64, in nats of the user's units, with log Z by 100 chains and 1,000
+        temperatures: enough to compare rows, where log Z cancels, and an estimate of their level."""
+        return self.score_examples(self.examples(X))
