@@ -1,0 +1,94 @@
+"""The command that compares models: what it writes, what it goes on with, what it refuses, and what ends one model."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from fastvae import compare
+from fastvae.comparison.entries import ALL, known
+from fastvae.comparison.subject import subject_of
+from fastvae.data.loading import load
+from fastvae.models.registry import ESTIMATORS
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*words):
+    try:
+        return compare.main([str(word) for word in words])
+    except SystemExit as end:  # of wrong arguments
+        return end.code
+
+
+def found(folder="c"):
+    return json.loads(pathlib.Path(folder, "comparison.json").read_text())
+
+
+@pytest.mark.long
+def test_two_models_and_a_second_call_that_goes_on(capsys):
+    words = "--models", "vae,made", "--budget", 0.3, "--out", "c", "--quiet"
+    assert run(*words) == 0
+    first = found()["models"]
+    text = capsys.readouterr().out
+    assert list(first) == ["independent", "pca", "vae", "made"]
+    assert all(row["status"] == "done" for row in first.values())
+    assert first["made"]["log_likelihood_kind"] == "exact"
+    assert first["made"]["monte_carlo_error"] == 0
+    assert first["vae"]["log_likelihood_kind"] == "bound"
+    assert first["vae"]["monte_carlo_error"] > 0
+    assert first["made"]["passes"] == 64
+    assert first["pca"]["reconstruction_l2"] < first["independent"]["reconstruction_l2"]
+    assert "Parzen" in text
+    assert "independent columns" in text
+    assert run(*words[:1], "vae", *words[2:]) == 0
+    assert "VAE: finished before" in capsys.readouterr().err
+    assert found()["models"]["vae"] == first["vae"]
+    assert run(*words[:2], "--budget", 0.4, "--out", "c") == 2
+    assert "--budget 0.3, not 0.4" in capsys.readouterr().err
+    pathlib.Path("c/vae.json").write_text("{")
+    assert run(*words) == 2
+    assert "vae.json" in capsys.readouterr().err
+
+
+def test_independent_columns_are_right():
+    subject = subject_of(load("digits"), "fixed", 0)
+    from fastvae.comparison.baselines import IndependentColumns, PrincipalComponents
+
+    model = IndependentColumns(subject)
+    p = np.clip(subject.seen.mean(axis=0, dtype=np.float64), 1e-3, 1 - 1e-3)
+    expected = np.prod(np.where(subject.test == 1, p, 1 - p), axis=1)
+    np.testing.assert_allclose(np.exp(model.evaluate(subject.test).values), expected, rtol=1e-9)
+    assert abs(model.sample(20_000, 0).mean(axis=0) - p).max() < 0.02
+    whole = PrincipalComponents(subject, 64)
+    np.testing.assert_allclose(whole.reconstruct(subject.test), subject.test, atol=1e-9)
+
+
+def test_no_row_is_in_two_parts_and_the_train_part_alone_scales(tmp_path):
+    X = np.random.default_rng(0).normal(size=(200, 3)) * [1, 10, 100] + 5
+    np.save("x.npy", X)
+    subject = subject_of(load("x.npy"), "fixed", 0)
+    assert subject.kind == "gaussian"
+    np.testing.assert_allclose(subject.train.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(subject.train.std(axis=0), 1, atol=1e-5)
+    parts = [subject.train, subject.validation, subject.test]
+    assert [len(part) for part in parts] == [144, 16, 40]
+    assert len(np.unique(np.concatenate(parts), axis=0)) == 200
+
+
+def test_unknown_models_and_budgets_that_are_none(capsys):
+    assert run("--models", "vae,gann") == 2
+    assert "--models='gann' is not known: did you mean 'gan'?" in capsys.readouterr().err
+    assert run("--models", ",") == 2
+    assert run("--budget", -1) == 2
+    assert run("--out", " ") == 2
+    assert not list(pathlib.Path().iterdir())
+
+
+def test_each_estimator_has_an_entry():
+    assert {entry.estimator for entry in known().values()} == set(ESTIMATORS)
+    assert all(len(entry.words) == 3 for entry in ALL.values())
