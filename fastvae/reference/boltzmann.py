@@ -1,0 +1,42 @@
+"""A restricted Boltzmann machine of binary hidden units, by all of its states.
+
+    binary v    -E(v, h) = a' v + v' W h + b' h
+    real v      -E(v, h) = -1/2 |v - a|^2 + v' W h + b' h
+
+`params`: a (D,), W (D, H), b (H,). Smolensky 1986; Hinton 2002; Welling, Rosen-Zvi and Hinton 2005 for real v.
+"""
+
+import numpy as np
+
+from fastvae.reference.activations import sigmoid, softplus
+from fastvae.reference.dbm import states
+
+
+def rbm_free_energy(params, v, binary=True):
+    """F(v) = -log sum over h of exp(-E(v, h)), (B,)."""
+    alone = v @ params["a"] if binary else -0.5 * ((v - params["a"]) ** 2).sum(axis=1)
+    return -alone - softplus(v @ params["W"] + params["b"]).sum(axis=1)
+
+
+def rbm_log_z(params, binary=True):
+    """log of the sum, or the integral, over all v of exp(-F(v)): over all states of h, with v summed out."""
+    h = states(len(params["b"]))
+    product = h @ params["W"].T
+    if binary:
+        v_out = softplus(product + params["a"]).sum(axis=1)
+    else:  # of exp(-|v - a|^2 / 2 + v' m): (2 pi)^(D/2) exp(a' m + |m|^2 / 2)
+        v_out = product @ params["a"] + 0.5 * (product**2).sum(axis=1) + 0.5 * len(params["a"]) * np.log(2 * np.pi)
+    terms = h @ params["b"] + v_out
+    return terms.max() + np.log(np.exp(terms - terms.max()).sum())
+
+
+def rbm_gradients(params, v):
+    """Of the mean over rows v (B, D) of log p(v), binary: what -E changes by under the data less under the model."""
+    every = states(len(params["a"]))
+    p = np.exp(-rbm_free_energy(params, every) - rbm_log_z(params))
+    found = {}
+    for rows, weights, sign in ((v, np.full(len(v), 1 / len(v)), 1), (every, p, -1)):
+        h = sigmoid(rows @ params["W"] + params["b"])
+        own = {"a": weights @ rows, "W": rows.T @ (weights[:, None] * h), "b": weights @ h}
+        found = {name: found.get(name, 0) + sign * value for name, value in own.items()}
+    return found
