@@ -182,7 +182,7 @@ class Comparison:
                 entry.conditional,
             )  # fmt: skip
             figures |= {"measuring_seconds": time.perf_counter() - began}
-            return self._keep(name, trained | figures | {"status": "done"}), model
+            return self._keep(name, (trained or {}) | figures | {"status": "done"}), model
         except Stopped:
             say(f"{entry.title}: interrupted (Ctrl-C within {SOON:g} s ends the command)")
             return _ended(entry.title, "interrupted", "by Ctrl-C; the same command does it again"), None

@@ -340,7 +340,7 @@ class Several(Optimizer):
         return {f"{part.name}.{name}": array for part in self.parts for name, array in part.state.items()}
 
     @property
-    def step_count(self) -> int:  # type: ignore[override]
+    def step_count(self) -> int:
         """Steps taken so far."""
         return self.parts[0].step_count
 

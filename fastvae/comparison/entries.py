@@ -99,8 +99,14 @@ def _autoregressive(subject: Subject) -> dict[str, Any]:
     return {"hidden": (500,) if subject.columns >= WIDE else (200,)}
 
 
-def _boltzmann(subject: Subject) -> dict[str, Any]:
-    return {"n_hidden": 500 if subject.columns >= WIDE else 100, "average": 0.2}
+def _rbm(subject: Subject) -> dict[str, Any]:
+    wide = subject.columns >= WIDE
+    return {"hidden": 500 if wide else 100, "average": 0.2, "schedule": "linear", "visible": subject.kind}
+
+
+def _dbm(subject: Subject) -> dict[str, Any]:
+    wide = subject.columns >= WIDE
+    return {"hidden": (500, 1000) if wide else (100, 100), "average": 0.2, "schedule": "linear"}
 
 
 ALL = {
@@ -167,14 +173,14 @@ ALL = {
          "A sample is a state of a Gibbs chain, and depends on the ones before it.",
          "Its log p(x) needs a partition function, estimated by annealed importance sampling and, from the other side, "
          "by its reverse: where the two differ, the truth lies between."),
-        _boltzmann, kinds=("bernoulli",), chooses=False,
+        _rbm, chooses=False,
     ),
     "dbm": Entry(
         "DBM", "DBM",
         ("It is an energy model with two layers of hidden units, trained jointly.",
          "A sample is a state of a Gibbs chain, and depends on the ones before it.",
          "Its figure is a variational bound over an estimated partition function: a bound in expectation only."),
-        _boltzmann, kinds=("bernoulli",), chooses=False,
+        _dbm, kinds=("bernoulli",), chooses=False,
     ),
     "made": Entry(
         "MADE", "MADE",

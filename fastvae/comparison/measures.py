@@ -21,6 +21,7 @@ SALT_AND_PEPPER, NOISE = 0.2, 0.5  # share of binary values that are replaced by
 FEWEST, PILOT = 16, 4  # rows
 SHARE = 0.35  # of the budget, that log p(x) may take
 SHOWN = 12  # samples of a picture
+CHAINS, TEMPERATURES = 100, (100, 10_000)  # behind a partition function; temperatures at least and at most
 DRAWS = 5000, 1000  # of z an image of MNIST's size, and of smaller rows
 
 
@@ -48,8 +49,8 @@ class Subjected:
 
     def sample(self, n: int, seed: int, noise: bool = True) -> np.ndarray:
         """Complete draws (n, D), or without `noise`, where a model has them, means of p(x|z)."""
-        known, how = inspect.signature(self.model.sample).parameters, {}
-        if self.conditional:
+        known, how = inspect.signature(self.model.sample).parameters, dict[str, Any]()
+        if self.conditional and self.subject.labels is not None:
             how["condition"] = np.random.default_rng([seed, 4]).choice(self.subject.labels, n)
         if "noise" in known:
             how["noise"] = noise
@@ -93,9 +94,12 @@ def reconstruction(used: Subjected, seed: int) -> dict[str, Any]:
 def log_likelihood(used: Subjected, budget: float, seed: int, watcher: Any, kind: str) -> dict[str, Any]:
     """log p(x) of as many test rows as can be evaluated in a share of the budget, at least `FEWEST`."""
     subject = used.subject
-    draws = DRAWS[0] if subject.columns >= 400 else DRAWS[1]
-    how: dict[str, Any] = {"n_samples": draws, "random_state": seed, "observer": watcher}
     test, labels = subject.test, subject.test_labels
+    known = inspect.signature(used.model.evaluate).parameters
+    if "temperatures" in known:  # log Z costs the same for one row and for all
+        return likelihood_figures(_by_partition(used, budget, seed), kind, subject.log_jacobian)
+    how: dict[str, Any] = {"n_samples": DRAWS[0] if subject.columns >= 400 else DRAWS[1], "random_state": seed}
+    how |= {"observer": watcher}
 
     def evaluated(rows: int) -> LogLikelihood:
         return used.evaluate(test[:rows], None if labels is None else labels[:rows], **how)
@@ -111,6 +115,17 @@ def log_likelihood(used: Subjected, budget: float, seed: int, watcher: Any, kind
     return likelihood_figures(found, kind, subject.log_jacobian)
 
 
+def _by_partition(used: Subjected, budget: float, seed: int) -> LogLikelihood:
+    """Of all test rows, by annealing through as many temperatures as a share of the budget allows."""
+    test, how = used.subject.test, {"n_samples": CHAINS, "random_state": seed}
+    used.evaluate(test[:PILOT], None, temperatures=2, **how)  # which compiles
+    began = time.perf_counter()
+    used.evaluate(test[:PILOT], None, temperatures=TEMPERATURES[0], **how)
+    each = (time.perf_counter() - began) / TEMPERATURES[0]
+    count = int(min(max(SHARE * budget / max(each, 1e-9), TEMPERATURES[0]), TEMPERATURES[1]))
+    return used.evaluate(test, None, temperatures=count, **how)
+
+
 def likelihood_figures(found: LogLikelihood, kind: str, log_jacobian: float) -> dict[str, Any]:
     """What is kept of a result; `log_jacobian` is taken off its values."""
     unreliable = int(found.unreliable.sum())
@@ -120,7 +135,9 @@ def likelihood_figures(found: LogLikelihood, kind: str, log_jacobian: float) -> 
         "monte_carlo_error": _finite(found.mean_mcse), "sampling_error": _finite(found.mean_sampling_error),
         "log_likelihood_rows": len(found), "log_likelihood_unreliable": unreliable,
         "log_likelihood_details": {
-            name: value for name, value in found.details.items() if isinstance(value, int | float | str)
+            name: value - (log_jacobian if name.startswith("mean") else 0.0) if isinstance(value, float) else value
+            for name, value in found.details.items()
+            if isinstance(value, int | float | str)
         },
     }  # fmt: skip
 

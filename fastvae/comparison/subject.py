@@ -100,14 +100,16 @@ def subject_of(data: DataSet, binarize: str, seed: int) -> Subject:
         low, high = data.value_range or (float(smallest.min()), float(largest.max()))
         span = (high - low) or 1.0
         kind, log_jacobian = "bernoulli", 0.0
-        X, validation, test = (((part - low) / span).astype(np.float32) for part in (X, validation, test))
+        X, validation, test = (  # type: ignore[assignment]
+            ((part - low) / span).astype(np.float32) for part in (X, validation, test)
+        )
         if binary:
             how, seen = NOT, X
             lines.append("the rows are 0 and 1 as they are")
         else:
             how = binarize
             drawn = np.random.default_rng([seed, 3])
-            seen, validation, test = (
+            seen, validation, test = (  # type: ignore[assignment]
                 (drawn.random(part.shape, np.float32) < part).astype(np.float32) for part in (X, validation, test)
             )
             lines.append(

@@ -22,8 +22,14 @@ def _log_likelihood(f: dict[str, Any]) -> str:
     if value is None:
         return MISSING
     errors = [f.get("monte_carlo_error"), f.get("sampling_error")]
+    details = f.get("log_likelihood_details") or {}
+    if "mean_by_reverse" in details:
+        value, other = sorted((value, details["mean_by_reverse"]))
+        value_text = f"{value:.2f} ... {other:.2f}"
+    else:
+        value_text = f"{value:.2f}"
     shown = ", ".join("?" if e is None else "0" if e == 0 else f"{e:.2g}" for e in errors)
-    return f"{value:.2f} ({shown})"
+    return f"{value_text} ({shown})"
 
 
 def _gain(f: dict[str, Any]) -> str:
@@ -56,7 +62,7 @@ COLUMNS: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
     ("kind", lambda f: f.get("log_likelihood_kind") or f.get("density", MISSING)),
     ("rows", lambda f: f"{f['log_likelihood_rows']:,}" if f.get("log_likelihood_rows") else MISSING),
     ("Parzen", lambda f: with_error(f.get("parzen"), f.get("parzen_error"))),
-    ("code", lambda f: {True: "yes", False: "no"}.get(f.get("codes"), MISSING)),
+    ("code", lambda f: MISSING if f.get("codes") is None else "yes" if f["codes"] else "no"),
 ]  # fmt: skip
 
 

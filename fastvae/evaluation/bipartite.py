@@ -17,8 +17,9 @@ from typing import Self
 import numpy as np
 
 from fastvae.evaluation.result import LogLikelihood
-from fastvae.kernels import cpu, philox
+from fastvae.kernels import philox
 from fastvae.kernels.cpu import blas
+from fastvae.kernels.cpu.calls import FUNCTIONS
 from fastvae.reference import softplus
 
 LOG_2_PI = float(np.log(2 * np.pi))
@@ -27,7 +28,7 @@ ANNEALING, REVERSE = 1 << 29, 1 << 30  # steps of the noise: those of each direc
 
 def sigmoid(a: np.ndarray) -> np.ndarray:
     """1 / (1 + e^-a), by a function that NumPy has as vector instructions and that never overflows."""
-    return 0.5 * np.tanh(0.5 * a) + 0.5  # type: ignore[no-any-return]
+    return 0.5 * np.tanh(0.5 * a) + 0.5
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Bipartite:
         """log sum_t exp(-E) at `beta`, of s (n, S) and s W (n, T): (n,) float64."""
         a, b = self.between(beta)
         terms = softplus(np.float32(beta) * product + b.astype(np.float32))
-        return s @ a + terms.sum(axis=1, dtype=np.float64)  # type: ignore[no-any-return]
+        return s @ a + terms.sum(axis=1, dtype=np.float64)
 
     def drawn(self, activation: np.ndarray, noise: "Noise") -> np.ndarray:
         """t (n, T) given beta s W + b."""
@@ -74,7 +75,7 @@ class GaussianBipartite(Bipartite):
         a, b = self.between(beta)
         product = product.astype(np.float64)
         terms = beta * (product @ b) + 0.5 * beta**2 * np.square(product).sum(axis=1)
-        return s @ a + terms + 0.5 * len(self.b) * LOG_2_PI  # type: ignore[no-any-return]
+        return s @ a + terms + 0.5 * len(self.b) * LOG_2_PI
 
     def drawn(self, activation: np.ndarray, noise: "Noise") -> np.ndarray:
         """t (n, T) given beta s W + b, its mean."""
@@ -166,11 +167,11 @@ class Noise:
 
     def uniform(self, group: int) -> np.ndarray:
         """In (0, 1), one for each unit of a group."""
-        return self._filled(cpu.uniform_noise, group)
+        return self._filled(FUNCTIONS["uniform_noise"], group)
 
     def normal(self, group: int) -> np.ndarray:
         """N(0, 1), one for each unit of a group."""
-        return self._filled(cpu.normal_noise, group)
+        return self._filled(FUNCTIONS["normal_noise"], group)
 
 
 class Chains:
@@ -186,10 +187,10 @@ class Chains:
 
     def move(self, beta: float) -> None:
         """t given s, then s given t, at `beta`."""
-        machine, beta = self._machine, np.float32(beta)
+        machine, by = self._machine, np.float32(beta)
         a, b = (array.astype(np.float32) for array in machine.between(beta))
-        t = machine.drawn(beta * self.product + b, self._noise)
-        self._draw(sigmoid(beta * (t @ machine.weight.T) + a))
+        t = machine.drawn(by * self.product + b, self._noise)
+        self._draw(sigmoid(by * (t @ machine.weight.T) + a))
 
 
 def _mean_of(log_weights: np.ndarray) -> tuple[float, float, float]:

@@ -18,7 +18,7 @@ SCORE_CHAINS, SCORE_TEMPERATURES = 100, 1000  # behind log Z of `score_samples`
 class BoltzmannEstimator(LikelihoodEstimator):
     """Base of `RBM` and `DBM`."""
 
-    def _begin(self, network: BoltzmannNetwork, X: Any, units: Any, facts: Any, seed: np.uint64) -> None:  # type: ignore[override]
+    def _begin(self, network: BoltzmannNetwork, X: Any, units: Any, facts: Any, seed: np.uint64) -> None:
         network.initialise(seed, (facts.mean - units.offset) / units.scale, len(X))
 
     def _make_optimizer(self) -> Optimizer:

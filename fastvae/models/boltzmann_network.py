@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from fastvae.engine import Network
-from fastvae.kernels import cpu, philox
+from fastvae.kernels import philox
+from fastvae.kernels.cpu.calls import FUNCTIONS
 from fastvae.kernels.formulas import CORRUPTIONS, IDENTITY
 from fastvae.kernels.memory import empty
 from fastvae.kernels.slots import Slots
@@ -109,7 +110,7 @@ class BoltzmannNetwork(Network):
 
     def visible_mean(self, p: Pass, h1: np.ndarray) -> np.ndarray:
         """Write that of v (B, D) given h1."""
-        return self.likelihood.mean(p, self.visible_logits(p, h1))  # type: ignore[no-any-return]
+        return self.likelihood.mean(p, self.visible_logits(p, h1))
 
     def _drawn(self, p: Pass, mean: np.ndarray, draw: int, out: np.ndarray) -> np.ndarray:
         """Write units of 0 and 1 with that mean; `draw` is its number among those of a step."""
@@ -193,7 +194,7 @@ class BoltzmannNetwork(Network):
                 for at in range(first, min(first + threads * size, n), size):
                     p = Pass(self.backend, Slots(), min(size, n - at), {}, backward=False)
                     chain = p.cut(empty(p.rows, self.sizes[1]))
-                    cpu.uniform_noise(seed, philox.CHAIN, 0, at, chain)
+                    FUNCTIONS["uniform_noise"](seed, philox.CHAIN, 0, at, chain)
                     chain[:] = chain <= (self.offsets[1].value if start is None else start[at : at + p.rows])
                     drawn = self.gibbs(p, chain)
                     self.kernels.upload(chain)

@@ -53,6 +53,7 @@ class DBM(BoltzmannEstimator):
 
     NAME, NETWORK, ABILITIES = "DBM", DBMNetwork, Abilities(True, True, "chain", "bound")
     likelihood = "bernoulli"
+    hidden: tuple[int, ...]
 
     def __init__(
         self, hidden: tuple[int, ...] = (500, 1000), mean_field_steps: int = 10, chains: int = 100,

@@ -20,6 +20,7 @@ from fastvae.errors import check_name
 from fastvae.evaluation.result import LogLikelihood
 from fastvae.kernels import cpu, philox
 from fastvae.kernels.cpu import blas
+from fastvae.kernels.cpu.calls import FUNCTIONS
 from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.kernels.memory import empty
 from fastvae.kernels.slots import Slots
@@ -338,7 +339,7 @@ class MADE(LikelihoodEstimator):
         """Fill in x (n, D), in the model's units."""
         (n, columns), likelihood, orderings = x.shape, network.likelihood, network.orderings
         choice = np.empty((n, 1), np.float32)
-        cpu.uniform_noise(seed, philox.PRIOR, call, 0, choice)
+        FUNCTIONS["uniform_noise"](seed, philox.PRIOR, call, 0, choice)
         chosen = np.minimum((choice[:, 0] * len(orderings)).astype(int), len(orderings) - 1)
         pieces = []
         for k, each in enumerate(orderings):

@@ -77,6 +77,13 @@ class RBM(BoltzmannEstimator):
     ):  # fmt: skip
         self._store(locals())
 
+    hidden: int
+    visible: str
+    k: int
+    persistent: bool
+    chains: int
+    centre: bool
+
     @property
     def likelihood(self) -> str:  # type: ignore[override]
         """That of v given h: `visible`."""
@@ -131,8 +138,8 @@ class RBM(BoltzmannEstimator):
     def _partition(self, network: RBMNetwork, chains: int, temperatures: int, seed: np.uint64, **how: Any) -> Partition:
         if network.architecture.hidden <= FEW:
             weight = network.weights[0].weight.astype(np.float64)
-            biases = (bias.value.astype(np.float64) for bias in network.biases)
-            exact = enumerated(weight, *biases, network.is_binary)
+            a, b = (bias.value.astype(np.float64) for bias in network.biases)
+            exact = enumerated(weight, a, b, network.is_binary)
             return Partition(exact, 0.0, math.inf, exact, 0.0, math.inf, 0, 0)
         return partition(self._machine(network), chains, temperatures, seed, **how)
 

@@ -34,9 +34,9 @@ def rbm_gradients(params, v):
     """Of the mean over rows v (B, D) of log p(v), binary: what -E changes by under the data less under the model."""
     every = states(len(params["a"]))
     p = np.exp(-rbm_free_energy(params, every) - rbm_log_z(params))
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for rows, weights, sign in ((v, np.full(len(v), 1 / len(v)), 1), (every, p, -1)):
         h = sigmoid(rows @ params["W"] + params["b"])
         own = {"a": weights @ rows, "W": rows.T @ (weights[:, None] * h), "b": weights @ h}
-        found = {name: found.get(name, 0) + sign * value for name, value in own.items()}
+        found = {name: found.get(name, np.zeros_like(value)) + sign * value for name, value in own.items()}
     return found

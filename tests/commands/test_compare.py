@@ -92,3 +92,21 @@ def test_unknown_models_and_budgets_that_are_none(capsys):
 def test_each_estimator_has_an_entry():
     assert {entry.estimator for entry in known().values()} == set(ESTIMATORS)
     assert all(len(entry.words) == 3 for entry in ALL.values())
+
+
+@pytest.mark.long
+def test_a_table_of_real_numbers(capsys):
+    """In the user's units: other units move log p by the log of the factor, of a bracket's other end too."""
+    X = np.random.default_rng(0).normal(size=(300, 6)).cumsum(axis=1)
+    words = "--models", "rbm,dbm,made", "--budget", 0.3, "--quiet"
+    for factor in (1, 10):
+        np.save(f"{factor}.npy", X * factor)
+        assert run("--data", f"{factor}.npy", "--out", f"c{factor}", *words) == 0
+    small, large = (found(f"c{factor}")["models"] for factor in (1, 10))
+    assert small["dbm"]["status"] == "left out"
+    assert "real numbers" in small["dbm"]["reason"]
+    for name in ("independent", "made"):
+        moved = small[name]["log_likelihood"] - large[name]["log_likelihood"]
+        assert moved == pytest.approx(6 * np.log(10), abs=0.2), name
+    ends = small["rbm"]["log_likelihood_details"]["mean_by_reverse"] - small["rbm"]["log_likelihood"]
+    assert abs(ends) < 5

@@ -142,7 +142,8 @@ class _Sums:
 
     def mmd_of_each(self, n: int, m: int) -> np.ndarray:
         """(kernels,) MMD^2 of each, of the labels as they are."""
-        return _mmd(*self.each.T, n, m)
+        total, linear, Q = self.each.T
+        return _mmd(total, linear, Q, n, m)
 
     def error(self, n: int, m: int, spread: float) -> float:
         """The standard error of MMD^2 for other rows of both kinds.
