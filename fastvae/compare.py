@@ -21,7 +21,9 @@ from fastvae.comparison.baselines import baselines
 from fastvae.comparison.budget import BudgetError, plan
 from fastvae.comparison.entries import Entry, chosen, latent_dim
 from fastvae.comparison.interruption import SOON, Interruption, Stopped, TrainingProgress
-from fastvae.comparison.measures import measure, measure_baseline
+from fastvae.comparison.measures import Subjected, measure, measure_baseline
+from fastvae.comparison.page import write_page
+from fastvae.comparison.pictures import samples_picture
 from fastvae.comparison.subject import BINARIZATIONS, DYNAMIC, FIXED, Subject, subject_of
 from fastvae.comparison.table import lines
 from fastvae.data import loading
@@ -33,6 +35,7 @@ from fastvae.runs import RunFolder, fingerprint
 from fastvae.version import VERSION
 
 BUDGETS = {"digits": 6.0, "mnist": 150.0}  # seconds a model, where --budget is not given; other data: 30
+TABLE_SAMPLES = 500  # of each model, to be looked at
 LATE = 1.5  # budgets, after which a training is ended wherever its schedule is
 
 
@@ -257,7 +260,24 @@ class Comparison:
         )  # fmt: skip
 
     def _pictures(self, entries: dict[str, Entry], models: dict[str, Any]) -> None:
-        """What is to be looked at."""
+        """samples.png, where matplotlib is there, and report.html."""
+        pictures: dict[str, pathlib.Path] = {}
+        seed = self.settings["seed"]
+        drawn = {}
+        for name, model in models.items():
+            if model is not None and type(model).ABILITIES.samples != "none":
+                used = Subjected(model, self.subject, entries[name].conditional)
+                drawn[entries[name].title] = used.sample(TABLE_SAMPLES, seed + 3, self.subject.image_shape is None)
+        try:
+            if drawn:
+                path = self.folder / "samples.png"
+                samples_picture(path, self.subject, drawn)
+                pictures["Samples, and the nearest rows of the training data"] = path
+        except ModuleNotFoundError as error:
+            say(f"no samples.png: {error}")
+        report = self.folder / "report.html"
+        write_page(report, self.subject.name, self.subject.conventions, self.rows, entries, pictures)
+        say(f"written: {self.path}, {', '.join(str(path) for path in [*pictures.values(), report])}")
 
 
 def _plain_arguments(model: Any) -> dict[str, Any]:

@@ -1,0 +1,75 @@
+"""Samples of each model beside real data, with the nearest row of the training data under a few of them."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from fastvae.comparison.subject import Subject
+from fastvae.evaluation.drawing import BLUE, figure, save
+
+SHOWN, NEIGHBOURS = 14, 5  # samples of a model, and under how many their neighbour stands
+SHOWN_COLUMNS, BINS = 6, 24  # of a table: histograms
+BLOCK = 4096  # rows whose distances are made at once
+
+
+def nearest(samples: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """For each sample (n, D) the row of (N, D) at the smallest Euclidean distance: differences are squared, so that a
+    copy has distance 0."""
+    best, found = np.full(len(samples), np.inf), np.zeros(len(samples), np.int64)
+    for first in range(0, len(rows), BLOCK):
+        block = rows[first : first + BLOCK]
+        for i, sample in enumerate(samples):
+            squares = np.square(block - sample, dtype=np.float64).sum(axis=1)
+            place = int(squares.argmin())
+            if squares[place] < best[i]:
+                best[i], found[i] = squares[place], first + place
+    return rows[found]
+
+
+def samples_picture(path: pathlib.Path, subject: Subject, samples: dict[str, np.ndarray]) -> None:
+    """Write a PNG: title to samples (n, D), a row of pictures for each, real data first; histograms for a table."""
+    save(path, (_histograms if subject.image_shape is None else _images)(subject, samples))
+
+
+def _images(subject: Subject, samples: dict[str, np.ndarray]) -> Any:
+    rows: list[tuple[str, np.ndarray]] = [("real data", subject.test[:SHOWN])]
+    for title, drawn in samples.items():
+        rows += [(title, drawn[:SHOWN]), ("  nearest in training", nearest(drawn[:NEIGHBOURS], subject.seen))]
+    picture = figure(0.62 * SHOWN + 2.2, 0.66 * len(rows) + 0.3)
+    height, width = subject.image_shape or (1, subject.columns)
+    grid = picture.subplots(len(rows), 1, squeeze=False)[:, 0]
+    for axes, (title, images) in zip(grid, rows, strict=True):
+        strip = np.zeros((height, SHOWN * (width + 1)), np.float32)
+        strip[:] = np.nan
+        for i, image in enumerate(images):
+            strip[:, i * (width + 1) : i * (width + 1) + width] = image.reshape(height, width)
+        axes.imshow(strip, cmap="gray_r" if subject.ink else "gray", vmin=0, vmax=1)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_visible(False)
+        small = title.startswith(" ")
+        axes.set_ylabel(title.strip(), rotation=0, ha="right", va="center", fontsize=7 if small else 10,
+                        color="0.45" if small else "black")  # fmt: skip
+    return picture
+
+
+def _histograms(subject: Subject, samples: dict[str, np.ndarray]) -> Any:
+    columns = min(SHOWN_COLUMNS, subject.columns)
+    picture = figure(1.9 * columns + 1.6, 1.15 * len(samples) + 0.8)
+    grid = picture.subplots(len(samples), columns, squeeze=False)
+    for axes_row, (title, drawn) in zip(grid, samples.items(), strict=True):
+        for k, axes in enumerate(axes_row):
+            real = subject.test[:, k]
+            low, high = np.percentile(real, [0.5, 99.5])
+            span = max(high - low, 1e-6)
+            edges = np.linspace(low - 0.15 * span, high + 0.15 * span, BINS)
+            axes.hist(np.clip(real, edges[0], edges[-1]), edges, density=True, color="0.8")
+            axes.hist(np.clip(drawn[:, k], edges[0], edges[-1]), edges, density=True, histtype="step", color=BLUE)
+            axes.set_yticks([])
+            axes.tick_params(labelsize=7)
+            if axes_row is grid[0]:
+                axes.set_title(f"column {k}", fontsize=9)
+        axes_row[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9)
+    picture.suptitle("samples (lines) and held-out rows (grey)", fontsize=10)
+    return picture
