@@ -1,15 +1,22 @@
 """All measures of samples, each beside the same measure of real data in their place."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fastvae.evaluation.observer import Observer, watching
+from fastvae.evaluation.quality.classifier import FOLDS, classifier_test
+from fastvae.evaluation.quality.frechet import COMPONENTS, PARTS, frechet, principal_components
 from fastvae.evaluation.quality.kernel_mmd import kernel_mmd
+from fastvae.evaluation.quality.manifolds import COVERAGE_NEIGHBOURS, manifolds
 from fastvae.evaluation.quality.measure import Measure
+from fastvae.evaluation.quality.memorisation import compared
+from fastvae.evaluation.quality.neighbours import nearest
 from fastvae.evaluation.quality.rows import checked
+from fastvae.evaluation.quality.sliced_wasserstein import sliced_wasserstein
 
 
 def panel(
@@ -47,6 +54,10 @@ def panel(
     Returns
     -------
     list of Measure
+        The kernel MMD and the classifier are tests of whether samples and real data are of one distribution; then come
+        precision, recall, density, coverage, sliced Wasserstein and Frechet distances; and, with `train`, three
+        measures of copies, which are tests. One that needs more rows than there are is left out: the classifier 10,
+        balls 6, the Frechet distance 80.
 
     Raises
     ------
@@ -55,14 +66,13 @@ def panel(
     """
     x = checked(samples, "samples")
     real = checked(held_out, "held_out", ("samples", x), fewest=4, why=", to compare real data with real data")
-    if train is not None:
-        checked(train, "train", ("samples", x))
+    known = None if train is None else checked(train, "train", ("samples", x))
     splits = np.random.default_rng([seed, 1])
     n = min(len(x), len(real) // 2)
     chosen = x if n == len(x) else x[splits.permutation(len(x))[:n]]
     order = splits.permutation(len(real))
     beside, others = real[order[:n]], real[order[n:]]
-    measures = _measures(chosen, beside, others, permutations, seed)
+    measures = _measures(chosen, beside, others, known, permutations, seed)
     found: list[Measure] = []
     with watching(observer) as watcher:
         for done, measure in enumerate(measures):
@@ -76,17 +86,40 @@ def panel(
 
 
 def _measures(
-    samples: np.ndarray, beside: np.ndarray, others: np.ndarray, permutations: int, seed: int
+    samples: np.ndarray, beside: np.ndarray, others: np.ndarray, train: np.ndarray | None, permutations: int, seed: int
 ) -> list[Callable[[], list[Measure]]]:
-    """What to compute, in order."""
+    """What to compute, in order; what needs more rows than there are is left out."""
 
-    def discrepancy() -> list[Measure]:
+    def by_kernel() -> list[Measure]:
         found = kernel_mmd(samples, others, permutations=permutations, seed=seed)
         kernel = found.details["bandwidth"]
-        return [_beside(found, kernel_mmd(beside, others, permutations=0, seed=seed, bandwidth=kernel))]
+        return _beside([found], [kernel_mmd(beside, others, permutations=0, seed=seed, bandwidth=kernel)])
 
-    return [discrepancy]
+    def by_classifier() -> list[Measure]:
+        return _beside(*([classifier_test(x, others, seed=seed)] for x in (samples, beside)))
+
+    def by_balls() -> list[Measure]:
+        return _beside(*(manifolds(x, others) for x in (samples, beside)))
+
+    def by_projections() -> list[Measure]:
+        return _beside(*([sliced_wasserstein(x, others, seed=seed)] for x in (samples, beside)))
+
+    def by_moments() -> list[Measure]:
+        count = min(COMPONENTS, min(len(samples), len(others)) // (2 * PARTS))
+        basis = principal_components(others if train is None else train, count)
+        return _beside(*([frechet(x, others, basis=basis, seed=seed)] for x in (samples, beside)))
+
+    def by_training_rows() -> list[Measure]:
+        assert train is not None
+        distances = [nearest(x, train, 2) for x in (samples, beside, others)]
+        found = (compared(d, distances[2], len(train), permutations=permutations, seed=seed) for d in distances[:2])
+        return _beside(*found)
+
+    fewest = min(len(samples), len(others))
+    needed = ((by_kernel, 2), (by_classifier, 2 * FOLDS), (by_balls, COVERAGE_NEIGHBOURS + 1))
+    needed += ((by_projections, 2), (by_moments, 4 * PARTS), (by_training_rows, 2 if train is not None else math.inf))
+    return [measure for measure, rows in needed if fewest >= rows]
 
 
-def _beside(found: Measure, real: Measure) -> Measure:
-    return dataclasses.replace(found, real=real.value, real_error=real.error)
+def _beside(found: list[Measure], real: list[Measure]) -> list[Measure]:
+    return [dataclasses.replace(a, real=b.value, real_error=b.error) for a, b in zip(found, real, strict=True)]

@@ -9,6 +9,7 @@ from fastvae.data.validation import as_examples, check_values
 from fastvae.errors import counted
 
 ROWS = 1024  # of a block
+LARGEST = 1e15
 LOOKED_AT = 1000  # rows that the origin is the median of
 
 
@@ -27,7 +28,11 @@ def checked(X: Any, name: str, like: Any = None, fewest: int = 2, why: str = "")
             f"{name} has {counted(array.shape[1], 'column')} (shape {array.shape}), {like[0]} has "
             f"{like[1].shape[1]:,} (shape {like[1].shape}): both must be of the same kind"
         )
-    check_values(array, name)
+    smallest, largest = check_values(array, name)
+    if max(abs(float(smallest.min())), abs(float(largest.max()))) > LARGEST:
+        raise ValueError(
+            f"{name} has values beyond {LARGEST:g}, whose squares no float32 holds: divide all by a number"
+        )
     if len(array) < fewest:
         raise ValueError(f"{name} has {counted(len(array), 'row')}; at least {fewest:,} are needed{why}")
     return array
