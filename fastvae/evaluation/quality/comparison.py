@@ -116,8 +116,14 @@ def _measures(
         return _beside(*found)
 
     fewest = min(len(samples), len(others))
-    needed = ((by_kernel, 2), (by_classifier, 2 * FOLDS), (by_balls, COVERAGE_NEIGHBOURS + 1))
-    needed += ((by_projections, 2), (by_moments, 4 * PARTS), (by_training_rows, 2 if train is not None else math.inf))
+    needed: list[tuple[Callable[[], list[Measure]], float]] = [
+        (by_kernel, 2),
+        (by_classifier, 2 * FOLDS),
+        (by_balls, COVERAGE_NEIGHBOURS + 1),
+        (by_projections, 2),
+        (by_moments, 4 * PARTS),
+        (by_training_rows, 2 if train is not None else math.inf),
+    ]
     return [measure for measure, rows in needed if fewest >= rows]
 
 
