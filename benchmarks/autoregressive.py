@@ -42,7 +42,7 @@ class Model:
 
 
 MODELS = {
-    "made": Model("MADE", {"hidden": (2000,)}, 300, "MADE-8000, 16 masks: 84.87 (d); 500, 1 mask: 88.40 (f)"),
+    "made": Model("MADE", {"hidden": (2000,)}, 80, "MADE-8000, 16 masks: 84.87 (d); 500, 1 mask: 88.40 (f)"),
 }
 
 

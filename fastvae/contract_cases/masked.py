@@ -12,17 +12,16 @@ from fastvae.kernels.formulas import IDENTITY, SILU
 
 
 def _staircases(rng, depth, columns):
-    """Depths in order: any of them, none, all."""
-    yield np.sort(rng.integers(0, depth + 1, columns))
-    yield np.zeros(columns, np.int64)
-    yield np.full(columns, depth)
+    """Depths in order, with a mask: any of them, none, all; the first is tried in all ways, the others in one."""
+    ends = np.zeros(columns, np.int64), np.full(columns, depth)
+    for i, depths in enumerate((np.sort(rng.integers(0, depth + 1, columns)), *ends)):
+        yield depths, reference.staircase(depths, depth), slice(None if i == 0 else 1)
 
 
 def _masked_forward(rng, shape, precision):
     rows, depth, columns = shape
-    for depths in _staircases(rng, depth, columns):
-        mask = reference.staircase(depths, depth)
-        for name, code in activations_of(precision).items():
+    for depths, mask, ways in _staircases(rng, depth, columns):
+        for name, code in list(activations_of(precision).items())[ways]:
             x, bias, out = normal(rng, rows, depth), normal(rng, columns), garbage(rows, columns)
             weight = normal(rng, depth, columns) * mask.astype(np.float32)
             saved = garbage(rows, columns) if code == SILU else out
@@ -37,8 +36,7 @@ def _masked_forward(rng, shape, precision):
 
 def _masked_accumulate(rng, shape, precision):
     rows, depth, columns = shape
-    for depths in _staircases(rng, depth, columns):
-        mask = reference.staircase(depths, depth)
+    for depths, mask, _ in _staircases(rng, depth, columns):
         x, out = normal(rng, rows, depth), normal(rng, rows, columns)
         weight = normal(rng, depth, columns) * mask.astype(np.float32)
         a, b, before = rounded(x, precision), rounded(weight, precision), out.astype(np.float64)
@@ -49,10 +47,9 @@ def _masked_accumulate(rng, shape, precision):
 def _masked_backward_input(rng, shape, precision):
     """d_x alone, added, or not at all; through one activation: the code of all is that of `dense_backward_input`."""
     rows, depth, columns = shape
-    for depths in _staircases(rng, depth, columns):
-        mask = reference.staircase(depths, depth)
+    for depths, mask, ways in _staircases(rng, depth, columns):
         weight, argument = normal(rng, depth, columns) * mask.astype(np.float32), normal(rng, rows, columns)
-        for name, code in activations_of(precision).items():
+        for name, code in list(activations_of(precision).items())[ways]:
             if name not in ("identity", "relu"):
                 continue
             value, derivative = reference.ACTIVATIONS[name]
@@ -80,13 +77,12 @@ def _gradients(x, d_a, mask, precision):
 def _masked_backward_weight(rng, shape, precision):
     """Zeros, exactly, where nothing is connected."""
     rows, depth, columns = shape
-    for depths in _staircases(rng, depth, columns):
-        mask = reference.staircase(depths, depth)
+    for depths, mask, ways in _staircases(rng, depth, columns):
         x, d_a = normal(rng, rows, depth), normal(rng, rows, columns)
         (product, size), (sums, sizes) = _gradients(x, d_a, mask, precision)
         for accumulate in (0, 1):
             make = normal if accumulate else lambda _, *shape: garbage(*shape)
-            for first, last in pieces_of(depth):
+            for first, last in pieces_of(depth)[ways]:
                 for d_bias in (make(rng, columns), None):
                     d_weight = make(rng, depth, columns)
                     if accumulate:
@@ -101,11 +97,10 @@ def _masked_backward_weight(rng, shape, precision):
 def _masked_adam_inplace(rng, shape, precision):
     """What is not connected, and has no moments, stays 0."""
     rows, depth, columns = shape
-    for depths in _staircases(rng, depth, columns):
-        mask = reference.staircase(depths, depth)
+    for depths, mask, ways in _staircases(rng, depth, columns):
         x, d_a = normal(rng, rows, depth), normal(rng, rows, columns)
         gradients = _gradients(x, d_a, mask, precision)
-        for first, last in pieces_of(depth):
+        for first, last in pieces_of(depth)[ways]:
             for biased in (True, False):
                 arrays, compared = list[list[Any]](), list[Compared]()
                 parts = slice(first, last), of_bias(first, columns)

@@ -32,7 +32,7 @@ from fastvae.models.settings import check_integer, checked_names, seed_from, wid
 from fastvae.models.with_likelihood import LikelihoodEstimator
 from fastvae.passes import Pass
 
-ORDERS = ("random", "natural")
+ORDERS = ("natural", "random")
 FIRST_ORDER = (1 << 32) - 1  # what stands in an epoch's place for the first ordering, and counts down from there
 AT_ONCE = 256  # samples that are drawn together: their hidden units stay in the second cache
 
@@ -217,8 +217,8 @@ class MADE(LikelihoodEstimator):
         are trained side by side on the same batches, and share no weights, so that K cost K times as much. (Germain et
         al. share the weights among orderings, which costs each of them.)
     order
-        "random": each ordering is a permutation that belongs to `random_state`; "natural": the first is that of the
-        columns.
+        "natural": the first ordering is that of the columns, which suits images, where what was last is near; "random":
+        it is a permutation that belongs to `random_state`, as all others are.
     direct
         Whether each output also has weights from the columns before it.
     activation, likelihood, and what follows
@@ -230,7 +230,7 @@ class MADE(LikelihoodEstimator):
     HELDOUT = "heldout_log_prob"
 
     def __init__(
-        self, hidden: tuple[int, ...] = (500,), orderings: int = 1, order: str = "random", direct: bool = True,
+        self, hidden: tuple[int, ...] = (500,), orderings: int = 1, order: str = "natural", direct: bool = True,
         activation: str = "relu", likelihood: str = "bernoulli", epochs: int | str = "auto",
         batch_size: int | str = "auto", learning_rate: float = 1e-3, clip_norm: float | None = None,
         scale: Any = "auto", precision: str = "float32", device: str = "auto", random_state: Any = None,
