@@ -189,6 +189,23 @@ def sigmoid_torch(s):
     return Case(logits.sigmoid_, lambda: [logits.numpy()])
 
 
+def tanh_fastvae(on, s):
+    x = s.normals(s.B, s.H)
+    return on.case(on.program("tanh_inplace", x), lambda: [x])
+
+
+def tanh_numpy(s):
+    x = s.normals(s.B, s.H)
+    return Case(lambda: np.tanh(x, out=x), lambda: [x])
+
+
+def tanh_torch(s):
+    import torch
+
+    x = torch.from_numpy(s.normals(s.B, s.H))
+    return Case(x.tanh_, lambda: [x.numpy()])
+
+
 OPS = {
     "bernoulli_forward_backward": Op(
         "byte",
@@ -215,6 +232,9 @@ OPS = {
         "byte",
         lambda s: 4 * 2 * s.B * s.D,
         {**ours(sigmoid_fastvae), "numpy": sigmoid_numpy, "torch": sigmoid_torch},
+    ),
+    "tanh_inplace": Op(
+        "byte", lambda s: 4 * 2 * s.B * s.H, {**ours(tanh_fastvae), "numpy": tanh_numpy, "torch": tanh_torch}
     ),
 }
 

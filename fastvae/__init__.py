@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # so that a type checker knows them, and that other names are
     from fastvae.models.dbm import DBM
     from fastvae.models.denoising import DenoisingAutoencoder
     from fastvae.models.gan import GAN
+    from fastvae.models.gsn import GSN
     from fastvae.models.made import MADE
     from fastvae.models.rbm import RBM
     from fastvae.models.vae import VAE
@@ -34,7 +35,7 @@ else:
         raise AttributeError(f"module 'fastvae' has no attribute {name!r}")
 
 
-__all__ = ["DBM", "GAN", "MADE", "RBM", "VAE", "Autoencoder", "DenoisingAutoencoder", "__version__"]
+__all__ = ["DBM", "GAN", "GSN", "MADE", "RBM", "VAE", "Autoencoder", "DenoisingAutoencoder", "__version__"]
 
 __version__ = _version.VERSION
 

@@ -113,6 +113,8 @@ Likelihoods (of N rows of x beside B = N K rows of output, of which rows i K ...
         large for exp(a) to be squared, it goes on as a straight line.
     sigmoid_inplace(x (B, D)), exp_inplace(x (B, D))
         The mean of p(x|z), written over logits, or over the logarithms of rates.
+    tanh_inplace(x (B, D))
+        x = tanh(x): where an activation does not follow a product, as behind noise.
     log1p(x (B, D), out (B, D))
         out = ln(1 + x) of counts x.
     total(values (B,)) -> float

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.kernels.formulas import exp, log_one_plus, sigmoid
+from fastvae.kernels.formulas import exp, log_one_plus, sigmoid, tanh
 from fastvae.kernels.row_losses import ROW_LOSSES
 from fastvae.kernels.slots import Slot, Source
 
@@ -216,7 +216,7 @@ ROWS = (
 )
 
 # Functions of one number: written over it, and elsewhere.
-INPLACE = {"sigmoid_inplace": sigmoid, "exp_inplace": exp}
+INPLACE = {"sigmoid_inplace": sigmoid, "exp_inplace": exp, "tanh_inplace": tanh}
 MAPPED = {"log1p": log_one_plus}
 
 

@@ -23,6 +23,8 @@ CHAIN, MOMENTUM, ACCEPTANCE = range(9, 12)
 SAMPLES = 12  # of z for one example of a training
 GENERATED, BLUR_OF_REAL, BLUR_OF_GENERATED = 20, 21, 22  # of a GAN's training: of z, and instance noise
 NAIVE = 13  # of z from the prior by which log p(x) is estimated: others than those of which data were drawn
+# of a generative stochastic network: stream WALK + (k << 8) for the k-th noise of a step's unrolled chain
+WALK = 30
 
 MULTIPLIER_0, MULTIPLIER_1 = u64(0xD2511F53), u64(0xCD9E8D57)
 WEYL_0, WEYL_1 = u32(0x9E3779B9), u32(0xBB67AE85)

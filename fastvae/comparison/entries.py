@@ -84,6 +84,7 @@ def _dae(subject: Subject) -> dict[str, Any]:
     return _sizes(subject) | {
         "corruption": "salt_and_pepper" if binary else "gaussian",
         "amount": 0.3 if binary else 0.5,
+        "sigma": "learned",  # which the chain draws by
     }
 
 
@@ -157,7 +158,7 @@ ALL = {
         ("It learns one step of a Markov chain whose stationary distribution is to be that of the data.",
          "A sample is a state of that chain, and depends on the ones before it.",
          "It has no tractable p(x): the published 214 nats is a Parzen window over samples, and no likelihood."),
-        lambda subject: {"hidden": (500, 500) if subject.columns >= WIDE else (100, 100)},
+        lambda subject: {"hidden": (500, 500) if subject.columns >= WIDE else (100, 100)}, kinds=("bernoulli",),
     ),
     "gan": Entry(
         "GAN", "GAN",

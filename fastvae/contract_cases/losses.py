@@ -213,6 +213,7 @@ CASES = {
     "poisson_forward": _forward(_poisson),
     "poisson_forward_backward": _forward_backward(_poisson),
     "sigmoid_inplace": _inplace("sigmoid_inplace", reference.sigmoid, lambda rng, *shape: 5 * normal(rng, *shape)),
+    "tanh_inplace": _inplace("tanh_inplace", np.tanh, normal),
     "exp_inplace": _inplace("exp_inplace", np.exp, lambda rng, *shape: 5 * normal(rng, *shape)),
     "log1p": _log1p,
     "scale_rows_inplace": _scale_rows_inplace,

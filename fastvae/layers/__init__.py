@@ -7,3 +7,6 @@ from fastvae.layers.dense import Linear as Linear
 from fastvae.layers.joined import joined as joined
 from fastvae.layers.latent import latent as latent
 from fastvae.layers.latent import latent_samples as latent_samples
+from fastvae.layers.tied import Bias as Bias
+from fastvae.layers.tied import Tied as Tied
+from fastvae.layers.tied import ones as ones

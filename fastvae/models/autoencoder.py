@@ -31,6 +31,7 @@ class Architecture:
     latent_dim: int
     activation: str
     likelihood: str
+    sigma: float | str
 
 
 class AutoencoderNetwork(Network):
@@ -41,7 +42,7 @@ class AutoencoderNetwork(Network):
         self.inputs = {"x": a.inputs, "z": a.latent_dim}
         self.encoder = MLP("encoder", (a.inputs, *a.hidden, a.latent_dim), a.activation, self.code_activation())
         self.decoder = MLP("decoder", (a.latent_dim, *a.hidden[::-1], a.inputs), a.activation, "identity")
-        self.likelihood = make_likelihood(a.likelihood, 1.0, a.inputs)
+        self.likelihood = make_likelihood(a.likelihood, a.sigma, a.inputs)
 
     def code_activation(self) -> str:
         """The activation of the codes."""
@@ -85,33 +86,20 @@ class AutoencoderNetwork(Network):
         return h, self.decoder(p, h)[0]
 
 
-class Autoencoder(LikelihoodEstimator):
-    """Autoencoder: arguments as `VAE`. Its codes are real numbers of any scale, of which it knows no distribution: it
-    compresses, reconstructs and scores, and does not sample."""
-
-    NAME, NETWORK, ABILITIES = "Autoencoder", AutoencoderNetwork, Abilities(True, True, "none", "none")
-
-    def __init__(
-        self, latent_dim: int = 20, hidden: tuple[int, ...] = (400,), activation: str = "relu",
-        likelihood: str = "bernoulli", epochs: int | str = "auto", batch_size: int | str = "auto",
-        learning_rate: float = 1e-3, clip_norm: float | None = None, scale: Any = "auto", precision: str = "float32",
-        device: str = "auto", random_state: Any = None, verbose: bool | int = 0, early_stopping: bool | str = "auto",
-        validation_fraction: float = 0.1, optimizer: str = "adam", weight_decay: float = 0.0,
-        schedule: str = "constant", warmup_steps: int = 0, average: float = 0.0,
-    ):  # fmt: skip
-        self._store(locals())
+class ReconstructingEstimator(LikelihoodEstimator):
+    """What estimators share that give each row back from a code of it, and have no density."""
 
     # ---- what `hooks` asks for ----------------------------------------------------------------------------------
-
-    def _architecture(self, columns: int) -> Any:
-        return Architecture(columns, **self._common())
 
     def _common(self) -> dict[str, Any]:
         """What every autoencoder's architecture has beside the columns, checked."""
         given = self.get_params()
         names = checked_names(given, activation=ACTIVATIONS, likelihood=LIKELIHOODS)
         hidden, latent_dim = widths("hidden", given["hidden"]), check_integer("latent_dim", given["latent_dim"], 1)
-        return {"hidden": hidden, "latent_dim": latent_dim, "activation": names[0], "likelihood": names[1]}
+        make_likelihood(given["likelihood"], given["sigma"])  # which checks it
+        sigma = given["sigma"] if isinstance(given["sigma"], str) else float(given["sigma"])
+        found = {"hidden": hidden, "latent_dim": latent_dim, "activation": names[0], "likelihood": names[1]}
+        return found | {"sigma": sigma}
 
     def _begin(self, network: Any, X: Any, units: Any, facts: Any, seed: np.uint64, *condition: Any) -> None:
         network.initialise_layers(seed, facts.deviation / units.scale, (facts.mean - units.offset) / units.scale)
@@ -134,17 +122,38 @@ class Autoencoder(LikelihoodEstimator):
         found: np.ndarray = self._results(network, X, how, "nll", network.nll, 1)[:, 0]
         return -found.astype(float) - network.log_jacobian
 
+    def evaluate(self, X: Any, *args: Any, **options: Any) -> NoReturn:
+        """There is no log p(x): raises `TypeError`."""
+        raise TypeError(
+            f"{type(self).__name__} has no density p(x), so that nothing can be evaluated: use a VAE, whose evaluate "
+            "estimates log p(x); score_samples(X) has the nll of each row under its own reconstruction"
+        )
+
+
+class Autoencoder(ReconstructingEstimator):
+    """Autoencoder: arguments as `VAE`, with one `sigma` for all columns, by default 1: then the loss of a Gaussian is
+    half the squared error in the model's units. Its codes are real numbers of any scale, of which it knows no
+    distribution: it compresses, reconstructs and scores, and does not sample."""
+
+    NAME, NETWORK, ABILITIES = "Autoencoder", AutoencoderNetwork, Abilities(True, True, "none", "none")
+
+    def __init__(
+        self, latent_dim: int = 20, hidden: tuple[int, ...] = (400,), activation: str = "relu",
+        likelihood: str = "bernoulli", epochs: int | str = "auto", batch_size: int | str = "auto",
+        learning_rate: float = 1e-3, clip_norm: float | None = None, scale: Any = "auto", precision: str = "float32",
+        device: str = "auto", random_state: Any = None, verbose: bool | int = 0, early_stopping: bool | str = "auto",
+        validation_fraction: float = 0.1, optimizer: str = "adam", weight_decay: float = 0.0,
+        schedule: str = "constant", warmup_steps: int = 0, average: float = 0.0, sigma: float | str = 1.0,
+    ):  # fmt: skip
+        self._store(locals())
+
+    def _architecture(self, columns: int) -> Any:
+        return Architecture(columns, **self._common())
+
     def sample(self, n: int = 1, random_state: Any = None) -> NoReturn:
         """There are no samples: raises `TypeError`."""
         raise TypeError(
             f"{type(self).__name__} cannot sample: it has no distribution over its codes to draw from. Use a VAE, "
             "which has one, or a DenoisingAutoencoder, which draws by a Markov chain; decode(Z) gives what codes of "
             "your own stand for"
-        )
-
-    def evaluate(self, X: Any, *args: Any, **options: Any) -> NoReturn:
-        """There is no log p(x): raises `TypeError`."""
-        raise TypeError(
-            f"{type(self).__name__} has no density p(x), so that nothing can be evaluated: use a VAE, whose evaluate "
-            "estimates log p(x); score_samples(X) has the nll of each row under its own reconstruction"
         )

@@ -9,6 +9,7 @@ ESTIMATORS = {
     "DBM": "fastvae.models.dbm",
     "DenoisingAutoencoder": "fastvae.models.denoising",
     "GAN": "fastvae.models.gan",
+    "GSN": "fastvae.models.gsn",
     "MADE": "fastvae.models.made",
     "RBM": "fastvae.models.rbm",
 }

@@ -15,6 +15,7 @@ from fastvae.reference.autoregressive import (
     staircase,
 )
 from fastvae.reference.dense import concatenate, concatenate_backward, dense_backward, dense_forward
+from fastvae.reference.gsn import gsn_loss_and_gradients
 from fastvae.reference.latent import (
     LOGVAR_HIGHEST,
     LOGVAR_LOWEST,

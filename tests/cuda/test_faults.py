@@ -57,6 +57,7 @@ USERS = {
     "poisson": ["poisson_forward", "poisson_forward_backward"],
     "sigmoid_inplace": ["sigmoid_inplace"],
     "exp_inplace": ["exp_inplace"],
+    "tanh_inplace": ["tanh_inplace"],
     "log1p": ["log1p"],
     "adam_inplace": ["adam_inplace"],
     "sgd_inplace": ["sgd_inplace"],

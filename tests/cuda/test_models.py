@@ -11,7 +11,7 @@ from tests.fake_driver import why_not
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
-from fastvae import VAE, checks, checks_cuda, encode, sample, selfcheck, train
+from fastvae import GSN, VAE, DenoisingAutoencoder, checks, checks_cuda, encode, sample, selfcheck, train
 from fastvae.contract_cases import PRODUCTS, layers
 from fastvae.kernels import cpu, cuda
 from fastvae.kernels.cuda.driver import Device, using
@@ -102,6 +102,25 @@ def test_a_conditional_model(device, condition):
         lambda vae: vae.sample(5, random_state=1, condition=condition[:5]),
         lambda vae: vae.elbo(X, condition=condition),
         lambda vae: vae.loss_and_gradients(X, np.zeros((36, 4)), condition)[0],
+    ):
+        np.testing.assert_allclose(use(found), use(expected), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "settings"), [
+    (DenoisingAutoencoder, {"latent_dim": 4, "hidden": (24,), "likelihood": "gaussian", "sigma": "learned"}),
+    (GSN, {"hidden": (24, 10), "noise": (0.3, 1.0), "walkback": 3}),
+    (GSN, {"hidden": (9, 8, 7), "activation": "sigmoid", "walkback": 2, "clip_norm": 1.0}),
+], ids=str)  # fmt: skip
+def test_models_that_run_a_chain(device, kind, settings):
+    """Weights that are used both ways, several times in a step; and a chain whose state stays on the device."""
+    settings = {"batch_size": 8, "epochs": 2, "random_state": 0, "early_stopping": False} | settings
+    found, expected = (kind(device=on, **settings).fit(X) for on in ("cuda", "cpu"))
+    check_same(found.parameters(), expected.parameters())
+    for use in (
+        lambda model: model.transform(X),
+        lambda model: model.reconstruct(X),
+        lambda model: model.score_samples(X),
+        lambda model: model.sample(6, chains=3, burn_in=1, start=X[:3], random_state=1),
     ):
         np.testing.assert_allclose(use(found), use(expected), rtol=1e-3, atol=1e-4)
 

@@ -12,8 +12,11 @@ from tests.support.tolerances import check
 SHAPES = [(1, 1), (7, 33), (3, 4), (5, 17), (2, 64), (129, 31)]
 
 
+TRUTH = {"sigmoid_inplace": reference.sigmoid, "exp_inplace": np.exp, "tanh_inplace": np.tanh}
+
+
+@pytest.mark.parametrize(("name", "truth"), TRUTH.items())
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize(("name", "truth"), [("sigmoid_inplace", reference.sigmoid), ("exp_inplace", np.exp)])
 def test_against_float64(name, truth, shape):
     x = np.random.default_rng(list(shape)).normal(0, 5, shape).astype(np.float32)
     expected = truth(x.astype(float))

@@ -9,6 +9,7 @@ from fastvae.data import loading
 from fastvae.kernels import cpu
 from fastvae.kernels.philox import CORRUPTION
 from fastvae.models.denoising import DenoisingAutoencoder
+from fastvae.models.settings import plain
 
 DIGITS = np.asarray(loading.load("digits").X, np.float32)
 DIGITS = DIGITS / DIGITS.max()
@@ -122,3 +123,121 @@ def test_data_out_of_range_are_refused_after_fit_too(fitted):
             use(5 * NEW)
     with pytest.raises(ValueError, match="amount=1.5 must be at most 1"):
         model(amount=1.5).fit(TRAIN[:50])
+
+
+# ---- what it is for ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("corruption", "amount"), [("masking", 0.5), ("salt_and_pepper", 0.3), ("gaussian", 0.5)])
+def test_half_of_the_squared_error_goes(corruption, amount):
+    """On rows that it has not seen, corrupted by noise that it has not seen; the mean of the data is no rival."""
+    found = model(corruption=corruption, amount=amount, epochs=40).fit(TRAIN)
+    noisy = found.corrupt(NEW, random_state=1)
+    assert (noisy != NEW).mean() > 0.1
+    assert corruption != "gaussian" or noisy.min() < -0.5
+    left, before = root_mean_square(found.denoise(noisy) - NEW) ** 2, root_mean_square(noisy - NEW) ** 2
+    assert left < min(0.5 * before, 0.7 * root_mean_square(TRAIN.mean(axis=0) - NEW) ** 2)
+
+
+def test_what_is_corrupted_is_what_training_corrupts():
+    found, x = model(corruption="masking", epochs=1, scale=None).fit(TRAIN[:50]), NEW[:20].copy()
+    noisy, expected = found.corrupt(x, random_state=7), np.empty_like(x)
+    cpu.corrupt(x, 1, 0.3, np.uint64(7), CORRUPTION, 0, 0, expected)
+    np.testing.assert_array_equal(noisy, expected)
+    np.testing.assert_array_equal(found.corrupt(x), found.corrupt(x))
+    assert (found.corrupt(x) != noisy).any()
+
+
+@pytest.mark.parametrize("amount", [0.3, 1.0])
+def test_the_score_of_a_gaussian(amount):
+    """A linear one on N(m, C): (r(x) - x) / s^2 is the gradient of log N(x; m, C + s^2 I), in units of each column."""
+    rng = np.random.default_rng(5)
+    root, mean = rng.normal(size=(4, 4)) + 2 * np.eye(4), np.array([3.0, -1.0, 0.0, 50.0])
+    X = rng.normal(size=(20_000, 4)) @ root.T + mean
+    settings = {"latent_dim": 4, "hidden": (), "likelihood": "gaussian", "schedule": "cosine", "epochs": 60}
+    found = model(corruption="gaussian", amount=amount, learning_rate=1e-2, batch_size=500, **settings).fit(X)
+    x = X[:500] + rng.normal(size=(500, 4))
+    noise = (amount * found.scale_) ** 2
+    exact = np.linalg.solve(root @ root.T + np.diag(noise), (mean - x).T).T
+    error = np.square(found.score_function(x) - exact).mean(axis=0) / np.square(exact).mean(axis=0)
+    assert error.max() < 0.02
+    assert np.square(exact + (x - mean) / X.var(axis=0)).mean() > 0.1 * np.square(exact).mean()  # columns alone
+
+
+def test_a_score_function_needs_gaussian_noise_and_a_squared_error(fitted):
+    with pytest.raises(TypeError, match="corruption='gaussian' with amount > 0 and likelihood='gaussian'.*'masking'"):
+        fitted.score_function(NEW)
+    with pytest.raises(TypeError, match="amount=0,"):
+        model(corruption="gaussian", likelihood="gaussian", amount=0, epochs=1).fit(TRAIN[:50]).score_function(NEW)
+
+
+# ---- its Markov chain -------------------------------------------------------------------------------------------
+
+
+def test_the_chain_draws_the_data():
+    """Columns that are independent Gaussians: then p(x|h) is one, with one sigma in the model's units; mean, deviation
+    and correlations of draws are those of the data, from wherever chains start."""
+    rng = np.random.default_rng(6)
+    X = rng.normal(size=(5000, 3)) * [1.0, 10.0, 0.1] + [5.0, 0.0, -2.0]
+    settings = {"latent_dim": 3, "hidden": (), "likelihood": "gaussian", "sigma": "learned", "schedule": "cosine"}
+    found = model(corruption="gaussian", amount=1.0, batch_size=500, learning_rate=1e-2, epochs=60, **settings).fit(X)
+    assert found.network_.likelihood.sigma == pytest.approx(0.5**0.5, rel=0.03)  # of 1 / (1 + 1 / amount^2)
+    for start in (None, np.repeat([[8.0, 30.0, -1.7]], 4000, axis=0)):
+        drawn = found.sample(4000, burn_in=20, start=start, noise=True, random_state=3)
+        error = 1 / np.sqrt(4000)
+        np.testing.assert_allclose((drawn.mean(axis=0) - X.mean(axis=0)) / found.scale_, 0, atol=5 * error + 0.02)
+        np.testing.assert_allclose(drawn.std(axis=0), X.std(axis=0), rtol=4 * error + 0.03)
+        assert np.abs(np.corrcoef(drawn.T) - np.eye(3)).max() < 5 * error + 0.02
+    means = found.sample(2000, burn_in=20, random_state=3)
+    assert (means.std(axis=0) < 0.8 * X.std(axis=0)).all()
+
+
+def test_samples_belong_to_their_seed_and_to_no_thread(fitted, monkeypatch):
+    settings = {"chains": 600, "burn_in": 3, "steps": 2, "random_state": 5}
+    drawn = fitted.sample(1200, **settings)
+    assert drawn.shape == (1200, 64)
+    np.testing.assert_array_equal(fitted.sample(1200, **settings), drawn)
+    monkeypatch.setenv("FASTVAE_THREADS", "1")
+    np.testing.assert_array_equal(fitted.sample(1200, **settings), drawn)
+    assert len(np.unique(drawn, axis=0)) == 1200  # chains beyond those of one pass too
+    np.testing.assert_array_equal(fitted.sample(600, chains=600, burn_in=3, steps=2, random_state=5), drawn[::2])
+    np.testing.assert_array_equal(fitted.sample(600, chains=600, burn_in=5, steps=2, random_state=5), drawn[1::2])
+    assert (fitted.sample(4, burn_in=2) != fitted.sample(4, burn_in=2)).any()  # they go on from call to call
+
+
+def test_a_transition_is_corrupt_encode_decode(fitted):
+    """One step from given rows, against the estimator's own methods; its noise is that of step 1."""
+    x = (NEW[:20] > 0.5).astype(np.float32)
+    seed = np.random.SeedSequence([9, 0]).generate_state(1, np.uint64)[0]
+    noisy = np.empty_like(x)
+    cpu.corrupt(x, 1, 0.3, seed, CORRUPTION, 1, 0, noisy)
+    found = fitted.sample(start=x, burn_in=0, random_state=9)
+    np.testing.assert_allclose(found, fitted.reconstruct(noisy), atol=1e-6)
+    drawn = fitted.sample(start=x, burn_in=0, random_state=9, noise=True)
+    assert set(np.unique(drawn)) == {0, 1}
+    assert abs(drawn.mean() - found.mean()) < 0.05
+
+
+@pytest.mark.parametrize(("asked", "message"), [
+    ({"n": 0}, "n=0 must be at least 1"),
+    ({"n": 5, "chains": 2}, "n=5 samples cannot come evenly from 2 chains"),
+    ({"n": 4, "steps": 0}, "steps=0 must be at least 1"),
+    ({"n": 4, "burn_in": -1}, "burn_in=-1 must be at least 0"),
+    ({"n": 4, "chains": 1.5}, "chains=1.5 must be a whole number"),
+    ({"n": 4, "chains": 4, "start": NEW[:3]}, "start has 3 rows for 4 chains"),
+    ({"start": NEW[:3, :5]}, "start has 5 features"),
+    ({"start": 5 * NEW[:3]}, "likelihood='bernoulli' needs values in"),
+], ids=str)  # fmt: skip
+def test_wrong_chains_are_refused(fitted, asked, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        fitted.sample(**asked)
+
+
+def test_files_of_earlier_versions_have_no_sigma(fitted):
+    """They are what they were: a Gaussian's was 1."""
+    header, arrays = fitted._contents()
+    header = plain(header, "header")
+    del header["params"]["sigma"], header["architecture"]["sigma"]
+    other = DenoisingAutoencoder._restored(header, arrays, "cpu", False)
+    assert other.sigma == 1.0
+    np.testing.assert_array_equal(other.transform(NEW), fitted.transform(NEW))
