@@ -33,7 +33,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, help="default: 40 of an RBM, 60 of a DBM")
     parser.add_argument("--learning-rate", type=float, default=0.05)
     parser.add_argument("--k", type=int, default=1, help="steps of an RBM's chains in a step of training")
-    parser.add_argument("--mean-field-steps", type=int, default=10, help="of a DBM")
+    parser.add_argument("--mean-field-steps", type=int, default=3, help="of a DBM")
     parser.add_argument("--temperatures", type=int, default=10_000)
     parser.add_argument("--chains", type=int, default=100, help="behind log Z")
     parser.add_argument("--seed", type=int, default=0)

@@ -26,7 +26,9 @@ class DBM(BoltzmannEstimator):
     hidden
         Units of the two hidden layers.
     mean_field_steps
-        Of each row in each step of the training, from the mean over the data.
+        Of each row in each step of the training, from the mean of h2 over the data. After so many the bound of MNIST's
+        test images is 0.006 nats below where it ends, after 2 steps 0.1, after 1 step 2.7; less trained, it is further.
+        Rows that are scored have 30.
     chains
         Which persist from step to step, one for each row of a batch: at least `batch_size`.
     optimizer
@@ -46,7 +48,7 @@ class DBM(BoltzmannEstimator):
     >>> model = DBM(hidden=(5, 4), epochs=40, batch_size=10, random_state=0).fit(X)
     >>> model.transform(X).shape, model.sample(3, steps=20).shape
     ((60, 9), (3, 8))
-    >>> found = model.evaluate(X)
+    >>> found = model.evaluate(X, temperatures=500)
     >>> found.kind, -6 < found.mean < -4
     ('lower bound', True)
     """
@@ -56,7 +58,7 @@ class DBM(BoltzmannEstimator):
     hidden: tuple[int, ...]
 
     def __init__(
-        self, hidden: tuple[int, ...] = (500, 1000), mean_field_steps: int = 10, chains: int = 100,
+        self, hidden: tuple[int, ...] = (500, 1000), mean_field_steps: int = 3, chains: int = 100,
         epochs: int | str = "auto", batch_size: int | str = 100, learning_rate: float = 0.05,
         clip_norm: float | None = None, scale: Any = "auto", precision: str = "float32", device: str = "auto",
         random_state: Any = None, verbose: bool | int = 0, early_stopping: bool | str = False,
