@@ -14,6 +14,7 @@ from fastvae.evaluation.quality.rows import ROWS, about, blocks, origin, squares
 COLUMNS = 4096  # rows of the others at a time
 ENTRIES = 1 << 22  # of a block of distances to all of the others
 SPARE = 6  # candidates beyond those asked for
+KEPT = 1 << 24  # numbers of a float32 copy of the others, at most: 64 MiB; of more, blocks are made each time
 ROUNDING = 8.0  # squared distances are off by at most so many machine epsilons of (|x| + |y|)^2; measured: below 3
 
 
@@ -26,7 +27,7 @@ def nearest(X: np.ndarray, others: np.ndarray, k: int, *, same: bool = False) ->
     found = np.empty((len(X), k))
     unsure = np.arange(len(X))
     for dtype in (np.float32, np.float64):
-        targets = about(others, centre, dtype) if dtype == np.float32 else None
+        targets = about(others, centre, dtype) if dtype == np.float32 and others.size <= KEPT else None
         unsure = _search(X, others, k, same, unsure, centre, targets, dtype, found)
         if not len(unsure):
             break

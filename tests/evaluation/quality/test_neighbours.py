@@ -19,6 +19,7 @@ def plain(x, y, k, same=False):
 @pytest.mark.parametrize(("n", "m", "d", "k"), [(200, 150, 5, 3), (1, 1, 1, 1), (33, 7, 4, 7), (60, 61, 2, 2)])
 def test_as_the_whole_matrix_has_them(monkeypatch, columns, n, m, d, k):
     monkeypatch.setattr(neighbours, "COLUMNS", columns)
+    monkeypatch.setattr(neighbours, "KEPT", 300)  # the smaller ones are
     rng = np.random.default_rng(n)
     x, y = rng.normal(size=(n, d)), rng.normal(size=(m, d))
     np.testing.assert_allclose(nearest(x, y, k), plain(x, y, k), rtol=1e-13)
