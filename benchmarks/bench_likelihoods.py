@@ -55,6 +55,31 @@ def bernoulli_torch(s):
     return Case(step, lambda: list(step()))
 
 
+def means(s):
+    """Two arrays of means of Bernoullis, (B, D) each."""
+    x = np.float32(0.01) + np.float32(0.98) * s.data()
+    return x, x[::-1].copy()
+
+
+def divergence_fastvae(on, s):
+    x, mean = means(s)
+    nll, gradient = np.empty(s.B, np.float32), np.empty_like(x)
+    program = on.program("divergence_forward_backward", x, mean, 1 / s.B, nll, gradient)
+    return on.case(program, lambda: [nll.sum() / s.B, gradient])
+
+
+def divergence_numpy(s):
+    x, mean = means(s)
+    nll, d_mean = np.empty(s.B, np.float32), np.empty_like(x)
+
+    def step():
+        np.sum(x * np.log(x / mean) + (1 - x) * np.log((1 - x) / (1 - mean)), axis=1, out=nll)
+        np.divide(mean - x, mean * (1 - mean), out=d_mean)
+        np.multiply(d_mean, 1 / s.B, out=d_mean)
+
+    return Case(step, lambda: [nll.sum() / s.B, d_mean])
+
+
 def squared_error_numpy(s):
     x, xhat = inputs(s)
     nll, d_xhat = np.empty(s.B, np.float32), np.empty_like(x)
@@ -211,6 +236,11 @@ OPS = {
         "byte",
         lambda s: 4 * (3 * s.B * s.D + s.B),
         {**ours(bernoulli_fastvae), "numpy": bernoulli_numpy, "torch": bernoulli_torch},
+    ),
+    "divergence_forward_backward": Op(
+        "byte",
+        lambda s: 4 * (3 * s.B * s.D + s.B),
+        {**ours(divergence_fastvae), "numpy": divergence_numpy},
     ),
     "squared_error_forward_backward": Op(
         "byte",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # so that a type checker knows them, and that other names are
     from fastvae.models.gsn import GSN
     from fastvae.models.made import MADE
     from fastvae.models.rbm import RBM
+    from fastvae.models.sparse import SparseAutoencoder
     from fastvae.models.vae import VAE
 else:
 
@@ -35,7 +36,18 @@ else:
         raise AttributeError(f"module 'fastvae' has no attribute {name!r}")
 
 
-__all__ = ["DBM", "GAN", "GSN", "MADE", "RBM", "VAE", "Autoencoder", "DenoisingAutoencoder", "__version__"]
+__all__ = [
+    "DBM",
+    "GAN",
+    "GSN",
+    "MADE",
+    "RBM",
+    "VAE",
+    "Autoencoder",
+    "DenoisingAutoencoder",
+    "SparseAutoencoder",
+    "__version__",
+]
 
 __version__ = _version.VERSION
 

@@ -111,6 +111,10 @@ Likelihoods (of N rows of x beside B = N K rows of output, of which rows i K ...
     poisson_forward_backward(x, log_rate, weight, nll, d_log_rate (B, D))
         nll = sum_D exp(a) - x a + ln x!, of whole numbers x from 0;  d_log_rate = weight (exp(a) - x). Where a is too
         large for exp(a) to be squared, it goes on as a straight line.
+    divergence_forward(x in (0, 1) (N, D), mean (B, D), nll (B,))
+    divergence_forward_backward(x, mean, weight, nll, d_mean (B, D))
+        nll = sum_D x ln(x / m) + (1 - x) ln((1 - x) / (1 - m)): the KL divergence of Bernoullis with these means, m
+        limited to [2^-20, 1 - 2^-20];  d_mean = weight (m - x) / (m (1 - m)).
     sigmoid_inplace(x (B, D)), exp_inplace(x (B, D))
         The mean of p(x|z), written over logits, or over the logarithms of rates.
     tanh_inplace(x (B, D))

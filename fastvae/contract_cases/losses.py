@@ -67,6 +67,15 @@ def _bernoulli(rng, shape, precision, samples):
     return _both_ways("bernoulli", (x, logits), (nll, np.abs(nll)), (slope, (1 - x64) * s + x64 * (1 - s)))
 
 
+def _divergence(rng, shape, precision, samples):
+    x, mean = (rng.uniform(0.02, 0.98, (shape[0] * k, shape[1])).astype(np.float32) for k in (1, samples))
+    x64, mean64 = _each(x, mean)
+    value, slope = reference.divergence_forward_backward(x64, mean64)
+    size = (x64 * np.abs(np.log(x64 / mean64)) + (1 - x64) * np.abs(np.log((1 - x64) / (1 - mean64))) + 1).sum(axis=1)
+    apart = (x64 + mean64) / (mean64 * (1 - mean64))
+    return _both_ways("divergence", (x, mean), (value, size), (slope, apart))
+
+
 SAMPLES = (1, 3)  # rows of output for a row of x
 
 
@@ -210,6 +219,8 @@ CASES = {
     "sigma_remember": _sigma_remember,
     "bernoulli_forward": _forward(_bernoulli),
     "bernoulli_forward_backward": _forward_backward(_bernoulli),
+    "divergence_forward": _forward(_divergence),
+    "divergence_forward_backward": _forward_backward(_divergence),
     "poisson_forward": _forward(_poisson),
     "poisson_forward_backward": _forward_backward(_poisson),
     "sigmoid_inplace": _inplace("sigmoid_inplace", reference.sigmoid, lambda rng, *shape: 5 * normal(rng, *shape)),

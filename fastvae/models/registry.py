@@ -4,6 +4,7 @@ import importlib
 from typing import Any
 
 ESTIMATORS = {
+    "SparseAutoencoder": "fastvae.models.sparse",
     "VAE": "fastvae.models.vae",
     "Autoencoder": "fastvae.models.autoencoder",
     "DBM": "fastvae.models.dbm",

@@ -5,6 +5,7 @@ Shapes: B batch, D data, H outputs of a layer, Z latent. Everything in nats, sum
 
 from fastvae.reference.activations import ACTIVATIONS, LEAKY_SLOPE, d_silu, sigmoid, silu, softplus
 from fastvae.reference.adversarial import accuracies, discriminator_loss, generator_loss
+from fastvae.reference.autoencoder import sparse_loss_and_gradients
 from fastvae.reference.autoregressive import (
     made_log_prob,
     made_logits,
@@ -34,6 +35,7 @@ from fastvae.reference.likelihoods import (
     LOG_RATE_HIGHEST,
     bernoulli_forward_backward,
     d_log_sigma,
+    divergence_forward_backward,
     log_gamma,
     optimal_sigma,
     poisson_forward_backward,

@@ -49,6 +49,12 @@ def bernoulli_forward_backward(x, logits):
 log_gamma = np.vectorize(math.lgamma, otypes=[float])
 
 
+def divergence_forward_backward(x, mean):
+    """KL[Bernoulli(x) || Bernoulli(mean)], summed over columns, and its derivative by the mean."""
+    value = x * np.log(x / mean) + (1 - x) * np.log((1 - x) / (1 - mean))
+    return value.sum(axis=1), (mean - x) / (mean * (1 - mean))
+
+
 def poisson_forward_backward(x, log_rate):
     """nll (B,) of counts and its gradient by the log rate a, from -log p = e^a - x a + log x!; above a = 30 the tangent
     of e^a takes its place."""

@@ -46,6 +46,7 @@ LIMITS = {
     "latent_backward": (56, 0.56),
     "bernoulli": (64, 0.75),
     "poisson": (64, 0.5),
+    "divergence": (64, 0.5),
     "squared_error": (64, 0.75),
     "gaussian": (72, 0.5),
     "draw": (56, 0.75),

@@ -55,6 +55,7 @@ USERS = {
     "bernoulli": ["bernoulli_forward", "bernoulli_forward_backward"],
     "squared_error": ["squared_error_forward", "squared_error_forward_backward"],
     "poisson": ["poisson_forward", "poisson_forward_backward"],
+    "divergence": ["divergence_forward", "divergence_forward_backward"],
     "sigmoid_inplace": ["sigmoid_inplace"],
     "exp_inplace": ["exp_inplace"],
     "tanh_inplace": ["tanh_inplace"],

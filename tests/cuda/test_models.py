@@ -11,7 +11,18 @@ from tests.fake_driver import why_not
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
-from fastvae import GSN, VAE, DenoisingAutoencoder, checks, checks_cuda, encode, sample, selfcheck, train
+from fastvae import (
+    GSN,
+    VAE,
+    DenoisingAutoencoder,
+    SparseAutoencoder,
+    checks,
+    checks_cuda,
+    encode,
+    sample,
+    selfcheck,
+    train,
+)
 from fastvae.contract_cases import PRODUCTS, layers
 from fastvae.kernels import cpu, cuda
 from fastvae.kernels.cuda.driver import Device, using
@@ -123,6 +134,17 @@ def test_models_that_run_a_chain(device, kind, settings):
         lambda model: model.sample(6, chains=3, burn_in=1, start=X[:3], random_state=1),
     ):
         np.testing.assert_allclose(use(found), use(expected), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("penalty", ["kl", "l1"])
+def test_a_sparse_autoencoder(device, penalty):
+    """The mean over the batch is a product of its own in the middle of a step."""
+    settings = {"latent_dim": 20, "hidden": (9,), "penalty": penalty, "rho": 0.1, "random_state": 0}
+    settings |= {"batch_size": 8, "epochs": 2, "early_stopping": False}
+    found, expected = (SparseAutoencoder(device=on, **settings).fit(X) for on in ("cuda", "cpu"))
+    check_same(found.parameters(), expected.parameters())
+    np.testing.assert_allclose(found.history_["penalty"], expected.history_["penalty"], rtol=1e-5)
+    np.testing.assert_allclose(found.transform(X), expected.transform(X), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -385,7 +385,7 @@ def test_everything_is_float32():
     formulas = {name for name, value in vars(f).items() if hasattr(value, "py_func")}
     calls = dict.fromkeys(formulas, (one,))
     calls |= {"kl_term": (one, one), "d_kl_logvar": (one, one), "bernoulli_term": (one, one)}
-    calls |= {"poisson_term": (one, one), "log_factorial_excess": (one, one)}
+    calls |= {"divergence_term": (one, one), "poisson_term": (one, one), "log_factorial_excess": (one, one)}
     calls |= {"uniform": (word,), "bernoulli_draw": (word, one), "box_muller": (word, word)}
     calls |= {"power_of_two": (np.int32(3),), "bfloat16_pair": (one, one), "squared_error_term": (one, one, one)}
     calls |= {"soft_log_sigma": (one,) * 2, "soft_slope": (one,) * 2, "soft_parameter": (one,) * 3}

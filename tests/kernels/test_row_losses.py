@@ -56,6 +56,18 @@ def poisson(rng, shape):
     return (x, log_rate, ()), (nll, slope), (nll, x + np.exp(log_rate.astype(float)))
 
 
+def divergence(rng, shape):
+    """Also of means that are nearly 0 or 1, and of one that is x itself, where both parts cancel."""
+    x, mean = (rng.uniform(0.01, 0.99, shape).astype(np.float32) for _ in range(2))
+    mean[:, ::3] = np.float32(1e-4) * mean[:, ::3]
+    mean[:, 1::3] = 1 - np.float32(1e-2) * mean[:, 1::3]
+    mean[:, 2::6] = x[:, 2::6]
+    a, m = x.astype(float), mean.astype(float)
+    value, slope = reference.divergence_forward_backward(a, m)
+    size = (a * np.abs(np.log(a / m)) + (1 - a) * np.abs(np.log((1 - a) / (1 - m))) + 1).sum(axis=1)
+    return (x, mean, ()), (value, slope), (size, (a + m) / (m * (1 - m)))
+
+
 def squared_error(rng, shape):
     x, xhat, sigma = normal(rng, *shape), normal(rng, *shape), rng.lognormal()
     nll, slope = reference.squared_error_forward_backward(x.astype(float), xhat.astype(float), sigma)
@@ -75,7 +87,10 @@ def gaussian(rng, shape):
     return (x, xhat, (log_sigma, inverse)), (nll, slope), (size, np.abs(slope))
 
 
-LOSSES = {"bernoulli": bernoulli, "poisson": poisson, "squared_error": squared_error, "gaussian": gaussian}
+LOSSES = {
+    "bernoulli": bernoulli, "poisson": poisson, "divergence": divergence, "squared_error": squared_error,
+    "gaussian": gaussian,
+}  # fmt: skip
 
 
 def check_loss(run, name, shape):
@@ -103,12 +118,20 @@ def check_by_hand(run):
     nll, gradient = run("poisson", np.float32([[0, 2]]), np.float32([[ln3, ln2]]), (), 2.0)
     np.testing.assert_allclose(nll, [3 + 2 - ln2], rtol=3e-7)
     np.testing.assert_allclose(gradient, [[6, 0]], rtol=3e-7, atol=1e-6)
+    nll, gradient = run("divergence", np.float32([[0.5, 0.25]]), np.float32([[0.25, 0.25]]), (), 3.0)
+    np.testing.assert_allclose(nll, [0.5 * ln2 + 0.5 * math.log(2 / 3)], rtol=3e-6)
+    np.testing.assert_allclose(gradient, [[-4.0, 0]], rtol=3e-7, atol=1e-6)
 
 
 def check_far_out(run):
     """Nothing overflows, and what is small beside a large number is not lost with it."""
     a = np.float32([[1e4], [-1e4], [1e4], [-1e4], [60.0], [-60.0], [20.0], [1e4]])
     x = np.float32([[0], [1], [1], [0], [1], [0], [1], [0.25]])
+    m = np.float32([[0.0], [1.0], [1e-30], [2.0], [-1.0]])  # of which 0 and 1 only rounding makes
+    nll, gradient = run("divergence", np.full((5, 1), 0.25, np.float32), m, (), 1.0)
+    ends = reference.divergence_forward_backward(np.full((2, 1), 0.25), np.array([[2.0**-20], [1 - 2.0**-20]]))
+    np.testing.assert_allclose(nll, ends[0][[0, 1, 0, 1, 0]], rtol=1e-6)
+    np.testing.assert_allclose(gradient, ends[1][[0, 1, 0, 1, 0]], rtol=1e-6)
     nll, gradient = run("bernoulli", x, a, (), 1.0)
     expected, slope = reference.bernoulli_forward_backward(x.astype(float), a.astype(float))
     np.testing.assert_allclose(nll, expected, rtol=5e-7)
@@ -198,7 +221,7 @@ def test_slopes_of_the_reference_by_differences(name):
     slope = both(x, out, *settings)[1]
     for i in np.ndindex(out.shape):
         step = np.zeros(out.shape)
-        step[i] = 1e-6 * max(1, abs(out[i]))
+        step[i] = 1e-6 * (min(out[i], 1 - out[i]) if name == "divergence" else max(1, abs(out[i])))
         above, below = (both(x, out + sign * step, *settings)[0][i[0]] for sign in (1, -1))
         size = 1e-7 * (np.abs(slope[i[0]]).max() + 10)
         np.testing.assert_allclose((above - below) / (2 * step[i]), slope[i], rtol=1e-6, atol=size)
@@ -209,6 +232,8 @@ def test_operands_are_those_of_the_contract():
     assert names == {
         "bernoulli_forward": "x,logits,nll",
         "bernoulli_forward_backward": "x,logits,weight,nll,d_logits",
+        "divergence_forward": "x,mean,nll",
+        "divergence_forward_backward": "x,mean,weight,nll,d_mean",
         "poisson_forward": "x,log_rate,nll",
         "poisson_forward_backward": "x,log_rate,weight,nll,d_log_rate",
         "squared_error_forward": "x,xhat,log_sigma,inverse,nll",
@@ -229,7 +254,7 @@ def test_each_has_code_of_its_own():
         signature = tuple(typeof(argument) for argument in arguments)
         assert signature in function.overloads
         files.add(function._cache._file_name(signature, function.targetctx.codegen()))
-    assert len(files) == len(FUNCTIONS) == 8
+    assert len(files) == len(FUNCTIONS) == 10
 
 
 @pytest.mark.skipif(processor.architecture() != "x86_64", reason="looks for instructions of x86-64")
