@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # so that a type checker knows them, and that other names are
     from fastvae.models.gan import GAN
     from fastvae.models.gsn import GSN
     from fastvae.models.made import MADE
+    from fastvae.models.nade import NADE
     from fastvae.models.rbm import RBM
     from fastvae.models.sparse import SparseAutoencoder
     from fastvae.models.vae import VAE
@@ -41,6 +42,7 @@ __all__ = [
     "GAN",
     "GSN",
     "MADE",
+    "NADE",
     "RBM",
     "VAE",
     "Autoencoder",

@@ -244,8 +244,8 @@ class Optimizer:
 
 
 def _is_layer(owner: Any) -> bool:
-    """Whether its parameters are weights of a layer, made by a product; a likelihood's are not."""
-    return hasattr(owner, "arrays")
+    """Whether its parameters are weights of a layer; a likelihood's are not."""
+    return hasattr(owner, "arrays") or getattr(owner, "apart", False)
 
 
 class Adam(Optimizer):

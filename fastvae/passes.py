@@ -59,7 +59,8 @@ class Owner(Protocol):
         buffer, or added to what stands there."""
 
     def ranges(self, part: int, parts: int) -> list[tuple[int, int]]:
-        """From where to where in the flat buffer the parameters of that part lie."""
+        """From where to where in the flat buffer the parameters of that part lie. With an attribute `apart` that is
+        True, the parts of the gradients need not be those: all of them are made before any optimizer's step."""
 
 
 class Updates(Protocol):
@@ -265,7 +266,8 @@ class Pass:
         used = [(owner, self._gradients.pop(owner)) for owner in owners if owner in self._gradients]
         self._begin_phase(of_rows=False)
         parts = len(self._cuts) - 1
-        if optimizer is not None and optimizer.fused:
+        apart = any(getattr(owner, "apart", False) for owner, _ in used)
+        if optimizer is not None and optimizer.fused and not apart:
             for part, program in enumerate(self.phases[-1]):
                 for owner, uses in used:
                     optimizer.write(program, self.slots, owner, uses, part, parts)

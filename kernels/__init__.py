@@ -49,6 +49,19 @@ Columns side by side, and in another order
     concatenate_backward(d_out (B, E), d_a (B, D))
         d_a = the first D columns of d_out: what b's gradient would be is left out.
 
+Units that a row's columns move one after the other (x of 0 and 1: any other number counts as 1; `carried` (B, K) holds
+their arguments a at the beginning of each `fastvae.kernels.ops.CHUNK` columns, K = H for each of these)
+    prefix_forward(x (B, D), weight (D, H), bias (H,), output_weight (D, H), output_bias (D,), carried, logits (B, D))
+        a_1 = bias;  h_d = sigmoid(a_d);  logits_d = output_bias_d + output_weight_d . h_d;  a_{d+1} = a_d + x_d
+        weight_d. Larochelle and Murray 2011.
+    prefix_backward(x, weight, output_weight, carried, d_logits (B, D), first, last, accumulate, d_weight (D, H),
+                    d_bias (H,), d_output_weight (D, H), d_output_bias (D,))
+        The gradients of units first ... last - 1, and with unit 0 that of output_bias; added to what stands there where
+        `accumulate` is 1. With g_d = d_logits_d output_weight_d h_d (1 - h_d), each summed over the rows: d_weight_d =
+        x_d sum_{j>d} g_j;  d_bias = sum_d g_d;  d_output_weight_d = d_logits_d h_d;  d_output_bias = d_logits. A
+        d_logits below 2^-100 in size may count as 0. Threads can share the units, without a change of bits at multiples
+        of `fastvae.kernels.ops.LANES`.
+
 Latent layer (`noise` (B, Z), or None: N(0, 1) drawn from (seed, stream, step, first_row + row, column))
     latent_forward(mu (B, Z), logvar (B, Z), noise, seed, stream, step, first_row, z (B, Z), kl (B,))
         z = mu + exp(logvar / 2) noise;  kl = 1/2 sum_Z (exp(logvar) + mu^2 - 1 - logvar).

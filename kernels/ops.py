@@ -30,6 +30,10 @@ KINDS = {
     "scaling": "an array (D,) of float32 or float64",
 }
 
+# Of `prefix_forward` and its backward: columns after which the units' arguments are left each time, and units at whose
+# multiples the latter may be cut without changing a bit.
+CHUNK, LANES = 64, 64
+
 # Letters that go with each other: of which sizes, and how that is said. K rows for each of N are B = N K.
 BOUND = (
     ("S", "D", lambda s, d: s in (1, d), "S = {0} must be 1 or D = {1}"),
@@ -88,8 +92,17 @@ class Op:
                 raise ValueError(f"{self.name}: {', '.join(found)}; {said}")
         if "E" in sizes:
             self._check_concatenation({letter: size for letter, (size, _) in sizes.items()})
+        if "K" in sizes:
+            self._check_carried({letter: size for letter, (size, _) in sizes.items()})
         if self._has_data:
             self._check_data(values)
+
+    def _check_carried(self, sizes: dict[str, int]) -> None:
+        wanted = -(-sizes["D"] // CHUNK) * sizes["H"]
+        if sizes["K"] != wanted:
+            raise ValueError(
+                f"{self.name}: carried has K = {sizes['K']} columns; H for each {CHUNK} of D, K = {wanted}, needed"
+            )
 
     def _check_concatenation(self, sizes: dict[str, int]) -> None:
         columns, beside, width = sizes["D"], sizes.get("C"), sizes["E"]
@@ -166,6 +179,16 @@ ROWS = (
     Op("take_columns", "x:B,D order:indices -> out:B,D"),
     Op("concatenate", "a:B,D b:N,C -> out:B,E"),
     Op("concatenate_backward", "d_out:B,E -> d_a:B,D"),
+    # units that a row's columns move one after the other
+    Op(
+        "prefix_forward",
+        "x:B,D weight:D,H bias:H output_weight:D,H output_bias:D -> carried:B,K logits:B,D",
+    ),
+    Op(
+        "prefix_backward",
+        "x:B,D weight:D,H output_weight:D,H carried:B,K d_logits:B,D first:fixed last:fixed accumulate:fixed"
+        " -> d_weight:D,H d_bias:H d_output_weight:D,H d_output_bias:D",
+    ),
     # the latent layer
     Op(
         "latent_forward",

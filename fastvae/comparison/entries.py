@@ -100,6 +100,10 @@ def _autoregressive(subject: Subject) -> dict[str, Any]:
     return {"hidden": (500,) if subject.columns >= WIDE else (200,)}
 
 
+def _nade(subject: Subject) -> dict[str, Any]:
+    return {"hidden": 500 if subject.columns >= WIDE else 200}
+
+
 def _rbm(subject: Subject) -> dict[str, Any]:
     wide = subject.columns >= WIDE
     return {"hidden": 500 if wide else 100, "average": 0.2, "schedule": "linear", "visible": subject.kind}
@@ -196,7 +200,7 @@ ALL = {
         ("It learns each column given those before it, with hidden units that are carried from column to column.",
          "A sample is made column by column, each drawn given those before it.",
          "Its log p(x) is exact."),
-        _autoregressive,
+        _nade, kinds=("bernoulli",),
     ),
 }  # fmt: skip
 

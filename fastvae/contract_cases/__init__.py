@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from fastvae.contract_cases import data, layers, losses, masked, optimizers
+from fastvae.contract_cases import data, layers, losses, masked, optimizers, prefix
 from fastvae.contract_cases.case import ADAM, KEY, LEAVE, LEFT, Case, Compared, Shape, rounded
 from fastvae.contract_cases.optimizers import adam_numbers
 from fastvae.kernels.ops import OPS
@@ -24,6 +24,7 @@ PRODUCTS = tuple(name for name in OPS if name.startswith(("dense_", "masked_")))
 CASES: dict[str, Callable[[np.random.Generator, Shape, str], Iterator[Case]]] = {
     **layers.CASES,
     **masked.CASES,
+    **prefix.CASES,
     **losses.CASES,
     **optimizers.CASES,
     **data.CASES,

@@ -12,6 +12,7 @@ ESTIMATORS = {
     "GAN": "fastvae.models.gan",
     "GSN": "fastvae.models.gsn",
     "MADE": "fastvae.models.made",
+    "NADE": "fastvae.models.nade",
     "RBM": "fastvae.models.rbm",
 }
 

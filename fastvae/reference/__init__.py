@@ -43,6 +43,7 @@ from fastvae.reference.likelihoods import (
     soft_sigma,
     squared_error_forward_backward,
 )
+from fastvae.reference.nade import nade_log_prob, prefix_backward, prefix_forward, prefix_units
 from fastvae.reference.noise import (
     BINARIZATION,
     INITIALISATION,

@@ -24,6 +24,7 @@ from fastvae.kernels.cpu import (
     minibatch,
     noise,
     optimizers,
+    prefix,
     row_losses,
     sigma,
 )
@@ -48,6 +49,8 @@ FUNCTIONS: dict[str, Any] = {
     "masked_backward_input": masked.backward_input,
     "masked_backward_weight": masked.backward_weight,
     "masked_adam_inplace": masked.adam,
+    "prefix_forward": prefix.forward,
+    "prefix_backward": prefix.backward,
     "latent_forward": latent.forward,
     "latent_backward": latent.backward,
     "latent_samples_forward": latent.samples_forward,
@@ -114,7 +117,7 @@ def _compiled(name: str) -> Native:
         expressions.append(f"row[{place}]")
     if name in PRODUCTS:
         expressions += ["scratch", "multiply"]
-    if name in DRAWING:
+    if name in SCRATCHING:
         expressions.append("scratch")
     lines = [f"def {name}(at_row, scratch, multiply):", f"    row = integers_at(at_row, {LONGEST})"]
     lines.append(f"    work({', '.join(expressions)})")
@@ -127,12 +130,14 @@ def _compiled(name: str) -> Native:
 WORK = ("forward", "accumulate", "backward_input", "backward_weight", "adam_inplace")  # of a layer's products
 PRODUCTS = tuple(f"{kind}_{work}" for kind in ("dense", "masked") for work in WORK)
 DRAWING = ("latent_samples_backward",)
+OF_PREFIXES = ("prefix_forward", "prefix_backward")
+SCRATCHING = DRAWING + OF_PREFIXES
 CODES = {name: _compiled(name) for name in OPS}
 
 
 def scratch_for(name: str, operands: tuple, engine: ModuleType) -> int:
-    """Numbers of 32 bits that the products of a call need, by the module that does them, or the noise that it draws; 0
-    for an op without either."""
+    """Numbers of 32 bits that the products of a call need, by the module that does them, the noise that it draws, or
+    what it keeps by the row; 0 for an op without any."""
     if name in ("dense_forward", "dense_accumulate"):
         x, weight = operands[:2]
         product = len(x) * weight.shape[1] if name == "dense_accumulate" else 0
@@ -156,6 +161,8 @@ def scratch_for(name: str, operands: tuple, engine: ModuleType) -> int:
     if name in DRAWING:
         d_z, given = operands[2:4]
         return d_z.size if given is None else 0
+    if name in OF_PREFIXES:
+        return prefix.scratch_for(*operands[0].shape)
     return 0
 
 

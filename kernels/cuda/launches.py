@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastvae.kernels.cuda import columns, elementwise, minibatch, noise, optimizers, row_losses, sigma
+from fastvae.kernels.cuda import columns, elementwise, minibatch, noise, optimizers, prefix, row_losses, sigma
 from fastvae.kernels.cuda.declaration import WARP, Kernel, blocks
 from fastvae.kernels.cuda.driver import Device
 from fastvae.kernels.cuda.latent import (
@@ -160,11 +160,18 @@ def over_dimensions(named: dict[str, Any]) -> tuple[Grid, list[int]]:
     return (blocks(dimensions, WARP),), [rows, dimensions]
 
 
+def over_prefixes(named: dict[str, Any]) -> tuple[Grid, list[int]]:
+    """A block for each row of x; sizes are its own, those of the bias, and columns of `carried`."""
+    rows, across = named["x"].shape
+    return (rows,), [rows, across, named["bias"].size, named["carried"].shape[1]]
+
+
 VECTORS = 4 * WARP * optimizers.WARPS
 KINDS = {
     "take_columns": Kind(columns.take_columns, over_rows("out", columns.ROWS)),
     "concatenate": Kind(columns.concatenate, over_both),
     "concatenate_backward": Kind(columns.concatenate_backward, over_first),
+    "prefix_forward": Kind(prefix.prefix_forward, over_prefixes),
     "latent_forward": Kind(latent_forward, over_rows("mu"), ("integers",)),
     "latent_backward": Kind(latent_backward, over_rows("mu"), ("integers", "reals")),
     "latent_samples_forward": Kind(latent_samples_forward, over_samples("z", "mu"), ("integers",)),

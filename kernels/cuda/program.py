@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.kernels.cuda import minibatch, sums
-from fastvae.kernels.cuda.declaration import blocks
+from fastvae.kernels.cuda import minibatch, prefix, sums
+from fastvae.kernels.cuda.declaration import WARP, blocks
 from fastvae.kernels.cuda.driver import Device, device
 from fastvae.kernels.cuda.fusion import Products
 from fastvae.kernels.cuda.launches import Launch, arguments_of, launch_of
@@ -97,6 +97,21 @@ class Plan(Products):
             )
         if d_bias is not None and first == 0 < last:
             self.add("adam_inplace", (bias, d_bias, m_b, v_b, *numbers, 1.0))
+
+    def _prefix_backward(
+        self, x, weight, output_weight, carried, d_logits, first, last, accumulate, *gradients
+    ) -> None:
+        """What later chunks say of each, on which the chunks depend then, and not on each other."""
+        if first >= last:
+            return
+        (rows, columns), (units, kept) = x.shape, (weight.shape[1], carried.shape[1])
+        later, sizes = self._like(carried, None)[0], [rows, columns, units, kept]
+        given = [self._memory.view(array) for array in (x, weight, output_weight, carried, d_logits, later)]
+        tiles, chunks = blocks(last - first, WARP), kept // units
+        self._launch(Launch(prefix.prefix_later, (blocks(rows, prefix.ROWS), tiles), [*given, first, last, *sizes]))
+        made = [self._memory.view(array) for array in gradients]
+        how = first, last, int(accumulate), *sizes
+        self._launch(Launch(prefix.prefix_gradients, (tiles, chunks), [*given, *made, *how]))
 
     def _clip_scale(self, grads, largest, scale) -> None:
         """The sums of squares of blocks; what steps by the gradient adds them up."""

@@ -48,7 +48,7 @@ def on_device(kernels, case):
     return case.left(slots)
 
 
-LONG = [op for op in OPS if op.startswith(("dense", "masked"))]  # a launch takes a second
+LONG = [op for op in OPS if op.startswith(("dense", "masked", "prefix"))]  # a launch takes a second
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -83,6 +83,13 @@ def test_op_of_layers(op, shape, monkeypatch):
     """The same for one architecture and one order."""
     with using(PTXDevice((8, 0), 1, monkeypatch)):
         check_op(cuda, op, shape, [on_device])
+
+
+@pytest.mark.parametrize("op", ["prefix_forward", "prefix_backward"])
+def test_prefixes_in_chunks(op, monkeypatch):
+    """More columns than one chunk has; the forward's units in several turns are among the long ones."""
+    with using(PTXDevice((8, 0), 1, monkeypatch)):
+        check_op(cuda, op, (2, 70, 3), [on_device])
 
 
 @pytest.mark.slow
@@ -288,6 +295,9 @@ SINGLY = (
     "concatenate_backward",
     "take_columns",
     "cut_columns",
+    "prefix_forward",
+    "prefix_later",
+    "prefix_gradients",
     "draw",
     "binarize_inplace",
     "derivative_inplace",

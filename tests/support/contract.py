@@ -18,6 +18,7 @@ KINDS = {
 STEMS = {
     "dense": "dense",
     "masked": "dense",
+    "prefix": "prefix",
     "latent": "latent",
     "adam": "adam",
     "sgd": "adam",

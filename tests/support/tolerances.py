@@ -14,6 +14,7 @@ TOLERANCES = {
     "float32": {
         "product": 9e-7,  # sums in order, over up to a thousand terms
         "dense": 6e-7,  # the products' rounding, over at most some hundred terms
+        "prefix": 6e-7,  # the same, and that of a sum of weights, whose exponential is a product of theirs
         "derivative": 6e-7,  # by an activation's value: (1 - y) (1 + y) of a rounded y
         "latent": 6e-7,
         "kl": 8e-7,

@@ -1,0 +1,286 @@
+"""NADE, the neural autoregressive distribution estimator (Larochelle and Murray 2011; Uria et al. 2016).
+
+    log p(x) = sum_d log p(x_d | x_<d),        p(x_d = 1 | x_<d) = sigmoid(b_d + V_d . h_d)
+
+    a_1 = c,        h_d = sigmoid(a_d),        a_{d+1} = a_d + x_d W_d
+
+All columns share the hidden units' weights, so that the units are carried from one column to the next: a column that is
+0 leaves them as they are, one that is 1 costs a sigmoid of each (see `kernels.cpu.prefix`).
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+from fastvae import reference
+from fastvae.data.minibatches import Examples
+from fastvae.data.validation import pieces
+from fastvae.engine import Network
+from fastvae.errors import check_name
+from fastvae.evaluation.result import LogLikelihood
+from fastvae.kernels import cpu, philox
+from fastvae.kernels.cpu import blas
+from fastvae.kernels.cpu.calls import FUNCTIONS
+from fastvae.layers.prefix import Prefix
+from fastvae.likelihoods import make_likelihood
+from fastvae.models.abilities import Abilities
+from fastvae.models.rows import finite
+from fastvae.models.settings import check_integer, seed_from
+from fastvae.models.with_likelihood import LikelihoodEstimator
+from fastvae.passes import Pass
+
+ORDERS = ("natural", "random")
+ORDER = (1 << 32) - 1  # what stands in an epoch's place for the ordering
+AT_ONCE = 256  # samples that are drawn together: their hidden units stay in the second cache
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What decides the parameters, and what they mean."""
+
+    inputs: int
+    hidden: int
+    order: str
+
+
+class NADENetwork(Network):
+    """The conditionals, in the ordering of the columns; see `engine.Network` for what each method is."""
+
+    def describe(self, a: Architecture, complete: bool) -> None:  # noqa: D102
+        super().describe(a, True)
+        self.inputs = {"x": a.inputs}
+        self.conditionals = Prefix("", a.inputs, a.hidden)
+        self.likelihood = make_likelihood("bernoulli", 1.0, a.inputs)
+        self.order = np.arange(a.inputs)  # column of the data that stands at each place
+
+    def owners(self) -> Sequence[Any]:  # noqa: D102
+        return [self.conditionals, self.likelihood]
+
+    def prepare(self, seed: np.uint64, *known: Any) -> None:  # noqa: D102
+        self.set_order(seed)
+        super().prepare(seed, *known)
+
+    def set_order(self, seed: np.uint64) -> None:
+        """Draw the ordering: a permutation that belongs to the seed, and to no epoch of a training."""
+        if self.architecture.order == "random":
+            cpu.shuffled_indices(seed, ORDER, len(self.order), 0, self.order)
+
+    def arranged(self, p: Pass) -> np.ndarray:
+        """Write the rows (B, D) with their columns in the ordering."""
+        x = p.input("x")
+        if self.architecture.order == "natural":
+            return x
+        out = p.empty(x.shape[1])
+        p.add("take_columns", x, self.order, out)
+        return out
+
+    def step(self, p: Pass, optimizers: Sequence[Any]) -> None:  # noqa: D102
+        x, weight = self.arranged(p), p.slots.real("example weight")
+        logits, back = self.conditionals(p, x)
+        nll, d_logits = self.likelihood.loss(p, x, logits, weight)
+        p.loss(loss=(nll, weight))
+        back(d_logits)
+        p.update(optimizers[0], self.owners())
+
+    def nll(self, p: Pass) -> list[np.ndarray]:
+        """Write -log p(x) (B,)."""
+        x = self.arranged(p)
+        return p.returns(self.likelihood.nll(p, x, self.conditionals(p, x)[0], p.empty()))
+
+    def means(self, p: Pass) -> list[np.ndarray]:
+        """Write p(x_d = 1 | x_<d) (B, D) of each column, in the ordering."""
+        return p.returns(self.likelihood.mean(p, self.conditionals(p, self.arranged(p))[0]))
+
+
+class NADE(LikelihoodEstimator):
+    """Neural autoregressive distribution estimator of binary rows: exact log p(x), one column given those before it.
+
+    Parameters
+    ----------
+    hidden
+        H, units that are carried from column to column.
+    order
+        "natural": the columns' own; "random": a permutation that belongs to `random_state`. Images are learned as well
+        by either (Uria et al. 2016).
+    epochs, and what follows
+        As `VAE` has them.
+
+    Rows are of 0 and 1. Of values between, each may be taken for the probability of a 1, and drawn anew in each step:
+    `initialize(X, binarize="dynamic")`, then `fit_examples`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastvae import NADE
+    >>> X = (np.random.default_rng(0).random((60, 8)) < 0.3).astype(np.float32)
+    >>> model = NADE(hidden=5, epochs=20, random_state=0).fit(X)
+    >>> model.score_samples(X).shape, model.sample(3).shape, model.evaluate(X).kind
+    ((60,), (3, 8), 'exact')
+    """
+
+    NAME, NETWORK, ABILITIES = "NADE", NADENetwork, Abilities(False, False, "column by column", "exact")
+    HELDOUT = "heldout_log_prob"
+    likelihood = "bernoulli"
+
+    def __init__(
+        self, hidden: int = 500, order: str = "natural", epochs: int | str = "auto", batch_size: int | str = "auto",
+        learning_rate: float = 1e-3, clip_norm: float | None = None, scale: Any = "auto", precision: str = "float32",
+        device: str = "auto", random_state: Any = None, verbose: bool | int = 0, early_stopping: bool | str = "auto",
+        validation_fraction: float = 0.1, optimizer: str = "adam", weight_decay: float = 0.0,
+        schedule: str = "constant", warmup_steps: int = 0, average: float = 0.0,
+    ):  # fmt: skip
+        self._store(locals())
+
+    def _architecture(self, columns: int) -> Architecture:
+        given = self.get_params()
+        check_name("order", given["order"], ORDERS)
+        return Architecture(columns, check_integer("hidden", given["hidden"], 1), given["order"])
+
+    def _begin(self, network: NADENetwork, X: Any, units: Any, facts: Any, seed: np.uint64) -> None:
+        """Each column's bias starts where the output gives its mean."""
+        if self._drawn is None:
+            check_binary(X, units)
+        network.set_order(seed)
+        mean = (facts.mean - units.offset) / units.scale
+        network.initialise_layers(seed, facts.deviation / units.scale, mean)
+        network.conditionals.output_bias[:] = network.likelihood.intercept(mean[network.order])
+
+    # ---- rows are of 0 and 1 ------------------------------------------------------------------------------------
+
+    _drawn: str | float | None = None  # while a model begins: how its rows become binary
+
+    def _initialize(self, X: Any, binarize: str | float | None = None, *known: Any, **named: Any) -> Examples:
+        self._drawn = binarize
+        try:
+            return super()._initialize(X, binarize, *known, **named)
+        finally:
+            del self._drawn
+
+    def _examples(self, network: Any, X: Any, name: str, binarize: Any, rows: Any) -> Examples:
+        if binarize is None:
+            check_binary(X, network.units, name)
+        return super()._examples(network, X, name, binarize, rows)
+
+    def _data(self, X: Any, condition: Any = None) -> tuple[Any, Any, dict[str, Any]]:
+        network, X, how = super()._data(X, condition)
+        self._clipping(network, X)
+        check_binary(X, network.units)
+        return network, X, how
+
+    # ---- log p(x) -----------------------------------------------------------------------------------------------
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """log p(x) of each row, (N,) float64, in nats: exact, but for rounding."""
+        network, X, how = self._data(X)
+        return self._log_prob(network, X, **how)
+
+    def score_examples(self, examples: Examples) -> np.ndarray:
+        """The same of examples, which somebody has checked."""
+        network = self._check_complete()
+        examples = self._accepted(network, examples)
+        return self._log_prob(network, examples.X, binarize=examples.binarize)
+
+    def evaluate(self, X: Any, *, binarize: str | float | None = None) -> LogLikelihood:
+        """log p(x) of each row, as `score_samples`, in the form that all models' estimates have: its kind is "exact".
+
+        `binarize`: None; "dynamic": each value in [0, 1] is the probability of a 1, drawn by the model's seed; or a
+        number: 1 above it, else 0.
+        """
+        examples, started = self.examples(X, binarize=binarize), time.perf_counter()
+        values = self.score_examples(examples)
+        return LogLikelihood.exact(values, time.perf_counter() - started)
+
+    @staticmethod
+    def _log_prob(network: NADENetwork, X: Any, **how: Any) -> np.ndarray:
+        found = np.empty(len(X))
+
+        def keep(start: int, stop: int, nll: np.ndarray) -> None:
+            found[start:stop] = -nll.astype(np.float64)
+
+        network.over(X, "nll", network.nll, keep, **how)
+        return finite(found, X)
+
+    def conditionals(self, X: Any) -> np.ndarray:
+        """p(x_d = 1 | x_<d) for each column of each row, (N, D) float32. Which columns come before one says
+        `order_`."""
+        network, X, how = self._data(X)
+        found = np.empty((len(X), len(network.order)), np.float32)
+        found[:, network.order] = self._results(network, X, how, "means", network.means, len(network.order))
+        return found
+
+    @property
+    def order_(self) -> np.ndarray:
+        """(D,) int64: the columns in their ordering, first that which depends on none."""
+        return self._check_fitted().order.copy()
+
+    # ---- sampling -----------------------------------------------------------------------------------------------
+
+    def sample(self, n: int = 1, random_state: Any = None) -> np.ndarray:
+        """Draw from p(x): (n, D), in the user's units; one column after the other, given those before it. All columns
+        together cost as much as one pass, as the hidden units are carried on.
+
+        `random_state`: a seed or generator of this call. None: by the model's own, as `VAE.sample` has it.
+        """
+        network = self._check_fitted()
+        check_integer("n", n, 1)
+        seed, call = seed_from(self.random_state if random_state is None else random_state), 0
+        if random_state is None and isinstance(self.random_state, int | np.integer):
+            call = self._next_draw()
+        x = np.empty((n, network.inputs["x"]), np.float32)
+        network.parameters.bring_back()
+        with blas.one_thread():
+            for first in range(0, n, AT_ONCE):
+                rows = x[first : first + AT_ONCE]
+                FUNCTIONS["uniform_noise"](seed, philox.OBSERVATION, call, first, rows)
+                self._draw(network, rows)
+        out = np.empty(x.shape, network.units.dtype)
+        network.units.to_user(x, out)
+        return out
+
+    @staticmethod
+    def _draw(network: NADENetwork, x: np.ndarray) -> None:
+        """Fill in x (n, D), in the model's units, from the uniform noise that stands there."""
+        own = network.conditionals
+        a = np.tile(own.bias, (len(x), 1))
+        h, noise = reference.sigmoid(a), x.copy()
+        for d, column in enumerate(network.order):
+            drawn = noise[:, column] <= reference.sigmoid(h @ own.output_weight[d] + own.output_bias[d])
+            x[:, column] = drawn
+            rows = np.flatnonzero(drawn)
+            a[rows] += own.weight[d]
+            h[rows] = reference.sigmoid(a[rows])
+
+    def _next_draw(self) -> int:
+        """A number of its own for each call, of each thread."""
+        with self._exclusion.lock:
+            self._draws += 1
+            return self._draws - 1
+
+    # ---- what it cannot do --------------------------------------------------------------------------------------
+
+    def _no_code(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError(
+            "a NADE has no latent code: its hidden units change from column to column; it gives log p(x), by "
+            "score_samples(X), conditionals(X) and samples; for codes take a VAE or an autoencoder"
+        )
+
+    transform = fit_transform = reconstruct = decode = inverse_transform = get_feature_names_out = _no_code
+
+
+def check_binary(X: Any, units: Any, name: str = "X") -> None:
+    """Raise `ValueError` unless the values of X (N, D) are 0 and 1 in the model's units; others than numbers in [0, 1]
+    have been refused before."""
+    for start, piece in pieces(X):
+        scaled = (piece - units.offset) / units.scale
+        wrong = (scaled != 0) & (scaled != 1)
+        if wrong.any():
+            row, column = (int(i) for i in np.argwhere(wrong)[0])
+            raise ValueError(
+                f"{name} has values other than 0 and 1 (first: {piece[row, column]:.6g} at row {start + row}, column "
+                f"{column}), and NADE gives a probability to rows of 0 and 1 alone: binarize them, ({name} > 0.5) for "
+                "one, or pass binarize= to initialize, examples or evaluate: 'dynamic', which takes each value for the "
+                "probability of a 1, or a number, above which is 1"
+            )
