@@ -53,6 +53,8 @@ LIMITS = {
     "binarize": (48, 1.0),
     "corrupt": (48, 0.75),
     "gather_float64": (40, 0.75),
+    "prefix_forward": (32, 0.41),  # rows of hidden units lie in shared memory, of which there is that much
+    "prefix_gradients": (48, 0.22),
     "": (40, 1.0),
 }
 
