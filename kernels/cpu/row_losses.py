@@ -39,6 +39,25 @@ def {name}_forward_backward({operands}, weight, nll, d_{output}):
             nll[i] = {nll}
 """
 
+# The same with the sum apart from what is written. Where a vector is read again for each row, LLVM's check at run time
+# that it does not overlap the gradient is coarse: for arrays that lie close by, it takes another loop, and a sum in it
+# would be added up in another order: its bits would depend on where arrays lie.
+FORWARD_BACKWARD_APART = """
+def {name}_forward_backward({operands}, weight, nll, d_{output}):
+    (rows, columns), repeats = x.shape, len({output}) // max(len(x), 1)
+    factor = f32({factor})
+{constants}
+    for n in range(rows):
+        for i in range(n * repeats, (n + 1) * repeats):
+            total = ZERO
+            for j in range(columns):
+                total += {term}[0]
+            for j in range(columns):
+                slope = {term}[1]
+                d_{output}[i, j] = factor * {slope}
+            nll[i] = {nll}
+"""
+
 # The sum of log sigma + log(2 pi) / 2 over the columns.
 ONE_SIGMA = """
     constant = columns * (log_sigma + HALF_LOG_TWO_PI)
@@ -66,7 +85,8 @@ def functions_of(loss: RowLoss) -> dict[str, Any]:
         "nll": "f32(0.5 * total + constant)" if loss.gaussian else "total",
     }
     made = {}
-    for name, source in ((f"{loss.name}_forward", FORWARD), (f"{loss.name}_forward_backward", FORWARD_BACKWARD)):
+    both = FORWARD_BACKWARD_APART if loss.per_column else FORWARD_BACKWARD
+    for name, source in ((f"{loss.name}_forward", FORWARD), (f"{loss.name}_forward_backward", both)):
         function = function_of(source.format(**parts), name, NAMES | {"term": loss.term})
         function.__doc__ = "See the contract in `fastvae.kernels`."
         made[name] = reduction(function)
