@@ -8,7 +8,7 @@ import numpy as np
 from fastvae.data.minibatches import Examples
 from fastvae.evaluation.bipartite import Partition
 from fastvae.models.boltzmann_network import BoltzmannNetwork
-from fastvae.models.settings import check_integer, seed_from
+from fastvae.models.settings import check_integer
 from fastvae.models.with_likelihood import LikelihoodEstimator
 from fastvae.optimizers import SGD, Optimizer
 
@@ -79,17 +79,9 @@ class BoltzmannEstimator(LikelihoodEstimator):
             begin = self.transform(start)[:, : network.sizes[1]]
             if len(begin) != n:
                 raise ValueError(f"start has {len(begin)} rows; n={n} chains need as many")
-        seed, call = seed_from(self.random_state if random_state is None else random_state), 0
-        if random_state is None and isinstance(self.random_state, int | np.integer):
-            call = self._next_draw()
+        seed, call = self._noise_of_call(random_state)
         own = np.random.SeedSequence([int(seed), call]).generate_state(1, np.uint64)[0]
         v, means = network.draw(n, steps, own, begin)
         out = np.empty(v.shape, network.units.dtype)
         network.units.to_user(v if noise else means, out)
         return out
-
-    def _next_draw(self) -> int:
-        """A number of its own for each call, of each thread."""
-        with self._exclusion.lock:
-            self._draws += 1
-            return self._draws - 1

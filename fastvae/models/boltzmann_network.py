@@ -60,7 +60,7 @@ class BoltzmannNetwork(Network):
     @property
     def is_binary(self) -> bool:
         """Whether the visible units are 0 or 1."""
-        return bool(self.likelihood.NAME == "bernoulli")
+        return bool(self.likelihood.SUPPORT == (0, 1))
 
     def initialise(self, seed: np.uint64, mean: np.ndarray, rows: int) -> None:
         """Small weights; v with the mean (D,) of the data, so many rows, and hidden units as often 1 as 0."""

@@ -15,7 +15,7 @@ from fastvae.data.validation import as_examples
 from fastvae.kernels.memory import empty
 from fastvae.kernels.slots import Slots
 from fastvae.models.rows import finite
-from fastvae.models.settings import check_integer, seed_from
+from fastvae.models.settings import check_integer
 from fastvae.models.with_likelihood import LikelihoodEstimator
 from fastvae.passes import Pass
 
@@ -74,9 +74,8 @@ class ChainSampler(LikelihoodEstimator):
             raise ValueError(f"n={n} samples cannot come evenly from {chains} chains: take a multiple of {chains}")
         if start is not None and len(start) != chains:
             raise ValueError(f"start has {len(start)} rows for {chains} chains: give one for each")
-        given = self.random_state if random_state is None else random_state
-        call = self._next_draw() if random_state is None and isinstance(given, int | np.integer) else 0
-        seeds = np.random.SeedSequence([int(seed_from(given)), call]).generate_state(-(-chains // AT_ONCE), np.uint64)
+        seed, call = self._noise_of_call(random_state)
+        seeds = np.random.SeedSequence([int(seed), call]).generate_state(-(-chains // AT_ONCE), np.uint64)
         units, per = network.units, n // chains
         out = np.empty((chains, per, network.inputs["x"]), units.dtype)
         for seed, first in zip(seeds, range(0, chains, AT_ONCE), strict=True):
@@ -87,12 +86,6 @@ class ChainSampler(LikelihoodEstimator):
                 if place > 0 and rest == 0:
                     units.to_user(state, out[rows, place - 1])
         return finite(out.reshape(n, -1), out.reshape(n, -1))
-
-    def _next_draw(self) -> int:
-        """A number of its own for each call, of each thread."""
-        with self._exclusion.lock:
-            self._draws += 1
-            return self._draws - 1
 
     @staticmethod
     def _first_states(network: Any, start: Any, rows: int, seed: np.uint64) -> np.ndarray:

@@ -15,7 +15,7 @@ from fastvae.models.duration import LEAST_EPOCHS, STEPS
 from fastvae.models.gan_network import DISCRIMINATOR, GENERATOR, OUTPUTS, Architecture, GANNetwork
 from fastvae.models.rows import finite
 from fastvae.models.saving import SavedEstimator
-from fastvae.models.settings import check_integer, check_number, checked_names, seed_from, widths
+from fastvae.models.settings import check_integer, check_number, checked_names, widths
 from fastvae.optimizers import OPTIMIZERS, Optimizer, RateSchedule, Several
 
 WON, LOST_LOSS = 0.99, 3.0  # accuracy of a discriminator that has won, and the generator's loss then, in nats
@@ -265,21 +265,13 @@ class GAN(SavedEstimator):
         """
         network = self._check_fitted()
         check_integer("n", n, 1)
-        seed, call = seed_from(self.random_state if random_state is None else random_state), 0
-        if random_state is None and isinstance(self.random_state, int | np.integer):
-            call = self._next_draw()
+        seed, call = self._noise_of_call(random_state)
         return self._generated(network, n, seed, philox.PRIOR, call)
 
     def _generated(self, network: GANNetwork, n: int, seed: np.uint64, stream: int, step: int) -> np.ndarray:
         z = np.empty((n, network.architecture.latent_dim), np.float32)
         network.kernels.normal_noise(seed, stream, step, 0, z)
         return self._decode(network, z)
-
-    def _next_draw(self) -> int:
-        """A number of its own for each call, of each thread."""
-        with self._exclusion.lock:
-            self._draws += 1
-            return self._draws - 1
 
     def discriminate(self, X: Any) -> np.ndarray:
         """The discriminator's logit that each row is of the data, (N,) float64: above 0 it takes it for one.

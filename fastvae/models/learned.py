@@ -11,6 +11,7 @@ from fastvae.data.scaling import Units
 from fastvae.engine import Network
 from fastvae.errors import NotFittedError
 from fastvae.exclusion import Exclusion
+from fastvae.models.settings import seed_from
 from fastvae.optimizers import Optimizer
 from fastvae.training import State
 
@@ -36,6 +37,7 @@ class Learned:
     _gradients: int
     _fitted: dict[str, Any]
     device: str
+    random_state: Any
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """With or without a constructor, as copies are made."""
@@ -112,6 +114,15 @@ class Learned:
         self.__dict__ = vars(self) | attributes
 
     # ---- in part ------------------------------------------------------------------------------------------------
+
+    def _noise_of_call(self, random_state: Any) -> tuple[np.uint64, int]:
+        """Seed and step of the noise of one call of `sample`: of a given seed or generator at step 0; of the model's own
+        seed at a step that counts on from call to call, of whatever thread."""
+        if random_state is not None or not isinstance(self.random_state, int | np.integer):
+            return seed_from(self.random_state if random_state is None else random_state), 0
+        with self._exclusion.lock:
+            self._draws += 1
+            return seed_from(self.random_state), self._draws - 1
 
     def __sklearn_is_fitted__(self) -> bool:
         return "network_" in vars(self)

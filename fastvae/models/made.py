@@ -28,7 +28,7 @@ from fastvae.layers import Dense, Linear
 from fastvae.likelihoods import LIKELIHOODS, make_likelihood
 from fastvae.models.abilities import Abilities
 from fastvae.models.rows import finite
-from fastvae.models.settings import check_integer, checked_names, seed_from, widths
+from fastvae.models.settings import check_integer, checked_names, widths
 from fastvae.models.with_likelihood import LikelihoodEstimator
 from fastvae.passes import Pass
 
@@ -323,9 +323,7 @@ class MADE(LikelihoodEstimator):
         """
         network = self._check_fitted()
         check_integer("n", n, 1)
-        seed, call = seed_from(self.random_state if random_state is None else random_state), 0
-        if random_state is None and isinstance(self.random_state, int | np.integer):
-            call = self._next_draw()
+        seed, call = self._noise_of_call(random_state)
         x = np.empty((n, network.inputs["x"]), np.float32)
         network.parameters.bring_back()
         with blas.one_thread():
@@ -355,12 +353,6 @@ class MADE(LikelihoodEstimator):
             as_seen = to_seen(drawn)
             for order, rows, seen, _ in pieces:
                 x[rows, order[d]], seen[d] = drawn[rows, 0], as_seen[rows, 0]
-
-    def _next_draw(self) -> int:
-        """A number of its own for each call, of each thread."""
-        with self._exclusion.lock:
-            self._draws += 1
-            return self._draws - 1
 
     # ---- what it cannot do --------------------------------------------------------------------------------------
 

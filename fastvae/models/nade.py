@@ -28,7 +28,7 @@ from fastvae.layers.prefix import Prefix
 from fastvae.likelihoods import make_likelihood
 from fastvae.models.abilities import Abilities
 from fastvae.models.rows import finite
-from fastvae.models.settings import check_integer, seed_from
+from fastvae.models.settings import check_integer
 from fastvae.models.with_likelihood import LikelihoodEstimator
 from fastvae.passes import Pass
 
@@ -226,9 +226,7 @@ class NADE(LikelihoodEstimator):
         """
         network = self._check_fitted()
         check_integer("n", n, 1)
-        seed, call = seed_from(self.random_state if random_state is None else random_state), 0
-        if random_state is None and isinstance(self.random_state, int | np.integer):
-            call = self._next_draw()
+        seed, call = self._noise_of_call(random_state)
         x = np.empty((n, network.inputs["x"]), np.float32)
         network.parameters.bring_back()
         with blas.one_thread():
@@ -252,12 +250,6 @@ class NADE(LikelihoodEstimator):
             rows = np.flatnonzero(drawn)
             a[rows] += own.weight[d]
             h[rows] = reference.sigmoid(a[rows])
-
-    def _next_draw(self) -> int:
-        """A number of its own for each call, of each thread."""
-        with self._exclusion.lock:
-            self._draws += 1
-            return self._draws - 1
 
     # ---- what it cannot do --------------------------------------------------------------------------------------
 

@@ -98,7 +98,7 @@ class RBM(BoltzmannEstimator):
         try:
             super()._check_range(network, X, found, scaled, name)
         except ValueError as error:
-            if self.visible != "bernoulli":
+            if not network.is_binary:
                 raise
             raise ValueError(f"{error}; visible='gaussian' takes real numbers") from None
 

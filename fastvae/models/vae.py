@@ -20,7 +20,7 @@ from fastvae.models.duration import AUTO
 from fastvae.models.evaluated import Evaluated
 from fastvae.models.linear_start import probabilistic_pca
 from fastvae.models.objectives import ELBO, objective_of
-from fastvae.models.settings import check_integer, seed_from, widths
+from fastvae.models.settings import check_integer, widths
 from fastvae.models.vae_network import INITS, Architecture, VAENetwork
 from fastvae.models.with_likelihood import LikelihoodEstimator
 
@@ -358,21 +358,13 @@ class VAE(Evaluated):
         network = self._check_fitted()
         rows = self._condition_rows(network, condition, None if n is None else check_integer("n", n, 1))
         n = n or (1 if rows is None else len(rows))
-        seed, call = seed_from(self.random_state if random_state is None else random_state), 0
-        if random_state is None and isinstance(self.random_state, int | np.integer):
-            call = self._next_draw()
+        seed, call = self._noise_of_call(random_state)
         z = np.empty((n, network.architecture.latent_dim), np.float32)
         network.kernels.normal_noise(seed, philox.PRIOR, call, 0, z)
         x = self._decode(network, z, rows)
         if noise:
             self._draw_observations(network, x, seed, call)
         return x
-
-    def _next_draw(self) -> int:
-        """A number of its own for each call, of each thread."""
-        with self._exclusion.lock:
-            self._draws += 1
-            return self._draws - 1
 
     @staticmethod
     def _draw_observations(network: VAENetwork, mean: np.ndarray, seed: np.uint64, call: int) -> None:

@@ -1,5 +1,5 @@
-"""No bit of a result depends on where arrays lie in memory: loops that a compiler chooses at run time, by whether arrays
-might overlap, must add up in one order."""
+"""No bit of a result depends on where arrays lie: where a compiler chooses among loops at run time, by whether arrays
+might overlap, all of them must add up in one order."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,11 @@ SHAPE = (5, 17, 12)
 
 def packed(arrays, rng):
     """Copies of float32 arrays, in another order, with at most a few numbers between two."""
-    pool, at, copies = np.zeros(sum(a.size for a in arrays) + 6 * len(arrays) + 70, np.float32), int(rng.integers(64)), {}
+    pool, at, copies = (
+        np.zeros(sum(a.size for a in arrays) + 6 * len(arrays) + 70, np.float32),
+        int(rng.integers(64)),
+        {},
+    )
     for i in rng.permutation(len(arrays)):
         at += int(rng.integers(5))
         copies[id(arrays[i])] = pool[at : at + arrays[i].size].reshape(arrays[i].shape)
