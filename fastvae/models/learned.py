@@ -116,8 +116,8 @@ class Learned:
     # ---- in part ------------------------------------------------------------------------------------------------
 
     def _noise_of_call(self, random_state: Any) -> tuple[np.uint64, int]:
-        """Seed and step of the noise of one call of `sample`: of a given seed or generator at step 0; of the model's own
-        seed at a step that counts on from call to call, of whatever thread."""
+        """Seed and step of the noise of one call of `sample`: of a given seed or generator at step 0; of its own seed
+        at a step that counts on from call to call, of whatever thread."""
         if random_state is not None or not isinstance(self.random_state, int | np.integer):
             return seed_from(self.random_state if random_state is None else random_state), 0
         with self._exclusion.lock:

@@ -8,6 +8,7 @@ from fastvae.data import loading
 from fastvae.errors import NotFittedError
 from fastvae.kernels.cpu import workers
 from fastvae.training import Observer
+from tests.support import threads as threads_of
 from tests.support.models import StopAfter
 
 DIGITS = np.asarray(loading.load("digits").X, np.float32)
@@ -81,7 +82,7 @@ def test_files_and_the_decoder_alone(kind, tmp_path):
 def test_the_same_bits_for_any_number_of_threads_and_after_a_resume(kind, tmp_path, monkeypatch):
     settings, product, bits = {"hidden": (400,), "epochs": 3, "batch_size": 128}, 2.0 * 128 * 64 * 400, set()
     for threads in (1, 2):
-        monkeypatch.setenv("FASTVAE_THREADS", str(threads))
+        threads_of.use(monkeypatch, str(threads))
         assert workers.shares_for(128, product) == threads
         bits.add(model(kind, **settings).fit(DIGITS[:640]).network_.parameters.values.tobytes())
     half = model(kind, **settings)

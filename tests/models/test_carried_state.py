@@ -15,6 +15,7 @@ from fastvae.models.registry import ESTIMATORS, estimator
 from fastvae.optimizers import SGD, Adam, Several
 from fastvae.passes import ROW
 from fastvae.training import Observer
+from tests.support import threads as threads_of
 from tests.support.models import StopAfter
 
 X = np.random.default_rng(3).normal(size=(90, 6)).astype(np.float32)
@@ -122,7 +123,7 @@ def test_losses_and_gradients_of_other_rows_leave_the_chain_alone():
 def test_no_result_depends_on_the_threads(monkeypatch):
     found = []
     for threads in ("1", "2"):
-        monkeypatch.setenv("FASTVAE_THREADS", threads)
+        threads_of.use(monkeypatch, threads)
         fitted = model().fit(X)
         found.append((fitted.network_.parameters.values.copy(), fitted.network_.state["chain"]))
     for one, other in zip(*found, strict=True):

@@ -11,6 +11,7 @@ from fastvae.models.boltzmann_network import GIBBS
 from fastvae.models.dbm_network import INFERENCE_STEPS
 from fastvae.reference import dbm as reference
 from fastvae.training import Observer
+from tests.support import threads as threads_of
 from tests.support.models import StopAfter
 
 D, HIDDEN = 6, (4, 3)
@@ -82,7 +83,7 @@ def test_gradients_of_a_step(sweeps):
 
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_what_a_step_leaves(threads, monkeypatch):
-    monkeypatch.setenv("FASTVAE_THREADS", threads)
+    threads_of.use(monkeypatch, threads)
     found, before = with_parameters(learning_rate=0.1, schedule="constant", average=0.0)
     given = offsets(found)
     examples = found.examples(DATA[:20])
@@ -242,7 +243,7 @@ def test_a_run_that_is_continued_ends_in_the_same_bits(tmp_path):
 def test_no_result_depends_on_the_threads(monkeypatch):
     found = []
     for threads in ("1", "2"):
-        monkeypatch.setenv("FASTVAE_THREADS", threads)
+        threads_of.use(monkeypatch, threads)
         fitted = model(hidden=(33, 17), epochs=2).fit(structured(90))
         found.append((fitted.network_.parameters.values.copy(), fitted.transform(V), fitted.sample(40, 1, steps=3)))
     for one, other in zip(*found, strict=True):

@@ -10,6 +10,7 @@ from fastvae.kernels import cpu
 from fastvae.kernels.philox import CORRUPTION
 from fastvae.models.denoising import DenoisingAutoencoder
 from fastvae.models.settings import plain
+from tests.support import threads as threads_of
 
 DIGITS = np.asarray(loading.load("digits").X, np.float32)
 DIGITS = DIGITS / DIGITS.max()
@@ -197,7 +198,7 @@ def test_samples_belong_to_their_seed_and_to_no_thread(fitted, monkeypatch):
     drawn = fitted.sample(1200, **settings)
     assert drawn.shape == (1200, 64)
     np.testing.assert_array_equal(fitted.sample(1200, **settings), drawn)
-    monkeypatch.setenv("FASTVAE_THREADS", "1")
+    threads_of.use(monkeypatch, "1")
     np.testing.assert_array_equal(fitted.sample(1200, **settings), drawn)
     assert len(np.unique(drawn, axis=0)) == 1200  # chains beyond those of one pass too
     np.testing.assert_array_equal(fitted.sample(600, chains=600, burn_in=3, steps=2, random_state=5), drawn[::2])

@@ -11,6 +11,7 @@ from fastvae.errors import TrainingWarning
 from fastvae.kernels import cpu, philox
 from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.training import Observer
+from tests.support import threads as threads_of
 from tests.support.models import StopAfter
 
 RNG = np.random.default_rng(5)
@@ -158,7 +159,7 @@ EVERYTHING = {
 def test_neither_threads_nor_an_interruption_change_a_bit(settings, tmp_path, monkeypatch):
     trained = {}
     for threads in ("1", "2"):
-        monkeypatch.setenv("FASTVAE_THREADS", threads)
+        threads_of.use(monkeypatch, threads)
         whole, half = (model(**EVERYTHING | settings) for _ in range(2))
         whole.fit(DIGITS[:300])
         half.fit_examples(half.initialize(DIGITS[:300]), 3, 64, None, None, StopAfter(7))

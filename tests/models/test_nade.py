@@ -10,6 +10,7 @@ from fastvae import NADE, reference
 from fastvae.data import loading
 from fastvae.training import Observer
 from tests.models.test_seams import by_differences
+from tests.support import threads as threads_of
 
 DIGITS = (np.asarray(loading.load("digits").X) > 7).astype(np.float32)
 TRAIN, NEW = DIGITS[:1400], DIGITS[1400:]
@@ -195,7 +196,7 @@ def test_neither_threads_nor_an_interruption_change_a_bit(settings, tmp_path, mo
 
     trained = {}
     for threads in ("1", "2"):
-        monkeypatch.setenv("FASTVAE_THREADS", threads)
+        threads_of.use(monkeypatch, threads)
         whole, half = model(**settings), model(**settings)
         whole.fit_examples(whole.initialize(TRAIN[:300], "dynamic"), 3, 64, None, None, Observer())
         half.fit_examples(half.initialize(TRAIN[:300], "dynamic"), 3, 64, None, None, Stopping())

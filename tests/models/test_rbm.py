@@ -13,6 +13,7 @@ from fastvae.passes import Pass
 from fastvae.reference import boltzmann as reference
 from fastvae.reference.dbm import states
 from fastvae.training import Observer
+from tests.support import threads as threads_of
 from tests.support.models import StopAfter
 
 RNG = np.random.default_rng(5)
@@ -238,9 +239,9 @@ def test_no_two_draws_of_a_step_share_their_noise(k, persistent, visible):
 
 @pytest.mark.parametrize("settings", [{}, {"visible": "gaussian"}, {"persistent": False, "k": 2}], ids=str)
 def test_a_run_that_is_continued_ends_in_the_same_bits(settings, tmp_path, monkeypatch):
-    monkeypatch.setenv("FASTVAE_THREADS", "2")
+    threads_of.use(monkeypatch, "2")
     whole = model(**settings).fit(DATA)
-    monkeypatch.setenv("FASTVAE_THREADS", "1")
+    threads_of.use(monkeypatch, "1")
     half = model(**settings)
     half.fit_examples(half.initialize(DATA), 4, ROWS, None, None, StopAfter(5))
     half.save_checkpoint(tmp_path / "checkpoint.npz")
