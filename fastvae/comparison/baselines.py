@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastvae.comparison.subject import Subject
+from fastvae.errors import counted
 from fastvae.evaluation.result import LogLikelihood
 
 LEAST = 1e-3  # by which the mean of a binary column is kept off 0 and 1
@@ -67,5 +68,8 @@ def baselines(subject: Subject, components: int) -> dict[str, tuple[str, Any]]:
     """Name to title and model; the seconds that each took."""
     return {
         "independent": ("independent columns", IndependentColumns(subject)),
-        "pca": (f"PCA, {components} components", PrincipalComponents(subject, components)),
+        "pca": (
+            f"PCA, {components} component{'' if components == 1 else 's'}",
+            PrincipalComponents(subject, components),
+        ),
     }

@@ -89,10 +89,12 @@ def _dae(subject: Subject) -> dict[str, Any]:
 
 
 def _gan(subject: Subject) -> dict[str, Any]:
-    wide = subject.columns >= WIDE
-    return {
-        "latent_dim": 100 if wide else latent_dim(subject), "hidden": (400, 400) if wide else (128,),
-        "output": "sigmoid" if subject.kind == "bernoulli" else "identity", "schedule": "constant",
+    own = {"output": "sigmoid" if subject.kind == "bernoulli" else "identity", "schedule": "constant"}
+    if subject.columns >= WIDE:
+        return own | {"latent_dim": 100, "hidden": (400, 400)}
+    # few rows are soon known by heart, and then all samples are alike: noise keeps the discriminator from that
+    return own | {
+        "latent_dim": latent_dim(subject), "hidden": (128, 128), "learning_rate": 1e-3, "instance_noise": 0.3,
     }  # fmt: skip
 
 

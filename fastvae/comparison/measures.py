@@ -239,9 +239,14 @@ def measure_baseline(
 
 
 def _all(steps: list[Callable[[Any], dict[str, Any]]], interruption: Interruption, title: str) -> dict[str, Any]:
+    """The figures of all steps; one that cannot be taken is a remark, and the others are."""
     found: dict[str, Any] = {}
+    remarks = []
     for step in steps:
-        with observer(interruption, title) as watcher:
-            found |= step(watcher)
+        try:
+            with observer(interruption, title) as watcher:
+                found |= step(watcher)
+        except (ValueError, ArithmeticError, MemoryError) as error:
+            remarks.append(f"not measured: {error or type(error).__name__}")
         interruption.check()
-    return found
+    return found | {"measuring_remarks": remarks}

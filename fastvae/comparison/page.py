@@ -7,7 +7,7 @@ from typing import Any
 
 from fastvae.atomic import atomic_file
 from fastvae.comparison.entries import Entry
-from fastvae.comparison.table import cells
+from fastvae.comparison.table import remarks, tables
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --faint: #777; }
@@ -42,18 +42,20 @@ def write_page(
     e = html.escape
     parts = [f"<h1>{e(name)}: models beside each other</h1>"]
     parts += [f'<p class="faint">{e(line)}</p>' for line in conventions]
-    heading, *body = cells(rows)
-    table = ["<tr>" + "".join(f"<th>{e(word)}</th>" for word in heading) + "</tr>"]
-    for row in body:
-        if len(row) == len(heading):
-            table.append("<tr>" + "".join(f"<td>{e(word)}</td>" for word in row) + "</tr>")
-        else:
-            table.append(f'<tr><td>{e(row[0])}</td><td class="why" colspan="{len(heading) - 1}">{e(row[1])}</td></tr>')
-    parts += [
-        '<div class="wide"><table>', *table, "</table></div>",
-        '<p class="faint">log p(x) in nats, higher is better; in brackets its Monte Carlo error and that of other test '
-        "rows. L2 error: squared error of a row given back. Measures of samples: beside them real rows.</p>",
-    ]  # fmt: skip
+    for table in tables(rows):
+        heading = ["", *table.heading]
+        cells = ["<tr>" + "".join(f"<th>{e(word)}</th>" for word in heading) + "</tr>"]
+        for row in table.rows:
+            if len(row) == len(heading):
+                cells.append("<tr>" + "".join(f"<td>{e(word)}</td>" for word in row) + "</tr>")
+            else:
+                why = f'<td class="why" colspan="{len(heading) - 1}">{e(row[1])}</td>'
+                cells.append(f"<tr><td>{e(row[0])}</td>{why}</tr>")
+        parts += [
+            f"<h2>{e(table.title[0].upper() + table.title[1:])}</h2>", '<div class="wide"><table>', *cells,
+            "</table></div>", f'<p class="faint">{e(table.note)}.</p>',
+        ]  # fmt: skip
+    parts += [f"<p>{e(line)}</p>" for line in remarks(rows)]
     for title, file in pictures.items():
         data = base64.b64encode(file.read_bytes()).decode()
         parts.append(f'<h2>{e(title)}</h2><img alt="{e(title)}" src="data:image/png;base64,{data}">')

@@ -8,7 +8,8 @@ import numpy as np
 from fastvae.comparison.subject import Subject
 from fastvae.evaluation.drawing import BLUE, figure, save
 
-SHOWN, NEIGHBOURS = 14, 5  # samples of a model, and under how many their neighbour stands
+SHOWN = 14  # samples of a model
+NEIGHBOUR_HEIGHT = 0.62  # of the rows of neighbours, beside that of samples
 SHOWN_COLUMNS, BINS = 6, 24  # of a table: histograms
 BLOCK = 4096  # rows whose distances are made at once
 
@@ -35,20 +36,23 @@ def samples_picture(path: pathlib.Path, subject: Subject, samples: dict[str, np.
 def _images(subject: Subject, samples: dict[str, np.ndarray]) -> Any:
     rows: list[tuple[str, np.ndarray]] = [("real data", subject.test[:SHOWN])]
     for title, drawn in samples.items():
-        rows += [(title, drawn[:SHOWN]), ("  nearest in training", nearest(drawn[:NEIGHBOURS], subject.seen))]
-    picture = figure(0.62 * SHOWN + 2.2, 0.66 * len(rows) + 0.3)
+        rows += [(title, drawn[:SHOWN]), ("  nearest in training", nearest(drawn[:SHOWN], subject.seen))]
+    heights = [NEIGHBOUR_HEIGHT if title.startswith(" ") else 1.0 for title, _ in rows]
+    picture = figure(0.62 * SHOWN + 2.2, 0.66 * sum(heights) + 0.3)
     height, width = subject.image_shape or (1, subject.columns)
-    grid = picture.subplots(len(rows), 1, squeeze=False)[:, 0]
+    grid = picture.subplots(len(rows), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    gap = max(1, width // 8)
     for axes, (title, images) in zip(grid, rows, strict=True):
-        strip = np.zeros((height, SHOWN * (width + 1)), np.float32)
-        strip[:] = np.nan
+        small = title.startswith(" ")
+        between = gap if not small else gap + round((width + gap) * (1 / NEIGHBOUR_HEIGHT - 1))
+        strip = np.full((height, SHOWN * (width + between)), np.nan, np.float32)
         for i, image in enumerate(images):
-            strip[:, i * (width + 1) : i * (width + 1) + width] = image.reshape(height, width)
+            first = i * (width + between) + (between - gap) // 2
+            strip[:, first : first + width] = image.reshape(height, width)
         axes.imshow(strip, cmap="gray_r" if subject.ink else "gray", vmin=0, vmax=1)
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_visible(False)
-        small = title.startswith(" ")
         axes.set_ylabel(title.strip(), rotation=0, ha="right", va="center", fontsize=7 if small else 10,
                         color="0.45" if small else "black")  # fmt: skip
     return picture

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastvae.data.dataset import DataSet
 from fastvae.data.preparation import check_whole
-from fastvae.errors import DataFileError
+from fastvae.errors import DataFileError, counted
 from fastvae.runs import is_ink
 
 FIXED, DYNAMIC, NOT = "fixed", "dynamic", "none"
@@ -71,7 +71,7 @@ def subject_of(data: DataSet, binarize: str, seed: int) -> Subject:
     Raises
     ------
     DataFileError
-        Too few rows.
+        Too few rows, or all of those to train on the same.
     """
     smallest, largest = check_whole(data)
     random = np.random.default_rng([seed, 2])
@@ -93,6 +93,9 @@ def subject_of(data: DataSet, binarize: str, seed: int) -> Subject:
     test = np.asarray(test, np.float64)
     labels = [None if data.labels is None else data.labels[part] for part in parts]
     lines.append(f"{len(X):,} rows to train on, {count:,} to choose by (not trained on), {len(test):,} to test on")
+    constant = X.min(axis=0) == X.max(axis=0)
+    if constant.all():
+        raise DataFileError(f"{data.name}: the rows to train on are one and the same row: there is nothing to learn")
     binary = (
         bool(((data.X == 0) | (data.X == 1)).all()) if data.X.dtype.kind in "biu" or not data.image_shape else False
     )
@@ -120,8 +123,12 @@ def subject_of(data: DataSet, binarize: str, seed: int) -> Subject:
         lines.append("nats are log probabilities of binary rows; errors are sums over columns of squares")
     else:
         kind, how = "gaussian", NOT
+        if constant.any():
+            names = ", ".join(map(str, np.flatnonzero(constant)[:5])) + (", ..." if constant.sum() > 5 else "")
+            lines.append(f"left out: {counted(int(constant.sum()), 'column')} with one value in all rows to train on "
+                         f"({names}), of which any density is as good as another")  # fmt: skip
+            X, validation, test = (part[:, ~constant] for part in (X, validation, test))
         mean, scale = X.mean(axis=0), X.std(axis=0)
-        scale = np.where(scale > 0, scale, 1.0)
         X, validation, test = (((part - mean) / scale).astype(np.float32) for part in (X, validation, test))
         seen, log_jacobian = X, float(np.log(scale).sum())
         lines.append("each column standardised by the rows that are trained on; nats are log densities in the units of "

@@ -6,8 +6,9 @@ estimated without bias (Gretton et al. 2012, equation 3), of the mean of five Ga
 
     k(x, y) = 1/5 sum_b exp(-|x - y|^2 / (2 b m^2)),   b = 1/4, 1/2, 1, 2, 4
 
-m the median distance between rows of both together, whoever they belong to. So m is what it is however the labels are
-permuted, and the p-value is exact: (1 + how many permutations have at least the observed MMD^2) / (1 + permutations).
+m the median distance between rows of both together, whoever they belong to; of those that differ, where it is 0. So m
+is what it is however the labels are permuted, and the p-value is exact: (1 + how many permutations have at least the
+observed MMD^2) / (1 + permutations).
 
 All permutations are one pass. With s = +1 for samples and -1 for real data, and K without its diagonal, all that
 permutations change is s'Ks and s'K1. K is made in blocks, each used at once as K S, S the signs of all permutations,
@@ -69,12 +70,12 @@ def kernel_mmd(
     centre = origin(x, y)
     Z = _with_squares(np.concatenate([about(a, centre, np.float32) for a in (x, y)]))
     distances = _squared_distances(Z[rng.permutation(n + m)[:MEDIAN_OF], :-1])
-    h = math.sqrt(float(np.median(distances))) if bandwidth is None else float(bandwidth)
+    h = _median(distances) if bandwidth is None else float(bandwidth)
     if not (math.isfinite(h) and h > 0):
         raise ValueError(
             f"bandwidth={bandwidth!r} must be a positive number"
             if bandwidth is not None
-            else "half of the rows or more are one and the same: the median distance is 0; pass bandwidth="
+            else "all rows, samples and real ones, are one and the same: there is nothing to compare"
         )
     sums = _pass(
         Z, _signs(n, m, permutations, rng), h, float(np.mean([np.exp(distances / _scale(h, b)) for b in FACTORS]))
@@ -94,6 +95,14 @@ def kernel_mmd(
         larger="further from the data; unbiased: for equal distributions below 0 as often as above",
         details=details,
     )
+
+
+def _median(squared: np.ndarray) -> float:
+    """The median distance, of distances that are not 0 where it would be 0; 0 if all are."""
+    found = float(np.median(squared))
+    if found == 0 and squared.any():
+        found = float(np.median(squared[squared > 0]))
+    return math.sqrt(found)
 
 
 def _scale(h: float, b: float) -> float:

@@ -119,6 +119,16 @@ def test_false_alarms():
     assert 0.04 <= np.mean(p <= 0.05) <= 0.06
 
 
+def test_rows_most_of_which_are_alike():
+    """A median distance of 0 is no bandwidth: the median of what differs is, and the test stays right."""
+    rng = np.random.default_rng(3)
+    rows = np.where(rng.random((400, 1)) < 0.8, 0.0, rng.normal(size=(400, 3)))
+    same = kernel_mmd(rows[:200], rows[200:], permutations=199)
+    assert same.details["bandwidth"] > 0.5
+    assert same.p_value > 0.01
+    assert kernel_mmd(rows[:200] + (rows[:200] != 0), rows[200:], permutations=199).p_value < 0.05
+
+
 def test_what_is_refused():
     with pytest.raises(ValueError, match="samples has 1 row"):
         kernel_mmd(X[:1], Y)
@@ -126,7 +136,7 @@ def test_what_is_refused():
         kernel_mmd(X, Y[:, :4])
     with pytest.raises(ValueError, match="real has .* not finite float32 numbers"):
         kernel_mmd(X, np.where(Y > 2, np.nan, Y))
-    with pytest.raises(ValueError, match="median distance is 0"):
+    with pytest.raises(ValueError, match="one and the same"):
         kernel_mmd(np.ones((5, 2)), np.ones((5, 2)))
     with pytest.raises(ValueError, match="bandwidth"):
         kernel_mmd(X, Y, bandwidth=0.0)
