@@ -68,8 +68,5 @@ def baselines(subject: Subject, components: int) -> dict[str, tuple[str, Any]]:
     """Name to title and model; the seconds that each took."""
     return {
         "independent": ("independent columns", IndependentColumns(subject)),
-        "pca": (
-            f"PCA, {components} component{'' if components == 1 else 's'}",
-            PrincipalComponents(subject, components),
-        ),
+        "pca": (f"PCA, {counted(components, 'component')}", PrincipalComponents(subject, components)),
     }
