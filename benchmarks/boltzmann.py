@@ -58,7 +58,8 @@ def main(words: list[str] | None = None) -> None:
     more = found.details
     print(f"log Z {more['log_z']:.2f} (s.e. {more['mcse']:.2f}, effective sample size {more['ess']:.0f}); "
           f"reverse {more['reverse']:.2f} (s.e. {more['reverse_mcse']:.2f}, {more['reverse_ess']:.0f})")  # fmt: skip
-    print(f"-log p(x) of {len(held)} test images: {-more['mean']:.2f}, by the reverse {-more['mean_by_reverse']:.2f}; "
+    ends = [f"{-more[f'mean_by_{way}']:.2f}" for way in ("annealing", "reverse")]
+    print(f"-log p(x) of {len(held)} test images: {ends[0]}, by the reverse {ends[1]}; "
           f"other images would move it by {found.mean_sampling_error:.2f}; independent pixels: "
           f"{independent_pixels(X, held):.2f}")  # fmt: skip
     print(f"evaluation: {time.perf_counter() - clock:.0f} s, {time.process_time() - processor:.0f} processor s")

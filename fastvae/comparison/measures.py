@@ -11,6 +11,7 @@ import numpy as np
 
 from fastvae.comparison.interruption import Interruption, observer
 from fastvae.comparison.subject import Subject
+from fastvae.evaluation.partition import BRACKET, LOWER
 from fastvae.evaluation.parzen import parzen
 from fastvae.evaluation.quality import panel
 from fastvae.evaluation.result import LogLikelihood
@@ -97,7 +98,8 @@ def log_likelihood(used: Subjected, budget: float, seed: int, watcher: Any, kind
     test, labels = subject.test, subject.test_labels
     known = inspect.signature(used.model.evaluate).parameters
     if "temperatures" in known:  # log Z costs the same for one row and for all
-        return likelihood_figures(_by_partition(used, budget, seed), kind, subject.log_jacobian)
+        found = _by_partition(used, budget, seed, watcher)
+        return likelihood_figures(found, _kind_of(found, kind), subject.log_jacobian)
     how: dict[str, Any] = {"n_samples": DRAWS[0] if subject.columns >= 400 else DRAWS[1], "random_state": seed}
     how |= {"observer": watcher}
 
@@ -115,7 +117,14 @@ def log_likelihood(used: Subjected, budget: float, seed: int, watcher: Any, kind
     return likelihood_figures(found, kind, subject.log_jacobian)
 
 
-def _by_partition(used: Subjected, budget: float, seed: int) -> LogLikelihood:
+def _kind_of(found: LogLikelihood, kind: str) -> str:
+    """What log Z makes of the kind that the model has: few hidden units make it exact, and many a bound a bracket."""
+    if found.kind == "exact" or not found.complete:
+        return found.kind
+    return f"{BRACKET} of the {kind}" if found.kind == LOWER and found.n_samples else kind
+
+
+def _by_partition(used: Subjected, budget: float, seed: int, watcher: Any) -> LogLikelihood:
     """Of all test rows, by annealing through as many temperatures as a share of the budget allows."""
     test, how = used.subject.test, {"n_samples": CHAINS, "random_state": seed}
     used.evaluate(test[:PILOT], None, temperatures=2, **how)  # which compiles
@@ -123,7 +132,7 @@ def _by_partition(used: Subjected, budget: float, seed: int) -> LogLikelihood:
     used.evaluate(test[:PILOT], None, temperatures=TEMPERATURES[0], **how)
     each = (time.perf_counter() - began) / TEMPERATURES[0]
     count = int(min(max(SHARE * budget / max(each, 1e-9), TEMPERATURES[0]), TEMPERATURES[1]))
-    return used.evaluate(test, None, temperatures=count, **how)
+    return used.evaluate(test, None, temperatures=count, observer=watcher, **how)
 
 
 def likelihood_figures(found: LogLikelihood, kind: str, log_jacobian: float) -> dict[str, Any]:

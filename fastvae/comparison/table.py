@@ -36,9 +36,9 @@ def _log_likelihood(f: dict[str, Any]) -> str:
         return MISSING
     errors = [f.get("monte_carlo_error"), f.get("sampling_error")]
     details = f.get("log_likelihood_details") or {}
-    if "mean_by_reverse" in details:
-        value, other = sorted((value, details["mean_by_reverse"]))
-        value_text = f"{value:.2f} ... {other:.2f}"
+    if details.get("mean_by_reverse") is not None:
+        lower, upper = sorted((details["mean_by_annealing"], details["mean_by_reverse"]))
+        value_text = f"{lower:.2f} ... {upper:.2f}"
     else:
         value_text = f"{value:.2f}"
     shown = ", ".join("?" if e is None else "0" if e == 0 else f"{e:.2g}" for e in errors)

@@ -1,40 +1,96 @@
-"""log Z of a Boltzmann machine of two groups of units, s and t, between which alone there are weights.
+"""Boltzmann machines of two groups of units, s and t, between which alone there are weights, and chains that go through
+such machines.
 
     -E(s, t) = s' W t + a' s + b' t        Z = sum over s of exp(a' s) prod_j (1 + exp(b_j + s' W_j))
 
 A restricted Boltzmann machine is one, and so is a deep one with two hidden layers: s = h1, t = (v, h2). Annealed
 importance sampling goes from a machine without weights to this one by machines whose parameters lie between, t summed
-out: Neal 2001; Salakhutdinov and Murray 2008. The reverse goes back, from draws of this machine: together they hold
-log Z between them, the first from below and the second from above, in expectation (Burda, Grosse and Salakhutdinov
-2015). Draws of this machine are those of chains, of which nobody knows how far they have come: the second is a bound as
-far as these are.
+out: Neal 2001; Salakhutdinov and Murray 2008. See `partition`.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Self
+import functools
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from fastvae.evaluation.result import LogLikelihood
 from fastvae.kernels import philox
-from fastvae.kernels.cpu import blas
+from fastvae.kernels.cpu.annealing import anneal
 from fastvae.kernels.cpu.calls import FUNCTIONS
-from fastvae.reference import softplus
+from fastvae.reference import sigmoid, softplus
 
 LOG_2_PI = float(np.log(2 * np.pi))
-ANNEALING, REVERSE = 1 << 29, 1 << 30  # steps of the noise: those of each direction begin here
+LEAST_MEAN = 1e-3  # of units of the machine without weights, and of how far below 1 they stay
+FEW = 20  # units, over whose states log Z is summed
 
 
-def sigmoid(a: np.ndarray) -> np.ndarray:
-    """1 / (1 + e^-a), by a function that NumPy has as vector instructions and that never overflows."""
-    return 0.5 * np.tanh(0.5 * a) + 0.5
+class Chains:
+    """Some of the chains of a machine, from row `first_row` on, which begin at its `a_first`.
+
+    Attributes
+    ----------
+    log_weights : (n,) float64
+        Of the path that they have come.
+    """
+
+    def __init__(self, machine: "Bipartite", n: int, seed: np.uint64, first_step: int, first_row: int):
+        self._machine, self._noise, self._done = machine, (np.uint64(seed), first_step, first_row), 0
+        self._begins = True
+        self.s, self._t, self.product, self._back = (
+            np.zeros((n, machine.weight.shape[group]), np.float32) for group in (0, 1, 1, 0)
+        )
+        self.log_weights = np.zeros(n)
+
+    def follow(self, path: np.ndarray) -> None:
+        """Go along betas (n + 1,): at each but the last one a transition, t given s and then s given t, but none at
+        beta 0, where all begin; then log f at the next one less log f at this one, t summed out, is added to
+        `log_weights`."""
+        machine, (seed, first_step, first_row) = self._machine, self._noise
+        self._done = anneal(
+            machine.weight, machine.transposed, machine.a, machine.b, machine.a_first, machine.b_first, path,
+            int(self._begins), seed, philox.CHAIN, first_step, self._done, first_row, self.s, self._t, self.product,
+            self._back, self.log_weights,
+        )  # fmt: skip
+        self._begins = False
+
+
+class GaussianChains(Chains):
+    """With t real: no unit stays as it is, and products are made as a whole."""
+
+    def follow(self, path: np.ndarray) -> None:
+        """As chains of binary units."""
+        machine: Any = self._machine
+        if self._begins:
+            self._draw(0.0, np.zeros_like(self.s))
+        for before, after in zip(path[:-1].tolist(), path[1:].tolist(), strict=True):
+            if not (self._begins and before == 0.0):
+                self._done += 1
+                t = np.float32(before) * self.product + machine.b.astype(np.float32)
+                t += self._drawn("normal_noise", 2 * self._done - 1, t.shape)
+                self._draw(before, t @ machine.transposed)
+            self._begins = False
+            if before != after:
+                self.log_weights += machine.log_p(after, self.s, self.product)
+                self.log_weights -= machine.log_p(before, self.s, self.product)
+
+    def _draw(self, beta: float, back: np.ndarray) -> None:
+        machine = self._machine
+        bias = (1 - beta) * machine.a_first + beta * machine.a
+        mean = sigmoid(np.float32(beta) * back + bias.astype(np.float32))
+        self.s[...] = self._drawn("uniform_noise", 2 * self._done, mean.shape) <= mean
+        self.product = self.s @ machine.weight
+
+    def _drawn(self, op: str, step: int, shape: tuple[int, ...]) -> np.ndarray:
+        seed, first_step, first_row = self._noise
+        out = np.empty(shape, np.float32)
+        FUNCTIONS[op](seed, philox.CHAIN, first_step + step, first_row, out)
+        return out
 
 
 @dataclass(frozen=True)
 class Bipartite:
-    """Parameters: weight (S, T), a (S,), b (T,); and those of the machine without weights, a_first and b_first, which
-    should have about the same means."""
+    """Parameters: weight (S, T) float32, a (S,), b (T,) float64; and those of the machine without weights, a_first and
+    b_first, which should have about the same means."""
 
     weight: np.ndarray
     a: np.ndarray
@@ -42,19 +98,13 @@ class Bipartite:
     a_first: np.ndarray
     b_first: np.ndarray
 
-    def between(self, beta: float) -> tuple[np.ndarray, np.ndarray]:
-        """The biases at `beta`, where the weights are beta W."""
-        return (1 - beta) * self.a_first + beta * self.a, (1 - beta) * self.b_first + beta * self.b
+    CHAINS = Chains
+    BLOCK = 8  # chains that a thread takes at a time
 
-    def log_p(self, beta: float, s: np.ndarray, product: np.ndarray) -> np.ndarray:
-        """log sum_t exp(-E) at `beta`, of s (n, S) and s W (n, T): (n,) float64."""
-        a, b = self.between(beta)
-        terms = softplus(np.float32(beta) * product + b.astype(np.float32))
-        return s @ a + terms.sum(axis=1, dtype=np.float64)
-
-    def drawn(self, activation: np.ndarray, noise: "Noise") -> np.ndarray:
-        """t (n, T) given beta s W + b."""
-        return (noise.uniform(1) <= sigmoid(activation)).astype(np.float32)
+    @functools.cached_property
+    def transposed(self) -> np.ndarray:
+        """weight' (T, S)."""
+        return np.ascontiguousarray(self.weight.T)
 
     @property
     def log_z_first(self) -> float:
@@ -64,22 +114,17 @@ class Bipartite:
 
 @dataclass(frozen=True)
 class GaussianBipartite(Bipartite):
-    """With t real: -E(s, t) = -|t - b|^2 / 2 + s' W t + a' s; b_first is not used, as b does for every `beta`."""
+    """With t real: -E(s, t) = -|t - b|^2 / 2 + s' W t + a' s; b_first is not used, as b does for every beta."""
 
-    def between(self, beta: float) -> tuple[np.ndarray, np.ndarray]:
-        """As for binary t; b as it is."""
-        return super().between(beta)[0], self.b
+    CHAINS = GaussianChains
+    BLOCK = 64
 
     def log_p(self, beta: float, s: np.ndarray, product: np.ndarray) -> np.ndarray:
-        """log of the integral over t: T/2 log 2 pi + beta b' W' s + beta^2 |W' s|^2 / 2 + a' s."""
-        a, b = self.between(beta)
+        """log of the integral over t of exp(-E) at `beta`, (n,) float64, of s (n, S) and s W: T/2 log 2 pi +
+        beta b' W' s + beta^2 |W' s|^2 / 2 + a' s."""
         product = product.astype(np.float64)
-        terms = beta * (product @ b) + 0.5 * beta**2 * np.square(product).sum(axis=1)
-        return s @ a + terms + 0.5 * len(self.b) * LOG_2_PI
-
-    def drawn(self, activation: np.ndarray, noise: "Noise") -> np.ndarray:
-        """t (n, T) given beta s W + b, its mean."""
-        return activation + noise.normal(1)
+        terms = beta * (product @ self.b) + 0.5 * beta**2 * np.square(product).sum(axis=1)
+        return s @ ((1 - beta) * self.a_first + beta * self.a) + terms + 0.5 * len(self.b) * LOG_2_PI
 
     @property
     def log_z_first(self) -> float:
@@ -100,138 +145,3 @@ def enumerated(weight: np.ndarray, a: np.ndarray, b: np.ndarray, binary: bool = 
             terms = h @ b + product @ a + 0.5 * np.square(product).sum(axis=1) + 0.5 * len(a) * LOG_2_PI
         found = np.logaddexp(found, terms.max() + np.log(np.exp(terms - terms.max()).sum()))
     return float(found)
-
-
-@dataclass(frozen=True)
-class Partition:
-    """Estimates of log Z, with the standard errors and effective sample sizes of the weights behind them.
-
-    Attributes
-    ----------
-    log_z, mcse, ess
-        By annealed importance sampling: in expectation not above log Z.
-    reverse, reverse_mcse, reverse_ess
-        By its reverse: not below, if the chains that it begins with have forgotten where they came from.
-    chains, temperatures
-        Of each direction.
-    """
-
-    log_z: float
-    mcse: float
-    ess: float
-    reverse: float
-    reverse_mcse: float
-    reverse_ess: float
-    chains: int
-    temperatures: int
-
-
-class OfPartition(LogLikelihood):
-    """Whose rows share one error, that of log Z."""
-
-    @property
-    def mean_mcse(self) -> float:
-        """Monte Carlo standard error of the mean: that of log Z, which no number of rows makes smaller."""
-        return float(np.sqrt(np.mean(np.square(self.mcse))))
-
-    @classmethod
-    def made(cls, method: str, kind: str, values: np.ndarray, log_z: Partition, seconds: float) -> Self:
-        """From log p(x) + log Z (N,), or a bound on it. Its `details` are those of log Z, and the means by it and by
-        its reverse."""
-        both = {"mean": float(values.mean() - log_z.log_z), "mean_by_reverse": float(values.mean() - log_z.reverse)}
-        each = np.ones(len(values))
-        return cls(
-            method=method,
-            kind=kind,
-            values=values - log_z.log_z,
-            mcse=log_z.mcse * each,
-            ess=log_z.ess * each,
-            khat=np.nan * each,
-            n_samples=log_z.chains,
-            seconds=seconds,
-            details=asdict(log_z) | both,
-        )
-
-
-class Noise:
-    """Of n chains with groups of units of these sizes: Philox, stream CHAIN, a step of its own for each draw."""
-
-    def __init__(self, n: int, sizes: tuple[int, ...], seed: np.uint64, first_step: int):
-        self._seed, self._step = seed, first_step
-        self._room = [np.empty((n, size), np.float32) for size in sizes]
-
-    def _filled(self, draw: Callable[..., None], group: int) -> np.ndarray:
-        draw(self._seed, philox.CHAIN, self._step, 0, self._room[group])
-        self._step += 1
-        return self._room[group]
-
-    def uniform(self, group: int) -> np.ndarray:
-        """In (0, 1), one for each unit of a group."""
-        return self._filled(FUNCTIONS["uniform_noise"], group)
-
-    def normal(self, group: int) -> np.ndarray:
-        """N(0, 1), one for each unit of a group."""
-        return self._filled(FUNCTIONS["normal_noise"], group)
-
-
-class Chains:
-    """Rows s (n, S) and s W, moved by Gibbs sampling with noise of their own for each step."""
-
-    def __init__(self, machine: Bipartite, n: int, seed: np.uint64, first_step: int):
-        self._machine, self._noise = machine, Noise(n, machine.weight.shape, seed, first_step)
-        self._draw(np.broadcast_to(sigmoid(machine.a_first), (n, len(machine.a))))
-
-    def _draw(self, mean: np.ndarray) -> None:
-        self.s = (self._noise.uniform(0) <= mean).astype(np.float32)
-        self.product = self.s @ self._machine.weight
-
-    def move(self, beta: float) -> None:
-        """t given s, then s given t, at `beta`."""
-        machine, by = self._machine, np.float32(beta)
-        a, b = (array.astype(np.float32) for array in machine.between(beta))
-        t = machine.drawn(by * self.product + b, self._noise)
-        self._draw(sigmoid(by * (t @ machine.weight.T) + a))
-
-
-def _mean_of(log_weights: np.ndarray) -> tuple[float, float, float]:
-    """log mean exp, its standard error, and the effective sample size."""
-    largest = log_weights.max()
-    weights = np.exp(log_weights - largest)
-    mean = weights.mean()
-    error = weights.std(ddof=1) / mean / np.sqrt(len(weights)) if len(weights) > 1 else np.nan
-    return float(largest + np.log(mean)), float(error), float(weights.sum() ** 2 / np.square(weights).sum())
-
-
-def _annealed(machine: Bipartite, chains: Chains, betas: np.ndarray) -> np.ndarray:
-    """log weights (n,) of chains that are at the first of `betas` and go to the last."""
-    total = np.zeros(len(chains.s))
-    for i, (before, after) in enumerate(_pairs(betas)):
-        if i:
-            chains.move(before)
-        total += machine.log_p(after, chains.s, chains.product) - machine.log_p(before, chains.s, chains.product)
-    return total
-
-
-def _pairs(betas: np.ndarray) -> Iterator[tuple[float, float]]:
-    yield from zip(betas[:-1].tolist(), betas[1:].tolist(), strict=True)
-
-
-def partition(
-    machine: Bipartite, n_chains: int, temperatures: int, seed: np.uint64, burn_in: int | None = None
-) -> Partition:
-    """Estimate log Z by so many chains and temperatures, in both directions.
-
-    The chains of the reverse begin where as many steps of Gibbs sampling at beta 1, `burn_in` or as many as there are
-    temperatures, take them from the machine without weights. Noise: Philox, stream CHAIN.
-    """
-    betas = np.linspace(0.0, 1.0, temperatures + 1)
-    with blas.one_thread():
-        forward = _annealed(machine, Chains(machine, n_chains, seed, ANNEALING), betas)
-        chains = Chains(machine, n_chains, seed, REVERSE)
-        for _ in range(temperatures if burn_in is None else burn_in):
-            chains.move(1.0)
-        backward = _annealed(machine, chains, betas[::-1])
-    log_z, mcse, ess = _mean_of(forward)
-    ratio, reverse_mcse, reverse_ess = _mean_of(backward)
-    first = machine.log_z_first
-    return Partition(first + log_z, mcse, ess, first - ratio, reverse_mcse, reverse_ess, n_chains, temperatures)

@@ -4,11 +4,9 @@ sampling. Salakhutdinov and Hinton 2009, section 3.2."""
 import numpy as np
 
 from fastvae.data.minibatches import Examples
-from fastvae.evaluation.bipartite import Bipartite
+from fastvae.evaluation.bipartite import FEW, LEAST_MEAN, Bipartite, enumerated
 from fastvae.models.dbm_network import NAMES, DBMNetwork
 from fastvae.reference import softplus
-
-LEAST_MEAN = 1e-3  # of units of the machine without weights, and of how far below 1 they stay
 
 
 def machine_of(network: DBMNetwork) -> Bipartite:
@@ -25,6 +23,14 @@ def machine_of(network: DBMNetwork) -> Bipartite:
         first["hidden.0"],
         np.concatenate([first["visible"], first["hidden.1"]]),
     )
+
+
+def exact_log_z(network: DBMNetwork) -> float | None:
+    """log Z, by a sum over all states of h1; None where it has more than 20 units."""
+    if network.sizes[1] > FEW:
+        return None
+    machine = machine_of(network)
+    return enumerated(machine.transposed.astype(np.float64), machine.b, machine.a)
 
 
 def unnormalised(network: DBMNetwork, examples: Examples) -> np.ndarray:

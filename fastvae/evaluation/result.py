@@ -36,10 +36,10 @@ class LogLikelihood:
     Attributes
     ----------
     method
-        "importance", "naive", "annealed", "parzen" or "elbo"; "exact".
+        "importance", "naive", "annealed", "mean field", "parzen" or "elbo"; "exact".
     kind
-        "estimate", or "lower bound" or "upper bound", which it is in expectation; or "exact", log p(x) as a model can
-        work it out, without any Monte Carlo error.
+        "estimate", or "lower bound" or "upper bound", which it is in expectation; "bracket", between two such bounds
+        (see `partition.OfPartition`); or "exact", log p(x) as a model can work it out, without any Monte Carlo error.
     values : (N,) float64
         The estimates.
     mcse : (N,) float64
@@ -58,7 +58,8 @@ class LogLikelihood:
         k to the bound of k samples (N,), E log mean of k weights, from the same draws, at powers of two; none for a
         method without weights. In expectation none decreases as k grows.
     complete
-        False after Ctrl-C: the examples that were done are here, those from `len(values)` on are not.
+        False after Ctrl-C: the examples that were done are here, those from `len(values)` on are not; where all share
+        what was stopped, log Z, all are here, by fewer chains.
     details : dict
         What belongs to one method: JSON can hold it. "interval", where it is there, says when `interval` is too short.
     degrees_of_freedom

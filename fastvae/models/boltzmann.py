@@ -1,14 +1,19 @@
 """What estimators of Boltzmann machines share: a training by chains, log Z, and chains as samplers."""
 
+import time
+import warnings
 import zlib
 from typing import Any
 
 import numpy as np
 
 from fastvae.data.minibatches import Examples
-from fastvae.evaluation.bipartite import Partition
+from fastvae.evaluation.bipartite import Bipartite
+from fastvae.evaluation.observer import Observer, watching
+from fastvae.evaluation.partition import BRACKET, FAR, LOWER, OfPartition, Partition, partition
+from fastvae.evaluation.result import LogLikelihood
 from fastvae.models.boltzmann_network import BoltzmannNetwork
-from fastvae.models.settings import check_integer
+from fastvae.models.settings import check_integer, seed_from
 from fastvae.models.with_likelihood import LikelihoodEstimator
 from fastvae.optimizers import SGD, Optimizer
 
@@ -31,12 +36,72 @@ class BoltzmannEstimator(LikelihoodEstimator):
 
     # ---- what it says of rows ---------------------------------------------------------------------------------------
 
+    METHOD: str  # of log p(v), with log Z by annealed importance sampling
+    EXACT: str  # with log Z itself
+    KIND: str  # of a result, unless that is exact
+
     def _unnormalised(self, network: Any, examples: Examples) -> np.ndarray:
         """log p(v), or its bound, but for log Z, in the model's units: (N,) float64."""
         raise NotImplementedError
 
-    def _partition(self, network: Any, chains: int, temperatures: int, seed: np.uint64, **how: Any) -> Partition:
+    def _machine(self, network: Any) -> Bipartite:
+        """What annealed importance sampling anneals."""
         raise NotImplementedError
+
+    def _exact_log_z(self, network: Any) -> float | None:
+        """By enumeration, or None where that is too much."""
+        raise NotImplementedError
+
+    def _partition(self, network: BoltzmannNetwork, chains: int, temperatures: int, seed: np.uint64, **how: Any) -> Any:
+        network.parameters.bring_back()
+        exact = self._exact_log_z(network)
+        if exact is not None:
+            return Partition.exact(exact)
+        return partition(self._machine(network), chains, temperatures, seed, **how)
+
+    def log_partition(
+        self,
+        n_samples: int = 100,
+        *,
+        temperatures: int = 10_000,
+        random_state: Any = None,
+        enumerate: bool = True,
+        observer: Observer | None = None,
+    ) -> Partition:
+        """log Z, in the model's units: exactly where the states of a hidden layer, the first one, can be enumerated (at
+        most 20 units, and unless `enumerate` is False), else by `n_samples` chains through so many temperatures, in
+        both directions.
+
+        `log_z` of the result is too small in expectation, and log p(v) by it too large; `reverse` errs to the other
+        side, as far as its chains, which go as many steps before, have forgotten where they began. Always look at both.
+
+        `random_state`, `observer`: as `evaluate` has them.
+        """
+        check_integer("n_samples", n_samples, 2)
+        check_integer("temperatures", temperatures, 1)
+        network = self._check_complete()
+        seed = self.seed_ if random_state is None else seed_from(random_state)
+        with watching(observer) as watcher:
+            if enumerate:
+                return self._partition(network, n_samples, temperatures, seed, observer=watcher)
+            network.parameters.bring_back()
+            return partition(self._machine(network), n_samples, temperatures, seed, observer=watcher)
+
+    def _evaluate(self, X: Any, binarize: Any, *how: Any, **named: Any) -> LogLikelihood:
+        started = time.perf_counter()
+        network, examples = self._check_complete(), self.examples(X, binarize=binarize)
+        values = self._unnormalised(network, examples) - network.log_jacobian  # first: wrong rows must not cost log Z
+        log_z = self.log_partition(*how, **named)
+        kind = "exact" if log_z.chains == 0 and self.KIND == BRACKET else self.KIND
+        return OfPartition.made(
+            self.METHOD if log_z.chains else self.EXACT, kind, values, log_z, time.perf_counter() - started
+        )
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """`values` of `evaluate`, (N,) float64, with 100 chains and 1,000 temperatures where log Z is not exact: enough
+        to compare rows, where log Z cancels. A warning says so where their level is uncertain: where annealed
+        importance sampling and its reverse are more than one nat apart."""
+        return self.score_examples(self.examples(X))
 
     def score_examples(self, examples: Examples) -> np.ndarray:
         """`score_samples` of examples."""
@@ -48,8 +113,15 @@ class BoltzmannEstimator(LikelihoodEstimator):
         """log Z, estimated once as long as no parameter changes."""
         state = zlib.crc32(network.parameters.values.tobytes())
         if network.log_z is None or network.log_z[0] != state:
-            found = self._partition(network, SCORE_CHAINS, SCORE_TEMPERATURES, self.seed_, burn_in=0)
-            network.log_z = state, found.log_z
+            found = self._partition(network, SCORE_CHAINS, SCORE_TEMPERATURES, self.seed_)
+            network.log_z = state, (found.largest if self.KIND == LOWER else found.middle)[0]
+            if abs(found.log_z - found.reverse) > FAR:
+                warnings.warn(
+                    f"log Z is {found.log_z:.1f} by annealed importance sampling and {found.reverse:.1f} by its "
+                    f"reverse, through {SCORE_TEMPERATURES:,} temperatures: the scores of all rows may be wrong by as "
+                    "much, all by the same; evaluate(X, temperatures=...) gives both ends for more temperatures",
+                    stacklevel=2,
+                )
         return float(network.log_z[1])
 
     # ---- samples ----------------------------------------------------------------------------------------------------

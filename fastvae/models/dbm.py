@@ -1,19 +1,20 @@
 """The deep Boltzmann machine with two hidden layers (Salakhutdinov and Hinton 2009), both trained at once, centred
 (Montavon and Müller 2012)."""
 
-import time
 from typing import Any
 
 import numpy as np
 
 from fastvae.data.minibatches import Examples
-from fastvae.evaluation.bipartite import OfPartition, Partition, partition
-from fastvae.evaluation.mean_field import machine_of, unnormalised
+from fastvae.evaluation.bipartite import Bipartite
+from fastvae.evaluation.mean_field import exact_log_z, machine_of, unnormalised
+from fastvae.evaluation.observer import Observer
+from fastvae.evaluation.partition import LOWER
 from fastvae.evaluation.result import LogLikelihood
 from fastvae.models.abilities import Abilities
 from fastvae.models.boltzmann import BoltzmannEstimator
 from fastvae.models.dbm_network import Architecture, DBMNetwork
-from fastvae.models.settings import check_integer, seed_from, widths
+from fastvae.models.settings import check_integer, widths
 
 
 class DBM(BoltzmannEstimator):
@@ -54,6 +55,7 @@ class DBM(BoltzmannEstimator):
     """
 
     NAME, NETWORK, ABILITIES = "DBM", DBMNetwork, Abilities(True, True, "chain", "bound")
+    METHOD, KIND, EXACT = "mean field", LOWER, "mean field"
     likelihood = "bernoulli"
     hidden: tuple[int, ...]
 
@@ -84,8 +86,10 @@ class DBM(BoltzmannEstimator):
         temperatures: int = 10_000,
         binarize: str | float | None = None,
         random_state: Any = None,
+        observer: Observer | None = None,
     ) -> LogLikelihood:
-        """A lower bound on log p(v) of each row, in nats: by a mean field, less log Z by annealed importance sampling.
+        """A lower bound on log p(v) of each row, in nats: by a mean field, less log Z: exact where h1 has at most 20
+        units, else by annealed importance sampling or its reverse.
 
         Parameters
         ----------
@@ -97,30 +101,25 @@ class DBM(BoltzmannEstimator):
             None; "dynamic": each value is the probability of a 1; or a number: 1 above it, else 0.
         random_state
             A seed or generator of the chains; None: the model's seed.
+        observer
+            See `fastvae.evaluation.observer.Observer`. None: the first Ctrl-C ends it, and what is known is returned.
 
         Returns
         -------
-        LogLikelihood
-            Its `details` have log Z both ways: "log_z" by annealed importance sampling, which is too
-            small in expectation and the bound with it too high; "reverse" from long chains, which errs to the other
-            side. Where they differ, the bound lies between "mean_by_reverse" and "mean".
+        OfPartition
+            Of kind "lower bound": its `values`, and `lower`, are by the larger log Z, that of the reverse unless chance
+            has it otherwise; `upper`, by the other, is too high in expectation. Its `details` have log Z both ways,
+            "log_z" by annealed importance sampling and "reverse", and the means by each: the bound lies between
+            "mean_by_reverse" and "mean_by_annealing". Stopped before the reverse came to its end it is an "estimate".
         """
-        check_integer("n_samples", n_samples, 2)
-        check_integer("temperatures", temperatures, 1)
-        examples = self.examples(X, binarize=binarize)
-        seed = self.seed_ if random_state is None else seed_from(random_state)
-        started, network = time.perf_counter(), self._check_complete()
-        log_z = self._partition(network, n_samples, temperatures, seed)
-        values = self._unnormalised(network, examples)
-        return OfPartition.made("mean field", "lower bound", values, log_z, time.perf_counter() - started)
+        how = {"temperatures": temperatures, "random_state": random_state, "observer": observer}
+        return self._evaluate(X, binarize, n_samples, **how)
 
     def _unnormalised(self, network: DBMNetwork, examples: Examples) -> np.ndarray:
         return unnormalised(network, examples)
 
-    def _partition(self, network: DBMNetwork, chains: int, temperatures: int, seed: np.uint64, **how: Any) -> Partition:
-        return partition(machine_of(network), chains, temperatures, seed, **how)
+    def _machine(self, network: DBMNetwork) -> Bipartite:
+        return machine_of(network)
 
-    def score_samples(self, X: Any) -> np.ndarray:
-        """The bound of `evaluate`, (N,) float64, in nats, with log Z by 100 chains and 1,000 temperatures: enough to
-        compare rows, where log Z cancels, and an estimate of their level."""
-        return self.score_examples(self.examples(X))
+    def _exact_log_z(self, network: DBMNetwork) -> float | None:
+        return exact_log_z(network)

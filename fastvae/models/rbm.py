@@ -1,24 +1,22 @@
 """The restricted Boltzmann machine (Smolensky 1986; Hinton 2002), of binary or real rows."""
 
-import math
-import time
 from typing import Any
 
 import numpy as np
 
 from fastvae.data.minibatches import Examples
 from fastvae.errors import check_name
-from fastvae.evaluation.bipartite import Bipartite, GaussianBipartite, OfPartition, Partition, enumerated, partition
+from fastvae.evaluation.bipartite import FEW, LEAST_MEAN, Bipartite, GaussianBipartite, enumerated
+from fastvae.evaluation.observer import Observer
+from fastvae.evaluation.partition import BRACKET
 from fastvae.evaluation.result import LogLikelihood
 from fastvae.models.abilities import Abilities
 from fastvae.models.boltzmann import BoltzmannEstimator
 from fastvae.models.rbm_network import Architecture, RBMNetwork
-from fastvae.models.settings import check_integer, seed_from
+from fastvae.models.settings import check_integer
 from fastvae.reference import softplus
 
 VISIBLE = ("bernoulli", "gaussian")
-FEW = 20  # hidden units, over whose states log Z is summed
-LEAST_MEAN = 1e-3  # of units of the machine without weights, and of how far below 1 they stay
 
 
 class RBM(BoltzmannEstimator):
@@ -66,6 +64,7 @@ class RBM(BoltzmannEstimator):
     """
 
     NAME, NETWORK, ABILITIES = "RBM", RBMNetwork, Abilities(True, True, "chain", "bracket")
+    METHOD, KIND, EXACT = "annealed", BRACKET, "exact"
 
     def __init__(
         self, hidden: int = 500, visible: str = "bernoulli", k: int = 1, persistent: bool = True, chains: int = 100,
@@ -125,9 +124,8 @@ class RBM(BoltzmannEstimator):
         """F(v) = -log sum over h of exp(-E(v, h)) of each row, (N,) float64, in nats: log p(v) = -F(v) - log Z."""
         return -self._unnormalised(self._check_complete(), self.examples(X, binarize=binarize))
 
-    @staticmethod
-    def _machine(network: RBMNetwork) -> Bipartite:
-        """What annealed importance sampling anneals: v kept and h summed out, or, of real rows, h kept."""
+    def _machine(self, network: RBMNetwork) -> Bipartite:
+        """v kept and h summed out, or, of real rows, h kept."""
         weight = network.weights[0].weight.astype(np.float32)
         a, b = (bias.value.astype(np.float64) for bias in network.biases)
         if not network.is_binary:
@@ -135,30 +133,12 @@ class RBM(BoltzmannEstimator):
         mean = np.clip(network.offsets[0].value.astype(np.float64), LEAST_MEAN, 1 - LEAST_MEAN)
         return Bipartite(np.ascontiguousarray(weight), a, b, np.log(mean / (1 - mean)), np.zeros_like(b))
 
-    def _partition(self, network: RBMNetwork, chains: int, temperatures: int, seed: np.uint64, **how: Any) -> Partition:
-        if network.architecture.hidden <= FEW:
-            weight = network.weights[0].weight.astype(np.float64)
-            a, b = (bias.value.astype(np.float64) for bias in network.biases)
-            exact = enumerated(weight, a, b, network.is_binary)
-            return Partition(exact, 0.0, math.inf, exact, 0.0, math.inf, 0, 0)
-        return partition(self._machine(network), chains, temperatures, seed, **how)
-
-    def log_partition(
-        self, n_samples: int = 100, *, temperatures: int = 10_000, random_state: Any = None, enumerate: bool = True
-    ) -> Partition:
-        """log Z, in the model's units: exactly where there are at most 20 hidden units (and unless `enumerate` is
-        False), else by `n_samples` chains through so many temperatures, in both directions.
-
-        `log_z` of the result is too small in expectation, and log p(v) by it too large; `reverse` errs to the other
-        side, as far as its chains, which go as many steps before, have forgotten where they began. Always look at both.
-        """
-        check_integer("n_samples", n_samples, 2)
-        check_integer("temperatures", temperatures, 1)
-        network = self._check_complete()
-        seed = self.seed_ if random_state is None else seed_from(random_state)
-        if enumerate:
-            return self._partition(network, n_samples, temperatures, seed)
-        return partition(self._machine(network), n_samples, temperatures, seed)
+    def _exact_log_z(self, network: RBMNetwork) -> float | None:
+        if network.architecture.hidden > FEW:
+            return None
+        weight = network.weights[0].weight.astype(np.float64)
+        a, b = (bias.value.astype(np.float64) for bias in network.biases)
+        return enumerated(weight, a, b, network.is_binary)
 
     def evaluate(
         self,
@@ -168,34 +148,32 @@ class RBM(BoltzmannEstimator):
         temperatures: int = 10_000,
         binarize: str | float | None = None,
         random_state: Any = None,
+        observer: Observer | None = None,
     ) -> LogLikelihood:
-        """log p(v) of each row, in nats of the user's units: exactly with at most 20 hidden units, else by annealed
-        importance sampling, with both ends of the bracket that it makes with its reverse.
+        """log p(v) of each row, in nats of the user's units: exactly with at most 20 hidden units, else in a bracket
+        that annealed importance sampling makes with its reverse.
 
         Parameters
         ----------
         X : (N, D)
             Of 0 and 1; or in [0, 1], with `binarize`; real numbers with visible="gaussian".
-        n_samples, temperatures, random_state
-            As `log_partition` has them.
+        n_samples, temperatures
+            Chains behind log Z, and through how many machines each goes.
         binarize
             None; "dynamic": each value is the probability of a 1; or a number: 1 above it, else 0.
+        random_state
+            A seed or generator of the chains; None: the model's seed.
+        observer
+            See `fastvae.evaluation.observer.Observer`. None: the first Ctrl-C ends it, and what is known is returned.
 
         Returns
         -------
-        LogLikelihood
-            Its `details` have log Z both ways, "log_z" and "reverse", and the means by each: log p lies between
-            "mean_by_reverse" and "mean".
+        OfPartition
+            Of kind "exact" or "bracket". The `values` of a bracket are by the mean of both log Z; `lower` and `upper`
+            are its ends, and `interval` goes beyond them by their errors. Its `details` have log Z both ways, "log_z"
+            and "reverse", and the means by each: log p lies between "mean_by_reverse" and "mean_by_annealing", in
+            expectation. Stopped before the reverse came to its end it is an "estimate", by annealed importance sampling
+            alone, which is too high in expectation.
         """
-        started = time.perf_counter()
-        log_z = self.log_partition(n_samples, temperatures=temperatures, random_state=random_state)
-        network, examples = self._check_complete(), self.examples(X, binarize=binarize)
-        values = self._unnormalised(network, examples) - network.log_jacobian
-        if log_z.chains == 0:
-            return LogLikelihood.exact(values - log_z.log_z, time.perf_counter() - started)
-        return OfPartition.made("annealed", "estimate", values, log_z, time.perf_counter() - started)
-
-    def score_samples(self, X: Any) -> np.ndarray:
-        """log p(v) of each row, (N,) float64, in nats of the user's units, with log Z by 100 chains and 1,000
-        temperatures: enough to compare rows, where log Z cancels, and an estimate of their level."""
-        return self.score_examples(self.examples(X))
+        how = {"temperatures": temperatures, "random_state": random_state, "observer": observer}
+        return self._evaluate(X, binarize, n_samples, **how)

@@ -40,3 +40,22 @@ def rbm_gradients(params, v):
         own = {"a": weights @ rows, "W": rows.T @ (weights[:, None] * h), "b": weights @ h}
         found = {name: found.get(name, np.zeros_like(value)) + sign * value for name, value in own.items()}
     return found
+
+
+def bipartite_path(params, path, uniforms):
+    """Chains of annealed importance sampling between binary units s and t: (s, log weights) at the end of a path of
+    betas that begins at 0. Salakhutdinov and Murray 2008.
+
+    `params`: W (S, T), a, a_first (S,), b, b_first (T,). `uniforms` are drawn from (0, 1) in the order of use: (n, S),
+    then (n, T) and (n, S) in turn.
+    """
+    a, b = ([(1 - beta) * params[f"{name}_first"] + beta * params[name] for beta in path] for name in ("a", "b"))
+    noise = iter(uniforms)
+    s, total = (next(noise) <= sigmoid(a[0])).astype(float), 0.0
+    for k in range(len(path) - 1):
+        if k:
+            t = next(noise) <= sigmoid(path[k] * s @ params["W"] + b[k])
+            s = (next(noise) <= sigmoid(path[k] * t @ params["W"].T + a[k])).astype(float)
+        log_p = [s @ a[i] + softplus(path[i] * s @ params["W"] + b[i]).sum(axis=1) for i in (k, k + 1)]
+        total = total + log_p[1] - log_p[0]
+    return s, total
