@@ -126,13 +126,13 @@ def _kind_of(found: LogLikelihood, kind: str) -> str:
 
 def _by_partition(used: Subjected, budget: float, seed: int, watcher: Any) -> LogLikelihood:
     """Of all test rows, by annealing through as many temperatures as a share of the budget allows."""
-    test, how = used.subject.test, {"n_samples": CHAINS, "random_state": seed}
+    test, how = used.subject.test, {"n_samples": CHAINS, "random_state": seed, "observer": watcher}
     used.evaluate(test[:PILOT], None, temperatures=2, **how)  # which compiles
     began = time.perf_counter()
     used.evaluate(test[:PILOT], None, temperatures=TEMPERATURES[0], **how)
     each = (time.perf_counter() - began) / TEMPERATURES[0]
     count = int(min(max(SHARE * budget / max(each, 1e-9), TEMPERATURES[0]), TEMPERATURES[1]))
-    return used.evaluate(test, None, temperatures=count, observer=watcher, **how)
+    return used.evaluate(test, None, temperatures=count, **how)
 
 
 def likelihood_figures(found: LogLikelihood, kind: str, log_jacobian: float) -> dict[str, Any]:

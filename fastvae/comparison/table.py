@@ -37,7 +37,7 @@ def _log_likelihood(f: dict[str, Any]) -> str:
     errors = [f.get("monte_carlo_error"), f.get("sampling_error")]
     details = f.get("log_likelihood_details") or {}
     if details.get("mean_by_reverse") is not None:
-        lower, upper = sorted((details["mean_by_annealing"], details["mean_by_reverse"]))
+        lower, upper = sorted((details.get("mean_by_annealing", value), details["mean_by_reverse"]))
         value_text = f"{lower:.2f} ... {upper:.2f}"
     else:
         value_text = f"{value:.2f}"
