@@ -28,7 +28,7 @@ from fastvae.comparison.subject import BINARIZATIONS, DYNAMIC, FIXED, Subject, s
 from fastvae.comparison.table import lines
 from fastvae.data import loading
 from fastvae.data.tables import HEADERS
-from fastvae.errors import DataFileError, DivergenceError
+from fastvae.errors import DataFileError, DivergenceError, counted
 from fastvae.models.registry import estimator
 from fastvae.models.settings import check_number
 from fastvae.runs import RunFolder, fingerprint
@@ -112,7 +112,7 @@ class Comparison:
         subject, budget, seed = self.subject, self.settings["budget"], self.settings["seed"]
         for line in subject.conventions:
             say(f"{subject.name}: {line}")
-        say(f"{len(entries)} models, {budget:g} s of training each")
+        say(f"{counted(len(entries), 'model')}, {budget:g} s of training each")
         self._write()
         last: float | None = None
         stopped = False
@@ -224,7 +224,7 @@ class Comparison:
         planned = plan(model, examples, held, budget, interruption)
         model, examples, held = self._begun(entry)
         model.epochs = planned.epochs
-        say(f"{entry.title}: {planned.epochs:,} epochs of {len(examples):,} rows, about {budget:g} s")
+        say(f"{entry.title}: {counted(planned.epochs, 'epoch')} of {len(examples):,} rows, about {budget:g} s")
         began, processor = time.perf_counter(), time.process_time()
         watch = TrainingProgress(interruption, began + LATE * budget)
         watch.quiet = self.quiet

@@ -8,6 +8,14 @@ class NotFittedError(ValueError, AttributeError):
     """An estimator was asked for something that only `fit` or `load` can give (the same bases as scikit-learn's)."""
 
 
+class NotAvailableError(AttributeError, TypeError):
+    """An estimator was asked for a method that a model of its kind cannot have."""
+
+
+class UnusableTypeError(TypeError, ValueError):
+    """Data are of a type that holds no real numbers (scikit-learn expects one base or the other, by the type)."""
+
+
 class FileAccessError(OSError, ValueError):
     """A path could not be read or written: missing, no permission, a full disk. Nothing that stood there is lost."""
 

@@ -2,13 +2,16 @@
 are looked for among the modules that are there already, and never imported.
 """
 
+import decimal
 import itertools
 import numbers
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
+
+from fastvae.errors import UnusableTypeError
 
 SHOWN = 5  # names in a message
 EXAMINED = 1000  # objects of an array, to say what they are
@@ -105,11 +108,22 @@ def as_array(X: Any, name: str = "X") -> np.ndarray:
         reason = " ".join(str(error).split())[:200]
         raise TypeError(f"{name} ({type(X).__name__}) cannot be read as an array: {reason}") from None
     if array.dtype.kind not in "buif":
-        _refuse(array, X, name)
+        return _numbers(array) if _holds_numbers(array) else _refuse(array, X, name)
     return array
 
 
-def _refuse(array: np.ndarray, X: Any, name: str) -> None:
+def _holds_numbers(array: np.ndarray) -> bool:
+    """Whether an array of Python objects has nothing but real numbers in it."""
+    return array.dtype.kind == "O" and array.ndim > 0 and array.size > 0 and all(
+        isinstance(value, numbers.Real | decimal.Decimal) for value in array.flat
+    )  # fmt: skip
+
+
+def _numbers(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float64)
+
+
+def _refuse(array: np.ndarray, X: Any, name: str) -> NoReturn:
     """Raise for an array that does not hold real numbers."""
     what, hint = _advice(array, name if hasattr(X, "astype") else f"numpy.asarray({name})")
     if array.ndim == 0:
@@ -129,7 +143,7 @@ def _refuse(array: np.ndarray, X: Any, name: str) -> None:
         count, place = missing
         value, at = array[place], ", ".join(f"{w} {i}" for w, i in zip(("row", "column"), place, strict=False))
         raise ValueError(f"{name} has {missing_values(count)} (first: {value} at {at}): fill or remove them")
-    raise TypeError(f"{name} has dtype {array.dtype}{what and ', ' + what}; expected real numbers: {hint}")
+    raise UnusableTypeError(f"{name} has dtype {array.dtype}{what and ', ' + what}; expected real numbers: {hint}")
 
 
 def _an(noun: str) -> str:
@@ -165,7 +179,7 @@ def _advice(array: np.ndarray, name: str) -> tuple[str, str]:
         return _advice_for_text(array.flat, name)
     if kind == "c":
         return (
-            "complex numbers",
+            "complex numbers (Complex data not supported)",
             f"pass its parts side by side, numpy.hstack([{name}.real, {name}.imag]), or numpy.abs({name})",
         )
     if kind in "Mm":
@@ -181,11 +195,9 @@ def _advice(array: np.ndarray, name: str) -> tuple[str, str]:
         return _advice_for_text(values, name)
     if values and all(isinstance(value, dict) for value in values):
         return "dictionaries", "make a table of them with pandas.DataFrame"
-    if values and all(isinstance(value, numbers.Real) or hasattr(value, "as_tuple") for value in values):
-        return "numbers as Python objects", f"convert with {name}.astype('float64')"
     other = next((value for value in values if not isinstance(value, numbers.Real)), None)
     first = f"first: {_an(type(other).__name__)}, {_short(other)}"
-    return f"Python objects ({first})", f"make numbers of them, then {name}.astype('float64')"
+    return f"Python objects ({first}; argument must be a string or a real number)", "make numbers of them"
 
 
 def _advice_for_text(values: Any, name: str) -> tuple[str, str]:

@@ -39,9 +39,13 @@ class Statistics:
     deviation: np.ndarray
 
 
-def as_examples(X: Any, name: str = "X", columns: int | None = None, in_place: bool = False) -> Any:
+def as_examples(
+    X: Any, name: str = "X", columns: int | None = None, in_place: bool = False, of: str = "the model"
+) -> Any:
     """Return `X` as an array (N, D) of real numbers, N >= 1, without looking at its values; one that lies on a GPU as
-    `DeviceRows` where `in_place`, else as a copy on the host.
+    `DeviceRows` where `in_place`, else as a copy on the host. `of`: who wants `columns` columns.
+
+    What is said of a wrong shape has scikit-learn's words in it, as its checks of estimators ask.
 
     Raises
     ------
@@ -62,16 +66,18 @@ def as_examples(X: Any, name: str = "X", columns: int | None = None, in_place: b
     if array.ndim != 2:
         hint = {
             0: "pass a table, one row an example",
-            1: f"reshape one example with {name}.reshape(1, -1), one feature with {name}.reshape(-1, 1)",
-        }.get(array.ndim, f"flatten each example with {name}.reshape(len({name}), -1)")
+            1: f"one example with {name}.reshape(1, -1), one feature with {name}.reshape(-1, 1)",
+        }.get(array.ndim, f"each example flat, {name}.reshape(len({name}), -1)")
         if array.ndim == 1 and hasattr(given, "to_frame"):
             hint = f"pass one feature as a table with {name}.to_frame()"
-        raise ValueError(f"{name} has shape {array.shape}, {array.ndim}-D; expected 2-D (examples, features): {hint}")
+        raise ValueError(f"{name} has shape {array.shape}, {array.ndim}-D; expected 2-D (examples, features). "
+                         f"Reshape your data: {hint}")  # fmt: skip
     if array.size == 0:
-        raise ValueError(f"{name} is empty: its shape is {array.shape}; expected at least one example and one feature")
+        what = "sample" if len(array) == 0 else "feature"
+        raise ValueError(f"{name} is empty: 0 {what}(s) (shape={array.shape}) while a minimum of 1 is required.")
     if columns is not None and array.shape[1] != columns:
-        found = f"{array.shape[1]} features (shape {array.shape})"
-        raise ValueError(f"{name} has {found}; the model was fitted on {columns}")
+        found = f"{array.shape[1]} features, but {of} is expecting {columns} features as input"
+        raise ValueError(f"{name} has {found} (shape {array.shape})")
     return array
 
 
@@ -112,7 +118,8 @@ def _unusable(piece: np.ndarray, start: int) -> tuple[int, int, int, float] | No
 def _refuse_unusable(bad: list[tuple[int, int, int, float]], name: str) -> None:
     if bad:
         count = sum(b[0] for b in bad)
-        _, row, column, value = bad[0]
+        _, row, column, number = bad[0]
+        value = "NaN" if number != number else number
         what = (
             f"entry that is not a finite float32 number (first: {value}"
             if count == 1

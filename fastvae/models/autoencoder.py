@@ -8,7 +8,7 @@ Hornik 1989). What other autoencoders share with it is here too.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.layers import MLP
 from fastvae.likelihoods import LIKELIHOODS, make_likelihood
 from fastvae.models.abilities import Abilities
+from fastvae.models.absent import absent
 from fastvae.models.settings import check_integer, checked_names, widths
 from fastvae.models.with_likelihood import LikelihoodEstimator
 from fastvae.passes import Pass
@@ -122,12 +123,10 @@ class ReconstructingEstimator(LikelihoodEstimator):
         found: np.ndarray = self._results(network, X, how, "nll", network.nll, 1)[:, 0]
         return -found.astype(float) - network.log_jacobian
 
-    def evaluate(self, X: Any, *args: Any, **options: Any) -> NoReturn:
-        """There is no log p(x): raises `TypeError`."""
-        raise TypeError(
-            f"{type(self).__name__} has no density p(x), so that nothing can be evaluated: use a VAE, whose evaluate "
-            "estimates log p(x); score_samples(X) has the nll of each row under its own reconstruction"
-        )
+    evaluate = absent(
+        "{name} has no density p(x), so that nothing can be evaluated: use a VAE, whose evaluate estimates log p(x); "
+        "score_samples(X) has the nll of each row under its own reconstruction"
+    )
 
 
 class Autoencoder(ReconstructingEstimator):
@@ -150,10 +149,7 @@ class Autoencoder(ReconstructingEstimator):
     def _architecture(self, columns: int) -> Any:
         return Architecture(columns, **self._common())
 
-    def sample(self, n: int = 1, random_state: Any = None) -> NoReturn:
-        """There are no samples: raises `TypeError`."""
-        raise TypeError(
-            f"{type(self).__name__} cannot sample: it has no distribution over its codes to draw from. Use a VAE, "
-            "which has one, or a DenoisingAutoencoder, which draws by a Markov chain; decode(Z) gives what codes of "
-            "your own stand for"
-        )
+    sample = absent(
+        "{name} cannot sample: it has no distribution over its codes to draw from. Use a VAE, which has one, or a "
+        "DenoisingAutoencoder, which draws by a Markov chain; decode(Z) gives what codes of your own stand for"
+    )

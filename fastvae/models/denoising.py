@@ -100,7 +100,7 @@ class DenoisingAutoencoder(ChainSampler, ReconstructingEstimator):
         if network.architecture.corruption != "gaussian" or network.likelihood.WHOLE:
             return self.reconstruct(X)
         self._check_names(X)
-        X = as_examples(X, "X", network.architecture.inputs, in_place=not network.kernels.ON_HOST)
+        X = self._as_rows(network, X)
         check_values(X, "X")
         out = np.empty(np.shape(X), network.units.dtype)
         network.units.to_user(self._results(network, X, {}, "reconstruction", network.reconstruction, X.shape[1]), out)

@@ -50,10 +50,11 @@ class Estimator(Arguments, Duration, Rows):
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
 
+        transforms = TransformerTags(preserves_dtype=["float64", "float32"]) if hasattr(self, "transform") else None
         return Tags(
             estimator_type="density_estimator",
             target_tags=TargetTags(required=False),
-            transformer_tags=TransformerTags(preserves_dtype=["float32"]),
+            transformer_tags=transforms,
             input_tags=InputTags(),
         )
 
@@ -161,7 +162,7 @@ class Estimator(Arguments, Duration, Rows):
         names = column_names(X) if names is None else names
         X = as_examples(X, in_place=self.device == "cuda")
         if len(X) < 2:
-            raise ValueError(f"X has 1 example (shape {X.shape}); fitting needs at least 2")
+            raise ValueError(f"X has 1 sample (shape {X.shape}); fitting needs at least 2")
         known, rows = condition or (None, None)
         network = self._make_network(X.shape[1], known)
         facts = statistics(X)

@@ -13,7 +13,7 @@ from fastvae.evaluation.observer import Observer
 from fastvae.evaluation.result import LogLikelihood
 from fastvae.evaluation.weights import sample_bound
 from fastvae.kernels.formulas import LOGVAR_HIGHEST, LOGVAR_LOWEST
-from fastvae.models.rows import finite
+from fastvae.models.rows import finite, like
 from fastvae.models.settings import check_integer, seed_from
 from fastvae.models.vae_network import MOST_DRAWS, VAENetwork, symmetric_points
 from fastvae.models.with_likelihood import LikelihoodEstimator
@@ -25,10 +25,11 @@ class Evaluated(LikelihoodEstimator):
     """Base of `VAE`: the part that encodes and scores. Estimators of log p(x) are in `fastvae.evaluation`."""
 
     def encode(self, X: Any, condition: Any = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return mu and logvar of q(z|x), each (N, Z) float32; logvar is limited to [-30, 20]. `condition` as
+        """Return mu and logvar of q(z|x), each (N, Z); logvar is limited to [-30, 20]. `condition` and the dtype as
         `transform` has it."""
         network, X, how = self._data(X, condition)
-        return self._encode(network, X, **how)
+        mu, logvar = self._encode(network, X, **how)
+        return like(mu, X), like(logvar, X)
 
     def encode_examples(self, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
         """`encode` of examples, which somebody has checked."""

@@ -1,6 +1,6 @@
 """The generative adversarial network (Goodfellow et al. 2014) as an estimator; what it computes: `gan_network`."""
 
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from fastvae.errors import check_name
 from fastvae.kernels import philox
 from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.models.abilities import Abilities
+from fastvae.models.absent import absent
 from fastvae.models.duration import LEAST_EPOCHS, STEPS
 from fastvae.models.gan_network import DISCRIMINATOR, GENERATOR, OUTPUTS, Architecture, GANNetwork
 from fastvae.models.rows import finite
@@ -284,18 +285,11 @@ class GAN(SavedEstimator):
 
     # ---- what it cannot do --------------------------------------------------------------------------------------
 
-    def _no_density(self, *_: Any, **__: Any) -> NoReturn:
-        raise TypeError(
-            "a GAN has no density: it samples, and gives no p(x) for a row. Use a VAE, whose evaluate(X) estimates log "
-            "p(x), or a MADE, which has it exactly; discriminate(X) has the discriminator's logits, which are none"
-        )
-
-    score_samples = score = evaluate = _no_density
-
-    def _no_code(self, *_: Any, **__: Any) -> NoReturn:
-        raise TypeError(
-            "a GAN has no encoder: it makes rows of z, by sample(n) and decode(Z), and finds no z of a row. For codes "
-            "and reconstructions use a VAE or an autoencoder"
-        )
-
-    transform = fit_transform = reconstruct = get_feature_names_out = _no_code
+    score_samples = score = evaluate = absent(
+        "a GAN has no density: it samples, and gives no p(x) for a row. Use a VAE, whose evaluate(X) estimates log "
+        "p(x), or a MADE, which has it exactly; discriminate(X) has the discriminator's logits, which are none"
+    )
+    transform = fit_transform = reconstruct = get_feature_names_out = set_output = absent(
+        "a GAN has no encoder: it makes rows of z, by sample(n) and decode(Z), and finds no z of a row. For codes "
+        "and reconstructions use a VAE or an autoencoder"
+    )

@@ -9,7 +9,7 @@ by degree, so that every mask is a staircase (see `layers.dense`) and half of ea
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from fastvae.kernels.slots import Slots
 from fastvae.layers import Dense, Linear
 from fastvae.likelihoods import LIKELIHOODS, make_likelihood
 from fastvae.models.abilities import Abilities
+from fastvae.models.absent import absent
 from fastvae.models.rows import finite
 from fastvae.models.settings import check_integer, checked_names, widths
 from fastvae.models.with_likelihood import LikelihoodEstimator
@@ -356,10 +357,7 @@ class MADE(LikelihoodEstimator):
 
     # ---- what it cannot do --------------------------------------------------------------------------------------
 
-    def _no_code(self, *_: Any, **__: Any) -> NoReturn:
-        raise TypeError(
-            "a MADE has no latent code: it gives log p(x), by score_samples(X), conditionals(X) and samples; for codes "
-            "take a VAE or an autoencoder"
-        )
-
-    transform = fit_transform = reconstruct = decode = inverse_transform = get_feature_names_out = _no_code
+    transform = fit_transform = reconstruct = decode = inverse_transform = get_feature_names_out = set_output = absent(
+        "a MADE has no latent code: it gives log p(x), by score_samples(X), conditionals(X) and samples; for codes "
+        "take a VAE or an autoencoder"
+    )

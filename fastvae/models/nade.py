@@ -11,7 +11,7 @@ All columns share the hidden units' weights, so that the units are carried from 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from fastvae.kernels.cpu.calls import FUNCTIONS
 from fastvae.layers.prefix import Prefix
 from fastvae.likelihoods import make_likelihood
 from fastvae.models.abilities import Abilities
+from fastvae.models.absent import absent
 from fastvae.models.rows import finite
 from fastvae.models.settings import check_integer
 from fastvae.models.with_likelihood import LikelihoodEstimator
@@ -253,13 +254,10 @@ class NADE(LikelihoodEstimator):
 
     # ---- what it cannot do --------------------------------------------------------------------------------------
 
-    def _no_code(self, *_: Any, **__: Any) -> NoReturn:
-        raise TypeError(
-            "a NADE has no latent code: its hidden units change from column to column; it gives log p(x), by "
-            "score_samples(X), conditionals(X) and samples; for codes take a VAE or an autoencoder"
-        )
-
-    transform = fit_transform = reconstruct = decode = inverse_transform = get_feature_names_out = _no_code
+    transform = fit_transform = reconstruct = decode = inverse_transform = get_feature_names_out = set_output = absent(
+        "a NADE has no latent code: its hidden units change from column to column; it gives log p(x), by "
+        "score_samples(X), conditionals(X) and samples; for codes take a VAE or an autoencoder"
+    )
 
 
 def check_binary(X: Any, units: Any, name: str = "X") -> None:

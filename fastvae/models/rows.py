@@ -51,8 +51,13 @@ class Rows(Frames, Learned):
         self._check_names(X, name)
         return self._checked(network, X, name)
 
+    def _as_rows(self, network: Any, X: Any, name: str = "X") -> Any:
+        """X as an array with the model's columns, its values not looked at."""
+        columns, on_device = network.architecture.inputs, not network.kernels.ON_HOST
+        return as_examples(X, name, columns, in_place=on_device, of=type(self).__name__)
+
     def _checked(self, network: Any, X: Any, name: str = "X") -> Any:
-        X = as_examples(X, name, network.architecture.inputs, in_place=not network.kernels.ON_HOST)
+        X = self._as_rows(network, X, name)
         clip = self._clipping(network, X, name)
         return X if clip is None else clip(X)
 
@@ -134,7 +139,7 @@ class Rows(Frames, Learned):
         a pass is given beside it."""
         network = self._check_complete()
         self._check_names(X)
-        X = as_examples(X, "X", network.architecture.inputs, in_place=not network.kernels.ON_HOST)
+        X = self._as_rows(network, X)
         self._warn_of_other_units(network, X)
         if self._looks_at_all(network):  # which no kernel looks at
             self._clipping(network, X)
@@ -155,29 +160,32 @@ class Rows(Frames, Learned):
 
     @framed
     def transform(self, X: Any, condition: Any = None) -> np.ndarray:
-        """Return the codes of rows (N, Z) float32, of a VAE the mean of q(z|x): an array, or as `set_output` says.
+        """Return the codes of rows (N, Z), of a VAE the mean of q(z|x): an array, or as `set_output` says.
+
+        They are computed in float32; of X in float64 they are returned in float64, else in float32.
 
         `condition`, of a model that was fitted with one: as `fit` has it, or one for all rows.
         """
-        return self._transformed(*self._data(X, condition))
+        network, X, how = self._data(X, condition)
+        return like(self._transformed(network, X, how), X)
 
     def _transformed(self, network: Any, X: Any, how: dict[str, Any]) -> np.ndarray:
         return self._results(network, X, how, "codes", network.codes, network.inputs["z"])
 
     def reconstruct(self, X: Any, condition: Any = None) -> np.ndarray:
-        """Return decode(transform(X)): (N, D) float32, in the user's units; `condition` as `transform` has it."""
+        """Return decode(transform(X)): (N, D), in the user's units; `condition` and the dtype as `transform` has it."""
         network, X, how = self._data(X, condition)
-        return self._decode(network, self._transformed(network, X, how), how["condition"])
+        return like(self._decode(network, self._transformed(network, X, how), how["condition"]), X)
 
     def decode(self, Z: Any, condition: Any = None) -> np.ndarray:
         """Return what a model makes of the codes `Z` (N, Z), of a VAE the mean of p(x|z): (N, D), in the user's units.
 
-        float32; float64 where a column lies so far from 0 that float32 would not hold its differences. `condition` as
-        `transform` has it.
+        `condition` and the dtype as `transform` has it; float64 too where a column lies so far from 0 that float32
+        would not hold its differences.
         """
         network = self._check_fitted()
         Z = as_examples(Z, "Z", network.inputs["z"], in_place=not network.kernels.ON_HOST)
-        return self._decode(network, Z, self._condition_rows(network, condition, len(Z)))
+        return like(self._decode(network, Z, self._condition_rows(network, condition, len(Z))), Z)
 
     def _decode(self, network: Any, Z: Any, rows: np.ndarray | None = None) -> np.ndarray:
         """See `decode`; the condition as the network reads it."""
@@ -194,6 +202,11 @@ class Rows(Frames, Learned):
         return finite(out, Z)
 
     inverse_transform = decode
+
+
+def like(found: np.ndarray, X: Any) -> np.ndarray:
+    """What was found of X, in float64 where X is."""
+    return found.astype(np.float64) if X.dtype == np.float64 else found
 
 
 def finite(found: np.ndarray, X: Any) -> np.ndarray:

@@ -62,7 +62,7 @@ def test_codes(model):
         (sample, ["MODEL", "--device", "cuda"], "device='cuda' cannot be had"),
         (sample, ["text.npz"], "text.npz"),
         (encode, ["MODEL", "digit"], "did you mean 'digits'"),
-        (encode, ["MODEL", "x.npy"], "X has 5 features (shape (30, 5)); the model was fitted on 64"),
+        (encode, ["MODEL", "x.npy"], "X has 5 features, but VAE is expecting 64 features as input (shape (30, 5))"),
         (encode, ["MODEL", "digits", "--out", "c.csv"], "the ending '.csv' is not known"),
         (encode, ["MODEL", "digits", "--part", "test"], "has no test part"),
         (encode, ["MODEL", "x.npy", "--out", "x.npy"], "--out x.npy: that is what is read; give another name"),

@@ -57,7 +57,7 @@ def test_every_bad_entry_is_counted_over_all_pieces(monkeypatch):
     bad = X.copy()
     bad[15, 2], bad[15, 3], bad[90, 0] = np.nan, -np.inf, 1e39
     for check in (statistics, check_values):
-        with pytest.raises(ValueError, match=r"X has 3 entries .*nan at row 15, column 2"):
+        with pytest.raises(ValueError, match=r"X has 3 entries .*NaN at row 15, column 2"):
             check(bad)
 
 

@@ -37,16 +37,26 @@ def fitted(**settings):
 
 
 DATA = {
-    "nan": (changed(np.nan, (3, 1), (7, 0)), {}, ValueError, r"X has 2 entries .*nan at row 3, column 1"),
+    "nan": (changed(np.nan, (3, 1), (7, 0)), {}, ValueError, r"X has 2 entries .*NaN at row 3, column 1"),
     "infinite": (changed(np.inf, (0, 4)), GAUSSIAN, ValueError, r"X has 1 entry .*inf at row 0, column 4"),
     "too large for float32": (changed(1e300, (1, 2)), GAUSSIAN, ValueError, r"1 entry .*1e\+300 at row 1, column 2"),
-    "empty": (np.empty((0, 5)), {}, ValueError, r"X is empty: its shape is \(0, 5\)"),
-    "no features": (np.empty((5, 0)), {}, ValueError, r"X is empty: its shape is \(5, 0\)"),
-    "one example": (X[:1], {}, ValueError, r"X has 1 example \(shape \(1, 5\)\); fitting needs at least 2"),
+    "empty": (np.empty((0, 5)), {}, ValueError, r"X is empty: 0 sample\(s\) \(shape=\(0, 5\)\) while a minimum of 1"),
+    "no features": (
+        np.empty((5, 0)),
+        {},
+        ValueError,
+        r"X is empty: 0 feature\(s\) \(shape=\(5, 0\)\) while a minimum of 1",
+    ),
+    "one example": (X[:1], {}, ValueError, r"X has 1 sample \(shape \(1, 5\)\); fitting needs at least 2"),
     "1-D": (X[0], {}, ValueError, r"X has shape \(5,\), 1-D; .*reshape"),
     "0-D": (np.float32(3), {}, ValueError, r"X has shape \(\), 0-D"),
-    "3-D": (X.reshape(8, 5, 5), {}, ValueError, r"X has shape \(8, 5, 5\), 3-D; .*flatten"),
-    "object": (X.astype(object), {}, TypeError, r"X has dtype object, numbers as .*X.astype\('float64'\)"),
+    "3-D": (X.reshape(8, 5, 5), {}, ValueError, r"X has shape \(8, 5, 5\), 3-D; .*flat"),
+    "objects beside numbers": (
+        np.array([[1.0, {}]], object),
+        {},
+        TypeError,
+        r"argument must be a string or a real number",
+    ),
     "string": (X.astype(str), {}, TypeError, r"X has dtype <U32, numbers as text .*X.astype\('float64'\)"),
     "string list": (X.astype(str).tolist(), {}, TypeError, r"numpy.asarray\(X\).astype\('float64'\)"),
     "text": (np.array([["a", "b"]] * 3), {}, TypeError, r"X has dtype <U1, text \(first: 'a'\).*categories"),
@@ -66,7 +76,7 @@ DATA = {
         r"1 missing value \(first: None at row 1, column 1\)",
     ),
     "mixed": ([[1.0, "a"]], {}, TypeError, r"text \(first: '1.0'\)|text \(first: 'a'\)"),
-    "objects": (np.array([[1.0, "a"]], object), {}, TypeError, r"Python objects \(first: a str, 'a'\)"),
+    "objects": (np.array([[1.0, "a"]], object), {}, TypeError, r"Python objects \(first: a str, 'a';"),
     "a sparse matrix": (Sparse(), {}, TypeError, r"X is a sparse Sparse: pass X.toarray\(\)"),
     "a tensor with gradients": (Tensor(), {}, TypeError, r"requires gradients: pass X.detach\(\)"),
     "a tensor of another type": (Foreign(), {}, TypeError, r"X \(Foreign\) cannot be read .*unsupported ScalarType"),
@@ -145,7 +155,7 @@ def test_settings(settings, error, message):
 def test_a_refused_fit_leaves_the_earlier_model():
     vae = fitted()
     before = vae.transform(X)
-    with pytest.raises(ValueError, match="nan at row 3"):
+    with pytest.raises(ValueError, match="NaN at row 3"):
         vae.fit(changed(np.nan, (3, 1)))
     with pytest.raises(ValueError, match="batch_size=99"):
         vae.set_params(batch_size=99).fit(X)
@@ -153,11 +163,14 @@ def test_a_refused_fit_leaves_the_earlier_model():
 
 
 USES = [
-    (lambda v: v.transform(X[:, :4]), r"X has 4 features \(shape \(40, 4\)\); the model was fitted on 5"),
+    (
+        lambda v: v.transform(X[:, :4]),
+        r"X has 4 features, but VAE is expecting 5 features as input \(shape \(40, 4\)\)",
+    ),
     (lambda v: v.elbo(changed(np.nan, (9, 0))), r"X has 1 entry .*row 9, column 0"),
     (lambda v: v.transform(X * 3), r"X has values in .*likelihood='bernoulli'"),
-    (lambda v: v.transform(X[0]), r"reshape one example"),
-    (lambda v: v.decode(np.zeros((2, 3))), r"Z has 3 features \(shape \(2, 3\)\); the model was fitted on 2"),
+    (lambda v: v.transform(X[0]), r"Reshape your data: one example"),
+    (lambda v: v.decode(np.zeros((2, 3))), r"Z has 3 features, but the model is expecting 2 features"),
     (lambda v: v.decode(np.full((1, 2), np.inf)), r"Z has 2 entries .*inf at row 0, column 0"),
     (lambda v: v.partial_fit(X[:, 1:]), r"X has 4 features"),
     (lambda v: v.fit(X, heldout=X[:, 1:]), r"heldout has 4 features"),

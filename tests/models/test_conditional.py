@@ -415,7 +415,7 @@ def test_y_is_ignored_as_ever():
         (3, ValueError, r"condition=3 is one for all; fitting needs one for each of the 60 rows"),
         (np.arange(60), ValueError, r"60 different labels in 60 rows.*condition\.astype\(float\)"),
         (np.arange(60).astype(str), ValueError, "60 different labels in 60 rows.*more rows share"),
-        (np.where(np.arange(60) == 7, np.nan, 1.0), ValueError, "1 entry that is not a finite.*nan at row 7, column 0"),
+        (np.where(np.arange(60) == 7, np.nan, 1.0), ValueError, "1 entry that is not a finite.*NaN at row 7, column 0"),
         (FLOATS * [1, np.inf], ValueError, "60 entries that are not finite"),
         ([*NAMES[:59], None], ValueError, r"1 missing value \(first: row 59\)"),
         (pd.Series(LABELS).astype("Int64").where(LABELS > 0), ValueError, "missing values"),

@@ -64,7 +64,7 @@ def test_another_network_is_another_model():
     vae.network_ = other.network_
     assert vae.n_features_in_ == 3000
     np.testing.assert_array_equal(vae.elbo(WIDE), other.elbo(WIDE))
-    with pytest.raises(ValueError, match="fitted on 3000"):
+    with pytest.raises(ValueError, match="expecting 3000 features"):
         vae.transform(TABLE)
 
 

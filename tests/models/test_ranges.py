@@ -75,7 +75,7 @@ def test_what_is_no_number_is_still_refused():
     broken = BEYOND.copy()
     broken[40, 2] = np.nan
     for use in USES:
-        with pytest.raises(ValueError, match=r"1 entry .*nan at row 40, column 2"):
+        with pytest.raises(ValueError, match=r"1 entry .*NaN at row 40, column 2"):
             getattr(fitted(), use)(broken)
 
 
