@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fastvae.data.minibatches import Examples
 from fastvae.engine import Network
 from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.layers import MLP
@@ -77,6 +78,12 @@ class AutoencoderNetwork(Network):
         """Write the nll (B,) of x under its own reconstruction."""
         return p.returns(self.likelihood.nll(p, p.input("x"), self._reconstructed(p)[1], p.empty()))
 
+    def heldout_loss(self, p: Pass) -> list[np.ndarray]:
+        """Write what a step minimises, (B,) or several whose mean it is, of rows that are held out."""
+        x = p.input("x")
+        h = self.encoder(p, self.shown(p, self.likelihood.seen(p, x)))[0]
+        return p.returns(self.likelihood.nll(p, x, self.decoder(p, h)[0], p.empty()))
+
     def reconstruction(self, p: Pass) -> list[np.ndarray]:
         """Write the mean (B, D) of p(x|h) given the code of x, in the model's units."""
         return p.returns(self.likelihood.mean(p, self._reconstructed(p)[1]))
@@ -122,6 +129,19 @@ class ReconstructingEstimator(LikelihoodEstimator):
         network, X, how = self._data(X)
         found: np.ndarray = self._results(network, X, how, "nll", network.nll, 1)[:, 0]
         return -found.astype(float) - network.log_jacobian
+
+    def score_examples(self, examples: Examples) -> np.ndarray:
+        """What training minimises, negative, of each of the examples, (N,) float64: the same corruptions each time, and
+        penalties too. Training stops by it, so that it must not be another loss."""
+        network = self._check_complete()
+        examples = self._accepted(network, examples)
+        found = np.empty(len(examples))
+
+        def keep(start: int, stop: int, *losses: np.ndarray) -> None:
+            found[start:stop] = np.mean(losses, axis=0, dtype=np.float64)
+
+        network.over(examples.X, "heldout_loss", network.heldout_loss, keep, binarize=examples.binarize)
+        return -found - network.log_jacobian
 
     evaluate = absent(
         "{name} has no density p(x), so that nothing can be evaluated: use a VAE, whose evaluate estimates log p(x); "

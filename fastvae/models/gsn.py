@@ -13,7 +13,7 @@ and begins at u_0 = x with salt and pepper, u_i = 0 above. Walkback training: th
 The gradient goes back through all layers above x and all steps; where an x' was drawn it ends, and x' counts as input.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -66,15 +66,25 @@ class GSNNetwork(Network):
 
     def step(self, p: Pass, optimizers: Sequence[Any]) -> None:  # noqa: D102
         chain, x, weight = Chain(self, p), p.input("x"), p.slots.real("step weight")
+        for k in self._walkback(chain, x):
+            p.loss(**{f"step {k}": (chain.give_back(x, weight), weight)})
+        chain.backward()
+        p.update(optimizers[0], self.owners())
+
+    def heldout_loss(self, p: Pass) -> list[np.ndarray]:
+        """Write the nll (B,) of each step of the walkback, of rows that are held out."""
+        chain, x = Chain(self, p), p.input("x")
+        return p.returns(*(self.likelihood.nll(p, x, chain.logits()[0], p.empty()) for _ in self._walkback(chain, x)))
+
+    def _walkback(self, chain: "Chain", x: np.ndarray) -> Iterator[int]:
+        """Write the steps of a walkback, and stop at each before x is drawn."""
         chain.see(x)
         for k in range(self.architecture.walkback):
             if k > 0:
                 chain.update(even=True)
                 chain.draw()
             chain.update(even=False)
-            p.loss(**{f"step {k}": (chain.give_back(x, weight), weight)})
-        chain.backward()
-        p.update(optimizers[0], self.owners())
+            yield k
 
     def numbers(self, rows: int, progress: np.ndarray, steps: np.ndarray) -> dict[str, Any]:  # noqa: D102
         return super().numbers(rows, progress, steps) | {"step weight": 1.0 / (rows * self.architecture.walkback)}

@@ -103,6 +103,17 @@ def test_l1_makes_codes_exactly_zero():
     assert shares[0.3] > 0.8 > shares[0.0] + 0.1
 
 
+@pytest.mark.parametrize("penalty", ["kl", "l1"])
+def test_the_usual_weight_leaves_the_rows(penalty):
+    """What is given back of new rows is nearer than by as many principal components as a tenth of the codes."""
+    found = SparseAutoencoder(penalty=penalty, random_state=0, epochs=100, early_stopping=False).fit(TRAIN)
+    assert found.network_.architecture.weight == {"kl": 1.0, "l1": 0.1}[penalty]
+    mean = TRAIN.mean(axis=0, dtype=float)
+    axes = np.linalg.svd(TRAIN - mean, full_matrices=False)[2][:10]
+    by_components = (NEW - mean) @ axes.T @ axes + mean
+    assert np.square(found.reconstruct(NEW) - NEW).sum() < 0.9 * np.square(by_components - NEW).sum()
+
+
 # ---- an estimator -----------------------------------------------------------------------------------------------
 
 
@@ -132,7 +143,7 @@ def test_files_copies_and_what_it_cannot_do(tmp_path):
         assert other.get_params() == found.get_params()
     assert list(found.history_)[:4] == ["epoch", "loss", "nll", "penalty"]
     np.testing.assert_allclose(
-        found.history_["loss"], found.history_["nll"] + 10 * found.history_["penalty"], rtol=1e-9
+        found.history_["loss"], found.history_["nll"] + 1.0 * found.history_["penalty"], rtol=1e-9
     )
     with pytest.raises(TypeError, match="SparseAutoencoder cannot sample"):
         found.sample()
@@ -145,7 +156,7 @@ def test_files_copies_and_what_it_cannot_do(tmp_path):
     ({"rho": 1.0}, "rho=1.0 must be less than 1"),
     ({"rho": None}, "rho=None must be a number"),
     ({"weight": -1}, "weight=-1 must be at least 0"),
-    ({"weight": "much"}, "weight='much' must be a number"),
+    ({"weight": "much"}, "weight='much' is not known: valid: 'auto'"),
     ({"sigma": 0.0, "likelihood": "gaussian"}, "sigma=0.0 must be a positive number"),
 ], ids=str)  # fmt: skip
 def test_refusals(settings, words):
