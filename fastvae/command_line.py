@@ -12,6 +12,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from typing import Any, NoReturn
 
 from fastvae.errors import DivergenceError, closest
@@ -20,12 +21,23 @@ from fastvae.standard_error import say
 FAILED, WRONG, INTERRUPTED, TERMINATED = 1, 2, 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
+COMMANDS = {  # name to module, whose `parser` says what it does
+    name: f"fastvae.{name}" for name in ("train", "sample", "encode", "evaluate", "compare", "selfcheck", "completion")
+}
+CALLED = ContextVar("CALLED", default="python -m fastvae.")  # what stands before a command's name, as it was called
+
+
+def called(command: str) -> str:
+    """A command as a person calls it: by its module, or by `fastvae` or `python -m fastvae` where it came that way."""
+    return CALLED.get() + command
+
+
 class Parser(argparse.ArgumentParser):
     """argparse with one line on standard error for a wrong argument, and no abbreviations."""
 
     def __init__(self, module: str, description: str):
         super().__init__(
-            prog=f"python -m fastvae.{module}",
+            prog=called(module),
             description=description,
             allow_abbrev=False,
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -97,10 +109,10 @@ def run(program: str, action: Callable[[], int], traceback: bool) -> int:
             warnings.showwarning = _show_warning
             return action()
     except KeyboardInterrupt:
-        say(f"python -m fastvae.{program}: interrupted")
+        say(f"{called(program)}: interrupted")
         return INTERRUPTED
     except Terminated:
-        say(f"python -m fastvae.{program}: terminated")
+        say(f"{called(program)}: terminated")
         return TERMINATED
     except BrokenPipeError:
         with contextlib.suppress(AttributeError, OSError, ValueError):  # there may be no standard output
@@ -112,7 +124,7 @@ def run(program: str, action: Callable[[], int], traceback: bool) -> int:
         message = _one_line(str(error)) or type(error).__name__
         if isinstance(error, MemoryError):
             message = f"not enough memory: {message}"
-        say(f"python -m fastvae.{program}: {message}")
+        say(f"{called(program)}: {message}")
         return FAILED if isinstance(error, DivergenceError) else WRONG
 
 

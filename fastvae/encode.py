@@ -20,6 +20,12 @@ from fastvae.sample import check_output, model_path
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
+    arguments = parser().parse_args(argv)
+    return run("encode", lambda: _encode(arguments), arguments.traceback)
+
+
+def parser() -> Parser:
+    """The options."""
     p = Parser("encode", "Encode a data set: latent codes, and on request their variances and the ELBO.")
     p.add_argument("model", help="a model.npz, or the folder of a run")
     p.add_argument("data", help="digits, mnist, or a file: IDX, .npy, .npz, .csv")
@@ -31,8 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--header", default="auto", type=one_of(HEADERS), help="whether the .csv's first line names columns")
     p.add_argument("--part", default="train", type=one_of(["train", "test"]), help="of data that come in two parts")
     p.add_argument("--device", default="auto", help="auto (the CPU), cpu, or cuda")
-    arguments = p.parse_args(argv)
-    return run("encode", lambda: _encode(arguments), arguments.traceback)
+    return p
 
 
 def _encode(arguments: argparse.Namespace) -> int:

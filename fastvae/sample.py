@@ -27,6 +27,12 @@ ALL = "all"  # labels
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
+    arguments = parser().parse_args(argv)
+    return run("sample", lambda: _sample(arguments), arguments.traceback)
+
+
+def parser() -> Parser:
+    """The options."""
     p = Parser("sample", "Draw new examples from a trained model.")
     p.add_argument("model", help="a model.npz, or the folder of a run")
     p.add_argument("-n", type=int, help="how many, of each condition; default: 64, or 8 where there are several")
@@ -36,8 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--noise", action="store_true", help="draw x from p(x|z) too, instead of taking its mean")
     p.add_argument("--seed", type=int, default=0, help="of the draws")
     p.add_argument("--device", default="auto", help="auto (the CPU), cpu, or cuda")
-    arguments = p.parse_args(argv)
-    return run("sample", lambda: _sample(arguments), arguments.traceback)
+    return p
 
 
 def model_path(text: str) -> pathlib.Path:

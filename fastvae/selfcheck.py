@@ -26,14 +26,19 @@ EXTENSIONS = ("sse2", "avx2", "fma", "avx512f", "avx512bf16", "amx-tile", "amx-b
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns 0, or 1 where a kernel is wrong."""
+    arguments = parser().parse_args(argv)
+    return run("selfcheck", lambda: _selfcheck(arguments), arguments.traceback)
+
+
+def parser() -> Parser:
+    """The options."""
     p = Parser(
         "selfcheck", "Check every kernel against a float64 reference, and say what was chosen for this processor."
     )
     p.add_argument("--json", action="store_true", help="print everything as one line of JSON")
     p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU too, if there is one")
     p.add_argument("--chosen-only", action="store_true", help="leave out the variants that this processor can run too")
-    arguments = p.parse_args(argv)
-    return run("selfcheck", lambda: _selfcheck(arguments), arguments.traceback)
+    return p
 
 
 def _selfcheck(arguments: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.command_line import INTERRUPTED, Parser, one_of, run, say
+from fastvae.command_line import INTERRUPTED, Parser, called, one_of, run, say
 from fastvae.data import loading
 from fastvae.data.condition import Condition, learned_condition
 from fastvae.data.dataset import DataSet
@@ -370,7 +370,7 @@ def _run(
     if observer.stop_requested():
         say(
             f"interrupted in epoch {model.n_epochs_ + 1}, after {model.n_steps_} steps; saved. Continue with: "
-            f"python -m fastvae.train --resume --out {folder.path}"
+            f"{called('train')} --resume --out {folder.path}"
         )
         return INTERRUPTED if observer.interrupted == 2 else 128 + int(observer.interrupted or 0)
     if model.stopped_early_:
