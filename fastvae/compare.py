@@ -20,6 +20,7 @@ from fastvae.command_line import INTERRUPTED, Parser, one_of, run, say
 from fastvae.comparison.baselines import baselines
 from fastvae.comparison.budget import BudgetError, plan
 from fastvae.comparison.entries import Entry, chosen, latent_dim
+from fastvae.comparison.graphs import graphs_of, graphs_picture
 from fastvae.comparison.interruption import SOON, Interruption, Stopped, TrainingProgress
 from fastvae.comparison.measures import Subjected, measure, measure_baseline
 from fastvae.comparison.page import write_page
@@ -260,7 +261,7 @@ class Comparison:
         )  # fmt: skip
 
     def _pictures(self, entries: dict[str, Entry], models: dict[str, Any]) -> None:
-        """samples.png, where matplotlib is there, and report.html."""
+        """samples.png and graphs.png, where matplotlib is there, and report.html."""
         pictures: dict[str, pathlib.Path] = {}
         seed = self.settings["seed"]
         drawn = {}
@@ -275,6 +276,15 @@ class Comparison:
                 pictures["Samples, and the nearest rows of the training data"] = path
         except ModuleNotFoundError as error:
             say(f"no samples.png: {error}")
+        fitting = {name: entry for name, entry in entries.items() if entry.refusal(self.subject) is None}
+        graphs = graphs_of(fitting, models, lambda entry: self._begun(entry)[0])
+        try:
+            if graphs:
+                path = self.folder / "graphs.png"
+                graphs_picture(path, graphs)
+                pictures["What each model is trained by: what feeds what, and its costs"] = path
+        except ModuleNotFoundError as error:
+            say(f"no graphs.png: {error}")
         report = self.folder / "report.html"
         write_page(report, self.subject.name, self.subject.conventions, self.rows, entries, pictures)
         say(f"written: {self.path}, {', '.join(str(path) for path in [*pictures.values(), report])}")

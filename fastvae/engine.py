@@ -142,6 +142,11 @@ class Network:
         means = {name: values / rows for name, values in sums.items()}
         return means | ({"loss": means["loss"] + self.log_jacobian} if "loss" in means else {})
 
+    def role(self, name: str, downwards: bool) -> str:
+        """What a layer is to the model, in a word, by its name; `downwards`: where its weight is used the other way.
+        Layers of one role that follow each other are one part of the model."""
+        return name.split(".")[0]
+
     def codes(self, p: Pass) -> list[np.ndarray]:
         """Write the codes (B, Z) of "x"."""
         raise NotImplementedError

@@ -213,6 +213,13 @@ class Pass:
         alone: other threads may still be at it."""
         self._at_end.append((op, *(operand[0] if isinstance(operand, Each) else operand for operand in operands)))
 
+    def note(self, what: str, *arrays: np.ndarray, name: str = "", weight: float = 0.0) -> None:
+        """Say what arrays are to whoever reads the pass, and does not run it; nothing is written.
+
+        "latent" or "output": what a network gives, by its `name`; "energy": the units of a side of the difference of
+        energies that is minimised, which `name` says, where E has the sign of -`weight`.
+        """
+
     @property
     def largest(self) -> int:
         """Rows of the largest batch, of which this one may be a part."""

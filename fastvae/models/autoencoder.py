@@ -56,6 +56,7 @@ class AutoencoderNetwork(Network):
     def step(self, p: Pass, optimizers: Sequence[Any]) -> None:  # noqa: D102
         x, weight = p.input("x"), p.slots.real("example weight")
         h, back_h = self.encoder(p, self.shown(p, self.likelihood.seen(p, x)))
+        p.note("latent", h, name="h")
         out, back_out = self.decoder(p, h)
         nll, d_out = self.likelihood.loss(p, x, out, weight)
         p.loss(loss=(nll, weight))

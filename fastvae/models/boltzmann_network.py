@@ -10,7 +10,7 @@ and Wiskott 2016.
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -41,6 +41,7 @@ class BoltzmannNetwork(Network):
     DRAWS: int  # of units in a step of training, each with noise of its own
     log_z: tuple[int, Any] | None = None
     centred = True
+    ENERGY: ClassVar[str] = "energy"  # of which the gradient is a difference
 
     def describe_units(self, names: Sequence[str], sizes: Sequence[int], visible: str = "bernoulli") -> None:
         """Set the units of layers, and what kind the visible ones are: "bernoulli" or "gaussian", of variance 1."""
@@ -53,6 +54,11 @@ class BoltzmannNetwork(Network):
     def trained(self) -> list[Any]:
         """What has a gradient."""
         return [*self.weights, *self.biases]
+
+    def role(self, name: str, downwards: bool) -> str:
+        """The letter of the units that a weight leads to."""
+        layer = [bias.name for bias in self.biases].index(f"{name}.bias") - downwards
+        return "v" if layer == 0 else "h" if len(self.weights) == 1 else f"h{'₀₁₂₃₄₅₆₇₈₉'[layer]}"
 
     def owners(self) -> Sequence[Any]:  # noqa: D102
         return [*self.trained(), *self.offsets, self.likelihood]
@@ -137,6 +143,7 @@ class BoltzmannNetwork(Network):
         """Write the gradients of `weight` times the sum over rows of -E, centred: see `dbm_centred_gradients` of
         `fastvae.reference`. With c = units less their offsets: of weights, sums of c c'; of biases, sums of
         c (1 - the centred neighbours times their offsets)."""
+        p.note("energy", *units, name=self.ENERGY, weight=weight)
         layers = range(len(self.sizes))
         rows = [offset.row if self.centred else np.zeros_like(offset.row) for offset in self.offsets]
 

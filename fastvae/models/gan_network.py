@@ -67,6 +67,7 @@ class GANNetwork(Network):
         z, weight = p.empty(self.architecture.latent_dim), p.slots.real("example weight")
         p.add("normal_noise", p.seed, philox.GENERATED, p.step, ROW, z)
         generated, back_generator = self.generator(p, z)
+        p.note("output", generated, name="x′")
         real = self._blurred(p, p.input("x"), philox.BLUR_OF_REAL)
         generated = self._blurred(p, generated, philox.BLUR_OF_GENERATED)
 

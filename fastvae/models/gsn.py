@@ -64,6 +64,9 @@ class GSNNetwork(Network):
     def owners(self) -> Sequence[Any]:  # noqa: D102
         return [*self.weights, *self.biases]
 
+    def role(self, name: str, downwards: bool) -> str:  # noqa: D102
+        return "decoder" if downwards else f"hidden {name.rpartition('.')[2]}"
+
     def step(self, p: Pass, optimizers: Sequence[Any]) -> None:  # noqa: D102
         chain, x, weight = Chain(self, p), p.input("x"), p.slots.real("step weight")
         for k in self._walkback(chain, x):

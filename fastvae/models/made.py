@@ -154,6 +154,10 @@ class MADENetwork(Network):
         sigma = "learned" if LIKELIHOODS[a.likelihood].HAS_SIGMA else 1.0
         self.likelihood = make_likelihood(a.likelihood, sigma, a.inputs, sigma == "learned")
 
+    def role(self, name: str, downwards: bool) -> str:  # noqa: D102
+        ordering = name.split(".")[0]
+        return f"masked network {int(ordering) + 1}" if ordering.isdecimal() else "masked network"
+
     def owners(self) -> Sequence[Any]:  # noqa: D102
         return [*(layer for each in self.orderings for layer in each.layers()), self.likelihood]
 

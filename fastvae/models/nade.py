@@ -57,6 +57,9 @@ class NADENetwork(Network):
         self.likelihood = make_likelihood("bernoulli", 1.0, a.inputs)
         self.order = np.arange(a.inputs)  # column of the data that stands at each place
 
+    def role(self, name: str, downwards: bool) -> str:  # noqa: D102
+        return "hidden units"
+
     def owners(self) -> Sequence[Any]:  # noqa: D102
         return [self.conditionals, self.likelihood]
 

@@ -40,6 +40,8 @@ class Architecture:
 class RBMNetwork(BoltzmannNetwork):
     """Visible and hidden units; see `boltzmann_network.BoltzmannNetwork`."""
 
+    ENERGY = "free-energy"  # by means of h given v
+
     def describe(self, a: Architecture, complete: bool) -> None:  # noqa: D102
         super().describe(a, True)
         self.inputs = {"x": a.inputs, "z": a.hidden}

@@ -125,6 +125,9 @@ class VAENetwork(Network):
         self.decoder.layers[-1].bias[:] = start.mean
         self.likelihood.set_sigma(start.sigma[: self.likelihood.size])
 
+    def role(self, name: str, downwards: bool) -> str:  # noqa: D102
+        return {"mu": "μ", "logvar": "log σ²"}.get(name.split(".")[0], name.split(".")[0])
+
     # ---- a step -------------------------------------------------------------------------------------------------
 
     def step(self, p: Pass, optimizers: Sequence[Optimizer | None], noise: np.ndarray | None = None) -> None:
