@@ -120,11 +120,12 @@ def _groups(flow: Flow) -> list[_Group]:
     groups: dict[Hashable, _Group] = {}
     of: dict[int, _Group] = {}
     for value in sorted(reached.values(), key=lambda value: value.born):
-        beside = updates.get(id(value)) if value.kind == COST else frozenset(sides.get(id(value), ()))
-        by = of[id(value.sources[0])] if value.drawn else None  # draws by other means are others
-        group = groups.setdefault((value.key, beside, by), _new(value))
-        if value.drawn and MODEL_SIDE in sides.get(id(value.sources[0]), ()):
-            group.title = value.title
+        beside: Hashable = updates.get(id(value)) if value.kind == COST else frozenset(sides.get(id(value), ()))
+        if value.drawn:  # by one mean, wherever it leads
+            beside = of[id(value.sources[0])]
+        group = groups.setdefault((value.key, beside), _new(value))
+        if value.sources and not any(known.sources for known in group.values):
+            group.born = value.born  # what is made of constants at first comes when something flows into it
         group.values.append(value)
         group.lines |= dict.fromkeys(value.lines)
         of[id(value)] = group

@@ -128,6 +128,9 @@ def test_boltzmann_machines_hold_data_and_chains_against_each_other():
     assert contrastive.reaches("x", "v′")
     assert Edge("h′", "v′", 2) in contrastive.edges
     assert all(node.title != "chains" for node in contrastive.nodes)
+    persistent = graph("RBM", hidden=4, k=3, chains=64)
+    assert {Edge("h′", "v′", 2), Edge("h′", "chains", 1, True)} <= set(persistent.edges)
+    assert len(persistent.nodes) == len(rbm.nodes)
 
 
 def test_autoregressive_networks_are_exact():
@@ -206,6 +209,10 @@ def test_the_walkback_of_a_gsn_is_a_loop():
         back = {(edge.source, edge.target): edge.loops for edge in found.edges if edge.loops}
         assert back == ({} if steps == 1 else {("x′", "corrupted x"): steps - 1, ("hidden 2", "hidden 1"): steps - 1})
         assert (f"mean of {steps}" in lines(found, "reconstruction")) == (steps > 1)
+    found = graph("GSN", hidden=(5, 4, 3), walkback=3)
+    assert {edge.source: edge.target for edge in found.edges if edge.loops} == {
+        "x′": "corrupted x", "hidden 2": "hidden 1", "hidden 3": "hidden 2",
+    }  # fmt: skip
     assert "noise N(0, 0.7²)" in lines(graph("GSN", hidden=(5, 4), noise=0.7), "hidden 2")
     assert lines(graph("DBM", hidden=(4, 3), mean_field_steps=5, chains=64), "h₂")[0] == "4 – 3"
     (back,) = [
