@@ -65,7 +65,7 @@ def entries():
 
 
 def test_the_data_reach_each_cost_of_each_entry(entries):
-    """But the generator's loss alone, which is reached through the discriminator all the same."""
+    """The generator's loss too, through the discriminator."""
     assert list(entries) == [entry.title for entry in ALL.values()]
     for title, found in entries.items():
         assert found.costs, title
@@ -165,7 +165,9 @@ def test_widths_and_weights_are_those_of_the_model():
 
 
 def test_samples_and_objectives():
-    assert "K = 3 draws" in lines(vae(n_samples=3), "z")
+    found = vae(n_samples=3)
+    assert "K = 3 draws" in lines(found, "z")
+    assert lines(found, "reconstruction")[0] == "−log p(x|z)"  # a mean over the draws: its weight is 1
     found = vae(objective="iwae", n_samples=4)
     assert "K = 4 weights" in lines(found, "bound")
     assert {("KL by draws", "bound"), ("reconstruction", "bound")} <= edges(found)
