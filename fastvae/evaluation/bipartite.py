@@ -114,7 +114,10 @@ class Bipartite:
 
 @dataclass(frozen=True)
 class GaussianBipartite(Bipartite):
-    """With t real: -E(s, t) = -|t - b|^2 / 2 + s' W t + a' s; b_first is not used, as b does for every beta."""
+    """With t real: -E(s, t) = -|t - b|^2 / 2 + s' W t + a' s; b_first is not used, as b does for every beta.
+    `log_scale` is added to log Z: that of units of t."""
+
+    log_scale: float = 0.0
 
     CHAINS = GaussianChains
     BLOCK = 64
@@ -129,7 +132,7 @@ class GaussianBipartite(Bipartite):
     @property
     def log_z_first(self) -> float:
         """log Z at beta 0."""
-        return float(softplus(self.a_first).sum() + 0.5 * len(self.b) * LOG_2_PI)
+        return float(softplus(self.a_first).sum() + 0.5 * len(self.b) * LOG_2_PI + self.log_scale)
 
 
 def enumerated(weight: np.ndarray, a: np.ndarray, b: np.ndarray, binary: bool = True) -> float:

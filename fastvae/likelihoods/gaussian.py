@@ -64,7 +64,7 @@ class Gaussian(Likelihood):
     def bind(self, parameters: Parameters, kernels: Any) -> None:
         """Take the views."""
         if not self._fixed:
-            self._parameter, self._gradient = parameters.value(self.PARAMETER), parameters.gradient(self.PARAMETER)
+            self.parameter, self._gradient = parameters.value(self.PARAMETER), parameters.gradient(self.PARAMETER)
             self._start = parameters.start([self.PARAMETER])
 
     def initialise(self, deviation: np.ndarray, mean: np.ndarray) -> None:
@@ -82,7 +82,7 @@ class Gaussian(Likelihood):
         if not self._fixed:
             logs = np.broadcast_to(np.log(sigma), self.size)
             for k, (log_sigma, lowest) in enumerate(zip(logs, self.lowest.astype(np.float64), strict=True)):
-                self._parameter[k] = formulas.soft_parameter.py_func(log_sigma, lowest, LEAST_ABOVE) / SIGMA_RATE
+                self.parameter[k] = formulas.soft_parameter.py_func(log_sigma, lowest, LEAST_ABOVE) / SIGMA_RATE
 
     @property
     def sigma(self) -> Any:
@@ -91,7 +91,7 @@ class Gaussian(Likelihood):
             return float(self._sigma)
         logs = [
             formulas.soft_log_sigma.py_func(SIGMA_RATE * float(p), np.float64(lowest))
-            for p, lowest in zip(self._parameter, self.lowest, strict=True)
+            for p, lowest in zip(self.parameter, self.lowest, strict=True)
         ]
         # one that has diverged is infinite, which the loss will show
         found = np.array([math.exp(s) if s < LOG_SIGMA_HIGHEST else math.inf for s in logs])
@@ -116,9 +116,9 @@ class Gaussian(Likelihood):
                 raise ValueError("an optimal sigma goes with rows of the same weight")
             p.meet()
             p.add("sigma_optimal", Whole(x), Whole(a), self.lowest, *scales)
-            p.at_end("sigma_remember", scales[0], p.rows / p.largest, self.lowest, p.step, self._parameter)
+            p.at_end("sigma_remember", scales[0], p.rows / p.largest, self.lowest, p.step, self.parameter)
         else:
-            p.add("sigma_forward", self._parameter, self.lowest, *scales)
+            p.add("sigma_forward", self.parameter, self.lowest, *scales)
         p.add("gaussian_forward_backward", x, a, *scales, weight, nll, d_a)
         weights = self._weigh(p, nll, d_a, weigh)
         if not self._optimal:
@@ -130,7 +130,7 @@ class Gaussian(Likelihood):
         if self._fixed:
             return self.loss(p, x, a, 1.0)
         nll, d_a, scales = p.beside(a), p.beside(a, a.shape[1]), self._scales(p)
-        p.add("sigma_forward", self._parameter, self.lowest, *scales)
+        p.add("sigma_forward", self.parameter, self.lowest, *scales)
         p.add("gaussian_forward_backward", x, a, *scales, 1.0, nll, d_a)
         return nll, d_a
 
@@ -140,7 +140,7 @@ class Gaussian(Likelihood):
             p.add("squared_error_forward", x, a, *self._constants(), nll)
         else:
             scales = self._scales(p)
-            p.add("sigma_forward", self._parameter, self.lowest, *scales)
+            p.add("sigma_forward", self.parameter, self.lowest, *scales)
             p.add("gaussian_forward", x, a, *scales, nll)
         return nll
 
@@ -158,10 +158,13 @@ class Gaussian(Likelihood):
     def write_gradient(self, program: Any, use: Any, part: int, parts: int, accumulate: bool) -> None:
         """See `passes.Owner`: that of a learned sigma, from the d_a (B, D) of all rows."""
         d_a, inverse, weight, weights = use
-        if accumulate:
-            raise ValueError("a learned sigma can be used once in a step")
-        if part == 0:
-            program.add("sigma_backward", d_a, inverse, self._parameter, self.lowest, weight, weights, self._gradient)
+        if part > 0:
+            return
+        out = np.empty_like(self._gradient) if accumulate else self._gradient
+        program.add("sigma_backward", d_a, inverse, self.parameter, self.lowest, weight, weights, out)
+        if accumulate:  # a step of -1 along it
+            nothing = (0.0, 0.0, 0.0, 1.0)  # momentum, what is ahead, decay; and the gradient as it is
+            program.add("sgd_inplace", self._gradient, out, np.zeros_like(out), -1.0, *nothing)
 
     def ranges(self, part: int, parts: int) -> list[tuple[int, int]]:
         """See `passes.Owner`."""

@@ -24,7 +24,8 @@ class BoltzmannEstimator(LikelihoodEstimator):
     """Base of `RBM` and `DBM`."""
 
     def _begin(self, network: BoltzmannNetwork, X: Any, units: Any, facts: Any, seed: np.uint64) -> None:
-        network.initialise(seed, (facts.mean - units.offset) / units.scale, len(X))
+        mean, deviation = (facts.mean - units.offset) / units.scale, facts.deviation / units.scale
+        network.initialise(seed, mean, deviation, len(X))
 
     def _make_optimizer(self) -> Optimizer:
         if self.optimizer != "sgd":

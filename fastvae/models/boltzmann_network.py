@@ -8,6 +8,7 @@ mean of the data's hidden units (offsets that follow the model's diverge). Monta
 and Wiskott 2016.
 """
 
+import functools
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -17,17 +18,18 @@ import numpy as np
 from fastvae.engine import Network
 from fastvae.kernels import philox
 from fastvae.kernels.cpu.calls import FUNCTIONS
-from fastvae.kernels.formulas import CORRUPTIONS, IDENTITY
+from fastvae.kernels.formulas import CORRUPTIONS, IDENTITY, SIGMA_RATE
 from fastvae.kernels.memory import empty
 from fastvae.kernels.slots import Slots
 from fastvae.layers import Linear
 from fastvae.layers.vector import Vector
 from fastvae.likelihoods import make_likelihood
 from fastvae.optimizers import Numbers
-from fastvae.passes import ROW, Pass
+from fastvae.passes import ROW, Each, Pass
 
 DEVIATION = 0.01  # of the weights at first
 OFFSET_RATE = 0.01  # at which the offsets of hidden units follow their means
+SIGMA_SHARE = 0.5 / SIGMA_RATE**2  # of the gradient of log sigma: it moves by half of what a parameter itself would
 GIBBS = 1 << 30  # from which step on noise is that of chains: what is binarised at the steps before is data
 
 
@@ -43,13 +45,16 @@ class BoltzmannNetwork(Network):
     centred = True
     ENERGY: ClassVar[str] = "energy"  # of which the gradient is a difference
 
-    def describe_units(self, names: Sequence[str], sizes: Sequence[int], visible: str = "bernoulli") -> None:
-        """Set the units of layers, and what kind the visible ones are: "bernoulli" or "gaussian", of variance 1."""
+    def describe_units(
+        self, names: Sequence[str], sizes: Sequence[int], visible: str = "bernoulli", sigma: float | str = 1.0
+    ) -> None:
+        """Set the units of layers, and what kind the visible ones are: "bernoulli"; or "gaussian", which are the values
+        of rows by sigma, a number or "learned" for each column, so that their variance given h is 1."""
         self.sizes = tuple(sizes)
         self.weights = [Linear(name, *pair) for name, pair in zip(names[1:], pairwise(sizes), strict=True)]
         self.biases = [Vector(f"{name}.bias", size) for name, size in zip(names, sizes, strict=True)]
         self.offsets = [Vector(f"{name}.offset", size) for name, size in zip(names, sizes, strict=True)]
-        self.likelihood = make_likelihood(visible, 1.0, sizes[0])
+        self.likelihood = make_likelihood(visible, sigma, sizes[0], per_column=True)
 
     def trained(self) -> list[Any]:
         """What has a gradient."""
@@ -61,20 +66,28 @@ class BoltzmannNetwork(Network):
         return "v" if layer == 0 else "h" if len(self.weights) == 1 else f"h{'₀₁₂₃₄₅₆₇₈₉'[layer]}"
 
     def owners(self) -> Sequence[Any]:  # noqa: D102
-        return [*self.trained(), *self.offsets, self.likelihood]
+        return [*self.trained(), self.likelihood, *self.offsets]
 
     @property
     def is_binary(self) -> bool:
         """Whether the visible units are 0 or 1."""
         return bool(self.likelihood.SUPPORT == (0, 1))
 
-    def initialise(self, seed: np.uint64, mean: np.ndarray, rows: int) -> None:
-        """Small weights; v with the mean (D,) of the data, so many rows, and hidden units as often 1 as 0."""
+    @property
+    def sigma(self) -> np.ndarray:
+        """What a real value of a row is divided by, (D,) float64, in the model's units; 1 of a binary one."""
+        sigma = 1.0 if self.is_binary else self.likelihood.sigma
+        return np.broadcast_to(np.asarray(sigma, np.float64), self.sizes[0])
+
+    def initialise(self, seed: np.uint64, mean: np.ndarray, deviation: np.ndarray, rows: int) -> None:
+        """Small weights; v with the mean and deviation (D,) of the data, so many rows, and hidden units as often 1 as
+        0."""
+        self.likelihood.initialise(deviation, mean)
         for position, weight in enumerate(self.weights):
             self.kernels.normal_noise(seed, philox.INITIALISATION, position, 0, weight.weight)
             weight.weight *= np.float32(DEVIATION)
         often = (mean * rows + 0.5) / (rows + 1)
-        self.biases[0].value[:] = np.log(often / (1 - often)) if self.is_binary else mean
+        self.biases[0].value[:] = np.log(often / (1 - often)) if self.is_binary else mean / self.sigma
         self.offsets[0].value[:] = mean
         for offset in self.offsets[1:]:
             offset.value[:] = 0.5
@@ -104,9 +117,70 @@ class BoltzmannNetwork(Network):
         return out
 
     @staticmethod
-    def _less(p: Pass, row: np.ndarray, x: np.ndarray, weight: float, out: np.ndarray) -> None:
+    def _less(p: Pass, row: Any, x: np.ndarray, weight: float, out: Any, nll: Any = None) -> None:
         """Write weight (x - row): a gradient of squared errors."""
-        p.add("squared_error_forward_backward", row, x, 0.0, 1.0, weight, p.empty(), out)
+        p.add("squared_error_forward_backward", row, x, 0.0, 1.0, weight, p.empty() if nll is None else nll, out)
+
+    # ---- values of real rows, and the visible units, which are these by sigma -----------------------------------
+
+    @functools.cached_property
+    def _row(self) -> tuple[np.ndarray, np.ndarray]:
+        """A row of 0, (1, D), and 1 (D,)."""
+        return np.zeros((1, self.sizes[0]), np.float32), np.ones(self.sizes[0], np.float32)
+
+    def _log_sigma(self, p: Pass) -> Each:
+        """Write the logarithms of a learned sigma, (D,), for each share."""
+        scales = p.each(self.sizes[0]), p.each(self.sizes[0])
+        p.add("sigma_forward", self.likelihood.parameter, self.likelihood.lowest, *scales)
+        return scales[0]
+
+    def scaled(self, p: Pass, x: Any, power: float, out: Any = None) -> Any:
+        """Write x sigma^power, of rows (B, D) or one (1, D), as ops do that divide by a square: of sigma^(-power / 2).
+        Where sigma is 1, x is returned."""
+        if not self._learns_sigma and (self.sigma == 1).all():
+            return x
+        zero, ones = self._row
+        if self._learns_sigma:
+            logs, inverse = self._log_sigma(p), p.each(1, self.sizes[0])
+            self._less(p, as_rows(logs), zero, -0.5 * power, inverse, p.each(1))
+            p.add("exp_inplace", inverse)
+            inverse = Each(row.reshape(-1) for row in inverse)
+        else:
+            inverse = np.power(self.sigma, 0.5 * power).astype(np.float32)
+        nll, out = (p.beside(x), p.beside(x, self.sizes[0])) if out is None else (p.each(1), out)
+        p.add("gaussian_forward_backward", zero, x, ones, inverse, 1.0, nll, out)
+        return out
+
+    @property
+    def _learns_sigma(self) -> bool:
+        return not self.is_binary and bool(self.likelihood.shapes())
+
+    def visible_offset(self, p: Pass) -> Any:
+        """Write the offsets of v, (1, D)."""
+        return self.scaled(p, self.offsets[0].row, -1.0, p.each(1, self.sizes[0]))
+
+    def loss(self, p: Pass, v: np.ndarray, h: np.ndarray) -> None:
+        """Write the loss, which is only looked at: -log p of rows given the means of h given them. And the gradient of
+        a learned log sigma: the variance of a column is to be
+
+        sigma^2 = mean of (x - offset) (x - m),        m = the mean of x given h
+
+        as it is where log p is largest with weights and biases of v as they are: under the model the mean of this
+        product given h is sigma^2 itself, so that no chain is needed. It is half the sum of (x - m)^2 and
+        (x - offset)^2 less (m - offset)^2, with a row of zeros for what these lack of the 1.
+        """
+        nll, m = p.empty(), self.visible_logits(p, h)
+        if not self._learns_sigma:
+            self.likelihood.nll(p, self.scaled(p, v, 1.0), self.scaled(p, m, 1.0), nll)
+        else:
+            (zero, ones), offset, weight = self._row, self.visible_offset(p), 0.5 * SIGMA_SHARE / p.rows
+            d = [p.empty(self.sizes[0]) for _ in range(3)]
+            p.add("gaussian_forward_backward", v, m, self._log_sigma(p), ones, weight, nll, d[0])
+            self._less(p, offset, v, weight, d[1])
+            self._less(p, offset, m, -weight, d[2])
+            for rows, share in (*zip(d, (weight, weight, -weight), strict=True), (zero, weight * p.rows)):
+                p.gradient(self.likelihood, (rows, ones, share, None))
+        p.loss(loss=(nll, p.slots.real("example weight")))
 
     def visible_logits(self, p: Pass, h1: np.ndarray) -> np.ndarray:
         """Write those of the means of v (B, D) given h1."""
@@ -145,7 +219,9 @@ class BoltzmannNetwork(Network):
         c (1 - the centred neighbours times their offsets)."""
         p.note("energy", *units, name=self.ENERGY, weight=weight)
         layers = range(len(self.sizes))
-        rows = [offset.row if self.centred else np.zeros_like(offset.row) for offset in self.offsets]
+        rows: list[Any] = [offset.row if self.centred else np.zeros_like(offset.row) for offset in self.offsets]
+        if self.centred:
+            rows[0] = self.visible_offset(p)
 
         def less(i: int, scale: float) -> np.ndarray:
             out = p.empty(self.sizes[i])
@@ -156,7 +232,7 @@ class BoltzmannNetwork(Network):
         for i, weights in enumerate(self.weights):
             p.gradient(weights, (c[i], less(i + 1, weight)))
         constant, away = np.full(1, weight, np.float32), [less(i, -weight) for i in layers]
-        columns = [row.reshape(-1, 1) for row in rows]
+        columns = [as_columns(row) for row in rows]
         for i, bias in enumerate(self.biases):
             first, *others = [j for j in (i - 1, i + 1) if 0 <= j < len(self.sizes)]
             share = p.empty(1)
@@ -189,7 +265,7 @@ class BoltzmannNetwork(Network):
     def draw(
         self, n: int, steps: int, seed: np.uint64, start: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """v of so many chains (n, D) after so many steps, drawn, and the means that it was drawn by. They begin at h1
+        """Rows of so many chains (n, D) after so many steps, drawn, and the means they were drawn by. They begin at h1
         with means `start` (n, H1), or as often 1 as the offsets say; no noise is that of a training with another
         seed."""
         threads, size = self.backend.pieces(n, self.largest_product(n), self.widest)
@@ -213,4 +289,15 @@ class BoltzmannNetwork(Network):
                     workers.run_programs([p.phases[0][0] for _, p, _ in pieces])
                 for at, p, results in pieces:
                     v[at : at + p.rows], means[at : at + p.rows] = results
-        return v, means
+        sigma = self.sigma.astype(np.float32)
+        return v * sigma, means * sigma
+
+
+def as_rows(vectors: Any) -> Any:
+    """Vectors (D,) as rows (1, D), for each share or for all."""
+    return Each(map(as_rows, vectors)) if isinstance(vectors, Each) else vectors.reshape(1, -1)
+
+
+def as_columns(vectors: Any) -> Any:
+    """The same as columns (D, 1)."""
+    return Each(map(as_columns, vectors)) if isinstance(vectors, Each) else vectors.reshape(-1, 1)

@@ -10,6 +10,7 @@ from fastvae.evaluation.bipartite import FEW, LEAST_MEAN, Bipartite, GaussianBip
 from fastvae.evaluation.observer import Observer
 from fastvae.evaluation.partition import BRACKET
 from fastvae.evaluation.result import LogLikelihood
+from fastvae.likelihoods import make_likelihood
 from fastvae.models.abilities import Abilities
 from fastvae.models.boltzmann import BoltzmannEstimator
 from fastvae.models.rbm_network import Architecture, RBMNetwork
@@ -24,8 +25,9 @@ class RBM(BoltzmannEstimator):
 
         log p(v) = log sum over h of exp(-E(v, h)) - log Z
 
-    with -E = visible' v + v' W h + hidden' h for rows of 0 and 1, and -|v - visible|^2 / 2 in the place of visible' v
-    for real ones, where the scale of a column is that of its noise given h.
+    with -E = visible' v + v' W h + hidden' h for rows of 0 and 1; real ones are
+    divided by sigma, a number for each column, and -|v - visible|^2 / 2 is in the place of visible' v: so p(v|h) =
+    N(v; visible + W h, 1).
 
     Parameters
     ----------
@@ -46,6 +48,9 @@ class RBM(BoltzmannEstimator):
         that the chains catch up with the model.
     average
         The share of the steps, the last ones, over which the parameters are averaged.
+    sigma
+        Of real rows, deviations given h: "learned", one for each column, from the data's; or a number in the model's
+        units (after `scale`), which fits where it is known: 1, the data's own, leaves nothing for h to explain.
     epochs, batch_size, clip_norm, scale, precision, device, random_state, verbose, early_stopping, ...
         As `VAE` has them. Data in [0, 1] that are not 0 or 1 count as probabilities of a 1; with
         `initialize(X, binarize="dynamic")` and `fit_examples` they are drawn anew in each step.
@@ -72,7 +77,7 @@ class RBM(BoltzmannEstimator):
         clip_norm: float | None = None, scale: Any = "auto", precision: str = "float32", device: str = "auto",
         random_state: Any = None, verbose: bool | int = 0, early_stopping: bool | str = False,
         validation_fraction: float = 0.1, optimizer: str = "sgd", weight_decay: float = 0.0, schedule: str = "linear",
-        warmup_steps: int = 200, average: float = 0.2,
+        warmup_steps: int = 200, average: float = 0.2, sigma: float | str = "learned",
     ):  # fmt: skip
         self._store(locals())
 
@@ -82,6 +87,7 @@ class RBM(BoltzmannEstimator):
     persistent: bool
     chains: int
     centre: bool
+    sigma: float | str
 
     @property
     def likelihood(self) -> str:  # type: ignore[override]
@@ -91,7 +97,21 @@ class RBM(BoltzmannEstimator):
 
     def _architecture(self, columns: int) -> Architecture:
         hidden, k, chains = (check_integer(name, getattr(self, name), 1) for name in ("hidden", "k", "chains"))
-        return Architecture(columns, hidden, self.likelihood, k, bool(self.persistent), chains, bool(self.centre))
+        make_likelihood(self.likelihood, self.sigma)  # a wrong sigma is refused there
+        if self.sigma == "optimal":
+            raise ValueError("sigma='optimal' goes with a decoder; an RBM takes 'learned', or a number")
+        sigma = self.sigma if isinstance(self.sigma, str) else float(self.sigma)
+        of_chains = k, bool(self.persistent), chains, bool(self.centre)
+        return Architecture(columns, hidden, self.likelihood, *of_chains, sigma)
+
+    @property
+    def sigma_(self) -> np.ndarray:
+        """Deviations of real rows given h, (D,), in the model's units; times `scale_`, in the user's."""
+        network = self._check_fitted()
+        if network.is_binary:
+            raise AttributeError("sigma_ belongs to visible='gaussian'; this model is of rows of 0 and 1")
+        network.parameters.bring_back()
+        return network.sigma
 
     def _check_range(self, network: RBMNetwork, X: Any, found: Any, scaled: Any, name: str = "X") -> None:
         try:
@@ -105,6 +125,7 @@ class RBM(BoltzmannEstimator):
 
     def _unnormalised(self, network: RBMNetwork, examples: Examples) -> np.ndarray:
         found = np.empty(len(examples))
+        network.parameters.bring_back()
         bias = network.biases[0].value.astype(np.float64)
 
         def keep(start: int, stop: int, v: np.ndarray, below: np.ndarray) -> None:
@@ -126,19 +147,24 @@ class RBM(BoltzmannEstimator):
 
     def _machine(self, network: RBMNetwork) -> Bipartite:
         """v kept and h summed out, or, of real rows, h kept."""
-        weight = network.weights[0].weight.astype(np.float32)
-        a, b = (bias.value.astype(np.float64) for bias in network.biases)
+        weight, a, b = self._parameters_of(network)
         if not network.is_binary:
-            return GaussianBipartite(np.ascontiguousarray(weight.T), b, a, np.zeros_like(b), a)
+            return GaussianBipartite(
+                np.ascontiguousarray(weight.T, np.float32), b, a, np.zeros_like(b), a, log_scale(network)
+            )
         mean = np.clip(network.offsets[0].value.astype(np.float64), LEAST_MEAN, 1 - LEAST_MEAN)
-        return Bipartite(np.ascontiguousarray(weight), a, b, np.log(mean / (1 - mean)), np.zeros_like(b))
+        return Bipartite(np.ascontiguousarray(weight, np.float32), a, b, np.log(mean / (1 - mean)), np.zeros_like(b))
 
     def _exact_log_z(self, network: RBMNetwork) -> float | None:
         if network.architecture.hidden > FEW:
             return None
-        weight = network.weights[0].weight.astype(np.float64)
+        return enumerated(*self._parameters_of(network), network.is_binary) + log_scale(network)
+
+    @staticmethod
+    def _parameters_of(network: RBMNetwork) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """W (D, H) and the biases of v and h, float64."""
         a, b = (bias.value.astype(np.float64) for bias in network.biases)
-        return enumerated(weight, a, b, network.is_binary)
+        return network.weights[0].weight.astype(np.float64), a, b
 
     def evaluate(
         self,
@@ -177,3 +203,8 @@ class RBM(BoltzmannEstimator):
         """
         how = {"temperatures": temperatures, "random_state": random_state, "observer": observer}
         return self._evaluate(X, binarize, n_samples, **how)
+
+
+def log_scale(network: RBMNetwork) -> float:
+    """By how much log Z of rows is more than that of v, which are these by sigma."""
+    return float(np.log(network.sigma).sum())

@@ -1,7 +1,7 @@
 """The network of a restricted Boltzmann machine, and a step of its training.
 
     binary v    -E(v, h) = visible' v + v' W h + hidden' h
-    real v      -E(v, h) = -1/2 |v - visible|^2 + v' W h + hidden' h, in units of a column's noise
+    real v      -E(v, h) = -1/2 |v - visible|^2 + v' W h + hidden' h, the values of a row by sigma
 
     log p(v) = -F(v) - log Z,   -F(v) = (what v alone has) + sum_j softplus(hidden_j + v' W_j)
 
@@ -35,6 +35,7 @@ class Architecture:
     persistent: bool
     chains: int
     centre: bool
+    sigma: float | str = 1.0
 
 
 class RBMNetwork(BoltzmannNetwork):
@@ -45,7 +46,7 @@ class RBMNetwork(BoltzmannNetwork):
     def describe(self, a: Architecture, complete: bool) -> None:  # noqa: D102
         super().describe(a, True)
         self.inputs = {"x": a.inputs, "z": a.hidden}
-        self.describe_units(NAMES, (a.inputs, a.hidden), a.visible)
+        self.describe_units(NAMES, (a.inputs, a.hidden), a.visible, a.sigma)
         self.DRAWS, self.centred = 2 * a.k + 1, a.centre
 
     def state_shapes(self) -> dict[str, Shape]:
@@ -63,27 +64,26 @@ class RBMNetwork(BoltzmannNetwork):
         return v, h, mean
 
     def step(self, p: Pass, optimizers: Sequence[Any]) -> None:  # noqa: D102
-        a, v = self.architecture, p.input("x")
-        h, nll = self._upwards(p, 0, v, SIGMOID), p.empty()
-        self.likelihood.nll(p, v, self.visible_logits(p, h), nll)
-        p.loss(loss=(nll, p.slots.real("example weight")))
+        a, v = self.architecture, self.scaled(p, p.input("x"), -1.0)
+        h = self._upwards(p, 0, v, SIGMOID)
+        self.loss(p, v, h)
         self.gradient(p, (v, h), -1 / p.rows)
         chain = self.chain(p) if a.persistent else self._drawn(p, h, 2 * a.k, p.empty(a.hidden))
         for i in range(a.k):
             units = self.gibbs(p, chain, 2 * i)
         self.gradient(p, units[:2], 1 / p.rows)
         self.follow(p, (h,))
-        p.update(optimizers[0], self.trained())
+        p.update(optimizers[0], [*self.trained(), self.likelihood])
 
     def codes(self, p: Pass) -> list[np.ndarray]:
         """Write the means of h given v (B, H)."""
-        return p.returns(self._upwards(p, 0, p.input("x"), SIGMOID))
+        return p.returns(self._upwards(p, 0, self.scaled(p, p.input("x"), -1.0), SIGMOID))
 
     def inferred(self, p: Pass) -> list[np.ndarray]:
-        """Write v, as it is read, and what h gets from it (B, H)."""
-        v = p.input("x")
+        """Write v, and what h gets from it (B, H)."""
+        v = self.scaled(p, p.input("x"), -1.0)
         return p.returns(v, self._upwards(p, 0, v, IDENTITY))
 
     def decode(self, p: Pass) -> list[np.ndarray]:
-        """Write the means of v given those of h."""
-        return p.returns(self.visible_mean(p, p.input("z")))
+        """Write the means of rows given those of h."""
+        return p.returns(self.scaled(p, self.visible_mean(p, p.input("z")), 1.0))

@@ -1,9 +1,10 @@
 """A restricted Boltzmann machine of binary hidden units, by all of its states.
 
     binary v    -E(v, h) = a' v + v' W h + b' h
-    real v      -E(v, h) = -1/2 |v - a|^2 + v' W h + b' h
+    real v      -E(v, h) = -1/2 |v / sigma - a|^2 + (v / sigma)' W h + b' h
 
-`params`: a (D,), W (D, H), b (H,). Smolensky 1986; Hinton 2002; Welling, Rosen-Zvi and Hinton 2005 for real v.
+`params`: a (D,), W (D, H), b (H,); of real v sigma (D,), or 1. Smolensky 1986; Hinton 2002; Welling, Rosen-Zvi and
+Hinton 2005 for real v.
 """
 
 import numpy as np
@@ -14,6 +15,8 @@ from fastvae.reference.dbm import states
 
 def rbm_free_energy(params, v, binary=True):
     """F(v) = -log sum over h of exp(-E(v, h)), (B,)."""
+    sigma = 1.0 if binary else params.get("sigma", 1.0)
+    v = v / sigma
     alone = v @ params["a"] if binary else -0.5 * ((v - params["a"]) ** 2).sum(axis=1)
     return -alone - softplus(v @ params["W"] + params["b"]).sum(axis=1)
 
@@ -24,8 +27,10 @@ def rbm_log_z(params, binary=True):
     product = h @ params["W"].T
     if binary:
         v_out = softplus(product + params["a"]).sum(axis=1)
-    else:  # of exp(-|v - a|^2 / 2 + v' m): (2 pi)^(D/2) exp(a' m + |m|^2 / 2)
-        v_out = product @ params["a"] + 0.5 * (product**2).sum(axis=1) + 0.5 * len(params["a"]) * np.log(2 * np.pi)
+    else:  # of exp(-|v - a|^2 / 2 + v' m): (2 pi)^(D/2) exp(a' m + |m|^2 / 2), of v / sigma
+        sigma = np.broadcast_to(params.get("sigma", 1.0), params["a"].shape)
+        v_out = product @ params["a"] + 0.5 * (product**2).sum(axis=1)
+        v_out = v_out + 0.5 * len(sigma) * np.log(2 * np.pi) + np.log(sigma).sum()
     terms = h @ params["b"] + v_out
     return terms.max() + np.log(np.exp(terms - terms.max()).sum())
 

@@ -421,10 +421,16 @@ def test_a_learned_sigma_is_moved_by_the_optimizer(kernels, per_column, clip_nor
     check(optimizer.state["first_moment"], expected[1], "model")
 
 
-def test_a_learned_sigma_is_used_once_in_a_step(kernels):
-    likelihood, _ = gaussian("learned", 5, True)
+def test_gradients_of_several_uses_of_a_learned_sigma_add_up(kernels):
+    likelihood, parameters = gaussian("learned", 5, True)
+    both = [residuals(8, 5, size) for size in (1.0, 2.0)]
+    alone = []
+    for x, xhat in both:
+        pass_over(kernels, likelihood, x, xhat)
+        alone.append(parameters.gradients.astype(float))
     p = new_pass(kernels, 8)
-    for _ in range(2):
-        likelihood.loss(p, *(p.cut(array) for array in residuals(8, 5, 1.0)), 1.0)
-    with pytest.raises(ValueError, match="can be used once in a step"):
-        p.update(None, [likelihood])
+    for x, xhat in both:
+        likelihood.loss(p, p.cut(x), p.cut(xhat), 1 / 8)
+    p.update(None, [likelihood])
+    run(p)
+    check(parameters.gradients, alone[0] + alone[1], "model", np.abs(alone[0]) + np.abs(alone[1]))
