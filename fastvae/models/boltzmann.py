@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastvae.data.minibatches import Examples
+from fastvae.data.scaling import check_unit_range
 from fastvae.evaluation.bipartite import Bipartite
 from fastvae.evaluation.observer import Observer, watching
 from fastvae.evaluation.partition import BRACKET, FAR, LOWER, OfPartition, Partition, partition
@@ -34,6 +35,14 @@ class BoltzmannEstimator(LikelihoodEstimator):
         settings: dict[str, Any] = {"momentum": 0.0, "weight_decay": float(self.weight_decay)}
         settings["average_from"] = 1 if self.average else None
         return SGD(network.parameters, network.kernels, self.learning_rate, self.clip_norm, **settings)
+
+    SETTINGS: tuple[str, str]  # which one wants rows in [0, 1], and which one does not
+
+    def _check_range(self, network: Any, X: Any, found: Any, scaled: Any, name: str = "X") -> None:
+        if network.is_binary:
+            check_unit_range(*found, *scaled, name, self._scale(), self.SETTINGS)
+        else:
+            super()._check_range(network, X, found, scaled, name)
 
     # ---- what it says of rows ---------------------------------------------------------------------------------------
 
@@ -149,9 +158,10 @@ class BoltzmannEstimator(LikelihoodEstimator):
         check_integer("steps", steps, 1)
         begin = None
         if start is not None:
-            begin = self.transform(start)[:, : network.sizes[1]]
-            if len(begin) != n:
-                raise ValueError(f"start has {len(begin)} rows; n={n} chains need as many")
+            start = self.check(start, "start")
+            if len(start) != n:
+                raise ValueError(f"start has {len(start)} rows; n={n} chains need as many")
+            begin = self._transformed(network, start, {})[:, : network.sizes[1]]
         seed, call = self._noise_of_call(random_state)
         own = np.random.SeedSequence([int(seed), call]).generate_state(1, np.uint64)[0]
         v, means = network.draw(n, steps, own, begin)

@@ -83,6 +83,10 @@ class BoltzmannNetwork(Network):
         """Small weights; v with the mean and deviation (D,) of the data, so many rows, and hidden units as often 1 as
         0."""
         self.likelihood.initialise(deviation, mean)
+        if self._learns_sigma:  # of a column that never changes the data say nothing
+            still, spread = deviation < self.likelihood.spread, self.likelihood.spread
+            self.likelihood.lowest[still] = np.log(spread[still])
+            self.likelihood.set_sigma(spread)
         for position, weight in enumerate(self.weights):
             self.kernels.normal_noise(seed, philox.INITIALISATION, position, 0, weight.weight)
             weight.weight *= np.float32(DEVIATION)
@@ -253,7 +257,10 @@ class BoltzmannNetwork(Network):
         """The chains of a batch."""
         chains = self._state["chains"]
         if p.rows > len(chains):
-            raise ValueError(f"a batch of {p.rows} rows needs as many chains; chains={len(chains)}")
+            raise ValueError(
+                f"a batch of {p.rows} rows needs as many chains; chains={len(chains)}: give chains={p.rows}, or a "
+                f"batch_size of at most {len(chains)}"
+            )
         return p.cut(chains[: p.rows])
 
     def numbers(self, rows: int, progress: np.ndarray, steps: np.ndarray) -> dict[str, Numbers]:

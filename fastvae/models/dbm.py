@@ -56,6 +56,7 @@ class DBM(BoltzmannEstimator):
 
     NAME, NETWORK, ABILITIES = "DBM", DBMNetwork, Abilities(True, True, "chain", "bound")
     METHOD, KIND, EXACT = "mean field", LOWER, "mean field"
+    SETTINGS = "a DBM", "an RBM with visible='gaussian'"
     likelihood = "bernoulli"
     hidden: tuple[int, ...]
 

@@ -7,6 +7,7 @@ import numpy as np
 from fastvae.data.minibatches import Examples
 from fastvae.errors import check_name
 from fastvae.evaluation.bipartite import FEW, LEAST_MEAN, Bipartite, GaussianBipartite, enumerated
+from fastvae.evaluation.mean_field import check_binary
 from fastvae.evaluation.observer import Observer
 from fastvae.evaluation.partition import BRACKET
 from fastvae.evaluation.result import LogLikelihood
@@ -70,6 +71,7 @@ class RBM(BoltzmannEstimator):
 
     NAME, NETWORK, ABILITIES = "RBM", RBMNetwork, Abilities(True, True, "chain", "bracket")
     METHOD, KIND, EXACT = "annealed", BRACKET, "exact"
+    SETTINGS = "visible='bernoulli'", "visible='gaussian'"
 
     def __init__(
         self, hidden: int = 500, visible: str = "bernoulli", k: int = 1, persistent: bool = True, chains: int = 100,
@@ -113,14 +115,6 @@ class RBM(BoltzmannEstimator):
         network.parameters.bring_back()
         return network.sigma
 
-    def _check_range(self, network: RBMNetwork, X: Any, found: Any, scaled: Any, name: str = "X") -> None:
-        try:
-            super()._check_range(network, X, found, scaled, name)
-        except ValueError as error:
-            if not network.is_binary:
-                raise
-            raise ValueError(f"{error}; visible='gaussian' takes real numbers") from None
-
     # ---- what it says of rows ---------------------------------------------------------------------------------------
 
     def _unnormalised(self, network: RBMNetwork, examples: Examples) -> np.ndarray:
@@ -129,11 +123,8 @@ class RBM(BoltzmannEstimator):
         bias = network.biases[0].value.astype(np.float64)
 
         def keep(start: int, stop: int, v: np.ndarray, below: np.ndarray) -> None:
-            if network.is_binary and not ((v == 0) | (v == 1)).all():
-                raise ValueError(
-                    "X has values other than 0 and 1, and this model gives a probability to rows of 0 and 1 alone: "
-                    "pass binarize='dynamic', which takes each value for the probability of a 1, or binarize=0.5"
-                )
+            if network.is_binary:
+                check_binary(v, start)
             v = v.astype(np.float64)
             alone = v @ bias if network.is_binary else -0.5 * np.square(v - bias).sum(axis=1)
             found[start:stop] = alone + softplus(below.astype(np.float64)).sum(axis=1)

@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 
 from fastvae import RBM
-from fastvae.data.loading import load
 from fastvae.errors import ModelFileError
 from fastvae.evaluation.bipartite import enumerated
 from fastvae.evaluation.partition import partition
 from fastvae.kernels.ops import OPS
-from fastvae.models.boltzmann_network import SIGMA_SHARE
 from fastvae.passes import Pass
 from fastvae.reference import boltzmann as reference
 from fastvae.reference.dbm import states
@@ -85,12 +83,12 @@ def test_log_z_of_real_rows_is_an_integral(sigma):
     """Over a grid of two columns; the machine's own, by enumeration, and by chains in both directions."""
     data = RNG.normal(size=(60, 2)).astype(np.float32) * [0.8, 1.2]
     found = started(0.7, data, visible="gaussian", hidden=3, scale=None, sigma=sigma)
-    params, line = parameters(found), np.linspace(-12, 12, 401)
+    params, line = parameters(found), np.linspace(-11, 11, 161)
     grid = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
     log_z = np.log(np.exp(-reference.rbm_free_energy(params, grid, binary=False)).sum() * (line[1] - line[0]) ** 2)
     assert reference.rbm_log_z(params, binary=False) == pytest.approx(log_z, abs=1e-6)
     assert found.log_partition().log_z == pytest.approx(log_z, abs=1e-5)
-    chains = found.log_partition(400, temperatures=500, enumerate=False, random_state=3)
+    chains = found.log_partition(200, temperatures=300, enumerate=False, random_state=3)
     assert chains.log_z == pytest.approx(log_z, abs=4 * chains.mcse + 1e-3)
     assert chains.reverse == pytest.approx(log_z, abs=4 * chains.reverse_mcse + 1e-3)
     values = found.score_samples(grid.astype(np.float32))
@@ -112,33 +110,6 @@ def test_annealing_comes_to_what_enumeration_gives(seed):
     chains = found.log_partition(200, temperatures=1000, enumerate=False, random_state=seed)
     assert chains.log_z == pytest.approx(exact, abs=0.1)
     assert chains.reverse == pytest.approx(exact, abs=0.1)
-
-
-def test_the_gradient_of_sigma_is_that_of_log_p():
-    """By differences: `SIGMA_SHARE` of it, by the parameter."""
-    data = RNG.normal(size=(ROWS, 3)).astype(np.float32) * [0.5, 1, 2] + 0.3
-    found = started(0.6, data, visible="gaussian", hidden=2, scale=None)
-    network = found.network_
-    network.offsets[0].value[:] = 0
-    params = parameters(found)
-
-    def log_p(sigma):
-        q, v = params | {"sigma": sigma}, data.astype(float)
-        return (-reference.rbm_free_energy(q, v, binary=False) - reference.rbm_log_z(q, binary=False)).mean()
-
-    network.loss_and_gradients(data.astype(np.float32), 7, 0.0)
-    gradients = network.parameters.named_gradients()["sigma.parameter"].copy()
-    parameter, step = found.parameters()["sigma.parameter"], 1e-3
-    for d in range(3):
-        sides = [log_p(params["sigma"] * np.exp(sign * 1e-5 * (np.arange(3) == d))) for sign in (1, -1)]
-        before, ends = parameter[d], []
-        for sign in (1, -1):
-            parameter[d] = before + sign * step
-            ends.append(np.log(found.sigma_[d]))
-        parameter[d] = before
-        slope = (ends[0] - ends[1]) / (2 * step)
-        wanted = -SIGMA_SHARE * slope * (sides[0] - sides[1]) / 2e-5
-        assert gradients[d] == pytest.approx(wanted, rel=2e-3, abs=1e-6)
 
 
 def test_more_than_twenty_hidden_units_make_a_bracket():
@@ -314,57 +285,15 @@ def test_it_learns_more_than_independent_columns():
     assert np.abs(chain - DATA[:20]).mean() < np.abs(found.sample(20, steps=500, random_state=0) - DATA[:20]).mean()
 
 
-def gaussian_log_p(data, held, full):
-    """Mean log density of held-out rows under a Gaussian with the data's moments, of all columns or of each."""
-    covariance = np.cov(data.T, bias=True)
-    covariance = covariance if full else np.diag(np.diag(covariance))
-    far = held - data.mean(axis=0)
-    squares = (far @ np.linalg.inv(covariance) * far).sum(axis=1)
-    return -0.5 * (squares.mean() + np.linalg.slogdet(2 * np.pi * covariance)[1])
-
-
-def test_real_rows_of_three_clusters_are_learned():
-    """A mixture of three Gaussians of variance 1, far apart: log p of other rows, in nats. As measured: independent
-    columns -11.27, one Gaussian -9.56, this RBM -8.45, with a sigma of 1 -10.76, the mixture itself -8.16."""
-    rng = np.random.default_rng(0)
-    means = np.array([[3, 0, 0, 3, -2], [-3, 0, 2, 0, 2], [0, 4, -3, -3, 0]])
-    data, held = (means[rng.integers(0, 3, 2000)] + rng.normal(size=(2000, 5)) for _ in range(2))
-    squares = np.square(held[:, None] - means).sum(axis=2)
-    true = np.log(np.exp(-0.5 * squares).mean(axis=1)).mean() - 2.5 * np.log(2 * np.pi)
-    found = RBM(hidden=12, visible="gaussian", random_state=0).fit(data)
-    score, independent, one = found.score(held), gaussian_log_p(data, held, False), gaussian_log_p(data, held, True)
-    assert independent < one < score < true
-    assert true - score < 0.35
-    np.testing.assert_allclose(found.sigma_ * found.scale_, 1, atol=0.35)
-    fixed = RBM(hidden=12, visible="gaussian", sigma=1.0, random_state=0).fit(data).score(held)
-    assert score > fixed + 1.5
-
-
-def test_real_rows_of_digits_are_learned():
-    """Pixels of the upper halves of digits, as grey values: log p of other rows, in nats. As measured: independent
-    columns -5.41, one Gaussian -1.36, this RBM -0.63; by the usual rate, which wants more epochs, -2.38."""
-    images = load("digits").X.reshape(-1, 8, 8)[:, :4, 2:6].reshape(-1, 16) / 16.0
-    rng = np.random.default_rng(0)
-    images = images[rng.permutation(len(images))] + rng.uniform(0, 1 / 16, images.shape)
-    data, held = images[:1200], images[1200:]
-    found = RBM(hidden=12, visible="gaussian", random_state=0, learning_rate=0.2).fit(data)
-    independent, one = gaussian_log_p(data, held, False), gaussian_log_p(data, held, True)
-    assert independent < one < found.score(held)
-    shown, variance = found.reconstruct(held), data.var(axis=0)
-    assert (np.square(held - shown).mean(axis=0) < 0.8 * variance).all()
-    drawn = found.sample(1000, random_state=0, noise=True, steps=300)
-    np.testing.assert_allclose(drawn.var(axis=0), variance, rtol=0.5)
-
-
 @pytest.mark.parametrize(("settings", "data", "message"), [
-    ({}, 5 * DATA + 1.5 * (np.arange(D) == 1), r"needs values in \[0, 1\].*visible='gaussian' takes real numbers"),
-    ({"scale": None}, DATA - 0.5, "visible='gaussian' takes real numbers"),
+    ({}, 5 * DATA + 1.5 * (np.arange(D) == 1), "visible='bernoulli' needs values in .* or use visible='gaussian'$"),
+    ({"scale": None}, DATA - 0.5, "or use visible='gaussian'$"),
     ({"k": 0}, DATA, "k=0 must be at least 1"),
     ({"hidden": 0}, DATA, "hidden=0 must be at least 1"),
     ({"visible": "gausian"}, DATA, "visible='gausian' is not known: did you mean 'gaussian'"),
     ({"visible": "gaussian", "sigma": "optimal"}, DATA, "sigma='optimal' goes with a decoder"),
     ({"visible": "gaussian", "sigma": -1}, DATA, "sigma=-1 must be a positive number"),
-    ({"chains": 10}, DATA, "a batch of 30 rows needs as many chains; chains=10"),
+    ({"chains": 10}, DATA, "a batch of 30 rows needs as many chains; chains=10: give chains=30, or"),
     ({"learning_rate": -1}, DATA, "learning_rate=-1 must be greater than 0"),
 ], ids=str)  # fmt: skip
 def test_refusals(settings, data, message):
@@ -375,7 +304,9 @@ def test_refusals(settings, data, message):
 def test_refusals_of_a_fitted_one():
     found = model().fit(DATA)
     for call, message in (
-        (lambda: found.evaluate(0.5 * DATA), "values other than 0 and 1.*binarize='dynamic'"),
+        (lambda: found.evaluate(0.5 * DATA), r"values other than 0 and 1 \(first: 0.5 at row 0.*'dynamic'"),
+        (lambda: found.sample(3, start=DATA[:3, :4]), "start has 4 features"),
+        (lambda: found.sample(3, start=np.full((3, D), np.nan)), "start has 18 entries that are not finite"),
         (lambda: found.sample(0), "n=0 must be at least 1"),
         (lambda: found.sample(3, start=DATA[:2]), "start has 2 rows; n=3 chains need as many"),
         (lambda: found.log_partition(1), "n_samples=1 must be at least 2"),
