@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastvae.comparison.measures import NOISE, SALT_AND_PEPPER
 from fastvae.comparison.subject import Subject
 from fastvae.errors import check_name
 from fastvae.models.registry import ESTIMATORS, estimator
@@ -80,12 +81,13 @@ def _vae(subject: Subject, **more: Any) -> dict[str, Any]:
 
 
 def _dae(subject: Subject) -> dict[str, Any]:
-    binary = subject.kind == "bernoulli"
-    return _sizes(subject) | {
-        "corruption": "salt_and_pepper" if binary else "gaussian",
-        "amount": 0.3 if binary else 0.5,
+    """Trained on the corruption that it is measured with; a narrow code would lose more of a row than that does."""
+    binary, wide = subject.kind == "bernoulli", subject.columns >= WIDE
+    return {
+        "hidden": (500,) if wide else (128,), "latent_dim": 200 if wide else 100, "activation": "tanh",
+        "corruption": "salt_and_pepper" if binary else "gaussian", "amount": SALT_AND_PEPPER if binary else NOISE,
         "sigma": "learned",  # which the chain draws by
-    }
+    }  # fmt: skip
 
 
 def _gan(subject: Subject) -> dict[str, Any]:
@@ -107,10 +109,7 @@ def _nade(subject: Subject) -> dict[str, Any]:
 
 
 def _gsn(subject: Subject) -> dict[str, Any]:
-    if subject.columns >= WIDE:
-        return {"hidden": (500, 500)}
-    # the usual noise leaves nothing of a row of few columns: its chain stays at the mean of the data
-    return {"hidden": (100, 100), "corruption": 0.2, "noise": 0.5, "walkback": 8}
+    return {"hidden": (500, 500)} if subject.columns >= WIDE else {"hidden": (100, 100), "walkback": 8}
 
 
 def _rbm(subject: Subject) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from fastvae.engine import Network
+from fastvae.errors import check_name
 from fastvae.kernels.formulas import ACTIVATIONS, GAUSSIAN_NOISE, MASKING, SALT_AND_PEPPER
 from fastvae.kernels.memory import zeros
 from fastvae.kernels.philox import WALK
@@ -30,11 +31,14 @@ from fastvae.likelihoods import make_likelihood
 from fastvae.models.abilities import Abilities
 from fastvae.models.autoencoder import ReconstructingEstimator
 from fastvae.models.chains import ChainSampler
+from fastvae.models.duration import AUTO
 from fastvae.models.settings import check_integer, check_number, checked_names, widths
 from fastvae.passes import ROW, Backprop, Pass, Row
 
 HIDDEN = ("tanh", "sigmoid")  # activations that there are without a product: see `tanh_inplace`
 USES, APART = 8, 1 << 24  # bits that a stream is apart from the next; rows between draws of one stream
+WIDE = 400  # columns, from which on the noise is that of the published network
+USUAL, USUAL_OF_FEW = (0.4, 2.0), (0.2, 0.5)  # corruption of x, and noise of the last layer
 MOST_STEPS = 200  # of a walkback, so that rows so far apart stay apart modulo 2^32
 
 
@@ -239,10 +243,12 @@ class GSN(ChainSampler, ReconstructingEstimator):
     activation
         Of these, "tanh" or "sigmoid".
     corruption
-        Probability that a number of x becomes 0 or 1, with equal odds, before it is seen.
+        Probability that a number of x becomes 0 or 1, with equal odds, before it is seen. "auto": 0.4, or 0.2 for rows
+        of fewer than 400 columns, each of which says more of the row.
     noise
         Standard deviation of the Gaussian noise before and after the activation of the last layer, below which there
-        is none; or one number a layer. Codes lie in [-1, 1], so that 2 hides much of them.
+        is none; or one number a layer. Codes lie in [-1, 1], so that 2 hides much of them. "auto": 2, or 0.5 for rows
+        of fewer than 400 columns: with 2 their chain stays near the mean of the data.
     walkback
         Steps of the chain in training, each of which is to give x back.
     others
@@ -254,14 +260,15 @@ class GSN(ChainSampler, ReconstructingEstimator):
 
     NAME, NETWORK, ABILITIES = "GSN", GSNNetwork, Abilities(True, True, "chain", "none")
     likelihood = "bernoulli"
-    corruption: float
-    noise: float | tuple[float, ...]
+    corruption: float | str
+    noise: float | tuple[float, ...] | str
     walkback: int
 
     def __init__(
-        self, hidden: tuple[int, ...] = (500, 500), activation: str = "tanh", corruption: float = 0.4,
-        noise: float | tuple[float, ...] = 2.0, walkback: int = 4, epochs: int | str = "auto",
-        batch_size: int | str = "auto", learning_rate: float = 1e-3, clip_norm: float | None = None,
+        self, hidden: tuple[int, ...] = (500, 500), activation: str = "tanh",
+        corruption: float | str = "auto", noise: float | tuple[float, ...] | str = "auto", walkback: int = 4,
+        epochs: int | str = "auto", batch_size: int | str = "auto", learning_rate: float = 1e-3,
+        clip_norm: float | None = None,
         scale: Any = "auto", precision: str = "float32", device: str = "auto", random_state: Any = None,
         verbose: bool | int = 0, early_stopping: bool | str = "auto", validation_fraction: float = 0.1,
         optimizer: str = "adam", weight_decay: float = 0.0, schedule: str = "constant", warmup_steps: int = 0,
@@ -277,13 +284,15 @@ class GSN(ChainSampler, ReconstructingEstimator):
             raise ValueError("hidden=() has no layer: a chain needs one at least, hidden=(500,) say")
         if walkback > MOST_STEPS:
             raise ValueError(f"walkback={walkback} must be at most {MOST_STEPS}")
-        corruption = check_number("corruption", self.corruption, 0, True, 1)
-        return Architecture(columns, hidden, activation, corruption, self._noises(len(hidden)), walkback)
+        usual_corruption, usual_noise = USUAL if columns >= WIDE else USUAL_OF_FEW
+        corruption = check_number("corruption", _chosen("corruption", self.corruption, usual_corruption), 0, True, 1)
+        noises = self._noises(len(hidden), usual_noise)
+        return Architecture(columns, hidden, activation, corruption, noises, walkback)
 
-    def _noises(self, layers: int) -> tuple[float, ...]:
-        """The noise of each hidden layer."""
+    def _noises(self, layers: int, usual: float) -> tuple[float, ...]:
+        """The noise of each hidden layer; `usual` of the last one, where the user leaves that open."""
         if isinstance(self.noise, str | bytes) or not hasattr(self.noise, "__iter__"):
-            return (0.0,) * (layers - 1) + (check_number("noise", self.noise, 0),)
+            return (0.0,) * (layers - 1) + (check_number("noise", _chosen("noise", self.noise, usual), 0),)
         found = tuple(check_number(f"noise[{i}]", value, 0) for i, value in enumerate(self.noise))
         if len(found) != layers:
             raise ValueError(
@@ -296,3 +305,11 @@ class GSN(ChainSampler, ReconstructingEstimator):
         mean = (facts.mean - units.offset) / units.scale
         network.initialise_layers(seed, facts.deviation / units.scale, mean)
         network.biases[0].weight[:] = network.likelihood.intercept(mean)
+
+
+def _chosen(name: str, value: Any, usual: float) -> Any:
+    """The value of an argument; `usual` for "auto"."""
+    if isinstance(value, str):
+        check_name(name, value, (AUTO,))
+        return usual
+    return value

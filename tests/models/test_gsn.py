@@ -179,7 +179,9 @@ def test_transitions():
             u[i] = noisy(np.tanh(noisy(value, i)), i)
 
         words = reference.words(seed, next(streams), t, 0, x.shape)
-        u[0] = reference.corrupted(x.astype(float), "salt_and_pepper", 0.4, words, None)
+        u[0] = reference.corrupted(
+            x.astype(float), "salt_and_pepper", gsn.network_.architecture.corruption, words, None
+        )
         update(1)
         update(3)
         xhat = reference.sigmoid(u[1] @ weights[0].T + biases[0])
@@ -262,12 +264,23 @@ def test_files_and_copies(tmp_path):
     assert len(again.get_feature_names_out()) == 40
 
 
+def test_the_usual_noise_leaves_something_of_rows_of_few_columns():
+    """Chains part: the means that their states are drawn from differ as rows of the data do, a third as much at least;
+    wide rows have the noise of the published network."""
+    gsn = model(epochs=60).fit(TRAIN)
+    assert gsn.sample(200, burn_in=20).var(axis=0).sum() > TRAIN.var(axis=0).sum() / 3
+    gsn.initialize(RNG.random((4, 400)))
+    assert gsn.network_.architecture.noise == (0.0, 2.0)
+    assert gsn.network_.architecture.corruption == 0.4
+
+
 @pytest.mark.parametrize(("settings", "words"), [
     ({"hidden": ()}, "hidden=.. has no layer"),
     ({"hidden": 5}, "hidden=5 must be a tuple"),
     ({"activation": "relu"}, "activation='relu' is not known"),
     ({"corruption": 1.5}, "corruption=1.5 must be at most 1"),
-    ({"corruption": "much"}, "corruption='much' must be a number"),
+    ({"corruption": "much"}, "corruption='much' is not known: valid: 'auto'"),
+    ({"noise": "much"}, "noise='much' is not known: valid: 'auto'"),
     ({"noise": -1.0}, "noise=-1.0 must be at least 0"),
     ({"noise": (1.0,)}, "has 1 numbers for 2 hidden layers"),
     ({"noise": (1.0, "x")}, r"noise\[1\]='x' must be a number"),
