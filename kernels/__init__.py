@@ -9,7 +9,9 @@ gives NaN out. A program that is written checks how many operands there are, and
 
 The ops stand in the table `fastvae.kernels.ops`, with their operands in this order. A number may be a `Slot` of a
 program, which is read when it runs. Each op is a function too, called from Python with numbers and arrays; there the
-rows of `read_rows` are an array, `data`, and `outside` and `scale`, which an op leaves in a slot, are returned.
+rows of `read_rows` are an array, `data`, and `outside` and `scale`, which an op leaves in a slot, are returned. Outputs
+whose sizes the inputs tell may be left out: they are made, and returned; `check=False` has operands not looked at. On
+the CPU these functions may be called in functions of `numba.njit` too, and from C, by `address` and `prototype`.
 
 `seed` is a uint64, `step` and `stream` integers, `first_row` the position of row 0 of this array in the whole batch or
 data set: see `fastvae.kernels.philox`.

@@ -1,6 +1,10 @@
 """The contract of `fastvae.kernels` on the CPU."""
 
 from fastvae.kernels.cpu.calls import FUNCTIONS
+from fastvae.kernels.cpu.embedding import address as address
+from fastvae.kernels.cpu.embedding import header as header
+from fastvae.kernels.cpu.embedding import make_callable
+from fastvae.kernels.cpu.embedding import prototype as prototype
 from fastvae.kernels.cpu.minibatch import shuffled_indices as shuffled_indices
 from fastvae.kernels.cpu.optimizers import squared_norm as squared_norm
 from fastvae.kernels.cpu.program import Program as Program
@@ -10,7 +14,23 @@ KEEPS_NOISE = True  # to draw a normal takes as long as to read a thousand bytes
 ON_HOST = True
 
 globals().update(FUNCTIONS)
-__all__ = sorted([*FUNCTIONS, "Program", "download", "forget", "shuffled_indices", "squared_norm", "total", "upload"])
+for _name, _function in FUNCTIONS.items():
+    make_callable(_name, _function)
+__all__ = sorted(
+    [
+        *FUNCTIONS,
+        "Program",
+        "address",
+        "download",
+        "header",
+        "prototype",
+        "forget",
+        "shuffled_indices",
+        "squared_norm",
+        "total",
+        "upload",
+    ]
+)
 
 
 def upload(*arrays):

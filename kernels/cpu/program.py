@@ -47,12 +47,12 @@ class Program:
         self._scratch_size = 0
         self._table: np.ndarray | None = None
 
-    def add(self, op: str, *operands: Any) -> None:
-        """Write down a call, with the operands that the table of ops has for it.
+    def add(self, op: str, *operands: Any, check: bool = True) -> None:
+        """Write down a call, with the operands that the table of ops has for it; `check`: refuse wrong ones.
 
         An array is kept alive, and read when the program runs; a number is that which stands in its slot by then.
         """
-        self._rows.append(row_of(op, operands, self.slots))
+        self._rows.append(row_of(op, operands, self.slots, check))
         self._kept += [operand for operand in operands if isinstance(operand, np.ndarray)]
         self.sources += [operand for operand in operands if isinstance(operand, Source)]
         self._scratch_size = max(self._scratch_size, scratch_for(op, operands, self._engine))
