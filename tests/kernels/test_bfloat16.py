@@ -152,9 +152,10 @@ print(len(re.findall(sys.argv[2], text)))
 """
 
 
-def python(script, tmp_path, *arguments, **variables):
-    """What a script prints in a process of its own, with compiled code of its own."""
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(TREE)} | variables
+def python(script, folder, *arguments, **variables):
+    """What a script prints in a process of its own, with compiled code of its own in a folder, if one is given."""
+    own = {"NUMBA_CACHE_DIR": str(folder)} if folder else {}
+    environment = os.environ | {"PYTHONPATH": str(TREE)} | own | variables
     line = [sys.executable, "-W", "error", "-c", script, *arguments]
     done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
@@ -178,20 +179,20 @@ def test_rounding():
 
 
 @pytest.mark.long
-def test_the_dot_product_of_pairs_emulated(tmp_path):
-    assert python(CHECK, tmp_path, FASTVAE_BFLOAT16="emulated") == "right"
+def test_the_dot_product_of_pairs_emulated():
+    assert python(CHECK, None, FASTVAE_BFLOAT16="emulated") == "right"
 
 
 @pytest.mark.long
-def test_rounded_operands_in_float32(tmp_path):
-    assert python(CHECK, tmp_path, FASTVAE_BFLOAT16="rounded") == "right"
+def test_rounded_operands_in_float32():
+    assert python(CHECK, None, FASTVAE_BFLOAT16="rounded") == "right"
 
 
 @pytest.mark.long
 @pytest.mark.skipif("avx512bf16" not in processor.features(), reason="this processor has no AVX-512 BF16")
-def test_the_dot_product_of_pairs(tmp_path):
+def test_the_dot_product_of_pairs():
     """Chosen or not."""
-    assert python(CHECK, tmp_path, FASTVAE_BFLOAT16="avx512") == "right"
+    assert python(CHECK, None, FASTVAE_BFLOAT16="avx512") == "right"
 
 
 @pytest.mark.long
@@ -201,8 +202,8 @@ def test_the_matrix_unit_on_simulated_instructions(tmp_path):
 
 @pytest.mark.long
 @pytest.mark.skipif(processor.BFLOAT16 is None, reason="this processor has no instructions for bfloat16")
-def test_the_unit_of_this_processor(tmp_path):
-    assert python(CHECK, tmp_path) == "right"
+def test_the_unit_of_this_processor():
+    assert python(CHECK, None) == "right"
 
 
 @pytest.mark.long
@@ -221,7 +222,7 @@ def test_it_compiles_for_processors_that_have_the_unit(tmp_path, kind, cpu, feat
     assert int(python(COMPILE, tmp_path, precision, instruction, **settings)) >= least
 
 
-def test_elsewhere_it_is_refused_with_the_reason(tmp_path):
+def test_elsewhere_it_is_refused_with_the_reason():
     script = """
 from fastvae import VAE
 from fastvae.kernels.cpu import processor
@@ -234,11 +235,11 @@ except ValueError as error:
     expected = (
         "precision='bfloat16' cannot be had: the processor has neither AMX nor AVX-512 BF16; use precision='float32'"
     )
-    assert python(script, tmp_path) == expected
+    assert python(script, None) == expected
 
 
 @pytest.mark.parametrize("kind", ["amx", "avx512"])
-def test_a_unit_that_is_not_there_is_refused(tmp_path, kind):
+def test_a_unit_that_is_not_there_is_refused(kind):
     """LLVM would end the process."""
     script = """
 from fastvae.kernels.cpu import processor
@@ -250,25 +251,25 @@ try:
 except ValueError as error:
     print(error)
 """
-    found = python(script, tmp_path, FASTVAE_BFLOAT16=kind)
+    found = python(script, None, FASTVAE_BFLOAT16=kind)
     assert found.startswith(f"FASTVAE_BFLOAT16='{kind}': the processor has no ")
 
 
 @pytest.mark.parametrize(("name", "chosen"), [("znver4", "avx512"), ("emeraldrapids", "rounded")])
-def test_a_slow_dot_product_is_not_chosen(tmp_path, name, chosen):
+def test_a_slow_dot_product_is_not_chosen(name, chosen):
     script = f"""
 from fastvae.kernels.cpu import processor
 processor.features, processor.model = lambda: {{"avx512f", "avx512bf16"}}, lambda: "{name}"
 print(processor.choose_bfloat16()[0])
 """
-    assert python(script, tmp_path) == chosen
+    assert python(script, None) == chosen
 
 
-def test_an_unknown_unit_is_refused(tmp_path):
+def test_an_unknown_unit_is_refused():
     script = "from fastvae import VAE\nVAE().fit([[0.0, 1.0]] * 200)"
     message = "FASTVAE_BFLOAT16='tensor' is not known: valid: amx, avx512, rounded, emulated"
     with pytest.raises(AssertionError, match=message):
-        python(script, tmp_path, FASTVAE_BFLOAT16="tensor")
+        python(script, None, FASTVAE_BFLOAT16="tensor")
 
 
 @pytest.mark.long
