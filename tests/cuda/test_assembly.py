@@ -1,6 +1,6 @@
 """Kernels for the device, assembled for every architecture: what they take of it, and how much of it they fill.
 
-The whole table: `pytest tests/cuda/test_assembly.py -k table -s`.
+The whole table: `pytest -m slow tests/cuda/test_assembly.py -k table -s`.
 """
 
 import functools
@@ -11,7 +11,7 @@ import pkgutil
 import numpy as np
 import pytest
 
-from tests.ptx.assembling import MULTIPROCESSORS, Assembled, assembled, occupancy, why_not
+from tests.ptx.assembling import BETWEEN, MULTIPROCESSORS, Assembled, assembled, occupancy, why_not
 from tests.ptx.compiling import compiled, pretend_device
 
 if reason := why_not():
@@ -86,12 +86,17 @@ def figures(monkeypatch):
     return of
 
 
-@pytest.mark.parametrize(("kernel", "capability"), CASES, ids=lambda of: getattr(of, "__name__", str(of)))
+@pytest.mark.parametrize(
+    ("kernel", "capability"),
+    [pytest.param(*case, marks=pytest.mark.slow if case[1] in BETWEEN else ()) for case in CASES],
+    ids=lambda of: getattr(of, "__name__", str(of)),
+)
 def test_kernel(kernel, capability, figures):
     """Everything in registers, no more of them than stated, and enough warps to hide the latency of memory."""
     assert shortcomings(kernel.__name__, figures(kernel, capability), math.prod(kernel.block), capability) == []
 
 
+@pytest.mark.slow
 def test_table(figures):
     """For each kernel and architecture: registers of a thread, bytes of shared memory, share of the warps."""
     print(f"\n{'kernel':30}{'block':>7}", *(f"{'sm_{}{}'.format(*capability):>15}" for capability in ARCHITECTURES))

@@ -14,7 +14,7 @@ from fastvae import reference
 from fastvae.kernels.formulas import IDENTITY, RELU, SILU, TANH, bfloat16
 from tests.fake_driver import why_not
 from tests.ptx import PtxError, mutants
-from tests.ptx.assembling import MULTIPROCESSORS
+from tests.ptx.assembling import EACH
 
 REASON = why_not()
 if REASON is None:
@@ -221,7 +221,7 @@ def test_operands_are_read_once_in_whole_sectors(device, a_along, b_along):
 
 
 @compiled
-@pytest.mark.parametrize("capability", [capability for capability in MULTIPROCESSORS if capability >= (8, 0)], ids=str)
+@pytest.mark.parametrize("capability", [each for each in EACH if each.values[0] >= (8, 0)], ids=str)
 @pytest.mark.parametrize(("a_along", "b_along"), LAYOUTS)
 def test_code(a_along, b_along, capability, monkeypatch):
     """Matrix units; nothing in float64, nothing in local memory."""

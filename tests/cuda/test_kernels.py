@@ -20,10 +20,10 @@ from fastvae.kernels.memory import empty
 from fastvae.kernels.ops import OPS
 from fastvae.kernels.slots import Slots
 from tests.cuda.ptx_device import PTXDevice, code_of
+from tests.ptx.assembling import EACH
 from tests.support.contract import SHAPES, as_a_function, check_op
 from tests.support.tolerances import check
 
-ARCHITECTURES = [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)]
 for types in (("uint8", "float32"), ("int16", "float32"), ("float32", "float32"), ("float64", "float64")):
     minibatch.gathering(*map(np.dtype, types))  # so that it is among KERNELS
 
@@ -307,7 +307,7 @@ SINGLY = (
 )
 
 
-@pytest.mark.parametrize("capability", ARCHITECTURES, ids=str)
+@pytest.mark.parametrize("capability", EACH, ids=str)
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.__name__)
 def test_code(kernel, capability, monkeypatch):
     """For every architecture: nothing in float64, nothing in local memory, 128 bits at a time where that can be."""

@@ -25,9 +25,9 @@ from tests.kernels.test_row_losses import (
     check_line,
     check_loss,
 )
+from tests.ptx.assembling import EACH
 from tests.support.tolerances import check
 
-ARCHITECTURES = [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)]
 LOSS = {loss.name: loss for loss in ROW_LOSSES}
 
 
@@ -105,7 +105,7 @@ def check_elementwise(device, name, size):
     check(arrays[-1], expected, "likelihood")
 
 
-@pytest.mark.parametrize("capability", ARCHITECTURES, ids=str)
+@pytest.mark.parametrize("capability", EACH, ids=str)
 @pytest.mark.parametrize("name", [*KERNEL, *elementwise.KERNEL])
 def test_code(name, capability, monkeypatch):
     kernel = KERNEL.get(name) or elementwise.KERNEL[name]

@@ -11,6 +11,8 @@ import math
 import re
 from typing import NamedTuple
 
+import pytest
+
 from . import compiling
 
 WARP = 32  # threads
@@ -39,6 +41,8 @@ MULTIPROCESSORS = {  # by compute capability; see `occupancy`
     (10, 0): Multiprocessor(64, 32, 228 * KB, 128),
     (12, 0): Multiprocessor(48, 24, 100 * KB, 128),
 }
+BETWEEN = {(8, 6), (8, 9), (10, 0)}  # what they hold are figures of 9.0 and 12.0: for the slow tests
+EACH = [pytest.param(c, marks=pytest.mark.slow if c in BETWEEN else ()) for c in MULTIPROCESSORS]
 
 
 class Assembled(NamedTuple):
