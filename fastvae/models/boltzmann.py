@@ -1,5 +1,6 @@
 """What estimators of Boltzmann machines share: a training by chains, log Z, and chains as samplers."""
 
+import inspect
 import time
 import warnings
 import zlib
@@ -36,11 +37,31 @@ class BoltzmannEstimator(LikelihoodEstimator):
         settings["average_from"] = 1 if self.average else None
         return SGD(network.parameters, network.kernels, self.learning_rate, self.clip_norm, **settings)
 
+    def _partial_fit(self, X: Any, condition: Any) -> None:
+        """Where they are the defaults, the rate stays as it is and no average is taken: both must know the end."""
+        own = inspect.signature(type(self).__init__).parameters
+        kept = {"schedule": self.schedule, "average": self.average}
+        if any(value != own[name].default for name, value in kept.items()):
+            super()._partial_fit(X, condition)  # which refuses what it cannot follow
+            return
+        self.set_params(schedule="constant", average=0.0)
+        try:
+            super()._partial_fit(X, condition)
+        finally:
+            self.set_params(**kept)
+
+    chains: int
+
+    def _batches(self) -> tuple[int, int]:
+        """One row for each chain, 100 at most."""
+        return (min(100, self.chains),) * 2
+
     SETTINGS: tuple[str, str]  # which one wants rows in [0, 1], and which one does not
 
     def _check_range(self, network: Any, X: Any, found: Any, scaled: Any, name: str = "X") -> None:
         if network.is_binary:
-            check_unit_range(*found, *scaled, name, self._scale(), self.SETTINGS)
+            (smallest, largest), (offset, scale) = found, scaled
+            check_unit_range(smallest, largest, offset, scale, name, self._scale(), self.SETTINGS)
         else:
             super()._check_range(network, X, found, scaled, name)
 

@@ -35,9 +35,12 @@ class DBM(BoltzmannEstimator):
     optimizer
         "sgd", without momentum; its `learning_rate` rises over `warmup_steps` and then falls to 0 by `schedule`, so
         that the chains catch up with the model.
+    batch_size
+        "auto": 100, or all rows where there are fewer.
     average
-        The share of the steps, the last ones, over which the parameters are averaged.
-    epochs, batch_size, clip_norm, scale, precision, device, random_state, verbose, early_stopping, ...
+        The share of the steps, the last ones, over which the parameters are averaged. `partial_fit`, which knows no
+        end, leaves the rate as it is and takes no average where `schedule` and this are the defaults.
+    epochs, clip_norm, scale, precision, device, random_state, verbose, early_stopping, ...
         As `VAE` has them. Data in [0, 1] that are not 0 or 1 count as probabilities of a 1; with
         `initialize(X, binarize="dynamic")` and `fit_examples` they are drawn anew in each step.
 
@@ -62,7 +65,7 @@ class DBM(BoltzmannEstimator):
 
     def __init__(
         self, hidden: tuple[int, ...] = (500, 1000), mean_field_steps: int = 3, chains: int = 100,
-        epochs: int | str = "auto", batch_size: int | str = 100, learning_rate: float = 0.05,
+        epochs: int | str = "auto", batch_size: int | str = "auto", learning_rate: float = 0.05,
         clip_norm: float | None = None, scale: Any = "auto", precision: str = "float32", device: str = "auto",
         random_state: Any = None, verbose: bool | int = 0, early_stopping: bool | str = False,
         validation_fraction: float = 0.1, optimizer: str = "sgd", weight_decay: float = 0.0, schedule: str = "linear",

@@ -46,6 +46,10 @@ class Duration:
         if self.validation_fraction >= 1:
             raise ValueError(f"validation_fraction={self.validation_fraction!r} must be less than 1")
 
+    def _batches(self) -> tuple[int, int]:
+        """Rows of a batch where that is "auto": of few data, and of many."""
+        return LEAST_BATCH, MOST_BATCH
+
     def plan(self, rows: int) -> tuple[int, int, int]:
         """Epochs, batch size, and epochs of patience for so many rows, where they are "auto".
 
@@ -55,7 +59,8 @@ class Duration:
         """
         batch_size = self.batch_size
         if isinstance(batch_size, str):
-            batch_size = min(MOST_BATCH, rows) if rows > 4 * MOST_BATCH else max(1, min(LEAST_BATCH, rows))
+            least, most = self._batches()
+            batch_size = min(most, rows) if rows > 4 * most else max(1, min(least, rows))
         steps = -(-rows // batch_size)
         epochs = self.epochs
         if isinstance(epochs, str):

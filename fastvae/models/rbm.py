@@ -47,12 +47,15 @@ class RBM(BoltzmannEstimator):
     optimizer
         "sgd", without momentum; its `learning_rate` rises over `warmup_steps` and then falls to 0 by `schedule`, so
         that the chains catch up with the model.
+    batch_size
+        "auto": 100, or all rows where there are fewer.
     average
-        The share of the steps, the last ones, over which the parameters are averaged.
+        The share of the steps, the last ones, over which the parameters are averaged. `partial_fit`, which knows no
+        end, leaves the rate as it is and takes no average where `schedule` and this are the defaults.
     sigma
         Of real rows, deviations given h: "learned", one for each column, from the data's; or a number in the model's
         units (after `scale`), which fits where it is known: 1, the data's own, leaves nothing for h to explain.
-    epochs, batch_size, clip_norm, scale, precision, device, random_state, verbose, early_stopping, ...
+    epochs, clip_norm, scale, precision, device, random_state, verbose, early_stopping, ...
         As `VAE` has them. Data in [0, 1] that are not 0 or 1 count as probabilities of a 1; with
         `initialize(X, binarize="dynamic")` and `fit_examples` they are drawn anew in each step.
 
@@ -75,7 +78,7 @@ class RBM(BoltzmannEstimator):
 
     def __init__(
         self, hidden: int = 500, visible: str = "bernoulli", k: int = 1, persistent: bool = True, chains: int = 100,
-        centre: bool = True, epochs: int | str = "auto", batch_size: int | str = 100, learning_rate: float = 0.05,
+        centre: bool = True, epochs: int | str = "auto", batch_size: int | str = "auto", learning_rate: float = 0.05,
         clip_norm: float | None = None, scale: Any = "auto", precision: str = "float32", device: str = "auto",
         random_state: Any = None, verbose: bool | int = 0, early_stopping: bool | str = False,
         validation_fraction: float = 0.1, optimizer: str = "sgd", weight_decay: float = 0.0, schedule: str = "linear",

@@ -319,3 +319,16 @@ def test_partition_is_of_the_seed_alone():
     machine = started(hidden=24)._machine(started(hidden=24).network_)
     one, other = (partition(machine, 5, 20, np.uint64(3)) for _ in range(2))
     assert one == other
+
+
+def test_defaults_suit_few_rows_and_a_partial_fit():
+    """Batches of all rows where there are few; a training without an end keeps its rate, and takes no average."""
+    rows = (np.random.default_rng(0).random((30, 6)) < 0.3).astype(np.float32)
+    model = RBM(hidden=4, epochs=3, random_state=0).fit(rows)
+    assert model.n_steps_ == 3
+    other = RBM(hidden=4, random_state=0).partial_fit(rows).partial_fit(rows)
+    assert (other.schedule, other.average, other.n_steps_) == ("linear", 0.2, 2)
+    same = RBM(hidden=4, schedule="constant", average=0.0, random_state=0).partial_fit(rows).partial_fit(rows)
+    np.testing.assert_array_equal(other.network_.parameters.values, same.network_.parameters.values)
+    with pytest.raises(ValueError, match="schedule='cosine' must know when a training ends"):
+        RBM(hidden=4, schedule="cosine", random_state=0).partial_fit(rows)

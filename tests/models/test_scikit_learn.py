@@ -16,7 +16,7 @@ from fastvae.models.registry import ESTIMATORS, estimator
 X = np.random.default_rng(0).normal(size=(60, 4))
 REAL = {  # arguments that have an estimator take real numbers, of which the checks are made
     "GAN": {"output": "identity"},
-    "RBM": {"visible": "gaussian", "schedule": "constant", "average": 0.0, "batch_size": 10},
+    "RBM": {"visible": "gaussian"},
 }
 BINARY = {"DBM", "GSN", "NADE"}  # take rows of 0 and 1, or of probabilities: there is no tag for it
 
