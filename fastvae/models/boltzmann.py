@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from fastvae.data.minibatches import Examples
-from fastvae.data.scaling import check_unit_range
 from fastvae.evaluation.bipartite import Bipartite
 from fastvae.evaluation.observer import Observer, watching
 from fastvae.evaluation.partition import BRACKET, FAR, LOWER, OfPartition, Partition, partition
@@ -55,15 +54,6 @@ class BoltzmannEstimator(LikelihoodEstimator):
     def _batches(self) -> tuple[int, int]:
         """One row for each chain, 100 at most."""
         return (min(100, self.chains),) * 2
-
-    SETTINGS: tuple[str, str]  # which one wants rows in [0, 1], and which one does not
-
-    def _check_range(self, network: Any, X: Any, found: Any, scaled: Any, name: str = "X") -> None:
-        if network.is_binary:
-            (smallest, largest), (offset, scale) = found, scaled
-            check_unit_range(smallest, largest, offset, scale, name, self._scale(), self.SETTINGS)
-        else:
-            super()._check_range(network, X, found, scaled, name)
 
     # ---- what it says of rows ---------------------------------------------------------------------------------------
 

@@ -259,6 +259,7 @@ class GSN(ChainSampler, ReconstructingEstimator):
     """
 
     NAME, NETWORK, ABILITIES = "GSN", GSNNetwork, Abilities(True, True, "chain", "none")
+    SETTINGS = "a GSN", "a DenoisingAutoencoder with likelihood='gaussian'"
     likelihood = "bernoulli"
     corruption: float | str
     noise: float | tuple[float, ...] | str

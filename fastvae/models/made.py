@@ -6,7 +6,6 @@
 by degree, so that every mask is a staircase (see `layers.dense`) and half of each product is left out.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,28 +13,20 @@ from typing import Any
 import numpy as np
 
 from fastvae import backend, reference
-from fastvae.data.minibatches import Examples
 from fastvae.engine import Network
 from fastvae.errors import check_name
-from fastvae.evaluation.result import LogLikelihood
 from fastvae.kernels import cpu, philox
-from fastvae.kernels.cpu import blas
 from fastvae.kernels.cpu.calls import FUNCTIONS
 from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.kernels.memory import empty
 from fastvae.kernels.slots import Slots
 from fastvae.layers import Dense, Linear
 from fastvae.likelihoods import LIKELIHOODS, make_likelihood
-from fastvae.models.abilities import Abilities
 from fastvae.models.absent import absent
+from fastvae.models.autoregressive import AT_ONCE, FIRST_ORDER, ORDERS, AutoregressiveEstimator
 from fastvae.models.rows import finite
 from fastvae.models.settings import check_integer, checked_names, widths
-from fastvae.models.with_likelihood import LikelihoodEstimator
 from fastvae.passes import Pass
-
-ORDERS = ("natural", "random")
-FIRST_ORDER = (1 << 32) - 1  # what stands in an epoch's place for the first ordering, and counts down from there
-AT_ONCE = 256  # samples that are drawn together: their hidden units stay in the second cache
 
 
 @dataclass(frozen=True)
@@ -209,7 +200,7 @@ class MADENetwork(Network):
         return p.returns(self.likelihood.mean(p, a))
 
 
-class MADE(LikelihoodEstimator):
+class MADE(AutoregressiveEstimator):
     """Masked autoencoder for distribution estimation: exact log p(x), one column given those before it.
 
     Parameters
@@ -231,8 +222,7 @@ class MADE(LikelihoodEstimator):
         does not; for one ordering.
     """
 
-    NAME, NETWORK, ABILITIES = "MADE", MADENetwork, Abilities(False, False, "column by column", "exact")
-    HELDOUT = "heldout_log_prob"
+    NAME, NETWORK = "MADE", MADENetwork
 
     def __init__(
         self, hidden: tuple[int, ...] = (500,), orderings: int = 1, order: str = "natural", direct: bool = True,
@@ -261,27 +251,6 @@ class MADE(LikelihoodEstimator):
         network.initialise(seed, (facts.mean - units.offset) / units.scale, facts.deviation / units.scale)
 
     # ---- log p(x) -----------------------------------------------------------------------------------------------
-
-    def score_samples(self, X: Any) -> np.ndarray:
-        """log p(x) of each row, (N,) float64, in nats of the user's units: exact, but for rounding."""
-        network, X, how = self._data(X)
-        return finite(self._log_prob(network, X, **how), X)
-
-    def score_examples(self, examples: Examples) -> np.ndarray:
-        """The same of examples, which somebody has checked."""
-        network = self._check_complete()
-        examples = self._accepted(network, examples)
-        return self._log_prob(network, examples.X, binarize=examples.binarize)
-
-    def evaluate(self, X: Any, *, binarize: str | float | None = None) -> LogLikelihood:
-        """log p(x) of each row, as `score_samples`, in the form that all models' estimates have: its kind is "exact".
-
-        `binarize`: None; "dynamic": each value in [0, 1] is the probability of a 1, drawn by the model's seed; or a
-        number: 1 above it, else 0.
-        """
-        examples, started = self.examples(X, binarize=binarize), time.perf_counter()
-        values = finite(self.score_examples(examples), examples.X)
-        return LogLikelihood.exact(values, time.perf_counter() - started)
 
     @staticmethod
     def _log_prob(network: MADENetwork, X: Any, **how: Any) -> np.ndarray:
@@ -320,26 +289,8 @@ class MADE(LikelihoodEstimator):
 
     # ---- sampling -----------------------------------------------------------------------------------------------
 
-    def sample(self, n: int = 1, random_state: Any = None) -> np.ndarray:
-        """Draw from p(x): (n, D), in the user's units; an ordering for each sample, then one column after the other,
-        given those before it. All hidden units of all columns together cost as much as one pass.
-
-        `random_state`: a seed or generator of this call. None: by the model's own, as `VAE.sample` has it.
-        """
-        network = self._check_fitted()
-        check_integer("n", n, 1)
-        seed, call = self._noise_of_call(random_state)
-        x = np.empty((n, network.inputs["x"]), np.float32)
-        network.parameters.bring_back()
-        with blas.one_thread():
-            self._draw(network, x, seed, call)
-        out = np.empty(x.shape, network.units.dtype)
-        network.units.to_user(x, out)
-        return out
-
     @staticmethod
     def _draw(network: MADENetwork, x: np.ndarray, seed: np.uint64, call: int) -> None:
-        """Fill in x (n, D), in the model's units."""
         (n, columns), likelihood, orderings = x.shape, network.likelihood, network.orderings
         choice = np.empty((n, 1), np.float32)
         FUNCTIONS["uniform_noise"](seed, philox.PRIOR, call, 0, choice)

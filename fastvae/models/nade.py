@@ -8,7 +8,6 @@ All columns share the hidden units' weights, so that the units are carried from 
 0 leaves them as they are, one that is 1 costs a sigmoid of each (see `kernels.cpu.prefix`).
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,22 +19,14 @@ from fastvae.data.minibatches import Examples
 from fastvae.data.validation import pieces
 from fastvae.engine import Network
 from fastvae.errors import check_name
-from fastvae.evaluation.result import LogLikelihood
 from fastvae.kernels import cpu, philox
-from fastvae.kernels.cpu import blas
 from fastvae.kernels.cpu.calls import FUNCTIONS
 from fastvae.layers.prefix import Prefix
 from fastvae.likelihoods import make_likelihood
-from fastvae.models.abilities import Abilities
 from fastvae.models.absent import absent
-from fastvae.models.rows import finite
+from fastvae.models.autoregressive import AT_ONCE, FIRST_ORDER, ORDERS, AutoregressiveEstimator
 from fastvae.models.settings import check_integer
-from fastvae.models.with_likelihood import LikelihoodEstimator
 from fastvae.passes import Pass
-
-ORDERS = ("natural", "random")
-ORDER = (1 << 32) - 1  # what stands in an epoch's place for the ordering
-AT_ONCE = 256  # samples that are drawn together: their hidden units stay in the second cache
 
 
 @dataclass(frozen=True)
@@ -70,7 +61,7 @@ class NADENetwork(Network):
     def set_order(self, seed: np.uint64) -> None:
         """Draw the ordering: a permutation that belongs to the seed, and to no epoch of a training."""
         if self.architecture.order == "random":
-            cpu.shuffled_indices(seed, ORDER, len(self.order), 0, self.order)
+            cpu.shuffled_indices(seed, FIRST_ORDER, len(self.order), 0, self.order)
 
     def arranged(self, p: Pass) -> np.ndarray:
         """Write the rows (B, D) with their columns in the ordering."""
@@ -99,7 +90,7 @@ class NADENetwork(Network):
         return p.returns(self.likelihood.mean(p, self.conditionals(p, self.arranged(p))[0]))
 
 
-class NADE(LikelihoodEstimator):
+class NADE(AutoregressiveEstimator):
     """Neural autoregressive distribution estimator of binary rows: exact log p(x), one column given those before it.
 
     Parameters
@@ -125,8 +116,8 @@ class NADE(LikelihoodEstimator):
     ((60,), (3, 8), 'exact')
     """
 
-    NAME, NETWORK, ABILITIES = "NADE", NADENetwork, Abilities(False, False, "column by column", "exact")
-    HELDOUT = "heldout_log_prob"
+    NAME, NETWORK = "NADE", NADENetwork
+    SETTINGS = "a NADE", "a MADE with likelihood='gaussian'"
     likelihood = "bernoulli"
 
     def __init__(
@@ -176,27 +167,6 @@ class NADE(LikelihoodEstimator):
 
     # ---- log p(x) -----------------------------------------------------------------------------------------------
 
-    def score_samples(self, X: Any) -> np.ndarray:
-        """log p(x) of each row, (N,) float64, in nats: exact, but for rounding."""
-        network, X, how = self._data(X)
-        return self._log_prob(network, X, **how)
-
-    def score_examples(self, examples: Examples) -> np.ndarray:
-        """The same of examples, which somebody has checked."""
-        network = self._check_complete()
-        examples = self._accepted(network, examples)
-        return self._log_prob(network, examples.X, binarize=examples.binarize)
-
-    def evaluate(self, X: Any, *, binarize: str | float | None = None) -> LogLikelihood:
-        """log p(x) of each row, as `score_samples`, in the form that all models' estimates have: its kind is "exact".
-
-        `binarize`: None; "dynamic": each value in [0, 1] is the probability of a 1, drawn by the model's seed; or a
-        number: 1 above it, else 0.
-        """
-        examples, started = self.examples(X, binarize=binarize), time.perf_counter()
-        values = self.score_examples(examples)
-        return LogLikelihood.exact(values, time.perf_counter() - started)
-
     @staticmethod
     def _log_prob(network: NADENetwork, X: Any, **how: Any) -> np.ndarray:
         found = np.empty(len(X))
@@ -205,7 +175,7 @@ class NADE(LikelihoodEstimator):
             found[start:stop] = -nll.astype(np.float64)
 
         network.over(X, "nll", network.nll, keep, **how)
-        return finite(found, X)
+        return found
 
     def conditionals(self, X: Any) -> np.ndarray:
         """p(x_d = 1 | x_<d) for each column of each row, (N, D) float32. Which columns come before one says
@@ -222,38 +192,20 @@ class NADE(LikelihoodEstimator):
 
     # ---- sampling -----------------------------------------------------------------------------------------------
 
-    def sample(self, n: int = 1, random_state: Any = None) -> np.ndarray:
-        """Draw from p(x): (n, D), in the user's units; one column after the other, given those before it. All columns
-        together cost as much as one pass, as the hidden units are carried on.
-
-        `random_state`: a seed or generator of this call. None: by the model's own, as `VAE.sample` has it.
-        """
-        network = self._check_fitted()
-        check_integer("n", n, 1)
-        seed, call = self._noise_of_call(random_state)
-        x = np.empty((n, network.inputs["x"]), np.float32)
-        network.parameters.bring_back()
-        with blas.one_thread():
-            for first in range(0, n, AT_ONCE):
-                rows = x[first : first + AT_ONCE]
-                FUNCTIONS["uniform_noise"](seed, philox.OBSERVATION, call, first, rows)
-                self._draw(network, rows)
-        out = np.empty(x.shape, network.units.dtype)
-        network.units.to_user(x, out)
-        return out
-
     @staticmethod
-    def _draw(network: NADENetwork, x: np.ndarray) -> None:
-        """Fill in x (n, D), in the model's units, from the uniform noise that stands there."""
+    def _draw(network: NADENetwork, x: np.ndarray, seed: np.uint64, call: int) -> None:
         own = network.conditionals
-        a = np.tile(own.bias, (len(x), 1))
-        h, noise = reference.sigmoid(a), x.copy()
-        for d, column in enumerate(network.order):
-            drawn = noise[:, column] <= reference.sigmoid(h @ own.output_weight[d] + own.output_bias[d])
-            x[:, column] = drawn
-            rows = np.flatnonzero(drawn)
-            a[rows] += own.weight[d]
-            h[rows] = reference.sigmoid(a[rows])
+        for first in range(0, len(x), AT_ONCE):
+            rows = x[first : first + AT_ONCE]
+            a, noise = np.tile(own.bias, (len(rows), 1)), np.empty_like(rows)
+            FUNCTIONS["uniform_noise"](seed, philox.OBSERVATION, call, first, noise)
+            h = reference.sigmoid(a)
+            for d, column in enumerate(network.order):
+                drawn = noise[:, column] <= reference.sigmoid(h @ own.output_weight[d] + own.output_bias[d])
+                rows[:, column] = drawn
+                lit = np.flatnonzero(drawn)
+                a[lit] += own.weight[d]
+                h[lit] = reference.sigmoid(a[lit])
 
     # ---- what it cannot do --------------------------------------------------------------------------------------
 

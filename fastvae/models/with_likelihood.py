@@ -1,15 +1,23 @@
 """What estimators share whose data have a likelihood: it says which data it takes, and which scaling suits."""
 
-from typing import Any
+from typing import Any, ClassVar
 
+from fastvae.data.scaling import check_unit_range
 from fastvae.errors import check_name
 from fastvae.likelihoods import LIKELIHOODS
 from fastvae.models.saving import SavedEstimator
 
 
 class LikelihoodEstimator(SavedEstimator):
-    """An estimator with an argument `likelihood`, whose network has a `likelihood`."""
+    """An estimator with a `likelihood`, by most an argument, whose network has a `likelihood`.
 
+    Attributes
+    ----------
+    SETTINGS
+        Where no argument says `likelihood`: what wants rows in [0, 1], and what to use for others.
+    """
+
+    SETTINGS: ClassVar[tuple[str, str] | None] = None
     likelihood: str
 
     def _suited_scale(self) -> Any:
@@ -23,4 +31,8 @@ class LikelihoodEstimator(SavedEstimator):
         return network.likelihood.WHOLE
 
     def _check_range(self, network: Any, X: Any, found: Any, scaled: Any, name: str = "X") -> None:
-        network.likelihood.check(X, found, scaled, name, self._scale())
+        (smallest, largest), (offset, scale) = found, scaled
+        if self.SETTINGS is not None and self._fills_unit_range(network):
+            check_unit_range(smallest, largest, offset, scale, name, self._scale(), self.SETTINGS)
+        else:
+            network.likelihood.check(X, found, scaled, name, self._scale())

@@ -293,5 +293,5 @@ def test_refusals(settings, words):
 
 
 def test_data_out_of_range_are_refused():
-    with pytest.raises(ValueError, match="needs values in"):
+    with pytest.raises(ValueError, match="a GSN needs values in .* or use a DenoisingAutoencoder with likelihood="):
         model(scale=None).fit(16 * TRAIN[:60])

@@ -245,8 +245,19 @@ def test_rows_that_are_not_binary(fitted):
 
 def test_data_out_of_range(fitted):
     for use in (fitted.score_samples, fitted.evaluate, fitted.conditionals, model().fit):
-        with pytest.raises(ValueError, match="likelihood='bernoulli' needs values in"):
+        with pytest.raises(ValueError, match=r"a NADE needs values in .* or use a MADE with likelihood='gaussian'"):
             use(5 * NEW)
+
+
+def test_scores_that_overflow():
+    """Of examples, as while a model is trained that diverges, they are what they are; of rows, an error says it."""
+    nade = model(epochs=1).fit(TRAIN[:50])
+    nade.parameters()["output.bias"][:] = -3e38
+    lit = np.ones((3, 64), np.float32)
+    assert (nade.score_examples(nade.examples(lit)) == -np.inf).all()
+    for use in (nade.score_samples, nade.evaluate):
+        with pytest.raises(ValueError, match="3 of 3 rows lie so far"):
+            use(lit)
 
 
 @pytest.mark.parametrize("method", ["transform", "fit_transform", "reconstruct", "decode", "inverse_transform"])
