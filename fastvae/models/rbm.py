@@ -1,6 +1,6 @@
 """The restricted Boltzmann machine (Smolensky 1986; Hinton 2002), of binary or real rows."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -75,6 +75,7 @@ class RBM(BoltzmannEstimator):
     NAME, NETWORK, ABILITIES = "RBM", RBMNetwork, Abilities(True, True, "chain", "bracket")
     METHOD, KIND, EXACT = "annealed", BRACKET, "exact"
     SETTINGS = "visible='bernoulli'", "visible='gaussian'"
+    OLDER: ClassVar[dict[str, Any]] = {"sigma": 1.0}
 
     def __init__(
         self, hidden: int = 500, visible: str = "bernoulli", k: int = 1, persistent: bool = True, chains: int = 100,
