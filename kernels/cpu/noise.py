@@ -64,11 +64,16 @@ def normal_noise(seed, stream, step, first_row, out, code):
 def uniform_noise(seed, stream, step, first_row, out):
     """See the contract in `fastvae.kernels`."""
     rows, columns = out.shape
+    full = columns // philox.COLUMNS
     for i in range(rows):
-        for block in range((columns + philox.COLUMNS - 1) // philox.COLUMNS):
-            values = philox.words(seed, stream, step, first_row + i, block)
-            for j in range(philox.COLUMNS * block, min(philox.COLUMNS * block + philox.COLUMNS, columns)):
-                out[i, j] = uniform(values[j - philox.COLUMNS * block])
+        for block in range(full):
+            w0, w1, w2, w3 = philox.words(seed, stream, step, first_row + i, block)
+            j = philox.COLUMNS * block
+            out[i, j], out[i, j + 1], out[i, j + 2], out[i, j + 3] = uniform(w0), uniform(w1), uniform(w2), uniform(w3)
+        if full * philox.COLUMNS < columns:
+            values = philox.words(seed, stream, step, first_row + i, full)
+            for j in range(philox.COLUMNS * full, columns):
+                out[i, j] = uniform(values[j - philox.COLUMNS * full])
 
 
 @kernel
