@@ -235,7 +235,7 @@ WRONG = [
     (["--data", "missing.npy"], "missing.npy"),
     (["--data", "."], "folder"),
     (["--data", "ragged.csv"], "line 3"),
-    (["--data", "nan.npy"], "nan.npy has 1 entry that is not a finite float32 number (first: nan at row 2, column 1)"),
+    (["--data", "nan.npy"], "nan.npy has 1 entry that is not a finite float32 number (first: NaN at row 2, column 1)"),
     (["--data", "text.npy"], "text.npy"),
     (["--data", "wrong.idx"], "not an IDX file"),
     (["--data", "constant.npy", "--scale", "standard"], "columns are constant (first: column 0"),
@@ -295,7 +295,7 @@ def test_positions_are_those_of_the_file_not_of_the_split(capsys):
         table[row, 1] = np.nan
         np.save("nan.npy", table)
         assert train.main(["--data", "nan.npy", "--out", "run"]) == 2
-        assert f"nan.npy has 1 entry that is not a finite float32 number (first: nan at row {row}, column 1)" in (
+        assert f"nan.npy has 1 entry that is not a finite float32 number (first: NaN at row {row}, column 1)" in (
             capsys.readouterr().err
         )
     assert not pathlib.Path("run").exists()
