@@ -19,9 +19,12 @@ from fastvae.layers import MLP
 from fastvae.likelihoods import LIKELIHOODS, make_likelihood
 from fastvae.models.abilities import Abilities
 from fastvae.models.absent import absent
+from fastvae.models.duration import AUTO
 from fastvae.models.settings import check_integer, checked_names, widths
 from fastvae.models.with_likelihood import LikelihoodEstimator
 from fastvae.passes import Pass
+
+OF_LIKELIHOOD = {"gaussian": "tanh"}  # the activation that "auto" is; "relu" for others
 
 
 @dataclass(frozen=True)
@@ -103,11 +106,12 @@ class ReconstructingEstimator(LikelihoodEstimator):
     def _common(self) -> dict[str, Any]:
         """What every autoencoder's architecture has beside the columns, checked."""
         given = self.get_params()
-        names = checked_names(given, activation=ACTIVATIONS, likelihood=LIKELIHOODS)
+        names = checked_names(given, activation=(*ACTIVATIONS, AUTO), likelihood=LIKELIHOODS)
+        activation = OF_LIKELIHOOD.get(names[1], "relu") if names[0] == AUTO else names[0]
         hidden, latent_dim = widths("hidden", given["hidden"]), check_integer("latent_dim", given["latent_dim"], 1)
         make_likelihood(given["likelihood"], given["sigma"])  # which checks it
         sigma = given["sigma"] if isinstance(given["sigma"], str) else float(given["sigma"])
-        found = {"hidden": hidden, "latent_dim": latent_dim, "activation": names[0], "likelihood": names[1]}
+        found = {"hidden": hidden, "latent_dim": latent_dim, "activation": activation, "likelihood": names[1]}
         return found | {"sigma": sigma}
 
     def _begin(self, network: Any, X: Any, units: Any, facts: Any, seed: np.uint64, *condition: Any) -> None:
@@ -153,12 +157,16 @@ class ReconstructingEstimator(LikelihoodEstimator):
 class Autoencoder(ReconstructingEstimator):
     """Autoencoder: arguments as `VAE`, with one `sigma` for all columns, by default 1: then the loss of a Gaussian is
     half the squared error in the model's units. Its codes are real numbers of any scale, of which it knows no
-    distribution: it compresses, reconstructs and scores, and does not sample."""
+    distribution: it compresses, reconstructs and scores, and does not sample.
+
+    activation="auto" is "tanh" for a Gaussian likelihood, else "relu": of small tables tanh gives rows back about as
+    well as so many principal components or better, relu with 1.6 times their error; of images relu does better.
+    """
 
     NAME, NETWORK, ABILITIES = "Autoencoder", AutoencoderNetwork, Abilities(True, True, "none", "none")
 
     def __init__(
-        self, latent_dim: int = 20, hidden: tuple[int, ...] = (400,), activation: str = "relu",
+        self, latent_dim: int = 20, hidden: tuple[int, ...] = (400,), activation: str = "auto",
         likelihood: str = "bernoulli", epochs: int | str = "auto", batch_size: int | str = "auto",
         learning_rate: float = 1e-3, clip_norm: float | None = None, scale: Any = "auto", precision: str = "float32",
         device: str = "auto", random_state: Any = None, verbose: bool | int = 0, early_stopping: bool | str = "auto",

@@ -58,7 +58,7 @@ class DenoisingAutoencoder(ChainSampler, ReconstructingEstimator):
     NAME, NETWORK, ABILITIES = "DenoisingAutoencoder", DenoisingNetwork, Abilities(True, True, "chain", "none")
 
     def __init__(
-        self, latent_dim: int = 20, hidden: tuple[int, ...] = (400,), activation: str = "relu",
+        self, latent_dim: int = 20, hidden: tuple[int, ...] = (400,), activation: str = "auto",
         likelihood: str = "bernoulli", corruption: str = "masking", amount: float = 0.3, epochs: int | str = "auto",
         batch_size: int | str = "auto", learning_rate: float = 1e-3, clip_norm: float | None = None,
         scale: Any = "auto", precision: str = "float32", device: str = "auto", random_state: Any = None,

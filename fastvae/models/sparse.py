@@ -94,7 +94,7 @@ class SparseAutoencoder(Autoencoder):
     weight: float | str
 
     def __init__(
-        self, latent_dim: int = 100, hidden: tuple[int, ...] = (), activation: str = "relu",
+        self, latent_dim: int = 100, hidden: tuple[int, ...] = (), activation: str = "auto",
         likelihood: str = "bernoulli", penalty: str = "kl", rho: float = 0.05, weight: float | str = "auto",
         epochs: int | str = "auto", batch_size: int | str = "auto", learning_rate: float = 1e-3,
         clip_norm: float | None = None, scale: Any = "auto", precision: str = "float32", device: str = "auto",

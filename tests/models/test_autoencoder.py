@@ -115,3 +115,20 @@ def test_what_it_cannot_do_is_said():
 def test_refusals(settings, words):
     with pytest.raises((ValueError, TypeError), match=words):
         model(**settings).fit(TRAIN[:50])
+
+
+@pytest.mark.long
+def test_the_default_gives_a_table_back_about_as_well_as_principal_components(capsys):
+    """The dumbest rival, of as many numbers a row; with relu the error is 1.6 times that."""
+    from sklearn.datasets import load_wine
+    from sklearn.decomposition import PCA
+
+    X = load_wine().data[np.random.default_rng(0).permutation(178)]
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    train, test = X[:142], X[142:]
+    found = Autoencoder(latent_dim=6, likelihood="gaussian", random_state=0).fit(train)
+    rival = PCA(6).fit(train)
+    error = np.square(found.reconstruct(test) - test).sum(axis=1).mean()
+    of_rival = np.square(rival.inverse_transform(rival.transform(test)) - test).sum(axis=1).mean()
+    print(f"\nerror of a row: autoencoder {error:.2f}, principal components {of_rival:.2f}")
+    assert error < 1.1 * of_rival
