@@ -20,3 +20,18 @@ ESTIMATORS = {
 def estimator(name: str) -> Any:
     """The class of that name."""
     return getattr(importlib.import_module(ESTIMATORS[name]), name)
+
+
+def load(path: Any, **how: Any) -> Any:
+    """Read a model that `save` wrote, of whichever estimator; `how` as its `load` has it.
+
+    Raises
+    ------
+    ModelFileError, FileAccessError
+        As its `load` raises them.
+    """
+    from fastvae import persistence
+
+    header, _ = persistence.read_container(path, {"model", "checkpoint"}, lambda name: False)
+    names = {estimator(name).NAME: name for name in ESTIMATORS}
+    return estimator(names.get(header.get("model"), "VAE")).load(path, **how)
