@@ -91,13 +91,13 @@ def _dae(subject: Subject) -> dict[str, Any]:
 
 
 def _gan(subject: Subject) -> dict[str, Any]:
-    own = {"output": "sigmoid" if subject.kind == "bernoulli" else "identity", "schedule": "constant"}
+    own: dict[str, Any] = {"output": "sigmoid" if subject.kind == "bernoulli" else "identity", "schedule": "constant"}
+    # few rows are soon known by heart, and rows of 0 and 1 are soon told from what is generated: then all samples
+    # become alike. Noise on both keeps the discriminator from that
+    own["instance_noise"] = 0.3
     if subject.columns >= WIDE:
-        return own | {"latent_dim": 100, "hidden": (400, 400)}
-    # few rows are soon known by heart, and then all samples are alike: noise keeps the discriminator from that
-    return own | {
-        "latent_dim": latent_dim(subject), "hidden": (128, 128), "learning_rate": 1e-3, "instance_noise": 0.3,
-    }  # fmt: skip
+        return own | {"latent_dim": 100, "hidden": (256, 512)}
+    return own | {"latent_dim": latent_dim(subject), "hidden": (128, 128), "learning_rate": 1e-3}
 
 
 def _autoregressive(subject: Subject) -> dict[str, Any]:

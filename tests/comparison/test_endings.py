@@ -155,6 +155,16 @@ def test_a_measure_that_fails_is_a_remark_beside_the_others(monkeypatch, capsys)
     assert "too few for it" in pathlib.Path("c/report.html").read_text()
 
 
+def test_a_gan_that_has_collapsed_is_named(monkeypatch, capsys):
+    from fastvae import GAN
+
+    monkeypatch.setattr(GAN, "remarks", lambda self: ["all samples are alike"])
+    _, status, rows = run("gan")
+    assert status["gan"] == "done"
+    assert rows["gan"]["remarks"] == ["all samples are alike"]
+    assert "GAN: all samples are alike" in capsys.readouterr().out
+
+
 def test_constant_columns_are_left_out_and_said(capsys):
     X = np.load("x.npy")
     run("vae")
