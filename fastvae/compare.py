@@ -237,7 +237,7 @@ class Comparison:
         remarks = [] if model.n_epochs_ == planned.epochs else [
             f"ended after {model.n_epochs_} of {planned.epochs} epochs, when {LATE:g} budgets were over"
         ]  # fmt: skip
-        if entry.estimator == "GAN":  # whose losses tell nobody that its samples are all alike
+        if entry.remarks:
             remarks += model.remarks()
         return model, {
             "title": entry.title, "estimator": entry.estimator, "arguments": _plain_arguments(model),

@@ -59,7 +59,7 @@ def commands() -> list[Command]:
 
 def _first(action: argparse.Action) -> str:
     """The first words of an option's help, without the marks of argparse."""
-    return (action.help or "").replace("%%", "%").split(";")[0].split(". ")[0].replace("'", "")
+    return (action.help or "").replace("%%", "%").split(";")[0].split(". ")[0]
 
 
 def _bash(found: list[Command]) -> str:

@@ -34,7 +34,7 @@ def _may_be_made(op: Op, output: Operand) -> bool:
     inputs = [operand for operand in op.operands if not operand.output and operand.shape is not None]
     known = {letter for operand in inputs if not operand.optional for letter in operand.shape or ()}
     behind = [operand for operand in op.operands[op.operands.index(output) :] if operand.output]
-    if op.name.endswith("_inplace") or op.name in ("sigma_remember", "average_inplace"):
+    if op.name.endswith("_inplace") or op.name == "sigma_remember":
         return False
     return bool(inputs) and all(operand.shape is not None and set(operand.shape) <= known for operand in behind)
 

@@ -32,6 +32,8 @@ class Entry:
         Whether it is given the labels.
     chooses
         Whether its score of held-out rows says which parameters to keep.
+    remarks
+        Whether what the estimator remarks on a training is kept: where no figure of the training tells that it failed.
     """
 
     title: str
@@ -41,6 +43,7 @@ class Entry:
     kinds: tuple[str, ...] = ("bernoulli", "gaussian")
     conditional: bool = False
     chooses: bool = True
+    remarks: bool = False
 
     def refusal(self, subject: Subject) -> str | None:
         """Why it cannot take such data; None where it can."""
@@ -178,7 +181,7 @@ ALL = {
          "A sample is one pass through the generator.",
          "It has no density: the published 225 nats is a Parzen window over samples, and no likelihood; its losses say "
          "nothing of the quality of samples."),
-        _gan, chooses=False,
+        _gan, chooses=False, remarks=True,
     ),
     "rbm": Entry(
         "RBM", "RBM",

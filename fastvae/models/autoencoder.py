@@ -24,8 +24,6 @@ from fastvae.models.settings import check_integer, checked_names, widths
 from fastvae.models.with_likelihood import LikelihoodEstimator
 from fastvae.passes import Pass
 
-OF_LIKELIHOOD = {"gaussian": "tanh"}  # the activation that "auto" is; "relu" for others
-
 
 @dataclass(frozen=True)
 class Architecture:
@@ -107,7 +105,8 @@ class ReconstructingEstimator(LikelihoodEstimator):
         """What every autoencoder's architecture has beside the columns, checked."""
         given = self.get_params()
         names = checked_names(given, activation=(*ACTIVATIONS, AUTO), likelihood=LIKELIHOODS)
-        activation = OF_LIKELIHOOD.get(names[1], "relu") if names[0] == AUTO else names[0]
+        suited = "tanh" if LIKELIHOODS[names[1]].LINEAR else "relu"
+        activation = suited if names[0] == AUTO else names[0]
         hidden, latent_dim = widths("hidden", given["hidden"]), check_integer("latent_dim", given["latent_dim"], 1)
         make_likelihood(given["likelihood"], given["sigma"])  # which checks it
         sigma = given["sigma"] if isinstance(given["sigma"], str) else float(given["sigma"])
