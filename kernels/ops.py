@@ -5,7 +5,7 @@ array of float32, in letters that mean the same number throughout the row, or on
 None ends in a question mark. Where a row has both of two letters, they may be bound to each other: see `BOUND`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,11 +34,34 @@ KINDS = {
 # multiples the latter may be cut without changing a bit.
 CHUNK, LANES = 64, 64
 
-# Letters that go with each other: of which sizes, and how that is said. K rows for each of N are B = N K.
-BOUND = (
-    ("S", "D", lambda s, d: s in (1, d), "S = {0} must be 1 or D = {1}"),
-    ("B", "N", lambda b, n: b == n == 0 or (n > 0 and b % n == 0), "B = {0} must be a multiple of N = {1}"),
+INDEXED = {"depths": "H", "order": "D"}  # vectors of indices, by name: how many there must be
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Sizes that go with each other: a rule in letters, for rows that have all of them and not `without`; and how it is
+    said, with their values in braces."""
+
+    letters: str
+    rule: str
+    words: str
+    without: str = " "
+
+    def holds_for(self, known: Iterable[str]) -> bool:
+        """Whether it is a rule for a row with these letters."""
+        return set(self.letters) <= set(known) and self.without not in known
+
+
+BOUND = (  # K rows for each of N are B = N K, but where K is the columns of what prefixes carry
+    Bound("SD", "S == 1 or S == D", "S = {S} must be 1 or D = {D}"),
+    Bound("BN", "B == N == 0 or (N > 0 and B % N == 0)", "B = {B} must be a multiple of N = {N}"),
+    Bound("EDC", "E == D + C", "E = {E} must be D + C = {D} + {C}"),
+    Bound("ED", "E >= D", "E = {E} must be at least D = {D}", "C"),
+    Bound(
+        "KDH", f"K == (D + {CHUNK - 1}) // {CHUNK} * H", f"K = {{K}} must be H = {{H}} for each {CHUNK} of D = {{D}}"
+    ),
 )
+FITS = [(bound, eval(f"lambda {', '.join(bound.letters)}: {bound.rule}")) for bound in BOUND]
 
 
 @dataclass(frozen=True)
@@ -84,31 +107,27 @@ class Op:
                     raise TypeError(f"{self.name}: {operand.name} is {value!r}; {KINDS[operand.kind]} needed")
             elif operand.kind == "source" and not isinstance(value, Source):
                 raise TypeError(f"{self.name}: {operand.name} is {value!r}; {KINDS[operand.kind]} needed")
-        for one, other, fit, rule in BOUND:
-            if one in sizes and other in sizes and not fit(sizes[one][0], sizes[other][0]):
+        for bound, fits in FITS:
+            if bound.holds_for(sizes) and not fits(*(sizes[letter][0] for letter in bound.letters)):
                 shapes = {operand.name: value for operand, value in zip(self.operands, values, strict=True)}
-                found = (f"{by} has shape {shapes[by].shape}" for _, by in (sizes[one], sizes[other]))
-                said = rule.format(sizes[one][0], sizes[other][0])
-                raise ValueError(f"{self.name}: {', '.join(found)}; {said}")
-        if "E" in sizes:
-            self._check_concatenation({letter: size for letter, (size, _) in sizes.items()})
-        if "K" in sizes:
-            self._check_carried({letter: size for letter, (size, _) in sizes.items()})
+                found = dict.fromkeys(sizes[letter][1] for letter in bound.letters)
+                said = bound.words.format(**{letter: size for letter, (size, _) in sizes.items()})
+                listed = ", ".join(f"{by} has shape {shapes[by].shape}" for by in found)
+                raise ValueError(f"{self.name}: {listed}; {said}")
+        for operand, value in zip(self.operands, values, strict=True):
+            if operand.name in INDEXED:
+                self._check_indices(operand, value, sizes)
         if self._has_data:
             self._check_data(values)
 
-    def _check_carried(self, sizes: dict[str, int]) -> None:
-        wanted = -(-sizes["D"] // CHUNK) * sizes["H"]
-        if sizes["K"] != wanted:
-            raise ValueError(
-                f"{self.name}: carried has K = {sizes['K']} columns; H for each {CHUNK} of D, K = {wanted}, needed"
-            )
-
-    def _check_concatenation(self, sizes: dict[str, int]) -> None:
-        columns, beside, width = sizes["D"], sizes.get("C"), sizes["E"]
-        if width < columns if beside is None else width != columns + beside:
-            wanted = "E of at least D" if beside is None else f"E = D + C = {columns + beside}"
-            raise ValueError(f"{self.name}: there are E = {width} columns beside D = {columns}; {wanted} needed")
+    def _check_indices(self, operand: Operand, value: Any, sizes: dict[str, tuple[int, str]]) -> None:
+        letter = INDEXED[operand.name]
+        wanted, by = sizes[letter]
+        if not (isinstance(value, np.ndarray) and value.dtype == np.int64 and value.flags.c_contiguous):
+            raise TypeError(f"{self.name}: {operand.name} is {value!r}; a C-contiguous array of int64 is needed")
+        if value.shape != (wanted,):
+            needed = f"({letter},) needed, where {by} has {letter} = {wanted}"
+            raise ValueError(f"{self.name}: {operand.name} has shape {value.shape}; {needed}")
 
     def _check_array(self, operand: Operand, letters: tuple[str, ...], value: Any, sizes: dict) -> None:
         if not isinstance(value, np.ndarray) or value.dtype != np.float32 or not value.flags.c_contiguous:

@@ -34,7 +34,7 @@ from fastvae.kernels.cpu.program import engine
 from fastvae.kernels.described import signature_of
 from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.kernels.memory import LINE
-from fastvae.kernels.ops import CHUNK, OPS, Op, Operand
+from fastvae.kernels.ops import BOUND, INDEXED, OPS, Op, Operand
 
 WHOLE, REAL = ("whole", "seed", "fixed", "activation", "derivative"), ("real",)
 OWN_DTYPE = ("data", "source", "scaling")  # kinds of operands whose dtype decides about code: numba alone knows it
@@ -281,21 +281,16 @@ def _bounds(op: Op, known: dict[str, str]) -> list[str]:
     def check(wrong: str, words: str) -> None:
         found.append(f"if {wrong}:\n  raise ValueError({f'{op.name}: {words}'!r})")
 
-    if {"S", "D"} <= known.keys():
-        check("S != 1 and S != D", "S must be 1 or D")
-    if {"B", "N"} <= known.keys():
-        check("(B != 0 if N == 0 else B % N != 0)", "B must be a multiple of N")
-    if "E" in known:
-        check("E != D + C" if "C" in known else "E < D", "E must be D + C")
-    if "K" in known:
-        check(f"K != (D + {CHUNK - 1}) // {CHUNK} * H", f"carried must have H columns for each {CHUNK} of D")
+    for bound in BOUND:
+        if bound.holds_for(known):
+            check(f"not ({bound.rule})", bound.words.format(**{letter: letter for letter in bound.letters}))
+    for operand in op.operands:
+        if operand.name in INDEXED:
+            letter = INDEXED[operand.name]
+            check(f"len({operand.name}) != {letter}", f"{operand.name} must be ({letter},)")
     if op.name == "gather":
         check("len(indices) != B or data.shape[1] != D or len(offset) != D or len(scale) != D",
               "data (N, D), indices (n,), offset and scale (D,), out (n, D) needed")  # fmt: skip
-    elif any(operand.name == "depths" for operand in op.operands):
-        check("len(depths) != H", "depths (H,) needed")
-    elif any(operand.name == "order" for operand in op.operands):
-        check("len(order) != D", "order (D,) needed")
     return found
 
 
@@ -375,7 +370,7 @@ def address(name: str) -> int:
             arguments.append(f"at_{operand.name}" if array else operand.name)
             signature.append(types.float64 if operand.kind == "real" else types.int64)
             if operand.kind == "indices":
-                body.append(f"count_{operand.name} = {'H' if operand.name == 'depths' else 'D'}")
+                body.append(f"count_{operand.name} = {INDEXED[operand.name]}")
         if name in CODE:
             body.append(f"code = address('code {name}')")
         left = any(operand.kind == "result" for operand in op.operands)

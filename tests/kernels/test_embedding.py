@@ -155,6 +155,19 @@ print(any("dynamic globals" in str(w.message) for w in caught), abs(x - np.tanh(
         assert done.stdout.split() == ["True", "True"], done.stderr
 
 
+def test_indices_of_another_length_are_refused():
+    """They would be read beyond their end."""
+    x, weight, bias = np.zeros((3, 5), np.float32), np.zeros((5, 4), np.float32), np.zeros(4, np.float32)
+    with pytest.raises(ValueError, match=r"depths has shape \(3,\); \(H,\) needed, where weight has H = 4"):
+        cpu.masked_forward(x, weight, bias, 0, np.full(3, 5))
+    with pytest.raises(ValueError, match=r"order has shape \(4,\); \(D,\) needed"):
+        cpu.take_columns(x, np.arange(4))
+    with pytest.raises(TypeError, match="a C-contiguous array of int64 is needed"):
+        cpu.take_columns(x, np.arange(5.0))
+    with pytest.raises(ValueError, match=r"E = 6 must be D \+ C = 5 \+ 2"):
+        cpu.concatenate(x, np.zeros((3, 2), np.float32), np.zeros((3, 6), np.float32))
+
+
 def test_outputs_may_be_left_out_and_checks_too():
     rng = np.random.default_rng(0)
     mu, logvar = rng.normal(size=(2, 6, 3)).astype(np.float32)
