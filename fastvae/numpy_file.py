@@ -1,5 +1,6 @@
 """A trained model as two files that need NumPy alone: NAME.py with its functions, NAME.npz with its numbers."""
 
+import inspect
 import keyword
 import os
 import pathlib
@@ -8,24 +9,13 @@ from typing import Any, cast
 import numpy as np
 
 from fastvae.atomic import atomic_file
-from fastvae.kernels.formulas import LOGVAR_HIGHEST, LOGVAR_LOWEST
+from fastvae.reference import LEAKY_SLOPE, LOGVAR_HIGHEST, LOGVAR_LOWEST, sigmoid, silu, softplus
 from fastvae.version import VERSION
 
-ACTIVATIONS = {
-    "identity": "a",
-    "relu": "np.maximum(a, 0)",
-    "leaky_relu": "np.where(a < 0, np.float32(0.01) * a, a)",
-    "tanh": "np.tanh(a)",
-    "sigmoid": "0.5 * np.tanh(0.5 * a) + 0.5",
-    "softplus": "np.maximum(a, 0) + np.log1p(np.exp(-np.abs(a)))",
-    "silu": "a * (0.5 * np.tanh(0.5 * a) + 0.5)",
-}  # of a float32 array; none overflows
-SEEN = {"poisson": "np.log1p(u)"}  # what an encoder is given of the data; else themselves
-MEANS = {
-    "bernoulli": ACTIVATIONS["sigmoid"],
-    "poisson": "np.exp(np.minimum(a, np.float32(88.72)))",
-    "gaussian": "a",
-}
+NUMPY = {  # of activations that are one expression; the others are written out as `reference` has them
+    "identity": "a", "relu": "np.maximum(a, 0)", "tanh": "np.tanh(a)",
+    "leaky_relu": f"np.where(a > 0, a, np.float32({LEAKY_SLOPE}) * a)",
+}  # fmt: skip
 HEAD = '''"""{title}, in NumPy alone.
 
 Written by fastvae {version}; its numbers are in {data}, which must lie beside this file.
@@ -53,7 +43,8 @@ def _rows(X, columns, name):
 
 def _dense(x, name):
     return x @ _NUMBERS[name + ".weight"] + _NUMBERS[name + ".bias"]
-'''
+''' + "".join(f"\n\n{inspect.getsource(function)}".replace("{", "{{").replace("}", "}}")
+            for function in (sigmoid, softplus, silu))  # fmt: skip
 
 
 def write(model: Any, path: str | os.PathLike[str]) -> tuple[pathlib.Path, pathlib.Path]:
@@ -137,7 +128,7 @@ def _layers(layers: list[Any], numbers: dict[str, np.ndarray], variable: str) ->
         numbers |= {f"{layer.name}.weight": layer.weight, f"{layer.name}.bias": layer.bias}
         lines.append(f"a = _dense({variable}, {layer.name!r})")
         if layer.activation != "identity":
-            lines.append(f"a = {ACTIVATIONS[layer.activation]}")
+            lines.append(f"a = {NUMPY.get(layer.activation, layer.activation + '(a)')}")
         variable = "a"
     return lines
 
@@ -152,8 +143,8 @@ def _encode(network: Any, columns: int, is_vae: bool, numbers: dict[str, np.ndar
         f"X = _rows(X, {columns}, 'X')",
         "u = ((X - _OFFSET) / _SCALE).astype(np.float32)",
     ]
-    if network.likelihood.NAME in SEEN:
-        lines.append(f"u = {SEEN[network.likelihood.NAME]}")
+    if network.likelihood.NUMPY_SEEN != "u":
+        lines.append(f"u = {network.likelihood.NUMPY_SEEN}")
     lines += _layers(network.encoder.layers, numbers, "u")
     if not is_vae:
         return _function("encode(X)", [*lines, "return a"])
@@ -171,7 +162,7 @@ def _decode(network: Any, columns: int, codes: int, numbers: dict[str, np.ndarra
     linear = getattr(network.decoder, "linear", None)
     if linear is not None:
         lines.append(f"a = a{_path(linear, numbers, 'Z')}")
-    lines.append(f"mean = {MEANS[network.likelihood.NAME]}")
+    lines.append(f"mean = {network.likelihood.NUMPY_MEAN}")
     dtype = np.dtype(network.units.dtype).name
     lines.append(f"return mean * _SCALE.astype(np.{dtype}) + _OFFSET.astype(np.{dtype})")
     return _function("decode(Z)", lines)

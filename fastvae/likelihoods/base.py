@@ -30,6 +30,8 @@ class Likelihood:
         The scaling that suits, where the user leaves that open.
     HAS_SIGMA
         Whether it has a standard deviation sigma that the user may choose.
+    NUMPY_SEEN, NUMPY_MEAN
+        What `seen` makes of u and `mean` of a, as expressions of NumPy; the activations are at hand.
     LINEAR
         Whether a decoder that begins at probabilistic PCA makes sense: its outputs are the mean of a Gaussian.
     """
@@ -41,6 +43,8 @@ class Likelihood:
     SCALING: ClassVar[str | None] = None
     HAS_SIGMA: ClassVar[bool] = False
     LINEAR: ClassVar[bool] = False
+    NUMPY_SEEN: ClassVar[str] = "u"
+    NUMPY_MEAN: ClassVar[str]
 
     def __init__(self, columns: int = 1):
         self.columns = columns
