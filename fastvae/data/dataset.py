@@ -31,6 +31,8 @@ class DataSet:
         The header of a table.
     condition, condition_heldout : ndarray (N,) or (N, C), (M,) or (M, C), or None
         What a conditional model is given beside the examples, and the test part: numbers or text.
+    ids : ndarray (N,) or None
+        Names of the rows, as text, where a column of a table has them.
     """
 
     name: str
@@ -43,6 +45,7 @@ class DataSet:
     column_names: tuple[str, ...] | None = None
     condition: np.ndarray | None = None
     condition_heldout: np.ndarray | None = None
+    ids: np.ndarray | None = None
 
     @classmethod
     def from_arrays(

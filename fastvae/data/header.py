@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-DECIMAL_COMMA = r"[-+]?\d+,\d+"
+DECIMAL_COMMA = r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?"
 MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}
 COMPARED_ROWS = 20
 FEW, MANY = 3, 6  # columns: below the first no order of numbers tells anything, from the second on it is no accident

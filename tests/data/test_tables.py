@@ -97,14 +97,15 @@ def test_labels_by_name_need_a_header(tmp_path):
         ("# note\n\na,b\n1,2\n3,4\n5,6,7\n", ["line 6: 3 columns", "the header has 2"]),
         ("1,2\n3\n", ["line 2: 1 columns", "first row has 2"]),
         ("1,2\n3\n4\n5\n", ["line 2: 1 columns", "first row has 2"]),
-        ("1,5;2\n3;4\n", ["line 1, column 1: '1,5'", "decimals with a point"]),
+        ("1,500;2\n3;4\n", ["line 1, column 1: '1,500'", "decimals with a point"]),
+        ("1,5;2.5\n3;4\n", ["line 1, column 1: '1,5'", "decimals with a point"]),
+        ("1,5;2\n" * 60 + "2.5;3\n", ["line 61, column 1: '2.5'", "other decimals of the table have a comma"]),
         ("a,b,c\n1,2\n3,4\n", ["line 2: 2 columns", "the header has 3"]),
         ("a,b\n1,\n,4\n5,6\n,\n", ["line 2, column 2 ('b'): ''", "4 cells are empty"]),
         ("a,b\n1,2\n3,NA\n", ["line 3, column 2 ('b'): 'NA'", "1 cell is empty"]),
         ("1,2\n3,nan\n", ["line 2, column 2: 'nan'", "1 cell is"]),
         ("1,2\n3,-inf\n", ["line 2, column 2: '-inf'"]),
         ("1,2\n3,1e999\n", ["line 2, column 2: '1e999'"]),
-        ("1,5;2,5\n3,5;4,5\n", ["line 1, column 1: '1,5'", "decimals with a point"]),
         ("label,3,1\n5,2,3\n", ["line 1, column 1: 'label'", "if the line names the columns, say header='yes'"]),
         ('1,2\n3,"4\n', ["line 2, column 2: '\"4'", "a quote in the line is not closed"]),
         ('a,b\n"3\n",4\n', ["line 2: 1 columns", "a quote in the line is not closed"]),
@@ -153,7 +154,7 @@ def test_pieces_are_one_table(tmp_path, monkeypatch):
     rows = [f"{i},{i / 4},l{i % 3}" for i in range(500)]
     rows[333] = "333,\uff18\uff13.25,l0"  # full-width digits, which NumPy does not read
     path = write(tmp_path, "a,b,c\n" + "\n".join(rows) + "\n")
-    monkeypatch.setattr("fastvae.data.tables._PIECE_CHARACTERS", 100)
+    monkeypatch.setattr("fastvae.data.lines.PIECE_CHARACTERS", 100)
     data = load_text(path, "c")
     np.testing.assert_array_equal(data.X, np.arange(500)[:, None] / [1, 4])
     assert data.labels.tolist() == [f"l{i % 3}" for i in range(500)]
@@ -197,7 +198,7 @@ def test_digits_grouped_by_underscores_are_text(tmp_path):
 
 def test_the_slow_pass_reads_what_the_fast_one_cannot(tmp_path, monkeypatch):
     path = write(tmp_path, IRIS)
-    monkeypatch.setattr("fastvae.data.tables._parse", lambda *_: None)
+    monkeypatch.setattr("fastvae.data.tables.parse", lambda *_: None)
     data = load_text(path, "species")
     np.testing.assert_array_equal(data.X, [[5.1, 3.5], [4.9, 3.0], [6.3, 3.3]])
     assert data.labels.tolist() == ["setosa", "setosa", "C# virginica"]
@@ -225,7 +226,7 @@ CELLS = [
 BETWEEN = [",", ",", ";", "\t", " ", "\n", "\n", "\r", "\r\n", "#", "\ufeff", "\x85", ""]
 
 
-@pytest.mark.filterwarnings("ignore:.*the first line is taken")
+@pytest.mark.filterwarnings("ignore:.*the first line is taken", "ignore:.*read as Windows-1252")
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.sampled_from(CELLS), st.sampled_from(BETWEEN)), min_size=1, max_size=20),
