@@ -104,10 +104,21 @@ class Likelihood:
         """By what the weights of the decoder's last layer are multiplied at first, a number or one a column."""
         return 1.0
 
+    def terms(self, x: np.ndarray, a: np.ndarray) -> np.ndarray:
+        """log p(x_j|z) of each of the C columns that the user knows (..., C) float64, in nats of the model's units,
+        from the data x (..., D) and the decoder's outputs a (..., D), which broadcast: -nll is their sum over j. A
+        column that is missing has 0. By the formulas of `fastvae.reference`, in NumPy: for explanations of rows."""
+        raise NotImplementedError
+
+    def log_jacobian_terms(self, scale: np.ndarray) -> np.ndarray:
+        """What `terms` of scaled data have too much (C,), beside those of the user's units: log(scale) of a density, 0
+        of a probability."""
+        logs = np.log(scale.astype(np.float64))
+        return logs if self.DENSITY else np.zeros_like(logs)
+
     def log_jacobian(self, scale: np.ndarray) -> float:
-        """What the nll of scaled data lacks to be that of the user's units: sum_D log(scale) of a density, 0 of a
-        probability."""
-        return float(np.log(scale.astype(np.float64)).sum()) if self.DENSITY else 0.0
+        """What the nll of scaled data lacks to be that of the user's units: the sum of `log_jacobian_terms`."""
+        return float(self.log_jacobian_terms(scale).sum())
 
     def check(
         self,

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from fastvae import reference
 from fastvae.data.scaling import check_unit_range
 from fastvae.likelihoods.base import Likelihood
 from fastvae.passes import Pass
@@ -23,6 +24,10 @@ class Bernoulli(Likelihood):
         """Write sigmoid(a) over a."""
         p.add("sigmoid_inplace", a)
         return a
+
+    def terms(self, x: np.ndarray, a: np.ndarray) -> np.ndarray:
+        """See `Likelihood.terms`."""
+        return reference.bernoulli_terms(x.astype(np.float64), a.astype(np.float64))
 
     def draw(
         self, mean: np.ndarray, kernels: Any, seed: np.uint64, call: int, columns: slice = slice(None)

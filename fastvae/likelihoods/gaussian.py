@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from fastvae import reference
 from fastvae.errors import check_name
 from fastvae.kernels import formulas, philox
 from fastvae.kernels.formulas import LEAST_ABOVE, SIGMA_RATE
@@ -172,6 +173,10 @@ class Gaussian(Likelihood):
         return [(self._start, self._start + self.size)] if part == 0 else []
 
     # ---- over arrays of the host --------------------------------------------------------------------------------
+
+    def terms(self, x: np.ndarray, a: np.ndarray) -> np.ndarray:
+        """See `Likelihood.terms`, at the sigma in use."""
+        return reference.gaussian_terms(x.astype(np.float64), a.astype(np.float64), self.sigma)
 
     def draw(
         self, mean: np.ndarray, kernels: Any, seed: np.uint64, call: int, columns: slice = slice(None)

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from fastvae import reference
 from fastvae.data.validation import pieces
 from fastvae.kernels import philox
 from fastvae.likelihoods.base import Likelihood
@@ -33,6 +34,10 @@ class Poisson(Likelihood):
         """Write exp(a) over a."""
         p.add("exp_inplace", a)
         return a
+
+    def terms(self, x: np.ndarray, a: np.ndarray) -> np.ndarray:
+        """See `Likelihood.terms`."""
+        return reference.poisson_terms(x.astype(np.float64), a.astype(np.float64))
 
     def draw(
         self, mean: np.ndarray, kernels: Any, seed: np.uint64, call: int, columns: slice = slice(None)

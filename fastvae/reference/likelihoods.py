@@ -9,10 +9,14 @@ from fastvae.reference.activations import sigmoid, softplus
 LOG_RATE_HIGHEST = 30.0
 
 
+def gaussian_terms(x, xhat, sigma):
+    """log N(x; xhat, sigma^2) of each column; sigma a number, or (D,)."""
+    return -((x - xhat) ** 2 / (2 * sigma**2) + np.log(sigma) + 0.5 * np.log(2 * np.pi))
+
+
 def squared_error_forward_backward(x, xhat, sigma):
     """nll (B,) of N(x; xhat, diag(sigma^2)) and its gradient by xhat; sigma a number, or (D,)."""
-    nll = ((x - xhat) ** 2 / (2 * sigma**2) + np.log(sigma) + 0.5 * np.log(2 * np.pi)).sum(axis=1)
-    return nll, (xhat - x) / sigma**2
+    return -gaussian_terms(x, xhat, sigma).sum(axis=1), (xhat - x) / sigma**2
 
 
 def soft_sigma(parameter, lowest):
@@ -40,10 +44,14 @@ def remembered_sigma(old, seen, step, share):
     return np.sqrt((1 - new) * old**2 + new * seen**2)
 
 
+def bernoulli_terms(x, logits):
+    """x log p + (1 - x) log(1 - p) of each column, with log p = -softplus(-a)."""
+    return -(x * softplus(-logits) + (1 - x) * softplus(logits))
+
+
 def bernoulli_forward_backward(x, logits):
-    """nll (B,) and its gradient by the logits, from -x log p - (1 - x) log(1 - p) with log p = -softplus(-a)."""
-    nll = (x * softplus(-logits) + (1 - x) * softplus(logits)).sum(axis=1)
-    return nll, (1 - x) * sigmoid(logits) - x * sigmoid(-logits)
+    """nll (B,) and its gradient by the logits."""
+    return -bernoulli_terms(x, logits).sum(axis=1), (1 - x) * sigmoid(logits) - x * sigmoid(-logits)
 
 
 log_gamma = np.vectorize(math.lgamma, otypes=[float])
@@ -55,10 +63,12 @@ def divergence_forward_backward(x, mean):
     return value.sum(axis=1), (mean - x) / (mean * (1 - mean))
 
 
-def poisson_forward_backward(x, log_rate):
-    """nll (B,) of counts and its gradient by the log rate a, from -log p = e^a - x a + log x!; above a = 30 the tangent
-    of e^a takes its place."""
+def poisson_terms(x, log_rate):
+    """x a - e^a - log x! of each column of counts, a the log rate; above a = 30 the tangent of e^a takes its place."""
     limited = np.minimum(log_rate, LOG_RATE_HIGHEST)
-    rate = np.exp(limited)
-    nll = (rate * (1 + log_rate - limited) - x * log_rate + log_gamma(x + 1)).sum(axis=1)
-    return nll, rate - x
+    return x * log_rate - np.exp(limited) * (1 + log_rate - limited) - log_gamma(x + 1)
+
+
+def poisson_forward_backward(x, log_rate):
+    """nll (B,) of counts and its gradient by the log rate."""
+    return -poisson_terms(x, log_rate).sum(axis=1), np.exp(np.minimum(log_rate, LOG_RATE_HIGHEST)) - x

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastvae import reference
-from fastvae.likelihoods import Bernoulli, Gaussian, make_likelihood
+from fastvae.likelihoods import Bernoulli, Gaussian, Poisson, make_likelihood
 from fastvae.likelihoods.gaussian import LOG_SIGMA_LOWEST
 from fastvae.optimizers import Adam
 from fastvae.parameters import Parameters
@@ -185,6 +185,33 @@ def test_parameters():
             likelihood = Gaussian(choice, 7, per_column)
             assert likelihood.shapes() == {"sigma.parameter": (size,)}
             assert {name: array.shape for name, array in likelihood.constants().items()} == {"sigma.lowest": (size,)}
+
+
+TERMS = {
+    "fixed sigma": (lambda: gaussian(0.7, 5, False)[0], "normal"),
+    "one sigma": (lambda: gaussian("learned", 5, False)[0], "normal"),
+    "a sigma a column": (lambda: gaussian("learned", 5, True, np.arange(1.0, 6.0))[0], "normal"),
+    "bernoulli": (Bernoulli, "uniform"),
+    "poisson": (Poisson, "counts"),
+}
+
+
+@pytest.mark.parametrize("case", TERMS)
+def test_the_terms_of_columns_add_up_to_the_nll(kernels, case):
+    """Also for several outputs of each row, which broadcast; the log-Jacobian is that of the columns."""
+    make, data = TERMS[case]
+    likelihood, rng = make(), np.random.default_rng(0)
+    x = {"normal": rng.normal(size=(7, 5)), "uniform": rng.uniform(size=(7, 5)), "counts": rng.poisson(3, (7, 5))}[data]
+    x, a = x.astype(np.float32), rng.normal(size=(7, 5)).astype(np.float32)
+    terms = likelihood.terms(x, a)
+    assert terms.shape == (7, 5)
+    assert terms.dtype == np.float64
+    np.testing.assert_allclose(-terms.sum(axis=1), forward(kernels, likelihood, x, a), rtol=2e-6)
+    np.testing.assert_array_equal(likelihood.terms(x[:, None], np.stack([a, -a], axis=1))[:, 0], terms)
+    scale = np.array([2.0, 0.5, 3.0, 1.0, 7.0])
+    of_columns = likelihood.log_jacobian_terms(scale)
+    np.testing.assert_array_equal(of_columns, np.log(scale) if data == "normal" else np.zeros(5))
+    assert likelihood.log_jacobian(scale) == of_columns.sum()
 
 
 def test_jacobian_and_intercept():
