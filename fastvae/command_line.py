@@ -54,6 +54,18 @@ class Parser(argparse.ArgumentParser):
         self.exit(WRONG, f"{self.prog}: {_one_line(message)} (--help lists the options)\n")
 
 
+def add_table_options(p: Parser, columns: str = "those that are learned from; default: all others") -> None:
+    """Add the options that choose columns of a table; `columns`: what those are for."""
+    p.add_argument("--columns", nargs="+", metavar="NAME", help=f"of a table, by name or number from 1: {columns}")
+    p.add_argument("--drop", nargs="+", metavar="NAME", help="of a table: columns that are left out")
+    p.add_argument("--id", metavar="NAME", help="of a table: a column that names the rows, which no model sees")
+
+
+def table_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What these options say, as `fastvae.data.loading.load` takes it."""
+    return {"columns": arguments.columns, "drop": arguments.drop or (), "ids": arguments.id}
+
+
 def one_of(names: Iterable[str]) -> Callable[[str], str]:
     """An argparse type: one of the names; the message for any other has the nearest."""
     valid = list(names)

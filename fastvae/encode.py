@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from fastvae.atomic import atomic_file, save_array
-from fastvae.command_line import Parser, one_of, run, say
+from fastvae.command_line import Parser, add_table_options, one_of, run, say, table_options
 from fastvae.data.tables import HEADERS
 from fastvae.model_data import read
 from fastvae.models.vae import VAE
+from fastvae.run_data import RunData
 from fastvae.sample import check_output, model_path
 
 
@@ -28,13 +29,14 @@ def parser() -> Parser:
     """The options."""
     p = Parser("encode", "Encode a data set: latent codes, and on request their variances and the ELBO.")
     p.add_argument("model", help="a model.npz, or the folder of a run")
-    p.add_argument("data", help="digits, mnist, or a file: IDX, .npy, .npz, .csv")
+    p.add_argument("data", help="digits, mnist, or a file: IDX, .npy, .npz, .csv (also packed), .parquet")
     p.add_argument("--out", default="codes.npy", help=".npy: mu (N, Z); .npz: mu, logvar, elbo, and labels if known")
     p.add_argument("--array", help="which array of an .npz")
     p.add_argument("--labels", help="labels: an array of the .npz, or a column of the .csv")
     p.add_argument("--condition", nargs="+", metavar="NAME", help="of a conditional model, as in the training, "
                    "whose names are the default")  # fmt: skip
     p.add_argument("--header", default="auto", type=one_of(HEADERS), help="whether the .csv's first line names columns")
+    add_table_options(p, "those of the model; default: by their names")
     p.add_argument("--part", default="train", type=one_of(["train", "test"]), help="of data that come in two parts")
     p.add_argument("--device", default="auto", help="auto (the CPU), cpu, or cuda")
     return p
@@ -47,7 +49,14 @@ def _encode(arguments: argparse.Namespace) -> int:
     check_output(out, arguments.data, model_path(arguments.model))
     model = VAE.load(model_path(arguments.model), device=arguments.device)
     how = {"array": arguments.array, "labels": arguments.labels, "header": arguments.header}
-    found = read(model, arguments.data, **how, condition=arguments.condition)
+    found = read(
+        model,
+        arguments.data,
+        **how,
+        condition=arguments.condition,
+        **table_options(arguments),
+        run=RunData.beside(model_path(arguments.model)),
+    )
     X, labels, condition = found.part(arguments.part)
     binarize = model.metadata_.get("binarize")
     examples = model.examples(X, binarize=binarize, condition=condition)

@@ -16,7 +16,16 @@ import numpy as np
 
 from fastvae import backend
 from fastvae.atomic import atomic_file, check_writable
-from fastvae.command_line import FAILED, INTERRUPTED, Parser, one_of, run, say
+from fastvae.command_line import (
+    FAILED,
+    INTERRUPTED,
+    Parser,
+    add_table_options,
+    one_of,
+    run,
+    say,
+    table_options,
+)
 from fastvae.data.loading import load
 from fastvae.data.minibatches import Examples
 from fastvae.data.tables import HEADERS
@@ -32,9 +41,10 @@ from fastvae.evaluation.proof import Trial, claims
 from fastvae.evaluation.result import LogLikelihood
 from fastvae.evaluation.rivals import rivals
 from fastvae.evaluation.summary import Evaluation
-from fastvae.model_data import read
+from fastvae.model_data import ModelData, read
 from fastvae.models.settings import check_integer
 from fastvae.models.vae import VAE
+from fastvae.run_data import RunData
 from fastvae.sample import check_output, model_path
 
 AS_TRAINED, NO_BINARIZATION = "as trained", "none"
@@ -55,7 +65,7 @@ def parser() -> Parser:
     p = Parser("evaluate", "Estimate log p(x) under a trained model, with errors that tell how far to believe it.")
     add = p.add_argument
     add("model", nargs="?", help="a model.npz, or the folder of a run")
-    add("data", nargs="?", help="digits, mnist, or a file: IDX, .npy, .npz, .csv")
+    add("data", nargs="?", help="digits, mnist, or a file: IDX, .npy, .npz, .csv (also packed), .parquet")
     add(
         "--prove",
         action="store_true",
@@ -81,13 +91,15 @@ def parser() -> Parser:
     add(
         "--part",
         type=one_of(["train", "test"]),
-        help="of data that come in two parts; default: test where there is one",
+        help="of data that come in two parts, or of those of the training, which held rows out; default: test where "
+        "there is one",
     )
     add("--rows", type=int, help="evaluate so many examples, the first ones")
     add("--array", help="which array of an .npz")
-    add("--labels", help="labels: an array of the .npz, or a column of the .csv")
+    add("--labels", help="labels: an array of the .npz, or a column of the table; default: as in the training")
     add("--condition", nargs="+", metavar="NAME", help="of a conditional model; default: as in its training")
     add("--header", default="auto", type=one_of(HEADERS), help="whether the .csv's first line names columns")
+    add_table_options(p, "those of the model; default: by their names")
     add("--binarize", default=AS_TRAINED, help="none, dynamic (drawn once, by the model's seed), or a threshold")
     add(
         "--dequantize",
@@ -166,8 +178,11 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         raise ValueError("--temperatures belongs to --method annealed")
     model = VAE.load(model_path(arguments.model), device=arguments.device)
     how = {"array": arguments.array, "labels": arguments.labels, "header": arguments.header}
-    source = read(model, arguments.data, **how, condition=arguments.condition)
-    part = arguments.part or ("train" if source.data.X_heldout is None else "test")
+    known = RunData.beside(model_path(arguments.model))
+    source = read(
+        model, arguments.data, **how, condition=arguments.condition, **table_options(arguments), run=known
+    ).divided()
+    part = arguments.part or source.default_part
     X, _, condition = source.part(part)
     if arguments.rows is not None:
         check_integer("--rows", arguments.rows, 1)
@@ -179,8 +194,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     examples = model.examples(X, binarize=binarize, condition=condition)
     training = None
     if part == "test":
-        known = dequantized(source.data.X, step, arguments.seed + 1) if step else source.data.X
-        training = model.examples(known, "the train part", binarize=binarize, condition=source.data.condition)
+        other = dequantized(source.data.X, step, arguments.seed + 1) if step else source.data.X
+        training = model.examples(other, "the train part", binarize=binarize, condition=source.data.condition)
     held = _held_out(arguments, model)
     options = {"seed": arguments.seed}
     if arguments.temperatures is not None:
@@ -200,7 +215,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         result,
         found["elbo"],
         found["rivals"],
-        _conventions(model, result, arguments, binarize, step, part, training is not None, bool(found["rivals"])),
+        _conventions(model, result, arguments, binarize, step, part, source, bool(found["rivals"])),
         examples.X.shape[1],
         arguments.seed,
         step,
@@ -300,7 +315,7 @@ def _conventions(
     binarize: str | float | None,
     step: float | None,
     part: str,
-    has_training: bool,
+    source: ModelData,
     compared: bool,
 ) -> list[str]:
     """What the numbers depend on."""
@@ -320,12 +335,22 @@ def _conventions(
         lines.append(f"dequantised: uniform noise in [0, {step:.4g}) by seed {arguments.seed}; bits are of its steps")
     elif density:
         lines.append("not dequantised; bits are those of the data's unit")
-    lines.append(f"{part} part of {arguments.data}: {len(result):,} examples")
-    if part == "train":
+    own = source.split is not None and source.split.places_held_out is not None
+    which = (
+        f"{part} part of"
+        if not own
+        else "rows that the training held out of"
+        if part == "test"
+        else "rows trained on of"
+    )
+    lines.append(f"{which} {arguments.data}: {len(result):,} examples")
+    if part == "train" and source.split is not None:
+        lines.append("the model was trained on these rows: it scores higher here than on rows that it has not seen")
+    elif part == "train":
         lines.append("a model that was trained on these rows scores higher here than on rows that it has not seen")
     if compared:
         without = ", without the condition" if conditional else ""
-        of = "the train part" if has_training else "every other example, and scored on those between"
+        of = "the train part" if part == "test" else "every other example, and scored on those between"
         lines.append(f"what stands beside it was fitted to {of}{without}")
     return lines
 

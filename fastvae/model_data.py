@@ -1,23 +1,42 @@
 """The data that a command gives a trained model: as they were in its training."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from fastvae.data import loading
+from fastvae.data.arrays import valid_names
 from fastvae.data.condition import Labels
 from fastvae.data.dataset import DataSet
-from fastvae.data.loading import load
-from fastvae.data.preparation import with_condition
+from fastvae.data.preparation import Split, with_condition
 from fastvae.models.vae import VAE
+from fastvae.run_data import RunData
 from fastvae.standard_error import say
+
+HEADER = "auto"
 
 
 @dataclass(frozen=True, eq=False)
 class ModelData:
-    """A data set with its columns in the order of the model's training, and its condition as the model knows it."""
+    """A data set with its columns in the order of the model's training, and its condition as the model knows it.
+
+    Attributes
+    ----------
+    data
+    split
+        Where they are the data of the training: which rows were trained on, and which held out. None for others.
+    """
 
     data: DataSet
+    split: Split | None = None
+
+    @property
+    def default_part(self) -> str:
+        """What was not trained on, where that is known: "test"; else "train"."""
+        held = self.data.X_heldout is not None or (self.split is not None and self.split.held_out is not None)
+        return "test" if held else "train"
 
     def part(self, name: str) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         """X, labels and condition of the "train" or the "test" part; `ValueError` where there is no such part."""
@@ -30,6 +49,24 @@ class ModelData:
             raise ValueError(f"--part test: the test part of {data.name} has no condition of its own")
         return data.X_heldout, data.labels_heldout, data.condition_heldout
 
+    def divided(self) -> "ModelData":
+        """The same with the rows that the training held out as its test part, if it did so."""
+        if self.split is None or self.split.places_held_out is None:
+            return self
+        d, kept, held = self.data, self.split.places, self.split.places_held_out
+        labels = (None, None) if d.labels is None else (d.labels[kept], d.labels[held])
+        data = replace(
+            d,
+            X=self.split.X,
+            X_heldout=self.split.held_out,
+            labels=labels[0],
+            labels_heldout=labels[1],
+            condition=self.split.condition,
+            condition_heldout=self.split.condition_held_out,
+            ids=None,
+        )
+        return ModelData(data, self.split)
+
 
 def read(
     model: VAE,
@@ -37,10 +74,19 @@ def read(
     *,
     array: str | None = None,
     labels: str | None = None,
-    header: str = "auto",
+    header: str = HEADER,
     condition: Any = None,
+    columns: Sequence[str] | None = None,
+    drop: Sequence[str] = (),
+    ids: str | None = None,
+    run: RunData | None = None,
 ) -> ModelData:
-    """Load a data set for a model; `condition` names that of a conditional model, by default as in its training."""
+    """Load a data set for a model.
+
+    A table's columns are taken by the names that the model knows, whatever stands beside them. `condition` names that
+    of a conditional model, by default as in its training. What is not said is as in the training, where `run` knows
+    it: of the training's own file all, of another table the columns of labels and of names, where it has such.
+    """
     known = model.network_.condition
     if known is None and condition is not None:
         raise ValueError(f"--condition {' '.join(condition)}: the model has no condition: leave it out")
@@ -48,14 +94,61 @@ def read(
         condition = model.metadata_.get("condition")
         if condition is None:
             raise ValueError(f"the model has a condition, {known.described}: name it with --condition")
-    data = load(source, array, labels, header=header, condition=condition)
+    if run is not None and run.is_source(source):
+        array, labels, ids = array or run["array"], labels or run["labels"], ids or run["id"]
+        columns, drop = columns or run["columns"], drop or run["drop"] or ()
+        header = header if header != HEADER else run["header"] or HEADER
+    expected = getattr(model, "feature_names_in_", None)
+    expected = None if expected is None else [str(name) for name in expected]
+    named = [name for name in (labels, ids, *drop, *(condition or ()), *(columns or ())) if name is not None]
+    names = loading.column_names(source, header, named)
+    if names is not None and expected is not None:
+        if run is not None:
+            labels, ids = (
+                given or (run[o] if run[o] in names else None) for given, o in ((labels, "labels"), (ids, "id"))
+            )
+        if columns is None:
+            beside = [name for name in (labels, ids, *(condition or ())) if name is not None]
+            columns = _known_columns(names, expected, source, beside, drop)
+    data = loading.load(source, array, labels, header=header, condition=condition, columns=columns, drop=drop, ids=ids)
     if known is not None:
         data = with_condition(data, "labels" if isinstance(known, Labels) else "numbers")
-    order = _order_in_training(data.column_names, getattr(model, "feature_names_in_", None), source)
+    order = _order_in_training(data.column_names, expected, source)
     if order is not None:
         heldout = None if data.X_heldout is None else data.X_heldout[:, order]
-        data = replace(data, X=data.X[:, order], X_heldout=heldout)
-    return ModelData(data)
+        names_now = None if data.column_names is None else tuple(data.column_names[j] for j in order)
+        data = replace(data, X=data.X[:, order], X_heldout=heldout, column_names=names_now)
+    if run is None:
+        return ModelData(data)
+    rows = None if known is None else lambda c: known.rows(c, len(c))
+    return ModelData(data, run.split(data, model.metadata_.get("fingerprint"), rows))
+
+
+def _known_columns(
+    names: Sequence[str], expected: Sequence[str], source: str, beside: Sequence[str], drop: Sequence[str]
+) -> Sequence[str]:
+    """The columns that the model knows, in its order; what else a table has is left out, which is said."""
+    for name in drop:
+        if name in expected:
+            raise ValueError(f"--drop {name}: the model was trained on this column")
+    missing = [name for name in expected if name not in names]
+    if missing or any(list(names).count(name) > 1 for name in expected):
+        hint = ""
+        if missing:
+            hint = f"; for {missing[0]!r}: {valid_names(missing[0], [n for n in names if n not in expected] or names)}"
+        raise ValueError(
+            f"{source} has the columns {_listed(names)}; the model was trained on {_listed(expected)}: give it "
+            f"these{hint}"
+        )
+    if others := [name for name in names if name not in {*expected, *beside, *drop}]:
+        say(f"left out of {source}: {_listed(others)}, which the model was not trained on")
+    if [name for name in names if name in expected] != list(expected):
+        say(f"the columns of {source} are taken in the order of the model's training")
+    return list(expected)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:10])) + (", ..." if len(names) > 10 else "")
 
 
 def _order_in_training(names: Any, expected: Any, source: str) -> list[int] | None:
@@ -63,9 +156,8 @@ def _order_in_training(names: Any, expected: Any, source: str) -> list[int] | No
     if names is None or expected is None or list(names) == list(expected):
         return None
     if sorted(names) != sorted(expected) or len(set(names)) < len(names):
-        found, wanted = (
-            ", ".join(map(repr, some[:10])) + (", ..." if len(some) > 10 else "") for some in (names, expected)
+        raise ValueError(
+            f"{source} has the columns {_listed(names)}; the model was trained on {_listed(expected)}: give it these"
         )
-        raise ValueError(f"{source} has the columns {found}; the model was trained on {wanted}: give it these")
     say(f"the columns of {source} are taken in the order of the model's training")
     return [list(names).index(name) for name in expected]

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.command_line import INTERRUPTED, Parser, called, one_of, run, say
+from fastvae.command_line import INTERRUPTED, Parser, add_table_options, called, one_of, run, say, table_options
 from fastvae.data import loading
 from fastvae.data.condition import Condition, learned_condition
 from fastvae.data.dataset import DataSet
@@ -52,7 +52,7 @@ def parser() -> Parser:
     """The command's options."""
     p = Parser("train", "Train a variational autoencoder; writes a run folder with the model, metrics and pictures.")
     add = p.add_argument
-    add("--data", default="digits", help="digits, mnist, or a file: IDX, .npy, .npz, .csv")
+    add("--data", default="digits", help="digits, mnist, or a file: IDX, .npy, .npz, .csv (also packed), .parquet")
     add("--array", help="which array of an .npz")
     add(
         "--labels",
@@ -65,6 +65,7 @@ def parser() -> Parser:
         "they look like")  # fmt: skip
     add("--header", default="auto", type=one_of(HEADERS), help="whether the .csv's first line names its columns: "
         "auto, yes or no")  # fmt: skip
+    add_table_options(p)
     add("--likelihood", type=one_of(LIKELIHOODS), help=f"{', '.join(LIKELIHOODS)}; default: bernoulli for images, else "
         "gaussian")  # fmt: skip
     add("--sigma", type=_sigma, help="gaussian: a number in model units, learned (the default), or optimal")
@@ -224,7 +225,7 @@ def _train_in(folder: RunFolder, arguments: argparse.Namespace, words: list[str]
     if options.data not in loading.NAMES and pathlib.Path(options.data).exists():
         options.data = str(pathlib.Path(options.data).resolve())
     with data_may_have_moved(config is not None):
-        chosen = {"header": options.header, "condition": options.condition}
+        chosen = {"header": options.header, "condition": options.condition, **table_options(options)}
         data = loading.load(options.data, options.array, options.labels, **chosen)
     smallest, largest = check_whole(data)
     known = None

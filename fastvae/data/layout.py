@@ -142,33 +142,52 @@ def sniff(path: pathlib.Path, sample: list[str], header: str, choice: Choice) ->
     DataFileError
         There are no rows; no column has a name that was chosen; nothing is left to learn from.
     """
+    layout, rows = _cut(path, sample)
+    beside = {option: [c for c in columns if not is_name(c)] for option, columns in choice.beside.items()}
+    layout = _with_names(path, layout, rows, sample, header, choice.names, beside)
+    kept, used = choice.places(path, layout.names, layout.width)
+    return layout._replace(kept=kept, used=used)
+
+
+def names_in(path: pathlib.Path, sample: list[str], header: str, chosen: Sequence[Column] = ()) -> list[str] | None:
+    """The names of the columns; see `sniff`."""
+    layout, rows = _cut(path, sample)
+    names = _with_names(path, layout, rows, sample, header, chosen, {}).names
+    return None if names is None else list(names)
+
+
+def _cut(path: pathlib.Path, sample: list[str]) -> tuple[Layout, list[list[str]]]:
+    """The layout but for its names, and the cells of the lines."""
     if not sample:
         raise DataFileError(f"{path}: holds no rows, only blank lines and comments")
     # What cuts the most lines; where two are even, the comma may be a decimal one, and a blank may follow a comma.
     layouts = [Layout(delimiter) for delimiter in ("\t", ";", ",", None)]
     layout = max(layouts, key=lambda layout: sum(len(layout.cells(line)) > 1 for line in sample))
     rows = [layout.cells(line) for line in sample]
+    return layout._replace(width=len(rows[0]), decimal_comma=_has_decimal_comma(rows, layout.delimiter)), rows
+
+
+def _with_names(
+    path: pathlib.Path,
+    layout: Layout,
+    rows: list[list[str]],
+    sample: list[str],
+    header: str,
+    chosen: Sequence[Column],
+    numbered: dict[str, list[Column]],
+) -> Layout:
+    """The layout with the names of a header, where there is one; `numbered`: columns without part in that question."""
     first = rows[0]
-    layout = layout._replace(width=len(first), decimal_comma=_has_decimal_comma(rows, layout.delimiter))
-    named = tuple(first)
-    if header == "auto" and not any(is_name(name) and name in first for name in choice.names):
-        numbered = {
-            place_of(path, None, len(first), column, option)
-            for option, columns in choice.beside.items()
-            for column in columns
-            if not is_name(column)
-        }
-        is_header, remark = find_header(rows, numbered)
+    if header == "auto" and not any(is_name(name) and name in first for name in chosen):
+        left_out = {place_of(path, None, len(first), c, option) for option, some in numbered.items() for c in some}
+        is_header, remark = find_header(rows, left_out)
         if remark:
             warnings.warn(f"{path}: {remark}", stacklevel=4)
     else:
         is_header = header != "no"
     if is_header and len(sample) == 1:
         raise DataFileError(f"{path}: holds no rows, only the header {shown(sample[0].strip())}")
-    if is_header:
-        layout = layout._replace(names=named)
-    kept, used = choice.places(path, layout.names, layout.width)
-    return layout._replace(kept=kept, used=used)
+    return layout._replace(names=tuple(first)) if is_header else layout
 
 
 def _has_decimal_comma(rows: list[list[str]], delimiter: str | None) -> bool:

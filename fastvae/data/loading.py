@@ -17,7 +17,7 @@ from fastvae.data.frame import Table
 from fastvae.data.idx import load_idx
 from fastvae.data.layout import Choice, Column, place_of
 from fastvae.data.lines import PACKED_START, is_text
-from fastvae.data.tables import as_labels, load_text
+from fastvae.data.tables import as_labels, load_text, names_of
 from fastvae.data.text_columns import read_text
 from fastvae.errors import DataFileError, FileAccessError, closest
 
@@ -151,6 +151,17 @@ def load_table(
 def is_table(name_or_path: str | os.PathLike[str]) -> bool:
     """Whether it is a file whose columns `load_table` would read."""
     return name_or_path not in NAMES and _kind(_found(os.fsdecode(name_or_path))) in TABLES
+
+
+def column_names(
+    name_or_path: str | os.PathLike[str], header: str | bool = "auto", chosen: Sequence[Column] = ()
+) -> list[str] | None:
+    """The names of a table's columns, without reading the table; None where it is none, or has no header. `chosen`:
+    columns that are asked for. Raises as `load` does."""
+    if not is_table(name_or_path):
+        return None
+    path = _found(os.fsdecode(name_or_path))
+    return parquet.names_of(path) if _kind(path) == "parquet" else names_of(path, header, chosen)
 
 
 def _found(text: str) -> pathlib.Path:

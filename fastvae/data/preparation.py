@@ -51,6 +51,8 @@ class Split(NamedTuple):
     drawn: bool  # False for the last rows of a large memory map
     condition: np.ndarray | None = None
     condition_held_out: np.ndarray | None = None
+    places: Any = slice(None)  # of the rows to train on, in the data
+    places_held_out: Any = None  # of those held out; None where the data bring them as a part of their own
 
 
 def split(data: DataSet, fraction: float | None, seed: np.uint64) -> Split:
@@ -78,7 +80,7 @@ def split(data: DataSet, fraction: float | None, seed: np.uint64) -> Split:
     kept, held = _places(rows, count, seed, drawn)
     labels = None if data.labels is None else data.labels[kept]
     conditions = (None, None) if c is None else (c[kept], c[held])
-    return Split(data.X[kept], labels, data.X[held], drawn, *conditions)
+    return Split(data.X[kept], labels, data.X[held], drawn, conditions[0], conditions[1], kept, held)
 
 
 def held_out_rows(rows: int, fraction: float) -> int:

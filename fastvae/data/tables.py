@@ -6,6 +6,7 @@ import math
 import os
 import pathlib
 import re
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from fastvae.data.dataset import DataSet, side_by_side
 from fastvae.data.files import regular_file
 from fastvae.data.header import DECIMAL_COMMA, MISSING, is_number
-from fastvae.data.layout import Choice, Column, Layout, is_open, open_hint, place_of, shown, sniff
+from fastvae.data.layout import Choice, Column, Layout, is_open, names_in, open_hint, place_of, shown, sniff
 from fastvae.data.lines import SAMPLE_LINES, Line, in_its_encoding, opened_text, pieces
 from fastvae.errors import DataFileError, check_name
 
@@ -119,6 +120,21 @@ def _read(path: pathlib.Path, header: str, choice: Choice, encoding: str) -> Dat
     return DataSet(path.name, dataset.X, dataset.labels, column_names=names, condition=beside, ids=ids)
 
 
+def names_of(path: str | os.PathLike[str], header: str | bool, chosen: Sequence[Column] = ()) -> list[str] | None:
+    """The names of a text table's columns, from its first lines, None where it has no header; `chosen`: some that are
+    asked for, which say that there is one. Raises as `load_text` does."""
+    header, path = checked_header(header), regular_file(path)
+
+    def first_lines(encoding: str) -> list[str] | None:
+        with opened_text(path, encoding) as file:
+            sample = [line for _, line in next(pieces(file), [])[:SAMPLE_LINES]]
+        return names_in(path, sample, header, chosen)
+
+    with warnings.catch_warnings():  # whoever reads the table says it
+        warnings.simplefilter("ignore")
+        return in_its_encoding(path, first_lines)
+
+
 def parse(lines: list[str], layout: Layout, texts: list[list[str]]) -> np.ndarray | None:
     """Let NumPy parse the rows, (N, width), 0 where a column is none of the examples; `texts` grow by the columns that
     are kept. None where it cannot or not all are finite: a slower way says why."""
@@ -186,7 +202,7 @@ def _parse_slowly(
             elif is_number(cell) and not (layout.decimal_comma and "." in text):
                 rows[i, j] = float(cell)
             elif not n_missing:
-                hint = open_hint(line) or "; correct it, or remove the column, or choose the column as labels"
+                hint = open_hint(line) or "; correct it, leave the column out (--drop), or choose it as labels"
                 if re.fullmatch(DECIMAL_COMMA, cell):
                     hint = "; write decimals with a point, and no comma between thousands"
                 elif layout.decimal_comma and is_number(text):

@@ -105,9 +105,9 @@ class Likelihood:
         return 1.0
 
     def terms(self, x: np.ndarray, a: np.ndarray) -> np.ndarray:
-        """log p(x_j|z) of each of the C columns that the user knows (..., C) float64, in nats of the model's units,
-        from the data x (..., D) and the decoder's outputs a (..., D), which broadcast: -nll is their sum over j. A
-        column that is missing has 0. By the formulas of `fastvae.reference`, in NumPy: for explanations of rows."""
+        """log p(x_j|z) of each of the C columns that the user knows (N, C) float64, in nats of the model's units, from
+        data x (N, D) and the decoder's outputs a (N, A): -nll is their sum over j. A column that is missing has 0. By
+        the formulas of `fastvae.reference`, in NumPy: for explanations of rows."""
         raise NotImplementedError
 
     def log_jacobian_terms(self, scale: np.ndarray) -> np.ndarray:

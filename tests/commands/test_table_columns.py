@@ -1,0 +1,127 @@
+"""The commands on tables: which columns are taken, and which rows were held out."""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+from fastvae import VAE, encode, evaluate, train
+from fastvae.data.loading import load
+from fastvae.run_data import RunData, trained_rows
+
+SMALL = ["--latent-dim", "2", "--hidden", "4", "--epochs", "1", "--quiet"]
+
+
+def write(path, rows, order=("name", "a", "b", "c", "town", "y"), count=120, seed=0):
+    rng = np.random.default_rng(seed)
+    columns = {"name": [f"r{i}" for i in range(count)], "town": [f"t{i % 3}" for i in range(count)]}
+    columns |= {name: rng.normal(size=count).round(4).tolist() for name in "abc"}
+    columns["y"] = [i % 2 for i in range(count)]
+    lines = [",".join(order), *(",".join(str(columns[name][i]) for name in order) for i in rows)]
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """t.csv and a run on its columns a, b, c."""
+    folder = tmp_path_factory.mktemp("table")
+    table = write(folder / "t.csv", range(120))
+    words = ["--data", table, "--id", "name", "--drop", "town", "--labels", "y", "--out", str(folder / "run"), *SMALL]
+    assert train.main(words) == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def figures(*words):
+    assert evaluate.main([*map(str, words), "--samples", "20", "--json", "f.json"]) == 0
+    return json.loads(pathlib.Path("f.json").read_text())
+
+
+def test_a_run_knows_its_columns(folder):
+    config = json.loads((folder / "run/config.json").read_text())["options"]
+    assert (config["id"], config["drop"], config["labels"]) == ("name", ["town"], "y")
+    assert list(VAE.load(folder / "run/model.npz").feature_names_in_) == ["a", "b", "c"]
+    assert train.main(["--resume", "--out", str(folder / "run"), "--quiet"]) == 0
+
+
+def test_of_the_training_s_own_table_the_rows_held_out_are_evaluated(folder, capsys):
+    """Also where the file is another now; labels, names and what was dropped need not be said again."""
+    shutil.copy(folder / "t.csv", "copy.csv")
+    for source in (folder / "t.csv", "copy.csv"):
+        found = figures(folder / "run", source)
+        assert found["examples"] == 12
+        assert f"rows that the training held out of {source}: 12 examples" in found["conventions"]
+    found = figures(folder / "run", folder / "t.csv", "--part", "train")
+    assert found["examples"] == 108
+    assert any("the model was trained on these rows" in line for line in found["conventions"])
+    other = write(pathlib.Path("other.csv"), range(50), seed=1)
+    found = figures(folder / "run", other)
+    assert found["examples"] == 50
+    assert any("train part of other.csv" in line for line in found["conventions"])
+
+
+def test_the_split_is_that_of_the_training(folder):
+    data = load(folder / "t.csv", columns=["a", "b", "c"])
+    model, run = VAE.load(folder / "run/model.npz"), RunData.beside(folder / "run/model.npz")
+    found = run.split(data, model.metadata_["fingerprint"], None)
+    assert len(found.X) == 108
+    np.testing.assert_array_equal(data.X[found.places_held_out], found.held_out)
+    seen = trained_rows(found.X, data.X)
+    assert np.flatnonzero(~seen).tolist() == found.places_held_out.tolist()
+    changed = load(write(pathlib.Path("changed.csv"), range(119)), columns=["a", "b", "c"])
+    assert run.split(changed, model.metadata_["fingerprint"], None) is None
+    assert RunData.beside(folder / "elsewhere.npz") is None
+
+
+def test_columns_are_taken_by_their_names(folder, capsys):
+    """Whatever stands beside them, in any order; other tables' columns of labels and names count as such."""
+    order = ("y", "c", "extra", "a", "name", "b")
+    text = pathlib.Path(write(pathlib.Path("o.csv"), range(120), [n if n != "extra" else "town" for n in order]))
+    text.write_text(text.read_text().replace("town", "extra", 1))
+    assert encode.main([str(folder / "run"), str(folder / "t.csv"), "--out", "a.npy"]) == 0
+    assert capsys.readouterr().err.count("\n") == 1
+    assert encode.main([str(folder / "run"), "o.csv", "--out", "b.npy"]) == 0
+    error = capsys.readouterr().err
+    assert "left out of o.csv: 'extra', which the model was not trained on" in error
+    assert "taken in the order of the model's training" in error
+    np.testing.assert_array_equal(np.load("a.npy"), np.load("b.npy"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--drop", "a"], "--drop a: the model was trained on this column"),
+        (["--columns", "a", "b"], "has the columns 'a', 'b'; the model was trained on 'a', 'b', 'c': give it these"),
+        (["--columns", "a", "b", "d"], "columns='d' is no column"),
+        (["--id", "nme"], "ids='nme' is no column; did you mean 'name'?"),
+    ],
+)
+def test_columns_that_do_not_fit(folder, words, message, capsys):
+    assert encode.main([str(folder / "run"), str(folder / "t.csv"), *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_missing_column_has_the_nearest_name_beside_it(folder, capsys):
+    path = pathlib.Path(write(pathlib.Path("n.csv"), range(30)))
+    path.write_text(path.read_text().replace(",a,", ",aa,", 1))
+    assert encode.main([str(folder / "run"), "n.csv"]) == 2
+    assert (
+        "the model was trained on 'a', 'b', 'c': give it these; for 'a': did you mean 'aa'?" in capsys.readouterr().err
+    )
+
+
+def test_training_on_some_columns(tmp_path, capsys):
+    table = write(tmp_path / "t.csv", range(60))
+    assert train.main(["--data", table, "--columns", "c", "a", "--out", "run", *SMALL]) == 0
+    assert list(VAE.load("run/model.npz").feature_names_in_) == ["c", "a"]
+    assert train.main(["--data", table, "--out", "other", *SMALL]) == 2
+    assert "'r0' is not a number; correct it, leave the column out (--drop)" in capsys.readouterr().err
+    assert train.main(["--data", "digits", "--columns", "a", "--out", "other", *SMALL]) == 2
+    assert "choose within a table" in capsys.readouterr().err
