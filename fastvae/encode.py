@@ -1,6 +1,7 @@
 """Encode a data set with a trained model: the mean of q(z|x) of each example.
 
 python -m fastvae.encode runs/digits/model.npz digits --out codes.npy
+python -m fastvae.encode runs/table table.csv --id name --out codes.csv
 """
 
 import argparse
@@ -13,10 +14,11 @@ import numpy as np
 from fastvae.atomic import atomic_file, save_array
 from fastvae.command_line import Parser, add_table_options, one_of, run, say, table_options
 from fastvae.data.tables import HEADERS
-from fastvae.model_data import read
+from fastvae.model_data import read, rows_named
 from fastvae.models.vae import VAE
 from fastvae.run_data import RunData
 from fastvae.sample import check_output, model_path
+from fastvae.table_file import check_ending, is_table, write_table
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,7 +32,8 @@ def parser() -> Parser:
     p = Parser("encode", "Encode a data set: latent codes, and on request their variances and the ELBO.")
     p.add_argument("model", help="a model.npz, or the folder of a run")
     p.add_argument("data", help="digits, mnist, or a file: IDX, .npy, .npz, .csv (also packed), .parquet")
-    p.add_argument("--out", default="codes.npy", help=".npy: mu (N, Z); .npz: mu, logvar, elbo, and labels if known")
+    p.add_argument("--out", default="codes.npy", help=".npy: mu (N, Z); .npz: mu, logvar, elbo, and labels if known; "
+                   ".csv, .csv.gz, .parquet: mu, by names, after those of the rows")  # fmt: skip
     p.add_argument("--array", help="which array of an .npz")
     p.add_argument("--labels", help="labels: an array of the .npz, or a column of the .csv")
     p.add_argument("--condition", nargs="+", metavar="NAME", help="of a conditional model, as in the training, "
@@ -44,8 +47,7 @@ def parser() -> Parser:
 
 def _encode(arguments: argparse.Namespace) -> int:
     out = pathlib.Path(arguments.out)
-    if out.suffix not in (".npy", ".npz"):
-        raise ValueError(f"--out {arguments.out}: the ending {out.suffix!r} is not known; valid: .npy, .npz")
+    check_ending("--out", out, (".npy", ".npz"))
     check_output(out, arguments.data, model_path(arguments.model))
     model = VAE.load(model_path(arguments.model), device=arguments.device)
     how = {"array": arguments.array, "labels": arguments.labels, "header": arguments.header}
@@ -63,6 +65,10 @@ def _encode(arguments: argparse.Namespace) -> int:
     mu, logvar = model.encode_examples(examples)
     if out.suffix == ".npy":
         save_array(out, mu)
+    elif is_table(out):
+        write_table(
+            out, rows_named(found, arguments.part) | dict(zip(model.get_feature_names_out(), mu.T, strict=True))
+        )
     else:
         codes: dict[str, Any] = {"mu": mu, "logvar": logvar, "elbo": model.elbo_examples(examples)}
         with atomic_file(out) as file:

@@ -32,6 +32,10 @@ class DataFileError(ValueError):
     """A data file was read and its content is not what it should be."""
 
 
+class MissingLibraryError(ImportError, ValueError):
+    """What was asked for needs an optional library that is not there: which, and how to install it."""
+
+
 class ModelFileError(ValueError):
     """A model or checkpoint file is truncated, altered, foreign, or newer than this version can read."""
 

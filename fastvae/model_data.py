@@ -31,6 +31,7 @@ class ModelData:
 
     data: DataSet
     split: Split | None = None
+    id_name: str | None = None  # of the column that names the rows
 
     @property
     def default_part(self) -> str:
@@ -66,6 +67,12 @@ class ModelData:
             ids=None,
         )
         return ModelData(data, self.split)
+
+
+def rows_named(found: ModelData, part: str = "train") -> dict[str, np.ndarray]:
+    """The names of the rows as the first column of a table, where they have some."""
+    ids = found.data.ids
+    return {} if ids is None or part != "train" else {str(found.id_name): ids}
 
 
 def read(
@@ -119,9 +126,9 @@ def read(
         names_now = None if data.column_names is None else tuple(data.column_names[j] for j in order)
         data = replace(data, X=data.X[:, order], X_heldout=heldout, column_names=names_now)
     if run is None:
-        return ModelData(data)
+        return ModelData(data, None, ids)
     rows = None if known is None else lambda c: known.rows(c, len(c))
-    return ModelData(data, run.split(data, model.metadata_.get("fingerprint"), rows))
+    return ModelData(data, run.split(data, model.metadata_.get("fingerprint"), rows), ids)
 
 
 def _known_columns(

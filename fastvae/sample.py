@@ -1,6 +1,7 @@
 """Draw new examples from a trained model; only its decoder is read.
 
 python -m fastvae.sample runs/digits/model.npz -n 64 --out samples.png
+python -m fastvae.sample runs/table -n 1000 --noise --out samples.csv
 python -m fastvae.sample runs/mnist --condition 3 --condition 8
 python -m fastvae.sample runs/mnist --condition all
 """
@@ -16,9 +17,11 @@ import numpy as np
 from fastvae.atomic import check_writable, save_array
 from fastvae.command_line import Parser, run, say
 from fastvae.data.condition import Labels
+from fastvae.data.layout import Choice
 from fastvae.memory import check_memory
 from fastvae.models.vae import VAE
 from fastvae.runs import RunFolder
+from fastvae.table_file import ENDINGS, check_ending, is_table, numbered, write_table
 
 MOST_IN_A_PICTURE = 2500
 ALONE, SEVERAL = 64, 8  # samples of one condition, or of each of several
@@ -38,7 +41,11 @@ def parser() -> Parser:
     p.add_argument("-n", type=int, help="how many, of each condition; default: 64, or 8 where there are several")
     p.add_argument("--condition", action="append", metavar="C", help="of a conditional model, may be given again: a "
                    "label, or all; or numbers with commas between them")  # fmt: skip
-    p.add_argument("--out", default="samples.png", help=".png for a picture, .npy for the numbers")
+    p.add_argument("--out", default="samples.png", help=".png for a picture, .npy for the numbers; .csv, .csv.gz, "
+                   ".parquet: with the names of the columns, and the condition")  # fmt: skip
+    p.add_argument("--columns", nargs="+", metavar="NAME", help="those that are written to a table, by name or number; "
+                   "default: all")  # fmt: skip
+    p.add_argument("--drop", nargs="+", metavar="NAME", help="columns that are not written to a table")
     p.add_argument("--noise", action="store_true", help="draw x from p(x|z) too, instead of taking its mean")
     p.add_argument("--seed", type=int, default=0, help="of the draws")
     p.add_argument("--device", default="auto", help="auto (the CPU), cpu, or cuda")
@@ -81,10 +88,27 @@ def _conditions(model: VAE, given: list[str] | None) -> tuple[list[str], Any]:
         raise ValueError(f"--condition: {error}") from None
 
 
+def _chosen(model: VAE, columns: list[str] | None, drop: list[str] | None) -> dict[str, int]:
+    """Names of the columns that are written, and where they stand."""
+    width = model.network_.architecture.inputs
+    names = [str(name) for name in getattr(model, "feature_names_in_", numbered("x", width))]
+    choice = Choice(columns=None if columns is None else tuple(columns), drop=tuple(drop or ()))
+    return {names[j]: j for j in choice.places("the model", names, width)[1]}
+
+
+def _condition_columns(model: VAE, condition: np.ndarray) -> dict[str, np.ndarray]:
+    """The condition of each sample as columns, by the names that it had in the training."""
+    values = condition.reshape(len(condition), -1)
+    names: list[str] = list(model.metadata_.get("condition") or ())
+    names = names if len(names) == values.shape[1] else numbered("condition", values.shape[1])
+    return dict(zip(names, values.T, strict=True))
+
+
 def _sample(arguments: argparse.Namespace) -> int:
     out = pathlib.Path(arguments.out)
-    if out.suffix not in (".png", ".npy"):
-        raise ValueError(f"--out {arguments.out}: the ending {out.suffix!r} is not known; valid: .png, .npy")
+    check_ending("--out", out, (".png", ".npy"))
+    if (arguments.columns or arguments.drop) and not is_table(out):
+        raise ValueError(f"--out {out}: --columns and --drop choose columns of a table; name a {', '.join(ENDINGS)}")
     if arguments.n is not None and arguments.n < 1:
         raise ValueError(f"-n {arguments.n}: must be at least 1")
     check_output(out, model_path(arguments.model))
@@ -99,6 +123,7 @@ def _sample(arguments: argparse.Namespace) -> int:
     what = f"-n {count}: so many samples of {columns} values"
     check_memory(4 * count * columns, what, "draw fewer at a time, each time with another --seed", "take")
     condition = None if conditions is None else np.repeat(conditions, n, axis=0)
+    chosen = _chosen(model, arguments.columns, arguments.drop) if is_table(out) else {}
     samples = model.sample(count, random_state=arguments.seed, noise=arguments.noise, condition=condition)
     if out.suffix == ".png":
         try:
@@ -111,9 +136,12 @@ def _sample(arguments: argparse.Namespace) -> int:
         given = "p(x|z, c)" if names else "p(x|z)"
         what = f"draws from {given}" if arguments.noise else f"means of {given}"
         report.write_samples(out, model, samples, what, names)
+    elif is_table(out):
+        beside = {} if condition is None else _condition_columns(model, condition)
+        write_table(out, beside | {name: samples[:, j] for name, j in chosen.items()})
     else:
         save_array(out, samples)
-    say(f"{out}: {len(samples)} samples of {samples.shape[1]} values")
+    say(f"{out}: {len(samples)} samples of {len(chosen) or samples.shape[1]} values")
     return 0
 
 

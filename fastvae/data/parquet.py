@@ -13,7 +13,7 @@ from fastvae.data.conversion import column_array
 from fastvae.data.files import access, regular_file
 from fastvae.data.frame import Table
 from fastvae.data.layout import Choice, Column
-from fastvae.errors import DataFileError
+from fastvae.errors import DataFileError, MissingLibraryError
 
 START = b"PAR1"
 _NEEDED = "needs pyarrow, polars or pandas: pip install 'fastvae-engine[parquet]'"
@@ -33,7 +33,7 @@ def read_parquet(
 
     Raises
     ------
-    ModuleNotFoundError
+    MissingLibraryError
         None of the libraries is there that can read it.
     FileAccessError
         The file cannot be read.
@@ -77,7 +77,7 @@ def _reader(path: pathlib.Path) -> tuple[list[str], Callable[[list[str]], Mappin
         except Exception as error:  # of the library, each its own
             reason = " ".join(str(error).split())[:160]
             raise DataFileError(f"{path}: not a readable Parquet file ({reason}); save or fetch it again") from None
-    raise ModuleNotFoundError(f"{path}: a Parquet file {_NEEDED}; or save it as .csv")
+    raise MissingLibraryError(f"{path}: a Parquet file {_NEEDED}; or save it as .csv")
 
 
 def _by_polars(polars: Any, path: pathlib.Path) -> tuple[list[str], Callable[[list[str]], Mapping[str, Any]]]:
@@ -168,7 +168,7 @@ def write_parquet(file: Any, columns: Mapping[str, np.ndarray]) -> None:
 
     Raises
     ------
-    ModuleNotFoundError
+    MissingLibraryError
         None of the libraries is there that can write it.
     """
     check_parquet()
@@ -185,6 +185,6 @@ def _plain(values: np.ndarray) -> Any:
 
 
 def check_parquet() -> None:
-    """Raise `ModuleNotFoundError` where no Parquet file can be written."""
+    """Raise `MissingLibraryError` where no Parquet file can be written."""
     if not any(importlib.util.find_spec(name) for name in ("polars", "pyarrow")):
-        raise ModuleNotFoundError("writing Parquet needs pyarrow or polars: pip install 'fastvae-engine[parquet]'")
+        raise MissingLibraryError("writing Parquet needs pyarrow or polars: pip install 'fastvae-engine[parquet]'")

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from fastvae import VAE, encode, evaluate, train
+from fastvae import VAE, encode, evaluate, sample, train
 from fastvae.data.loading import load
 from fastvae.run_data import RunData, trained_rows
 
@@ -92,6 +92,35 @@ def test_columns_are_taken_by_their_names(folder, capsys):
     assert "left out of o.csv: 'extra', which the model was not trained on" in error
     assert "taken in the order of the model's training" in error
     np.testing.assert_array_equal(np.load("a.npy"), np.load("b.npy"))
+
+
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".parquet"])
+def test_codes_and_samples_as_tables(folder, ending):
+    """Each number reads back as the same float32; rows have their names, columns theirs."""
+    if ending == ".parquet":
+        pytest.importorskip("pyarrow")
+    model, data = VAE.load(folder / "run/model.npz"), load(folder / "t.csv", columns=["a", "b", "c"])
+    assert encode.main([str(folder / "run"), str(folder / "t.csv"), "--out", f"codes{ending}"]) == 0
+    codes = load(f"codes{ending}", ids="name")
+    assert codes.column_names == ("vae0", "vae1")
+    assert codes.ids.tolist() == [f"r{i}" for i in range(120)]
+    np.testing.assert_array_equal(codes.X.astype(np.float32), model.transform(data.X.astype(np.float32)))
+    words = [str(folder / "run"), "-n", "5", "--seed", "3", "--out", f"samples{ending}"]
+    assert sample.main(words) == 0
+    found, expected = load(f"samples{ending}"), model.sample(5, random_state=3)
+    assert found.column_names == ("a", "b", "c")
+    np.testing.assert_array_equal(found.X.astype(expected.dtype), expected)
+    assert sample.main([*words, "--drop", "b"]) == 0
+    assert load(f"samples{ending}").column_names == ("a", "c")
+
+
+def test_samples_of_a_condition_have_it_beside_them(tmp_path):
+    table = write(tmp_path / "t.csv", range(60))
+    assert train.main(["--data", table, "--columns", "a", "b", "--condition", "town", "--out", "run", *SMALL]) == 0
+    assert sample.main(["run", "-n", "2", "--condition", "t1", "--condition", "t0", "--out", "s.csv"]) == 0
+    found = load("s.csv", labels="town")
+    assert found.column_names == ("a", "b")
+    assert found.labels.tolist() == ["t1", "t1", "t0", "t0"]
 
 
 @pytest.mark.parametrize(

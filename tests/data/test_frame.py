@@ -13,7 +13,7 @@ import pytest
 from fastvae.data import parquet
 from fastvae.data.frame import Table
 from fastvae.data.loading import is_table, load, load_table
-from fastvae.errors import DataFileError
+from fastvae.errors import DataFileError, MissingLibraryError
 
 NUMBERS = "a,b\n1.5,-2\n3e2,4\n"
 MIXED = 'name,height,n,smokes,town\n007,1.5,3,Yes,Köln\nA8,2.25,NA,no,?\nA9,,5,YES,"Bonn, a"\n'
@@ -260,6 +260,6 @@ def test_parquet_by_each_library(parquet_file, library, monkeypatch):
 def test_parquet_without_a_library_says_what_to_install(tmp_path, monkeypatch):
     path = write(tmp_path / "t.parquet", parquet.START)
     monkeypatch.setattr(parquet.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'fastvae-engine\[parquet\]'"):
+    with pytest.raises(MissingLibraryError, match=r"pip install 'fastvae-engine\[parquet\]'"):
         load_table(path)
     assert "no Parquet file" in refusal(write(path, "1,2\n"))
