@@ -25,6 +25,7 @@ from fastvae.parameters import Parameters, Shape
 from fastvae.passes import Arena, Pass
 
 TRAINED_ON = {"x", "condition"}  # inputs that come from the rows of a data set
+WEIGHT = {"weight": 1}  # and that of rows with weights, (B, 1)
 NOTHING = np.empty((1, 0), np.int64)  # no rows to be chosen
 KEPT_SIZES = 4  # of recordings that wait for the next call
 EVALUATION = 0  # the step of all noise outside training, whose steps count from 1
@@ -237,10 +238,15 @@ class Network:
         self.parameters.bring_back = self._bring_back
         if optimizers and not self.kernels.ON_HOST:
             if examples is not None:
-                for name in TRAINED_ON & set(self.inputs):
+                for name in self._trained_on():
                     self.kernels.forget(examples.of(name).X)  # it may have changed since an earlier training
             self.kernels.upload(self.parameters.gradients, *self.constants().values(), *self._trained())
             self._away = True
+
+    def _trained_on(self) -> dict[str, int]:
+        """Inputs of a step that come from the rows of the examples, and their columns."""
+        weighted = self._examples is not None and self._examples.weights is not None
+        return {name: self.inputs[name] for name in TRAINED_ON & set(self.inputs)} | (WEIGHT if weighted else {})
 
     def _trained(self) -> list[np.ndarray]:
         states = [array for optimizer in self._optimizers for array in optimizer.state.values()]
@@ -257,11 +263,11 @@ class Network:
         """Whether `steps` can do many in one call: it reads the data itself."""
         return self._examples is not None and self._examples.direct
 
-    def _gathered(self, name: str) -> Callable[[Pass], np.ndarray]:
+    def _gathered(self, name: str, columns: int) -> Callable[[Pass], np.ndarray]:
         """What writes how the rows of a batch are read; or has somebody fill them in."""
 
         def write(p: Pass) -> np.ndarray:
-            x = p.empty(self.inputs[name])
+            x = p.empty(columns)
             if self.steps_ahead:
                 assert self._examples is not None
                 assert self._indices is not None
@@ -276,7 +282,7 @@ class Network:
         """The step on a batch of so many rows; written down once for every number of rows."""
         if rows in self._steps and write is None:
             return self._steps[rows]
-        inputs = {name: self._gathered(name) for name in TRAINED_ON & set(self.inputs)}
+        inputs = {name: self._gathered(name, columns) for name, columns in self._trained_on().items()}
         p = Pass(self.backend, self._slots, rows, inputs, self.workers.count, self._arena)
         (write or self.step)(p, self._optimizers)
         p.finish()
@@ -337,14 +343,17 @@ class Network:
         progress: float,
         write: Callable[[Pass], None] | None = None,
         condition: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
     ) -> dict[str, float]:
         """Fill the gradients for the rows x (B, D), in the model's units; return what `report` makes of the losses.
-        `condition` (B, C) float32 is that of each, as the network reads it.
+        `condition` (B, C) float32 is that of each, as the network reads it; `weights` (B,) float32, above 0, by what
+        the loss of each is multiplied.
 
         It has buffers of its own: nothing of a training changes, its `state` neither. `write` is what is written in the
         place of `step`.
         """
         given = {"x": x} | ({} if condition is None else {"condition": condition})
+        given |= {} if weights is None else {"weight": weights.reshape(-1, 1)}
         inputs = {name: (lambda p, rows=rows: p.cut(rows)) for name, rows in given.items()}
         p = Pass(self.backend, Slots(), len(x), inputs)
         write(p) if write else self.step(p, [None])
@@ -362,7 +371,7 @@ class Network:
             self._state[name][...] = array
         self.kernels.upload(*self._state.values())
         self.kernels.download(self.parameters.gradients, *[watched.values for watched in p.losses.values()])
-        sums = np.array([[self.kernels.total(watched.values) for watched in p.losses.values()]])
+        sums = np.array([[self.kernels.total(watched.values.reshape(-1)) for watched in p.losses.values()]])
         return self._reported(p, sums, len(x), np.array([progress]))[0]
 
     def faults(self, rows: int) -> str:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fastvae.backend import Backend
+from fastvae.kernels.formulas import IDENTITY
 from fastvae.kernels.memory import empty
 from fastvae.kernels.ops import OPS
 from fastvae.kernels.slots import Slot, Slots, Source, Watched
@@ -192,6 +193,26 @@ class Pass:
     def input(self, name: str) -> np.ndarray:
         """The rows (B, ...) of an input, "x" say: gathered from the data of a training, or read in a pass."""
         return self._inputs[name](self)
+
+    @functools.cached_property
+    def weights(self) -> np.ndarray | None:
+        """By what the loss of each row is multiplied, (B,): of rows with weights; None where all count alike."""
+        return self.cut(self.input("weight").reshape(-1)) if "weight" in self._inputs else None
+
+    def weigh(self, *arrays: np.ndarray) -> None:
+        """Write that rows (B, ...), or K for each of them (B K, ...), are multiplied by their weights, if they have
+        some."""
+        for array in arrays if self.weights is not None else ():
+            self.add("scale_rows_inplace", self.weights, self.cut(array.reshape(self.rows, -1)))
+
+    def shares(self) -> np.ndarray:
+        """The share of each row in a mean over the batch, (B, 1): 1 / B, times the weights of rows that have some."""
+        if self.weights is None:
+            return self.cut(np.full((self.rows, 1), 1 / self.rows, np.float32))
+        out, nothing = self.empty(1), np.zeros(1, np.float32)
+        each, row = np.full((1, 1), 1 / self.rows, np.float32), self.cut(self.weights.reshape(-1, 1))
+        self.add("dense_forward", row, each, nothing, IDENTITY, out, out)
+        return out
 
     # ---- ops ----------------------------------------------------------------------------------------------------
 

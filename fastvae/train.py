@@ -25,12 +25,14 @@ from fastvae.data.dataset import DataSet
 from fastvae.data.minibatches import Examples
 from fastvae.data.preparation import KINDS_OF_CONDITION, Split, check_whole, split, suitable_scale, with_condition
 from fastvae.data.tables import HEADERS
+from fastvae.data.validation import as_examples
 from fastvae.errors import DivergenceError, check_name, closest
 from fastvae.evaluation.diagnosis import active_units
 from fastvae.kernels.cpu.workers import processors
 from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.likelihoods import LIKELIHOODS, Bernoulli, Gaussian
 from fastvae.models.duration import AUTO
+from fastvae.models.given import Given
 from fastvae.models.linear_start import gaussian_log_density
 from fastvae.models.objectives import ELBO, OBJECTIVES
 from fastvae.models.settings import plain, seed_from
@@ -310,8 +312,8 @@ def _started(
         device=options.device,
         random_state=options.seed,
     )
-    condition = None if known is None else (known, known.rows(rows.condition, len(X), "--condition"))
-    examples = model._initialize(X, options.binarize, condition=condition)
+    given = Given(as_examples(X), None if known is None else known.rows(rows.condition, len(X), "--condition"))
+    examples = model._initialize(given, options.binarize, known=known)
     model.epochs, model.batch_size, patience = model.plan(len(X))
     if options.early_stopping is None:
         options.early_stopping = patience if table and options.heldout != 0 else NEVER

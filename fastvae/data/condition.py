@@ -185,9 +185,9 @@ class Vectors(Condition):
         return f"vectors of {counted(self.columns, 'real number')}"
 
     @classmethod
-    def learned(cls, values: np.ndarray, names: Any, name: str) -> "Vectors":
-        """The scaling that suits `values` (N, C)."""
-        facts = statistics(values, name)
+    def learned(cls, values: np.ndarray, names: Any, name: str, weights: np.ndarray | None = None) -> "Vectors":
+        """The scaling that suits `values` (N, C), of rows that count as often as `weights` (N,) say."""
+        facts = statistics(values, name, weights)
         scale = np.where(facts.deviation > 0, facts.deviation, 1.0)
         return cls(facts.mean, scale, None if names is None else tuple(map(str, names)))
 
@@ -228,8 +228,11 @@ class Vectors(Condition):
         return {"condition.offset": self.offset, "condition.scale": self.scale}
 
 
-def learned_condition(condition: Any, count: int, name: str = NAME) -> tuple[Condition, np.ndarray]:
-    """What there is to know of a condition (N,) or (N, C), and its rows as a network reads them.
+def learned_condition(
+    condition: Any, count: int, name: str = NAME, weights: np.ndarray | None = None
+) -> tuple[Condition, np.ndarray]:
+    """What there is to know of a condition (N,) or (N, C), and its rows as a network reads them; with `weights` (N,) of
+    the rows, of those alone whose weight is above 0.
 
     Raises
     ------
@@ -241,6 +244,11 @@ def learned_condition(condition: Any, count: int, name: str = NAME) -> tuple[Con
     if values.ndim == 0:
         raise ValueError(f"{name}={values.item()!r} is one for all; fitting needs one for each of the {count} rows")
     check_count(values, count, name)
+    if weights is not None:
+        if values.dtype.kind == "f":
+            check_values(values.reshape(len(values), -1), name)
+        values, weights = values[weights > 0], weights[weights > 0]
+        count = len(values)
     if values.dtype.kind != "f":
         if values.ndim > 1:
             hint = f"pass vectors as floats, {name}.astype(float)" + flattened(values, name, ", or labels as ")
@@ -248,7 +256,7 @@ def learned_condition(condition: Any, count: int, name: str = NAME) -> tuple[Con
         found: Condition = Labels.learned(values, name)
     else:
         values = values.reshape(len(values), -1)
-        found = Vectors.learned(values, names, name)
+        found = Vectors.learned(values, names, name, weights)
     return found, found._encoded(values, names, count, name)
 
 

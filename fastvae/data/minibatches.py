@@ -9,6 +9,7 @@ from fastvae.data.condition import Condition
 from fastvae.data.device_rows import DeviceRows
 from fastvae.data.mapping import check_size, mapping_of
 from fastvae.data.number_types import arithmetic, direct
+from fastvae.data.weights import normalised, weighted_mean
 from fastvae.errors import check_name
 from fastvae.kernels.slots import Slot
 from fastvae.passes import ROW, Pass
@@ -44,6 +45,8 @@ class Examples:
         The backend's.
     condition : Conditions, optional
         Of the rows, for a model that has one.
+    weights : (N,), optional
+        How often each row counts, above 0; the loss of a row is multiplied by w / mean(w).
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Examples:
         kernels: ModuleType,
         binarize: str | float | None = None,
         condition: "Conditions | None" = None,
+        weights: np.ndarray | None = None,
     ):
         if isinstance(binarize, str):
             check_name("binarize", binarize, ("dynamic",))
@@ -65,14 +69,22 @@ class Examples:
         self.offset, self.scale = offset.astype(dtype), scale.astype(dtype)
         self.seed, self.binarize = seed, binarize
         self.kernels, self.condition = kernels, condition
+        self.weights = None if weights is None else normalised(weights)
+        self._counts = (
+            None
+            if self.weights is None
+            else Examples(self.weights[:, None].astype(np.float32), *_as_they_are(1), kernels)
+        )
 
     def __len__(self) -> int:
         return len(self.X)
 
     def of(self, name: str) -> "Examples":
-        """Those that are the input of that name: "x", or the "condition" of each."""
+        """Those that are the input of that name: "x", or the "condition" or "weight" of each."""
         if name == "x":
             return self
+        if name == "weight" and self._counts is not None:
+            return self._counts
         if self.condition is None:
             raise ValueError(f"these examples have no {name!r}: pass it to what makes them, examples(X, condition=...)")
         return self.condition
@@ -81,6 +93,10 @@ class Examples:
     def condition_rows(self) -> np.ndarray | None:
         """The condition of each as a network reads it (N, C); None without."""
         return None if self.condition is None else self.condition.X
+
+    def mean(self, values: np.ndarray) -> float:
+        """Of a number of each, (N,): sum w v / sum w where they have weights."""
+        return weighted_mean(values, self.weights)
 
     def check(self) -> None:
         """Raise `DataFileError` where the rows lie in a mapped file that has been cut short."""
@@ -161,9 +177,13 @@ class Conditions(Examples):
     """
 
     def __init__(self, known: Condition, X: np.ndarray, kernels: ModuleType):
-        columns = X.shape[1]
-        super().__init__(X, np.zeros(columns), np.ones(columns), np.uint64(0), kernels)
+        super().__init__(X, *_as_they_are(X.shape[1]), kernels)
         self.known = known
+
+
+def _as_they_are(columns: int) -> tuple[np.ndarray, np.ndarray, np.uint64]:
+    """Offset, scale and seed of what is read beside x."""
+    return np.zeros(columns), np.ones(columns), np.uint64(0)
 
 
 class _Staged(Examples):
@@ -173,9 +193,14 @@ class _Staged(Examples):
     def __init__(self, examples: Examples, rows: int):
         vars(self).update(vars(examples))
         self._mapped, self.X = examples.X, np.empty((rows, examples.X.shape[1]), examples.X.dtype)
+        self._beside: list[tuple[Examples, Any]] = []  # what is copied, and from what
         if examples.condition is not None:
-            own, self._conditions = examples.condition, examples.condition.X
+            own = examples.condition
             self.condition = Conditions(own.known, np.empty((rows, own.X.shape[1]), own.X.dtype), own.kernels)
+            self._beside.append((self.condition, own.X))
+        if examples._counts is not None:
+            self._counts = Examples(np.empty((rows, 1), np.float32), *_as_they_are(1), examples.kernels)
+            self._beside.append((self._counts, examples._counts.X))
 
     def __len__(self) -> int:
         return len(self._mapped)
@@ -190,7 +215,7 @@ class _Staged(Examples):
     def fetch(self, indices: np.ndarray) -> None:
         self.check()
         self.X[: len(indices)] = self._mapped[indices]
-        if self.condition is not None:
-            self.condition.X[: len(indices)] = self._conditions[indices]
+        for copied, own in self._beside:
+            copied.X[: len(indices)] = own[indices]
         self.check()
         indices[:] = np.arange(len(indices))

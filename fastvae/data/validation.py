@@ -31,12 +31,14 @@ def _views(X: Any) -> Iterator[tuple[int, Any]]:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of each column, float64 (D,): smallest and largest value, mean, and standard deviation (divisor N)."""
+    """Of each column, float64 (D,): smallest and largest value, mean, and standard deviation (divisor N); the latter
+    two by the weights (N,) of the rows, where these have some."""
 
     smallest: np.ndarray
     largest: np.ndarray
     mean: np.ndarray
     deviation: np.ndarray
+    weights: np.ndarray | None = None
 
 
 def as_examples(
@@ -128,15 +130,15 @@ def _refuse_unusable(bad: list[tuple[int, int, int, float]], name: str) -> None:
         raise ValueError(f"{name} has {count} {what} at row {row}, column {column}): remove or replace them")
 
 
-def statistics(X: Any, name: str = "X") -> Statistics:
-    """One pass over `X` (N, D); raises as `check_values` does.
+def statistics(X: Any, name: str = "X", weights: np.ndarray | None = None) -> Statistics:
+    """One pass over `X` (N, D); raises as `check_values` does. `weights` (N,), above 0: how often each row counts.
 
     Deviations are as exact as the values, however far those lie from 0, because rounding of a sum of large values is
     not small beside a small spread: all is relative to the first row, and of each piece to its mean, in two steps (the
     corrected two-pass algorithm of Chan, Golub and LeVeque 1983); pieces are combined as in their paper of 1979.
     """
     smallest, largest = np.full(X.shape[1], np.inf), np.full(X.shape[1], -np.inf)
-    mean, squares, count = np.zeros(X.shape[1]), np.zeros(X.shape[1]), 0
+    mean, squares, count = np.zeros(X.shape[1]), np.zeros(X.shape[1]), 0.0
     origin: np.ndarray | None = None  # all of what follows is relative to it
     bad: list[tuple[int, int, int, float]] = []
     for start, piece in pieces(X):
@@ -148,13 +150,15 @@ def statistics(X: Any, name: str = "X") -> Statistics:
         np.maximum(largest, piece.max(axis=0), out=largest)
         origin = piece[0].copy() if origin is None else origin
         piece -= origin
-        rows, rough = len(piece), piece.mean(axis=0)
+        w = None if weights is None else weights[start : start + len(piece)]
+        rows, rough = float(len(piece)) if w is None else w.sum(), np.average(piece, axis=0, weights=w)
         piece -= rough
-        rest = piece.mean(axis=0)
+        rest = np.average(piece, axis=0, weights=w)
         delta = rough + rest - mean
-        squares += np.einsum("ij,ij->j", piece, piece) - rows * rest**2 + delta**2 * (count * rows / (count + rows))
+        spread = np.einsum("ij,ij->j", piece, piece) if w is None else np.einsum("i,ij,ij->j", w, piece, piece)
+        squares += spread - rows * rest**2 + delta**2 * (count * rows / (count + rows))
         mean += delta * (rows / (count + rows))
         count += rows
     _refuse_unusable(bad, name)
     deviation = np.where(largest > smallest, np.sqrt(np.maximum(squares, 0) / count), 0.0)
-    return Statistics(smallest, largest, mean if origin is None else origin + mean, deviation)
+    return Statistics(smallest, largest, mean if origin is None else origin + mean, deviation, weights)

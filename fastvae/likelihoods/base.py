@@ -6,11 +6,22 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastvae.kernels import philox
+from fastvae.kernels.formulas import IDENTITY
 from fastvae.kernels.slots import Slot
 from fastvae.parameters import Parameters, Shape
 from fastvae.passes import Pass
 
 Weigh = Callable[[np.ndarray], np.ndarray]
+
+
+def _repeated(p: Pass, rows: int) -> np.ndarray | None:
+    """Write the weights of a pass for so many rows, some for each of its own; None where it has none."""
+    if p.weights is None or rows == len(p.weights):
+        return p.weights
+    each = rows // len(p.weights)
+    out, one = p.empty(each), np.ones((1, each), np.float32)
+    p.add("dense_forward", p.cut(p.weights.reshape(-1, 1)), one, np.zeros(each, np.float32), IDENTITY, out, out)
+    return p.cut(out.reshape(-1))
 
 
 class Likelihood:
@@ -59,7 +70,8 @@ class Likelihood:
         self, p: Pass, x: np.ndarray, a: np.ndarray, weight: float | Slot, weigh: Weigh | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Write nll (B,), in nats, and d_a (B, D), the gradient of `weight` times their sum; with `weigh`, which writes
-        weights (B,) from nll, of their weighted sum, where the weights count as constants."""
+        weights (B,) from nll, of their weighted sum, where the weights count as constants. Where the rows of the pass
+        have weights, nll is multiplied by them at last, and d_a too, or, with `weigh`, what that writes has them."""
         nll, d_a = p.beside(a), p.beside(a, a.shape[1])
         p.add(f"{self.NAME}_forward_backward", x, a, weight, nll, d_a)
         self._weigh(p, nll, d_a, weigh)
@@ -67,11 +79,11 @@ class Likelihood:
 
     @staticmethod
     def _weigh(p: Pass, nll: np.ndarray, d_a: np.ndarray, weigh: Weigh | None) -> np.ndarray | None:
-        """Write the weights of rows, if they have any, and multiply the gradient by them."""
-        if weigh is None:
-            return None
-        weights = weigh(nll)
-        p.add("scale_rows_inplace", weights, d_a)
+        """Write the weights of rows, if they have any: the gradient is multiplied by them, nll by those of the pass."""
+        weights = _repeated(p, len(nll)) if weigh is None else weigh(nll)
+        if weights is not None:
+            p.add("scale_rows_inplace", weights, d_a)
+            p.weigh(nll)
         return weights
 
     def nll_and_gradient(self, p: Pass, x: np.ndarray, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -114,7 +114,7 @@ class Gaussian(Likelihood):
             return nll, d_a
         scales = self._scales(p)
         if self._optimal:
-            if weigh is not None:
+            if weigh is not None or p.weights is not None:
                 raise ValueError("an optimal sigma goes with rows of the same weight")
             p.meet()
             p.add("sigma_optimal", Whole(x), Whole(a), self.lowest, *scales)

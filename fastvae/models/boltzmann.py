@@ -36,16 +36,16 @@ class BoltzmannEstimator(LikelihoodEstimator):
         settings["average_from"] = 1 if self.average else None
         return SGD(network.parameters, network.kernels, self.learning_rate, self.clip_norm, **settings)
 
-    def _partial_fit(self, X: Any, condition: Any) -> None:
+    def _partial_fit(self, X: Any, condition: Any, weights: Any = None) -> None:
         """Where they are the defaults, the rate stays as it is and no average is taken: both must know the end."""
         own = inspect.signature(type(self).__init__).parameters
         kept = {"schedule": self.schedule, "average": self.average}
         if any(value != own[name].default for name, value in kept.items()):
-            super()._partial_fit(X, condition)  # which refuses what it cannot follow
+            super()._partial_fit(X, condition, weights)  # which refuses what it cannot follow
             return
         self.set_params(schedule="constant", average=0.0)
         try:
-            super()._partial_fit(X, condition)
+            super()._partial_fit(X, condition, weights)
         finally:
             self.set_params(**kept)
 

@@ -182,8 +182,12 @@ class BoltzmannNetwork(Network):
             p.add("gaussian_forward_backward", v, m, self._log_sigma(p), ones, weight, nll, d[0])
             self._less(p, offset, v, weight, d[1])
             self._less(p, offset, m, -weight, d[2])
-            for rows, share in (*zip(d, (weight, weight, -weight), strict=True), (zero, weight * p.rows)):
-                p.gradient(self.likelihood, (rows, ones, share, None))
+            p.weigh(*d)
+            for rows, share in zip(d, (weight, weight, -weight), strict=True):
+                p.gradient(self.likelihood, (rows, ones, share, p.weights))
+            lacking = zero if p.weights is None else p.cut(np.zeros((p.rows, self.sizes[0]), np.float32))
+            p.gradient(self.likelihood, (lacking, ones, weight * p.rows / len(lacking), p.weights))
+        p.weigh(nll)
         p.loss(loss=(nll, p.slots.real("example weight")))
 
     def visible_logits(self, p: Pass, h1: np.ndarray) -> np.ndarray:
@@ -217,10 +221,10 @@ class BoltzmannNetwork(Network):
         units of further layers, and last the means of v."""
         raise NotImplementedError
 
-    def gradient(self, p: Pass, units: Sequence[np.ndarray], weight: float) -> None:
-        """Write the gradients of `weight` times the sum over rows of -E, centred: see `dbm_centred_gradients` of
-        `fastvae.reference`. With c = units less their offsets: of weights, sums of c c'; of biases, sums of
-        c (1 - the centred neighbours times their offsets)."""
+    def gradient(self, p: Pass, units: Sequence[np.ndarray], weight: float, weigh: bool) -> None:
+        """Write the gradients of `weight` times the sum over rows of -E, which with `weigh` is one by the weights of
+        rows that have some; centred: see `dbm_centred_gradients` of `fastvae.reference`. With c = units less their
+        offsets: of weights, sums of c c'; of biases, sums of c (1 - the centred neighbours times their offsets)."""
         p.note("energy", *units, name=self.ENERGY, weight=weight)
         layers = range(len(self.sizes))
         rows: list[Any] = [offset.row if self.centred else np.zeros_like(offset.row) for offset in self.offsets]
@@ -234,7 +238,9 @@ class BoltzmannNetwork(Network):
 
         c = [less(i, 1.0) for i in layers]
         for i, weights in enumerate(self.weights):
-            p.gradient(weights, (c[i], less(i + 1, weight)))
+            above = less(i + 1, weight)
+            p.weigh(*[above] * weigh)
+            p.gradient(weights, (c[i], above))
         constant, away = np.full(1, weight, np.float32), [less(i, -weight) for i in layers]
         columns = [as_columns(row) for row in rows]
         for i, bias in enumerate(self.biases):
@@ -243,11 +249,12 @@ class BoltzmannNetwork(Network):
             p.add("dense_forward", away[first], columns[first], constant, IDENTITY, share, share)
             for j in others:
                 p.add("dense_accumulate", away[j], columns[j], share)
+            p.weigh(*[share] * weigh)
             p.gradient(bias, (c[i], share))
 
     def follow(self, p: Pass, hidden: Sequence[np.ndarray]) -> None:
         """Write that the offsets of hidden units follow the means of these units of the data."""
-        share = p.cut(np.full((p.rows, 1), 1 / p.rows, np.float32))
+        share = p.shares()
         for offset, h in zip(self.offsets[1:], hidden, strict=True):
             mean = np.empty((offset.units, 1), np.float32)
             p.at_end("dense_backward_weight", h, share, 0, offset.units, False, mean, None)

@@ -83,9 +83,10 @@ class DBMNetwork(BoltzmannNetwork):
         h1, h2 = self.mean_field(p, v, a.mean_field_steps)
         nll = p.empty()
         self.likelihood.nll(p, v, self.visible_logits(p, h1), nll)
+        p.weigh(nll)
         p.loss(loss=(nll, p.slots.real("example weight")))
-        self.gradient(p, (v, h1, h2), -1 / p.rows)
-        self.gradient(p, self.gibbs(p, self.chain(p))[:3], 1 / p.rows)
+        self.gradient(p, (v, h1, h2), -1 / p.rows, True)
+        self.gradient(p, self.gibbs(p, self.chain(p))[:3], 1 / p.rows, False)
         self.follow(p, (h1, h2))
         p.update(optimizer, self.trained())
 

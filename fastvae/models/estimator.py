@@ -13,17 +13,19 @@ from typing import Any, Self
 import numpy as np
 
 from fastvae import backend
-from fastvae.data.condition import Condition, learned_condition
+from fastvae.data.condition import Condition
 from fastvae.data.conversion import column_names
 from fastvae.data.minibatches import Conditions, Examples
 from fastvae.data.preparation import held_out_places
 from fastvae.data.ranges import warn_of_other_units
 from fastvae.data.scaling import Units, check_scale, scaling
-from fastvae.data.validation import Statistics, as_examples, check_values, statistics
+from fastvae.data.validation import Statistics, check_values, statistics
+from fastvae.data.weights import as_weights, normalised, weighted_mean
 from fastvae.errors import TrainingWarning, check_name
 from fastvae.kernels.cpu.workers import processors
 from fastvae.models.arguments import Arguments
 from fastvae.models.duration import AUTO, Duration
+from fastvae.models.given import Given, first_rows, held_out_rows
 from fastvae.models.rows import Rows
 from fastvae.models.settings import check_integer, check_number, seed_from
 from fastvae.optimizers import OPTIMIZERS, SCHEDULES, Optimizer, RateSchedule
@@ -84,9 +86,11 @@ class Estimator(Arguments, Duration, Rows):
         """A score of each row (N,), the larger the better."""
         raise NotImplementedError
 
-    def score(self, X: Any, y: Any = None, **how: Any) -> float:
-        """Mean of `score_samples`, which gets all arguments but `y`: larger is better."""
-        return float(self.score_samples(X, **how).mean())
+    def score(self, X: Any, y: Any = None, *, sample_weight: Any = None, **how: Any) -> float:
+        """Mean of `score_samples`, which gets all other arguments but `y`: larger is better. With `sample_weight` (N,)
+        it is sum w s / sum w; the scores of rows of weight 0 do not matter."""
+        scores = self.score_samples(X, **how)
+        return weighted_mean(scores, None if sample_weight is None else as_weights(sample_weight, len(scores)))
 
     def _suited_scale(self) -> Any:
         """The scaling that "auto" stands for."""
@@ -117,10 +121,15 @@ class Estimator(Arguments, Duration, Rows):
                 f"average={self.average!r} must be from 0 to 1: the share of the steps that it is taken of"
             )
 
+    def _check_weighted(self) -> None:
+        """Raise where the arguments ask for what does not go with weights of rows."""
+
     def _check_storable(self) -> None:
         """Raise where this model could be trained and not be saved."""
 
-    def initialize(self, X: Any, binarize: str | float | None = None, condition: Any = None) -> Examples:
+    def initialize(
+        self, X: Any, binarize: str | float | None = None, condition: Any = None, sample_weight: Any = None
+    ) -> Examples:
         """Everything of `fit` before the first step: checks, scaling, and the drawn initial weights.
 
         For training loops of one's own, and for comparisons: `parameters()` and `loss_and_gradients` work afterwards.
@@ -131,54 +140,54 @@ class Estimator(Arguments, Duration, Rows):
             N >= 2; any real dtype, also a memory map, which is read in pieces.
         binarize
             See `fastvae.data.minibatches.Examples`.
-        condition
-            As `fit` has it.
+        condition, sample_weight
+            As `fit` has them.
 
         Returns
         -------
         Examples
-            `X` in the model's units.
+            `X` in the model's units, without rows of weight 0.
         """
         return self._exclusion.alone(
-            type(self).__name__, lambda: self._initialize(X, binarize, condition=self._learned_condition(condition, X))
+            type(self).__name__, lambda: self._initialize_first(X, binarize, condition, sample_weight)
         )
 
-    @staticmethod
-    def _learned_condition(condition: Any, X: Any) -> tuple[Condition, np.ndarray] | None:
-        """What a model knows of a condition, and its rows as a network reads them."""
-        return None if condition is None else learned_condition(condition, len(as_examples(X, in_place=True)))
+    def _initialize_first(self, X: Any, binarize: str | float | None, condition: Any, weights: Any) -> Examples:
+        given, known = first_rows(X, condition, weights, in_place=self.device == "cuda")
+        return self._initialize(given, binarize, names=column_names(X), known=known)
 
     def _initialize(
         self,
-        X: Any,
+        given: Given,
         binarize: str | float | None = None,
         seed: np.uint64 | None = None,
         names: Any = None,
-        condition: tuple[Condition, np.ndarray] | None = None,
+        known: Condition | None = None,
     ) -> Examples:
         self._check_settings()
         backend.select(self.device, self.precision)
         processors()  # a wrong FASTVAE_THREADS is refused before anything is done
-        names = column_names(X) if names is None else names
-        X = as_examples(X, in_place=self.device == "cuda")
+        X, rows, weights = given.X, given.condition, given.weights
         if len(X) < 2:
-            raise ValueError(f"X has 1 sample (shape {X.shape}); fitting needs at least 2")
-        known, rows = condition or (None, None)
+            of = "" if weights is None else " whose weight is above 0"
+            raise ValueError(f"X has 1 sample{of} (shape {X.shape}); fitting needs at least 2")
+        if weights is not None:
+            self._check_weighted()
         network = self._make_network(X.shape[1], known)
-        facts = statistics(X)
+        facts = statistics(X, weights=None if weights is None else normalised(weights))
         offset, scale = scaling(self._scale(), facts, keep_constant=isinstance(self.scale, str) and self.scale == AUTO)
         self._check_range(network, X, (facts.smallest, facts.largest), (offset, scale))
         low, high = float(facts.smallest.min()), float(facts.largest.max())
         if not isinstance(self.scale, str | None):
-            given = float(offset.min()), float((offset + scale).max())
-            warn_of_other_units(X, given, what="is to scale, by scale=,")
-            low, high = min(low, given[0]), max(high, given[1])
+            asked = float(offset.min()), float((offset + scale).max())
+            warn_of_other_units(X, asked, what="is to scale, by scale=,")
+            low, high = min(low, asked[0]), max(high, asked[1])
         seed = seed_from(self.random_state) if seed is None else seed
         units = Units(offset, scale)
         self._begin(network, X, units, facts, seed, *[] if rows is None else [rows])
         self._adopt(network, units, seed, self._fixed(), names, {"data_range": [low, high]}, known)
         beside = None if known is None or rows is None else Conditions(known, rows, network.kernels)
-        return Examples(X, offset, scale, seed, network.kernels, binarize, beside)
+        return Examples(X, offset, scale, seed, network.kernels, binarize, beside, weights)
 
     def _begin(self, network: Any, X: Any, units: Units, facts: Statistics, seed: np.uint64, *condition: Any) -> None:
         """Set the first parameters of a network, from the data and what is known of their columns; of a model with a
@@ -236,6 +245,8 @@ class Estimator(Arguments, Duration, Rows):
         heldout: Any = None,
         heldout_condition: Any = None,
         patience: int | None = None,
+        sample_weight: Any = None,
+        heldout_weight: Any = None,
     ) -> Self:
         """Learn from `X` (N, D), forgetting what was learned before.
 
@@ -264,6 +275,16 @@ class Estimator(Arguments, Duration, Rows):
         patience
             Stop after that many epochs without a better held-out ELBO, and return to the best parameters and to Adam as
             it was then. Default: with early stopping, as many as make 3,000 steps, 10 at least; else no stop.
+        sample_weight : (N,), optional
+            How often each row counts: numbers from 0, finite, not all 0. The loss of a row is multiplied by
+            w / mean(w), the mean over the rows of X that are trained on, so that the loss of an epoch is
+            sum_i w_i loss_i / sum_i w_i, of which that of a batch of B rows is an estimate without bias,
+            1/B sum_i w_i / mean(w) loss_i; the learning rate keeps its meaning. Scaling, the first parameters and the
+            held-out score go by the weights too: whole numbers make what so many copies of each row would make. Rows of
+            weight 0 are left out before anything else: their values do not matter, as long as they are finite. Not with
+            sigma="optimal", nor with free_bits.
+        heldout_weight : (M,), optional
+            That of `heldout`, whose score is then sum w s / sum w. Default: all rows count alike.
 
         Raises
         ------
@@ -278,43 +299,37 @@ class Estimator(Arguments, Duration, Rows):
         """
         if patience is not None:
             check_integer("patience", patience, 1)
-        conditions = condition, heldout_condition
-        self._exclusion.alone(type(self).__name__, lambda: self._fit(X, heldout, patience, *conditions))
+        beside = condition, heldout_condition, sample_weight, heldout_weight
+        self._exclusion.alone(type(self).__name__, lambda: self._fit(X, heldout, patience, *beside))
         return self
 
-    def _fit(self, X: Any, heldout: Any, patience: int | None, condition: Any, heldout_condition: Any) -> None:
+    def _fit(
+        self, X: Any, heldout: Any, patience: int | None, condition: Any, heldout_condition: Any, weights: Any = None,
+        heldout_weight: Any = None,
+    ) -> None:  # fmt: skip
         fresh = type(self)(**self.get_params())  # what is refused must not cost the model that is here
         fresh._check_settings()
-        seed = seed_from(fresh.random_state)
-        names = column_names(X)
-        X = as_examples(X, in_place=fresh.device == "cuda")
-        stops = patience is not None or fresh._stops_early(len(X))
-        known = None if condition is None else learned_condition(condition, len(X))
-        rows = heldout_rows = None if known is None else known[1]
-        if heldout is None and heldout_condition is not None:
-            raise ValueError("heldout_condition goes with heldout, which was not given: leave it out, or give both")
-        if heldout is None and stops and len(X) >= 4:
-            check_values(X)  # so that a position in a message is one in the user's array
-            kept, held_back = held_out_places(X, fresh.validation_fraction, seed)
-            X, heldout = X[kept], X[held_back]
-            if rows is not None:
-                rows, heldout_rows = rows[kept], rows[held_back]
-        elif heldout is not None and known is not None and heldout_condition is not None:
-            count = len(as_examples(heldout, "heldout", in_place=True))
-            heldout_rows = known[0].rows(heldout_condition, count, "heldout_condition")
-        elif heldout is not None and (known is None) != (heldout_condition is None):
-            given, missing = "heldout_condition", "condition"
-            if known is not None:
-                given, missing = missing, given
-            raise ValueError(f"{given} was given and {missing} was not: give both, or none")
-        examples = fresh._initialize(X, None, seed, names, None if known is None or rows is None else (known[0], rows))
+        seed, names = seed_from(fresh.random_state), column_names(X)
+        given, known = first_rows(X, condition, weights, in_place=fresh.device == "cuda")
+        stops = patience is not None or fresh._stops_early(len(given))
+        held: Given | None = None
+        if heldout is not None:
+            held = held_out_rows(heldout, known, heldout_condition, heldout_weight)
+        elif heldout_condition is not None or heldout_weight is not None:
+            name = "heldout_weight" if heldout_condition is None else "heldout_condition"
+            raise ValueError(f"{name} goes with heldout, which was not given: leave it out, or give both")
+        elif stops and len(given) >= 4:
+            check_values(given.X)  # so that a position in a message is one in the user's array
+            kept, held_back = held_out_places(given.X, fresh.validation_fraction, seed)
+            given, held = given.at(kept), given.at(held_back)
+        examples = fresh._initialize(given, None, seed, names, known)
         if not isinstance(fresh.batch_size, str) and fresh.batch_size > len(examples):
             found = f"the data ({len(examples)} examples)"
             raise ValueError(f"batch_size={fresh.batch_size} is larger than {found}: use at most {len(examples)}")
         epochs, batch_size, patient = fresh.plan(len(examples))
-        if patience is None and stops and heldout is not None:
+        if patience is None and stops and held is not None:
             patience = patient
-        held = None if heldout is None else fresh._heldout_examples(heldout, heldout_rows)
+        judged = None if held is None else fresh._heldout_examples(heldout, held)
         fresh._optimizer = fresh._make_optimizer()
         learned = {name: value for name, value in vars(fresh).items() if name not in self._names()}
         refitted = self.__sklearn_is_fitted__()
@@ -322,7 +337,7 @@ class Estimator(Arguments, Duration, Rows):
             self._put(learned)  # a long first training can be looked at, and saved
         observer = self._default_observer(fresh.verbose)
         try:
-            fresh.fit_examples(examples, epochs, batch_size, held, patience, observer)
+            fresh.fit_examples(examples, epochs, batch_size, judged, patience, observer)
             fresh.keep_best()
         except BaseException as error:
             kept = not isinstance(error, Exception) and fresh._state.step > 0  # a second Ctrl-C, or one after a step
@@ -337,23 +352,25 @@ class Estimator(Arguments, Duration, Rows):
         for line in fresh.remarks():
             warnings.warn(line, TrainingWarning, stacklevel=5)
 
-    def _heldout_examples(self, heldout: Any, rows: np.ndarray | None) -> Examples:
+    def _heldout_examples(self, heldout: Any, held: Given) -> Examples:
         network = self._check_complete()
         self._check_names(heldout, "heldout")
-        return self._examples(network, self._checked(network, heldout, "heldout"), "heldout", None, rows)
+        X = self._checked(network, held.X, "heldout")
+        return self._examples(network, X, "heldout", None, held.condition, held.weights)
 
-    def fit_transform(self, X: Any, y: Any = None, *, condition: Any = None) -> np.ndarray:
-        """`fit`, then `transform` of the same `X` and `condition`."""
-        return self.fit(X, y, condition=condition).transform(X, condition)
+    def fit_transform(self, X: Any, y: Any = None, *, condition: Any = None, **how: Any) -> np.ndarray:
+        """`fit`, with whatever else that takes, then `transform` of the same `X` and `condition`."""
+        return self.fit(X, y, condition=condition, **how).transform(X, condition)
 
     @staticmethod
     def _raise_if_interrupted(observer: Observer) -> None:
         if observer.stop_requested():
             raise KeyboardInterrupt("training was interrupted; the model keeps what it has learned so far")
 
-    def partial_fit(self, X: Any, y: Any = None, *, condition: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any = None, *, condition: Any = None, sample_weight: Any = None) -> Self:
         """One pass over `X` (N, D), in batches of at most `batch_size`; the first call fixes scaling and weights, and
-        which labels or vectors a `condition`, as `fit` has it, may hold.
+        which labels or vectors a `condition`, as `fit` has it, may hold. `sample_weight` too is as `fit` has it: the
+        loss of a row is multiplied by w / mean(w), the mean over the rows of this call.
 
         Adam's moments live on between calls; they are not part of a saved model. Each call counts as an epoch, for
         `kl_warmup_epochs` too. That, `beta`, `learning_rate`, `clip_norm` and `batch_size` may be changed between
@@ -363,18 +380,18 @@ class Estimator(Arguments, Duration, Rows):
         copies and `loss_and_gradients` see them as they are between two steps. A second training of the same model
         raises `TrainingInProgressError`.
         """
-        self._exclusion.alone(type(self).__name__, lambda: self._partial_fit(X, condition))
+        self._exclusion.alone(type(self).__name__, lambda: self._partial_fit(X, condition, sample_weight))
         return self
 
-    def _partial_fit(self, X: Any, condition: Any) -> None:
+    def _partial_fit(self, X: Any, condition: Any, weights: Any = None) -> None:
         if self.schedule != SCHEDULES[0] or self.average:
             found = f"schedule={self.schedule!r}" if self.schedule != SCHEDULES[0] else f"average={self.average!r}"
             raise ValueError(f"{found} must know when a training ends, which partial_fit does not: use fit")
         if not self.__sklearn_is_fitted__():
-            examples = self._initialize(X, condition=self._learned_condition(condition, X))
+            examples = self._initialize_first(X, None, condition, weights)
         else:
             self._check_unchanged()
-            examples = self.examples(X, condition=condition)
+            examples = self.examples(X, condition=condition, sample_weight=weights)
         self._state.begin_epoch()  # whatever an interrupted or stopped fit has left
         observer = self._default_observer(self.verbose)
         epochs = self._state.epoch + 1
@@ -417,12 +434,14 @@ class Estimator(Arguments, Duration, Rows):
         examples = examples.staged(batch_size, AHEAD)
         if heldout is not None:
             heldout = self._accepted(network, heldout, "heldout")
+        if examples.weights is not None:
+            self._check_weighted()
         self._check_unchanged()
         self._check_storable()
         self._set_objective(network)
         self._optimizer = self._optimizer or self._make_optimizer()
         self._set_optimizer(self._optimizer, epochs * -(-len(examples) // batch_size))
-        score = None if heldout is None else lambda: float(self.score_examples(heldout).mean())
+        score = None if heldout is None else lambda: heldout.mean(self.score_examples(heldout))
         schedule = Schedule(epochs, batch_size, patience, self._warmup(), self.heldout_name)
         product, failed = network.largest_product(batch_size), True
         try:

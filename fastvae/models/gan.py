@@ -192,9 +192,9 @@ class GAN(SavedEstimator):
         enough = max(LEAST_EPOCHS, -(-STEPS // -(-rows // batch_size)))
         return enough if isinstance(self.epochs, str) else int(self.epochs), batch_size, patience
 
-    def _fit(self, X: Any, heldout: Any, patience: int | None, *conditions: Any) -> None:
+    def _fit(self, X: Any, heldout: Any, patience: int | None, *beside: Any) -> None:
         self._refuse_patience(patience)
-        super()._fit(X, heldout, patience, *conditions)
+        super()._fit(X, heldout, patience, *beside)
 
     def _train(self, network: Any, examples: Examples, epochs: int, batch_size: int, heldout: Any, patience: int | None,
                observer: Any) -> None:  # fmt: skip

@@ -6,7 +6,8 @@ loss of D = mean of -log sigmoid(D(x)) + mean of -log(1 - sigmoid(D(x')))       
 
 The latter is the one that does not saturate (there, section 3). In each step D goes first, then G against the new D, on
 the same x'. At the equilibrium G draws from the data's distribution and D(x) = 0 everywhere: the loss of D is 2 log 2,
-that of G log 2, and D is right in half of all cases. Neither loss says how good the samples are.
+that of G log 2, and D is right in half of all cases. Neither loss says how good the samples are. Weights of rows are
+those of the first mean: the distribution of the data is then theirs.
 """
 
 from collections.abc import Sequence
@@ -76,6 +77,8 @@ class GANNetwork(Network):
             taken = p.empty(1)  # for rows of the data: 1 or 0 for each
             p.add("take_columns", logits, FIRST, taken)
             p.add("threshold_inplace", taken, 0.0)
+            if name == "real":  # those that are generated count alike
+                p.weigh(loss, d_logits, taken)
             p.loss(**{name: (loss, weight)})
             p.loss(**{f"taken_{name}": (taken, 0.0)})
             back(d_logits, inputs=False)

@@ -56,8 +56,11 @@ class Spectrum:
         return -0.5 * ((squares / kept).sum(axis=1) + rest + log_det)
 
 
-def spectrum_of_rows(x: np.ndarray) -> Spectrum:
-    """Of centred rows (N, D), by whichever of N and D is smaller: X'X and XX' have the same eigenvalues, but for 0."""
+def spectrum_of_rows(x: np.ndarray, weights: np.ndarray | None = None) -> Spectrum:
+    """Of centred rows (N, D), by whichever of N and D is smaller: X'X and XX' have the same eigenvalues, but for 0; of
+    rows that count as often as weights (N,) say."""
+    if weights is not None:
+        x = x * np.sqrt(weights / weights.mean())[:, None]
     if len(x) < x.shape[1]:
         values, sides = np.linalg.eigh(x @ x.T / len(x))
         kept = values > ROUNDED * values[-1]
@@ -72,19 +75,23 @@ def spectrum_of_covariance(covariance: np.ndarray) -> Spectrum:
     return Spectrum(np.maximum(values[::-1], 0.0), vectors[:, ::-1])
 
 
-def shrinkage_by_folds(x: np.ndarray, components: int) -> float:
+def shrinkage_by_folds(x: np.ndarray, components: int, weights: np.ndarray | None = None) -> float:
     """How far to shrink towards equal eigenvalues: the best of `SHRINKAGES` for rows that are left out, where it beats
-    none at all by more than two standard errors; 0 where it does not, or there are too few rows to tell."""
+    none at all by more than two standard errors; 0 where it does not, or there are too few rows to tell. All means are
+    by the weights (N,), where rows have some."""
     if len(x) < 4 * FOLDS:
         return float(SHRINKAGES[4])
     found = np.empty((len(SHRINKAGES), len(x)))
     for fold in range(FOLDS):
         rest = np.arange(len(x)) % FOLDS != fold
-        mean = x[rest].mean(axis=0)
-        spectrum = spectrum_of_rows(x[rest] - mean)
+        of_rest = None if weights is None else weights[rest]
+        mean = np.average(x[rest], axis=0, weights=of_rest)
+        spectrum = spectrum_of_rows(x[rest] - mean, of_rest)
         for i, shrinkage in enumerate(SHRINKAGES):
             found[i, ~rest] = spectrum.log_likelihood(x[~rest] - mean, components, shrinkage)
     gains = found - found[0]
+    if weights is not None:
+        gains *= weights / weights.mean()
     best = int(np.argmax(gains.mean(axis=1)))
     error = gains[best].std() / np.sqrt(len(x))
     return float(SHRINKAGES[best]) if gains[best].mean() > 2 * error else 0.0
@@ -118,15 +125,21 @@ class LinearStart:
     condition: np.ndarray
 
 
-def regression(X: Any, units: Units, mean: np.ndarray, condition: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def regression(
+    X: Any, units: Units, mean: np.ndarray, condition: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Least squares of u = (X - offset) / scale by the condition (N, C): the intercept (D,), and B' (C, D) of the
-    smallest norm, which takes directions in which the condition does not vary for 0."""
+    smallest norm, which takes directions in which the condition does not vary for 0. By the weights (N,), where rows
+    have some."""
     offset = condition.mean(axis=0, dtype=np.float64)
+    if weights is not None:
+        offset = np.average(condition.astype(np.float64), axis=0, weights=weights)
     c = condition.astype(np.float64) - offset
+    weighted = c if weights is None else c * weights[:, None]
     products = np.zeros((condition.shape[1], X.shape[1]))
     for start, piece in pieces(X):
-        products += c[start : start + len(piece)].T @ ((piece - units.offset) / units.scale - mean)
-    slopes = np.linalg.pinv(c.T @ c, rcond=SINGULAR, hermitian=True) @ products
+        products += weighted[start : start + len(piece)].T @ ((piece - units.offset) / units.scale - mean)
+    slopes = np.linalg.pinv(c.T @ weighted, rcond=SINGULAR, hermitian=True) @ products
     return mean - offset @ slopes, slopes
 
 
@@ -139,6 +152,7 @@ def probabilistic_pca(
     sigma: float | None,
     seed: np.uint64,
     condition: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
 ) -> LinearStart:
     """Fit it to X (N, D), which is read in pieces; with a condition, to what least squares by that leave of X.
 
@@ -158,13 +172,15 @@ def probabilistic_pca(
         Of the rows that are drawn where there are many.
     condition : (N, C), optional
         Of each row, as the network reads it.
+    weights : (N,), optional
+        How often each row counts, with a mean of 1.
     """
     rows, columns = X.shape
     intercept, slopes = mean, np.zeros((0, columns))
     if condition is None:
         condition = np.zeros((rows, 0), np.float32)
     else:
-        intercept, slopes = regression(X, units, mean, condition)
+        intercept, slopes = regression(X, units, mean, condition, weights)
     whole = columns <= min(rows, MOST_COLUMNS) and rows * columns**2 <= MOST_ROWS * MOST_COLUMNS**2
 
     def centred(some: Any, c: np.ndarray) -> np.ndarray:
@@ -173,16 +189,16 @@ def probabilistic_pca(
 
     count = min(rows, MOST_ROWS, max(256, MOST_NUMBERS // columns))
     drawn: Any = slice(0, count) if count == rows or isinstance(X, DeviceRows) else _drawn(rows, count, seed)
-    some = centred(X[drawn], condition[drawn])
+    some, counts = centred(X[drawn], condition[drawn]), None if weights is None else weights[drawn]
     if whole:
         covariance = np.zeros((columns, columns))
         for start, piece in pieces(X):
             x = centred(piece, condition[start : start + len(piece)])
-            covariance += x.T @ x
+            covariance += x.T @ (x if weights is None else x * weights[start : start + len(piece), None])
         spectrum = spectrum_of_covariance(covariance / rows)
     else:
-        spectrum = spectrum_of_rows(some - some.mean(axis=0))
-    shrinkage = shrinkage_by_folds(some, components) if sigma is None and columns > 1 else 0.0
+        spectrum = spectrum_of_rows(some - np.average(some, axis=0, weights=counts), counts)
+    shrinkage = shrinkage_by_folds(some, components, counts) if sigma is None and columns > 1 else 0.0
     kept, variance = spectrum.model(components, shrinkage, None if sigma is None else sigma**2)
     weights = np.zeros((components, columns))
     weights[: len(kept)] = spectrum.vectors[:, : len(kept)].T * np.sqrt(kept - variance)[:, None]

@@ -25,6 +25,7 @@ from fastvae.layers.prefix import Prefix
 from fastvae.likelihoods import make_likelihood
 from fastvae.models.absent import absent
 from fastvae.models.autoregressive import AT_ONCE, FIRST_ORDER, ORDERS, AutoregressiveEstimator
+from fastvae.models.given import Given
 from fastvae.models.settings import check_integer
 from fastvae.passes import Pass
 
@@ -147,17 +148,17 @@ class NADE(AutoregressiveEstimator):
 
     _drawn: str | float | None = None  # while a model begins: how its rows become binary
 
-    def _initialize(self, X: Any, binarize: str | float | None = None, *known: Any, **named: Any) -> Examples:
+    def _initialize(self, given: Given, binarize: str | float | None = None, *known: Any, **named: Any) -> Examples:
         self._drawn = binarize
         try:
-            return super()._initialize(X, binarize, *known, **named)
+            return super()._initialize(given, binarize, *known, **named)
         finally:
             del self._drawn
 
-    def _examples(self, network: Any, X: Any, name: str, binarize: Any, rows: Any) -> Examples:
+    def _examples(self, network: Any, X: Any, name: str, binarize: Any, *beside: Any) -> Examples:
         if binarize is None:
             check_binary(X, network.units, name)
-        return super()._examples(network, X, name, binarize, rows)
+        return super()._examples(network, X, name, binarize, *beside)
 
     def _data(self, X: Any, condition: Any = None) -> tuple[Any, Any, dict[str, Any]]:
         network, X, how = super()._data(X, condition)

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastvae.errors import check_name
+from fastvae.kernels.memory import zeros
 from fastvae.kernels.slots import Slot
 from fastvae.layers import latent, latent_samples
 from fastvae.models.settings import check_integer, check_number
@@ -97,8 +98,22 @@ class ELBO(Objective):
 
         a, back_a = network.decoded(p, z, c)
         nll, d_a = network.likelihood.loss(p, x, a, weight)
+        p.weigh(kl)
         p.loss(nll=(nll, weight), kl=(kl, kl_weight))
-        return back_z(back_a(d_a), kl_weight)
+        d_z = back_a(d_a)
+        return back_z(d_z, kl_weight) if p.weights is None else self._weighted(p, back_z, d_z, kl_weight)
+
+    @staticmethod
+    def _weighted(p: Pass, back_z: Any, d_z: np.ndarray, kl_weight: Slot) -> tuple[np.ndarray, np.ndarray]:
+        """Write d_mu and d_logvar of a KL that is multiplied by the weights of rows, as d_z has been: both gradients
+        alone, and the difference of that of z and the negative one of the KL."""
+        assert p.weights is not None
+        away = _difference(p, np.zeros((1, 1), np.float32), p.cut(p.weights.reshape(-1, 1)), -1.0)
+        found, kl = back_z(d_z, 0.0), back_z(p.cut(zeros(*d_z.shape)), kl_weight)
+        for each in kl:
+            p.add("scale_rows_inplace", p.cut(away.reshape(-1)), each)
+        d_mu, d_logvar = (_difference(p, *pair) for pair in zip(kl, found, strict=True))
+        return d_mu, d_logvar
 
     def _counted(self, p: Pass, mu: np.ndarray, logvar: np.ndarray, kl_weight: Slot) -> Any:
         """Write which latent dimensions have more than their free bits, (Z,) for each share; None where all count."""
@@ -116,6 +131,13 @@ class ELBO(Objective):
         return {"loss": nll + self.kl_weight(progress) * counted, "nll": nll, "kl": kl}
 
 
+def _difference(p: Pass, x: np.ndarray, a: np.ndarray, weight: float = 1.0) -> np.ndarray:
+    """Write weight (a - x), of a (B, Z): a gradient of squared errors."""
+    out = p.empty(a.shape[1])
+    p.add("squared_error_forward_backward", x, a, 0.0, 1.0, weight, p.empty(), out)
+    return out
+
+
 class IWAE(Objective):
     """-log 1/K sum_k w_k, and beside it nll and KL, means under q: their sum is an estimate of the negative ELBO."""
 
@@ -130,10 +152,12 @@ class IWAE(Objective):
 
         def weigh(nll: np.ndarray) -> np.ndarray:
             p.add("importance_weights", log_ratio, nll, weight, bound, weights)
+            p.weigh(bound, weights)
             return weights
 
         nll, d_a = network.likelihood.loss(p, x, a, 1.0, weigh)
         p.add("kl_forward", mu, logvar, kl)
+        p.weigh(kl)
         p.loss(bound=(bound, weight), nll=(nll, weight), kl=(kl, weight))
         return back_z(back_a(d_a), weights, self.DOUBLY)
 

@@ -67,11 +67,11 @@ class RBMNetwork(BoltzmannNetwork):
         a, v = self.architecture, self.scaled(p, p.input("x"), -1.0)
         h = self._upwards(p, 0, v, SIGMOID)
         self.loss(p, v, h)
-        self.gradient(p, (v, h), -1 / p.rows)
+        self.gradient(p, (v, h), -1 / p.rows, True)
         chain = self.chain(p) if a.persistent else self._drawn(p, h, 2 * a.k, p.empty(a.hidden))
         for i in range(a.k):
             units = self.gibbs(p, chain, 2 * i)
-        self.gradient(p, units[:2], 1 / p.rows)
+        self.gradient(p, units[:2], 1 / p.rows, not a.persistent)  # chains that begin at rows count as these
         self.follow(p, (h,))
         p.update(optimizers[0], [*self.trained(), self.likelihood])
 

@@ -10,6 +10,7 @@ from fastvae.data.minibatches import Conditions, Examples
 from fastvae.data.ranges import clipping, warn_of_other_units
 from fastvae.data.validation import as_examples, check_values
 from fastvae.models.frames import Frames, framed
+from fastvae.models.given import Given
 from fastvae.models.learned import Learned
 
 
@@ -102,24 +103,29 @@ class Rows(Frames, Learned):
             raise ValueError(f"{name} is scaled as another model's: take this model's own, examples(X)")
         return examples
 
-    def examples(self, X: Any, name: str = "X", binarize: str | float | None = None, condition: Any = None) -> Examples:
-        """`X`, checked, in the model's units; `condition` as `fit` has it, of a model that was fitted with one."""
+    def examples(
+        self, X: Any, name: str = "X", binarize: str | float | None = None, condition: Any = None,
+        sample_weight: Any = None,
+    ) -> Examples:  # fmt: skip
+        """`X`, checked, in the model's units; `condition` and `sample_weight` as `fit` has them, the former of a model
+        that was fitted with one. Rows of weight 0 are left out."""
         network = self._check_fitted()  # a decoder alone is enough to score what z from the prior makes likely
         self._check_names(X, name)
         X = self._checked(network, X, name)
         beside = "condition" if name == "X" else f"the condition of {name}"
         rows = self._condition_rows(network, condition, len(X), beside)
-        return self._examples(network, X, name, binarize, rows)
+        given = Given.of(X, rows, sample_weight)
+        return self._examples(network, given.X, name, binarize, given.condition, given.weights)
 
     def _examples(
-        self, network: Any, X: Any, name: str, binarize: str | float | None, rows: np.ndarray | None
-    ) -> Examples:
-        """`X`, which is checked, with its condition as the network reads it."""
+        self, network: Any, X: Any, name: str, binarize: str | float | None, rows: np.ndarray | None,
+        weights: np.ndarray | None = None,
+    ) -> Examples:  # fmt: skip
+        """`X`, which is checked, with its condition as the network reads it, and the weights of its rows."""
         self._warn_of_other_units(network, X, name)
-        condition = None if rows is None else Conditions(network.condition, rows, network.kernels)
-        return Examples(
-            X, network.units.offset, network.units.scale, network.seed, network.kernels, binarize, condition
-        )
+        condition, units = None if rows is None else Conditions(network.condition, rows, network.kernels), network.units
+        known = units.offset, units.scale, network.seed, network.kernels
+        return Examples(X, *known, binarize, condition, weights)
 
     def _condition_rows(
         self, network: Any, condition: Any, count: int | None, name: str = "condition"

@@ -52,7 +52,7 @@ class SparseNetwork(AutoencoderNetwork):
     def _divergence(self, p: Pass, h: np.ndarray, d_h: np.ndarray) -> None:
         """The mean is that of the whole batch, so that all threads meet; each then makes the same of it."""
         a, codes = self.architecture, h.shape[1]
-        share, rho = p.cut(np.full((p.rows, 1), 1 / p.rows, np.float32)), np.full((1, codes), a.rho, np.float32)
+        share, rho = p.shares(), np.full((1, codes), a.rho, np.float32)
         mean, d_mean, divergence = p.each(1, codes), p.each(1, codes), p.each(1)
         p.meet()
         p.add("dense_backward_weight", Whole(share), Whole(h), 0, 1, 0, mean, None)
@@ -65,7 +65,9 @@ class SparseNetwork(AutoencoderNetwork):
         weight, total = np.float32(self.architecture.weight / p.rows), p.empty(1)
         ones, slope = np.ones((h.shape[1], 1), np.float32), np.full((1, h.shape[1]), weight, np.float32)
         p.add("dense_forward", h, ones, zeros(1), IDENTITY, total, total)
-        p.add("dense_accumulate", p.cut(np.ones((p.rows, 1), np.float32)), slope, d_h)
+        p.weigh(total)
+        every = np.ones((p.rows, 1), np.float32) if p.weights is None else p.weights.reshape(-1, 1)
+        p.add("dense_accumulate", p.cut(every), slope, d_h)
         p.loss(penalty=(total[:, 0], self.architecture.weight / p.rows))
 
     def heldout_loss(self, p: Pass) -> list[np.ndarray]:
@@ -110,11 +112,11 @@ class SparseAutoencoder(Autoencoder):
         network = self._check_complete()
         examples = self._accepted(network, examples)
         a, nll, penalty = network.architecture, np.empty(len(examples)), np.empty(len(examples))
-        total = np.zeros(a.latent_dim)
+        total, weights = np.zeros(a.latent_dim), examples.weights
 
         def keep(start: int, stop: int, found: np.ndarray, h: np.ndarray) -> None:
             nll[start:stop], penalty[start:stop] = found, h.sum(axis=1, dtype=np.float64)
-            total[:] += h.sum(axis=0, dtype=np.float64)
+            total[:] += h.sum(axis=0, dtype=np.float64) if weights is None else weights[start:stop] @ h
 
         network.over(examples.X, "heldout_loss", network.heldout_loss, keep, binarize=examples.binarize)
         if a.penalty == "kl":

@@ -9,6 +9,7 @@ from fastvae import backend
 from fastvae.data.minibatches import Examples
 from fastvae.data.scaling import Units
 from fastvae.data.validation import Statistics, as_examples
+from fastvae.data.weights import as_weights, normalised
 from fastvae.engine import EVALUATION
 from fastvae.errors import TrainingWarning, check_name
 from fastvae.kernels import philox
@@ -264,12 +265,22 @@ class VAE(Evaluated):
             unit = network.likelihood.output_gain() if a.sigma_per_column else 1.0
             unit = np.broadcast_to(unit, a.inputs)
             sigma = None if isinstance(a.sigma, str) else a.sigma
-            network.start_from(probabilistic_pca(X, units, mean, unit, a.latent_dim, sigma, seed, *condition))
+            c = condition[0] if condition else None
+            pca = probabilistic_pca(X, units, mean, unit, a.latent_dim, sigma, seed, c, facts.weights)
+            network.start_from(pca)
 
     def _check_settings(self) -> None:
         super()._check_settings()
         objective_of(self)
         self._architecture(1)
+
+    def _check_weighted(self) -> None:
+        super()._check_weighted()
+        if self.free_bits:
+            raise ValueError(
+                f"sample_weight goes with no free_bits={self.free_bits!r}, a bound for the mean over rows that count "
+                "alike: set free_bits=0"
+            )
 
     @property
     def heldout_name(self) -> str:  # type: ignore[override]
@@ -374,7 +385,7 @@ class VAE(Evaluated):
         mean[:] = network.likelihood.draw((mean - offset) / scale, network.kernels, seed, call) * scale + offset
 
     def loss_and_gradients(
-        self, X: Any, noise: Any = None, condition: Any = None
+        self, X: Any, noise: Any = None, condition: Any = None, sample_weight: Any = None
     ) -> tuple[float, dict[str, float], dict[str, np.ndarray]]:
         """One forward and backward pass, for comparisons and for optimizers of one's own. Of several threads that ask
         one model, or train it, each has its turn.
@@ -388,6 +399,8 @@ class VAE(Evaluated):
             None: drawn from the model's seed, anew in each call.
         condition
             As `transform` has it.
+        sample_weight : (B,), optional
+            As `fit` has it: all means below are then sum_i w_i m_i / sum_i w_i.
 
         Returns
         -------
@@ -403,22 +416,28 @@ class VAE(Evaluated):
         X, units = self._checked(network, as_examples(X)), network.units
         self._warn_of_other_units(network, X)
         examples, c = Examples(X, units.offset, units.scale, network.seed, network.kernels), None
-        rows = self._condition_rows(network, condition, len(X))
-        if rows is not None:
-            c = empty(*rows.shape)
-            c[...] = rows
-        x = empty(*examples.X.shape)
-        examples.fill(np.arange(len(x), dtype=np.int64), x, EVALUATION, 0)
-        objective = objective_of(self)
+        rows, objective = self._condition_rows(network, condition, len(X)), objective_of(self)
         if noise is not None:
-            noise = self._noise(noise, len(x), objective.samples, network.architecture.latent_dim)
+            noise = self._noise(noise, len(X), objective.samples, network.architecture.latent_dim)
+        places, weights = np.arange(len(X), dtype=np.int64), None
+        if sample_weight is not None:
+            self._check_weighted()
+            counts = as_weights(sample_weight, len(X))
+            places = np.flatnonzero(counts)
+            if noise is not None and len(places) < len(X):
+                noise = aligned(noise.reshape(len(X), -1)[places]).reshape(-1, noise.shape[1])
+            weights = aligned(normalised(counts[places])[:, None]).reshape(-1)
+        if rows is not None:
+            c = aligned(rows[places])
+        x = empty(len(places), X.shape[1])
+        examples.fill(places, x, EVALUATION, 0)
 
         def compute() -> tuple[dict[str, float], dict[str, np.ndarray]]:
             step, self._gradients = FIRST_GRADIENT + self._gradients, self._gradients + 1
             trained, network.objective = network.objective, objective
             write = None if noise is None else lambda p: network.step(p, [None], p.cut(noise))
             try:
-                parts = network.loss_and_gradients(x, step, float("inf"), write, c)
+                parts = network.loss_and_gradients(x, step, float("inf"), write, c, weights)
             finally:
                 network.objective = trained  # a training may be going on
             return parts, {name: g.copy() for name, g in network.parameters.named_gradients().items()}
@@ -436,6 +455,11 @@ class VAE(Evaluated):
         if len(checked) != rows * samples:
             wanted = f"X has {rows}" if samples == 1 else f"X has {rows}, n_samples={samples}: {rows * samples} needed"
             raise ValueError(f"noise has {len(checked)} rows (shape {shape}); {wanted}")
-        noise = empty(*checked.shape)
-        noise[...] = checked
-        return noise
+        return aligned(checked)
+
+
+def aligned(rows: np.ndarray) -> np.ndarray:
+    """A copy of rows (N, C) as kernels want them, float32."""
+    out = empty(*rows.shape)
+    out[...] = rows
+    return out

@@ -20,6 +20,13 @@ class LikelihoodEstimator(SavedEstimator):
     SETTINGS: ClassVar[tuple[str, str] | None] = None
     likelihood: str
 
+    def _check_weighted(self) -> None:
+        if getattr(self, "sigma", None) == "optimal":
+            raise ValueError(
+                "sample_weight goes with no sigma='optimal', which is the best one of rows that count alike: use "
+                "sigma='learned'"
+            )
+
     def _suited_scale(self) -> Any:
         check_name("likelihood", self.likelihood, tuple(LIKELIHOODS))
         return LIKELIHOODS[self.likelihood].SCALING
