@@ -1,5 +1,6 @@
 """Estimators as scikit-learn's own checks and tools see them."""
 
+import functools
 import warnings
 
 import numpy as np
@@ -11,32 +12,83 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
+import fastvae
+from fastvae.data.validation import as_examples, check_values
 from fastvae.models.registry import ESTIMATORS, estimator
 
 X = np.random.default_rng(0).normal(size=(60, 4))
-REAL = {  # arguments that have an estimator take real numbers, of which the checks are made
+SHARED = {"epochs": 2, "likelihood": "gaussian", "hidden": (8,), "latent_dim": 2}
+OWN = {  # arguments that have an estimator take real numbers, of which the checks are made
+    "DBM": {"hidden": (8, 4)},
     "GAN": {"output": "identity"},
-    "RBM": {"visible": "gaussian"},
+    "GSN": {"scale": "minmax"},
+    "NADE": {"hidden": 8},
+    "RBM": {"visible": "gaussian", "hidden": 8},
 }
-BINARY = {"DBM", "GSN", "NADE"}  # take rows of 0 and 1, or of probabilities: there is no tag for it
+VARIANTS = {
+    "importance weights": ("VAE", {"objective": "iwae", "n_samples": 3}),
+    "pixels": ("VAE", {"likelihood": "bernoulli", "scale": "minmax"}),
+    "early stopping": ("VAE", {"early_stopping": True}),
+    "probabilities": ("MADE", {"likelihood": "bernoulli", "scale": "minmax", "orderings": 2}),
+}
+EXPECTED = {
+    "check_sample_weight_equivalence_on_dense_data": "sums in float32 go by the order of rows, and noise by their "
+    "place in the batch: whole weights are the same objective as repeated rows, not the same bits"
+}
 
 
-def made(name):
+def made(name, **more):
     kind = estimator(name)
     known = kind(random_state=0).get_params()
-    shared = {"epochs": 2, "likelihood": "gaussian", "hidden": (8,), "latent_dim": 2}
-    return kind(random_state=0, **{n: v for n, v in shared.items() if n in known and (n != "hidden" or name != "RBM")},
-                **REAL.get(name, {}))  # fmt: skip
+    given = {n: v for n, v in SHARED.items() if n in known} | OWN.get(name, {}) | more
+    return BINARY.get(name, kind)(random_state=0, **given)
 
 
-@pytest.mark.parametrize("name", sorted(set(ESTIMATORS) - BINARY))
-def test_the_checks_of_estimators(name):
+def binarizing(kind):
+    """The estimator, with the rows of the checks binarized on their way in, each value once all else was looked at."""
+
+    def binary(rows):
+        if hasattr(rows, "iloc"):
+            return (rows > 0.5).astype(float)
+        found = as_examples(rows)
+        check_values(found)
+        return (found > 0.5).astype(found.dtype)
+
+    def wrapped(method):
+        @functools.wraps(method)
+        def of_binary(self, X, *others, **named):
+            return method(self, binary(X), *others, **named)
+
+        return of_binary
+
+    names = ("fit", "partial_fit", "score_samples", "score", "transform", "fit_transform")
+    methods = {n: wrapped(getattr(kind, n)) for n in names if hasattr(kind, n)}
+    return type(kind.__name__, (kind,), methods)
+
+
+DBM, NADE = binarizing(fastvae.DBM), binarizing(fastvae.NADE)  # by these names pickle finds them
+BINARY = {"DBM": DBM, "NADE": NADE}  # want rows of 0 and 1: there is no tag for it
+
+
+def checked(model):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = check_estimator(made(name), on_fail=None)
+        found = check_estimator(model, on_fail=None, expected_failed_checks=EXPECTED)
     failed = {check["check_name"]: check["exception"] for check in found if check["status"] == "failed"}
     assert not failed
     assert len(found) > 40
+    assert {check["check_name"] for check in found if check["status"] == "xfail"} <= set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", sorted(ESTIMATORS))
+def test_the_checks_of_estimators(name):
+    checked(made(name))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_checks_of_variants(variant):
+    name, settings = VARIANTS[variant]
+    checked(made(name, **settings))
 
 
 @pytest.mark.parametrize("name", sorted(ESTIMATORS))
