@@ -5,7 +5,7 @@ import io
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import IO
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +50,7 @@ def write_table(path: pathlib.Path, columns: Mapping[str, np.ndarray]) -> None:
             _write_text(file, name, columns)
 
 
-def _write_text(file: IO[bytes], name: str, columns: Mapping[str, np.ndarray]) -> None:
+def _write_text(file: Any, name: str, columns: Mapping[str, np.ndarray]) -> None:
     delimiter = "\t" if name.endswith(".tsv") else ","
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     text.write(delimiter.join(map(_cell, columns)) + "\n")

@@ -26,6 +26,7 @@ from fastvae.passes import ROW, Arena, Pass
 EXAMPLES = 256  # of a piece
 ROWS, MANY = 512, 1 << 30  # whose largest product says how many threads there are; more than are done at a time
 CACHED = 256  # rows that the processor takes at a time, whose outputs are to stay in its caches: 4% of the time
+OUTPUTS = 1 << 17  # numbers that the decoder gives, about, which NumPy looks at together
 CHUNKS = 32  # of so many, in one program: it returns to Python some ten times a second
 
 
@@ -129,6 +130,25 @@ class Weights:
             done += left
         return found
 
+    @property
+    def x(self) -> np.ndarray:
+        """The examples of the piece in the model's units (n, D) float32."""
+        return self._data["x"][: self.rows]
+
+    @property
+    def decoded_at_once(self) -> int:
+        """Samples of each example that are best asked for together, of `outputs`."""
+        return max(self._repeats, OUTPUTS // (self.rows * self._network.inputs["x"]))
+
+    def outputs(self, stream: int, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """log p(z) - log r(z) (n, count), and what the decoder makes of z (n, count, A), float32, of the samples that
+        `terms` takes; they hold until something else is asked for."""
+        p, (log_ratio, a) = self._pass(("outputs", count), self._write_outputs)
+        for name, value in (("stream", stream), ("step", first), ("first row", self.first)):
+            p.slots[name] = value
+        p.run(self._workers)
+        return log_ratio.reshape(self.rows, count), a.reshape(self.rows, count, -1)
+
     def noise(self, stream: int, sample: int) -> np.ndarray:
         """eps (n, Z) of one sample of each example."""
         eps = empty(self.rows, self._mu.shape[1])
@@ -161,6 +181,14 @@ class Weights:
             p.add("latent_samples_forward", mu, logvar, None, p.seed, stream, p.step + start, ROW, z, log_ratio)
             network.likelihood.nll(p, x, network.decoded(p, z, condition)[0], nll)
         return p.returns(*results)
+
+    def _write_outputs(self, p: Pass, count: int) -> list[np.ndarray]:
+        """Write log p(z) - log r(z) (n count,) and the decoder's outputs (n count, A)."""
+        mu, logvar = p.cut(self._mu[: p.rows]), p.cut(self._logvar[: p.rows])
+        z, log_ratio = p.empty(mu.shape[1], repeats=count), p.empty(repeats=count)
+        stream = p.slots.whole("stream")
+        p.add("latent_samples_forward", mu, logvar, None, p.seed, stream, p.step, ROW, z, log_ratio)
+        return p.returns(log_ratio, self._network.decoded(p, z, self._network.condition_of(p))[0])
 
 
 def pieces(network: VAENetwork, examples: Examples, seed: np.uint64) -> Iterator[Weights]:
