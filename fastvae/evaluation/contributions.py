@@ -2,9 +2,9 @@
 
     log p(x) = sum_j c_j + c_code,    c_j = E_p(z|x)[log p(x_j|z)],    c_code = -KL[p(z|x) || p(z)]
 
-for log p(x|z) - log p(x) = log p(z|x) - log p(z), whose mean over p(z|x) that is. The means are over the draws behind the
-estimate of log p(x), by self-normalised importance weights w_k / sum w, and the code has what is left: the terms add up
-to the estimate exactly. Of the ELBO, E_q takes the place of E_p(z|x), and the code is -KL[q(z|x) || p(z)].
+for log p(x|z) - log p(x) = log p(z|x) - log p(z), whose mean over p(z|x) that is. The means are over the draws behind
+the estimate of log p(x), by self-normalised importance weights w_k / sum w, and the code has what is left: they add
+up to the estimate exactly. Of the ELBO, E_q takes the place of E_p(z|x), and the code is -KL[q(z|x) || p(z)].
 """
 
 import time
@@ -34,8 +34,8 @@ ROWS = 256  # whose ELBO is taken at a time
 
 @dataclass(frozen=True)
 class Contributions(LogLikelihood):
-    """log p(x) of each example, or its ELBO, as a sum, in nats of the user's units: `values` are the sum of `columns` and
-    `code`.
+    """log p(x) of each example, or its ELBO, as a sum, in nats of the user's units: `values` are `columns` and `code`
+    added up.
 
     Attributes
     ----------
@@ -61,8 +61,8 @@ def contributions(
 ) -> Contributions:
     """log p(x) of each example by importance sampling, or its ELBO, and what each column contributes.
 
-    The estimate is that of `fastvae.evaluation.importance.importance` of as many samples and the same seed; the terms of
-    columns are worked out in NumPy, float64, by `Likelihood.terms`.
+    The estimate is that of `fastvae.evaluation.importance.importance` of as many samples and the same seed; the terms
+    of columns are worked out in NumPy, float64, by `Likelihood.terms`.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def contributions(
         n_samples=n_samples,
         seconds=time.perf_counter() - started,
         complete=done == len(examples),
-        details={"widen": AUTO if factor is None else factor, "pilot": pilot_samples(n_samples) if factor is None else 0},
+        details={"widen": AUTO, "pilot": pilot_samples(n_samples)} if factor is None else {"widen": factor, "pilot": 0},
         degrees_of_freedom=n_samples - 1,
         columns=columns,
         code=parts["values"] - columns.sum(axis=1),
