@@ -20,6 +20,7 @@ from fastvae.data.validation import LARGEST
 from fastvae.exclusion import Exclusion
 from fastvae.kernels.memory import zeros
 from fastvae.kernels.slots import Slots, Source
+from fastvae.layers.wiring import Half
 from fastvae.optimizers import Numbers, Optimizer
 from fastvae.parameters import Parameters, Shape
 from fastvae.passes import Arena, Pass
@@ -155,6 +156,12 @@ class Network:
     def decode(self, p: Pass) -> list[np.ndarray]:
         """Write what becomes of the codes "z" (B, Z), in the model's units (B, D): the mean of p(x|z)."""
         return p.returns(self.likelihood.mean(p, self.decoder(p, p.input("z"))[0]))
+
+    def wiring(self) -> dict[str, Half]:
+        """What `codes` and `decode` do, as plain arrays: "encode", of what the likelihood lets an encoder see, and
+        "decode", up to the mean of p(x|z); each with the condition beside its rows. Empty where that is not all of it.
+        An estimator says by `PORTABLE` that this is what it computes."""
+        return {}
 
     def range_of(self, name: str) -> tuple[float, float]:
         """Between what the values of an input lie, in the model's units, where nothing is wrong."""

@@ -12,6 +12,10 @@ class NotAvailableError(AttributeError, TypeError):
     """An estimator was asked for a method that a model of its kind cannot have."""
 
 
+class MissingPackageError(ImportError, ValueError):
+    """Something needs a package that is optional, and is not installed."""
+
+
 class UnusableTypeError(TypeError, ValueError):
     """Data are of a type that holds no real numbers (scikit-learn expects one base or the other, by the type)."""
 

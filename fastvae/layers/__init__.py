@@ -10,3 +10,5 @@ from fastvae.layers.latent import latent_samples as latent_samples
 from fastvae.layers.tied import Bias as Bias
 from fastvae.layers.tied import Tied as Tied
 from fastvae.layers.tied import ones as ones
+from fastvae.layers.wiring import Half as Half
+from fastvae.layers.wiring import Layer as Layer

@@ -41,8 +41,9 @@ class Likelihood:
         The scaling that suits, where the user leaves that open.
     HAS_SIGMA
         Whether it has a standard deviation sigma that the user may choose.
-    NUMPY_SEEN, NUMPY_MEAN
-        What `seen` makes of u and `mean` of a, as expressions of NumPy; the activations are at hand.
+    SEEN, MEAN
+        What `seen` and `mean` do, by the name of a function of one number: see `export.portable`. Without a MEAN of its
+        own a model is not exported.
     LINEAR
         Whether a decoder that begins at probabilistic PCA makes sense: its outputs are the mean of a Gaussian.
     """
@@ -54,8 +55,8 @@ class Likelihood:
     SCALING: ClassVar[str | None] = None
     HAS_SIGMA: ClassVar[bool] = False
     LINEAR: ClassVar[bool] = False
-    NUMPY_SEEN: ClassVar[str] = "u"
-    NUMPY_MEAN: ClassVar[str]
+    SEEN: ClassVar[str] = "identity"
+    MEAN: ClassVar[str]
 
     def __init__(self, columns: int = 1):
         self.columns = columns

@@ -18,7 +18,7 @@ class Bernoulli(Likelihood):
     """
 
     NAME, SUPPORT = "bernoulli", (0.0, 1.0)
-    NUMPY_MEAN = "sigmoid(a)"
+    MEAN = "sigmoid"
 
     def mean(self, p: Pass, a: np.ndarray) -> np.ndarray:
         """Write sigmoid(a) over a."""

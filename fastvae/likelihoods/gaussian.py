@@ -36,7 +36,7 @@ class Gaussian(Likelihood):
     """
 
     NAME, DENSITY, SCALING, HAS_SIGMA, LINEAR = "gaussian", True, "standard", True, True
-    NUMPY_MEAN = "a"
+    MEAN = "identity"
     PARAMETER, LOWEST = "sigma.parameter", "sigma.lowest"
     CHOICES = ("learned", "optimal")
 

@@ -22,7 +22,7 @@ class Poisson(Likelihood):
     """
 
     NAME, SUPPORT, WHOLE = "poisson", (0.0, np.inf), True
-    NUMPY_SEEN, NUMPY_MEAN = "np.log1p(u)", "np.exp(a)"
+    SEEN, MEAN = "log1p", "exp"
 
     def seen(self, p: Pass, x: np.ndarray) -> np.ndarray:
         """Write log(1 + x): counts may differ by orders of magnitude."""

@@ -15,7 +15,7 @@ import numpy as np
 from fastvae.data.minibatches import Examples
 from fastvae.engine import Network
 from fastvae.kernels.formulas import ACTIVATIONS
-from fastvae.layers import MLP
+from fastvae.layers import MLP, Half
 from fastvae.likelihoods import LIKELIHOODS, make_likelihood
 from fastvae.models.abilities import Abilities
 from fastvae.models.absent import absent
@@ -75,6 +75,11 @@ class AutoencoderNetwork(Network):
 
     def codes(self, p: Pass) -> list[np.ndarray]:  # noqa: D102
         return p.returns(self._reconstructed(p)[0])
+
+    def wiring(self) -> dict[str, Half]:
+        """See `engine.Network`."""
+        halves = {"decode": Half.of(self.decoder.layers, "mean")}
+        return halves | ({"encode": Half.of(self.encoder.layers, "codes")} if self.complete else {})
 
     def nll(self, p: Pass) -> list[np.ndarray]:
         """Write the nll (B,) of x under its own reconstruction."""
@@ -163,6 +168,7 @@ class Autoencoder(ReconstructingEstimator):
     """
 
     NAME, NETWORK, ABILITIES = "Autoencoder", AutoencoderNetwork, Abilities(True, True, "none", "none")
+    PORTABLE = True
 
     def __init__(
         self, latent_dim: int = 20, hidden: tuple[int, ...] = (400,), activation: str = "auto",

@@ -56,6 +56,7 @@ class DenoisingAutoencoder(ChainSampler, ReconstructingEstimator):
     amount: float
     OLDER: ClassVar[dict[str, Any]] = {"sigma": 1.0}
     NAME, NETWORK, ABILITIES = "DenoisingAutoencoder", DenoisingNetwork, Abilities(True, True, "chain", "none")
+    PORTABLE = True
 
     def __init__(
         self, latent_dim: int = 20, hidden: tuple[int, ...] = (400,), activation: str = "auto",

@@ -87,6 +87,7 @@ class GAN(SavedEstimator):
     """
 
     NAME, NETWORK, ABILITIES = "GAN", GANNetwork, Abilities(False, False, "one pass", "none")
+    PORTABLE = True
     LOSSES = ("loss", "discriminator_loss", "generator_loss", "accuracy_real", "accuracy_generated")
     HELDOUT = "heldout_accuracy"
     CHANGEABLE = SavedEstimator.CHANGEABLE | {

@@ -20,7 +20,7 @@ from fastvae.data.validation import LARGEST
 from fastvae.engine import Network
 from fastvae.kernels import philox
 from fastvae.kernels.formulas import CORRUPTIONS
-from fastvae.layers import MLP
+from fastvae.layers import MLP, Half
 from fastvae.optimizers import Numbers, Optimizer
 from fastvae.passes import ROW, Pass
 
@@ -128,6 +128,9 @@ class GANNetwork(Network):
 
     def decode(self, p: Pass) -> list[np.ndarray]:  # noqa: D102
         return p.returns(self.generator(p, p.input("z"))[0])
+
+    def wiring(self) -> dict[str, Half]:  # noqa: D102
+        return {"decode": Half.of(self.generator.layers, "mean")}
 
     def logits(self, p: Pass) -> list[np.ndarray]:
         """Write the logit (B, 1) that each row of x is of the data."""

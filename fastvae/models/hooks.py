@@ -26,6 +26,9 @@ class Hooks(Protocol):
         generate only.
     LOSSES, HELDOUT
         What the network reports of a step, "loss" first, and what `score_examples` gives.
+    PORTABLE
+        Whether its network's `wiring` is what it computes, so that it can be exported. It counts where a class says it
+        itself: one that inherits from it may compute something else.
     OLDER
         Arguments that files of earlier versions lack: what those models were.
     """
@@ -35,6 +38,7 @@ class Hooks(Protocol):
     NETWORK: ClassVar[type[Network]]
     LOSSES: ClassVar[tuple[str, ...]]
     HELDOUT: ClassVar[str]
+    PORTABLE: ClassVar[bool]
     OLDER: ClassVar[dict[str, Any]]
 
     def _architecture(self, columns: int) -> Any:

@@ -29,6 +29,7 @@ class Learned:
     NETWORK: ClassVar[type[Network]]
     LOSSES: ClassVar[tuple[str, ...]] = ("loss",)  # what the network reports of a step
     HELDOUT: ClassVar[str] = "heldout_score"  # what `score_examples` gives, the larger the better
+    PORTABLE: ClassVar[bool] = False  # see `hooks`
     network_: Any
     metadata_: dict[str, Any]
     _state: State

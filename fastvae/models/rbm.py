@@ -73,6 +73,7 @@ class RBM(BoltzmannEstimator):
     """
 
     NAME, NETWORK, ABILITIES = "RBM", RBMNetwork, Abilities(True, True, "chain", "bracket")
+    PORTABLE = True
     METHOD, KIND, EXACT = "annealed", BRACKET, "exact"
     SETTINGS = "visible='bernoulli'", "visible='gaussian'"
     OLDER: ClassVar[dict[str, Any]] = {"sigma": 1.0}

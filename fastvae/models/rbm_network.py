@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from fastvae.kernels.formulas import IDENTITY, SIGMOID
+from fastvae.layers import Half, Layer
 from fastvae.models.boltzmann_network import BoltzmannNetwork
 from fastvae.parameters import Shape
 from fastvae.passes import Pass
@@ -78,6 +79,14 @@ class RBMNetwork(BoltzmannNetwork):
     def codes(self, p: Pass) -> list[np.ndarray]:
         """Write the means of h given v (B, H)."""
         return p.returns(self._upwards(p, 0, self.scaled(p, p.input("x"), -1.0), SIGMOID))
+
+    def wiring(self) -> dict[str, Half]:
+        """See `engine.Network`; sigma is part of the weights."""
+        weight, (visible, hidden) = self.weights[0].weight, (bias.value.copy() for bias in self.biases)
+        sigma = self.sigma.astype(np.float32)
+        up = Layer("hidden", weight / sigma[:, None], hidden, "sigmoid")
+        down = Layer("visible", np.ascontiguousarray(weight.T) * sigma, visible * sigma)
+        return {"encode": Half([], {"codes": up}), "decode": Half([], {"mean": down})}
 
     def inferred(self, p: Pass) -> list[np.ndarray]:
         """Write v, and what h gets from it (B, H)."""

@@ -23,15 +23,15 @@ def estimator(name: str) -> Any:
 
 
 def load(path: Any, **how: Any) -> Any:
-    """Read a model that `save` wrote, of whichever estimator; `how` as its `load` has it.
+    """Read a model that `save` or `export.to_safetensors` wrote, of whichever estimator; `how` as its `load` has it.
 
     Raises
     ------
     ModelFileError, FileAccessError
         As its `load` raises them.
     """
-    from fastvae import persistence
+    from fastvae.models.saving import read_file
 
-    header, _ = persistence.read_container(path, {"model", "checkpoint"}, lambda name: False)
+    header, _ = read_file(path, {"model", "checkpoint"}, lambda name: False)
     name = header.get("model")
     return estimator(name if name in ESTIMATORS else "VAE").load(path, **how)  # which refuses what it does not know

@@ -6,6 +6,7 @@ every training begin with the same checks, so that nothing is trained or written
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, ClassVar, Self, get_type_hints
 
@@ -17,6 +18,7 @@ from fastvae.data.scaling import Units
 from fastvae.data.validation import LARGEST
 from fastvae.declared import declared, entry, from_fields
 from fastvae.errors import ModelFileError
+from fastvae.export import safetensors_file
 from fastvae.models.estimator import Estimator
 from fastvae.models.settings import LARGEST_SEED, plain
 from fastvae.training import State
@@ -132,7 +134,7 @@ class SavedEstimator(Estimator):
     ) -> Self:
         wanted = (lambda name: not name.startswith(cls._left_out())) if decoder_only else None
         backend.select(device)  # a wrong one is refused before the file is read
-        header, arrays = persistence.read_container(path, kinds, wanted)
+        header, arrays = read_file(path, kinds, wanted)
         try:
             model = cls._restored(header, arrays, device, decoder_only)
             if training:
@@ -258,6 +260,16 @@ class SavedEstimator(Estimator):
         for name, constant in network.constants().items():
             constant[...] = checked_array(arrays, name, constant.shape)
         return network
+
+
+def read_file(
+    path: Any, kinds: set[str], names: Callable[[str], bool] | None = None
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Header and arrays of a model, from its own kind of file or from one of safetensors: see
+    `persistence.read_container`."""
+    if "model" in kinds and safetensors_file.recognised(path):
+        return safetensors_file.read(path, names)
+    return persistence.read_container(path, kinds, names)
 
 
 def checked_array(

@@ -91,6 +91,7 @@ class SparseAutoencoder(Autoencoder):
     """
 
     NAME, NETWORK, ABILITIES = "SparseAutoencoder", SparseNetwork, Abilities(True, True, "none", "none")
+    PORTABLE = True
     LOSSES = ("loss", "nll", "penalty")
     rho: float
     weight: float | str

@@ -145,7 +145,7 @@ class VAE(Evaluated):
     ((256, 2), (3, 5), (256,))
     """
 
-    NAME, ABILITIES = "VAE", Abilities(True, True, "one pass", "bound")
+    NAME, ABILITIES, PORTABLE = "VAE", Abilities(True, True, "one pass", "bound"), True
     NETWORK, LOSSES, HELDOUT = VAENetwork, ("loss", "nll", "kl"), "heldout_elbo"
     OLDER: ClassVar = {
         "sigma_per_column": False, "linear": False, "init": "he", "early_stopping": False, "validation_fraction": 0.1,

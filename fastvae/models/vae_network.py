@@ -14,7 +14,7 @@ import numpy as np
 
 from fastvae.engine import Network
 from fastvae.kernels.memory import empty
-from fastvae.layers import MLP, RECTIFIERS, Dense, Linear, joined, latent
+from fastvae.layers import MLP, RECTIFIERS, Dense, Half, Layer, Linear, joined, latent
 from fastvae.likelihoods import make_likelihood
 from fastvae.models.linear_start import LinearStart
 from fastvae.models.objectives import ELBO, Objective
@@ -197,6 +197,14 @@ class VAENetwork(Network):
         """See `engine.Network`; with a condition beside the codes."""
         z = p.input("z")
         return p.returns(self.likelihood.mean(p, self.decoded(p, z, self.condition_of(p))[0]))
+
+    def wiring(self) -> dict[str, Half]:
+        """See `engine.Network`; the encoder has two heads."""
+        halves = {"decode": Half.of(self.decoder.layers, "mean", self.decoder.linear)}
+        if self.complete:
+            heads = {"mu": Layer.of(self.mu, self.mu_linear), "logvar": Layer.of(self.logvar)}
+            halves["encode"] = Half([Layer.of(layer) for layer in self.encoder.layers], heads)
+        return halves
 
     def encode(self, p: Pass) -> list[np.ndarray]:
         """Write mu and logvar (B, Z) of q(z|x), the latter not limited."""

@@ -1,0 +1,8 @@
+"""The command."""
+
+import sys
+
+from fastvae.export.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())
