@@ -126,6 +126,18 @@ Likelihoods (of N rows of x beside B = N K rows of output, of which rows i K ...
     poisson_forward_backward(x, log_rate, weight, nll, d_log_rate (B, D))
         nll = sum_D exp(a) - x a + ln x!, of whole numbers x from 0;  d_log_rate = weight (exp(a) - x). Where a is too
         large for exp(a) to be squared, it goes on as a straight line.
+    mixed_inputs(x (B, D), centre (D,), inverse (D,), kinds (D,) int64, stops (D,) int64, ends (D,) int64, out (B, U))
+        What an encoder is given of rows of columns of several kinds, numbers of `fastvae.kernels.mixed.KINDS`; NaN is a
+        value that is missing. Column j has the outputs up to stops[j], one, or of a category its levels, and here the
+        places up to ends[j]: (x - centre) inverse, of counts with log(1 + x) in the place of x, or of a category a 1 at
+        its level and else 0. All are 0 where x is missing; where there is a place more, that is 1 then, else 0.
+    mixed_forward(x (N, D), a (B, A), theta (D,), kinds (D,) int64, stops (D,) int64, nll (B,))
+    mixed_forward_backward(x, a, theta, kinds, stops, weight, nll, d_a (B, A), d_theta (B, D))
+        nll = the sum over the columns whose x is not missing of the nll of their kinds, see `fastvae.kernels.mixed`:
+        theta is log sigma of a Gaussian, log r of a negative binomial; a category has softmax(a). d_a, d_theta = weight
+        times its derivatives.
+    mixed_parameter_backward(d_theta (B, D), parameter (D,), lowest (D,), d_parameter (D,))
+        The gradient by the parameter of theta = lowest + softplus(10 parameter - lowest), see `sigma_forward`.
     divergence_forward(x in (0, 1) (N, D), mean (B, D), nll (B,))
     divergence_forward_backward(x, mean, weight, nll, d_mean (B, D))
         nll = sum_D x ln(x / m) + (1 - x) ln((1 - x) / (1 - m)): the KL divergence of Bernoullis with these means, m

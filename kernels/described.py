@@ -5,7 +5,7 @@ import re
 import textwrap
 
 import fastvae.kernels
-from fastvae.kernels.ops import KINDS, OPS, Op, Operand
+from fastvae.kernels.ops import INDEXED, KINDS, OPS, Op, Operand
 
 WORDS = {  # of kinds of operands, for whoever calls an op from Python
     "whole": "a whole number", "real": "a real number", "seed": "a whole number of 64 bits", "fixed": "a whole number",
@@ -13,7 +13,7 @@ WORDS = {  # of kinds of operands, for whoever calls an op from Python
     "derivative": KINDS["activation"],
 }  # fmt: skip
 EXAMPLES = {"whole": "0", "seed": "7", "fixed": "0", "activation": "1", "derivative": "1", "real": "0.5"}
-SIZES = {"B": 8, "N": 8, "D": 5, "H": 4, "Z": 2, "P": 10, "S": 1, "C": 3, "E": 8, "K": 4}
+SIZES = {"B": 8, "N": 8, "D": 5, "H": 4, "Z": 2, "P": 10, "S": 1, "C": 3, "E": 8, "K": 4, "A": 5, "U": 5}
 FIXED = {"first": "0", "accumulate": "0", "kind": "0", "doubly": "0"}
 
 
@@ -120,8 +120,8 @@ def example(op: Op) -> str:
             given.append(name)
         elif operand.kind == "indices":
             if name != "depths":
-                count = sizes["D"] if name == "order" else sizes["B"]
-                lines.append(f"{name} = np.arange({count})")
+                first, count = int(name in ("stops", "ends")), sizes[INDEXED.get(name, "B")]
+                lines.append(f"{name} = np.arange({f'1, {count + 1}' if first else count})")
             given.append(name)
         elif operand.name == "last":
             given.append(str(sizes["D"] if "d_weight" in names or "weight" in names else sizes["H"]))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from fastvae.contract_cases import data, layers, losses, masked, optimizers, prefix
+from fastvae.contract_cases import data, layers, losses, masked, mixed, optimizers, prefix
 from fastvae.contract_cases.case import ADAM, KEY, LEAVE, LEFT, Case, Compared, Shape, rounded
 from fastvae.contract_cases.optimizers import adam_numbers
 from fastvae.kernels.ops import OPS
@@ -26,6 +26,7 @@ CASES: dict[str, Callable[[np.random.Generator, Shape, str], Iterator[Case]]] = 
     **masked.CASES,
     **prefix.CASES,
     **losses.CASES,
+    **mixed.CASES,
     **optimizers.CASES,
     **data.CASES,
 }

@@ -22,6 +22,7 @@ from fastvae.kernels.cpu import (
     latent,
     masked,
     minibatch,
+    mixed,
     noise,
     optimizers,
     prefix,
@@ -68,6 +69,7 @@ FUNCTIONS |= {
         columns.concatenate, columns.concatenate_backward, columns.take_columns,
         sigma.sigma_forward, sigma.sigma_backward, sigma.sigma_optimal, sigma.sigma_remember,
         optimizers.adam_inplace, optimizers.sgd_inplace, optimizers.average_inplace,
+        mixed.mixed_inputs, mixed.mixed_forward, mixed.mixed_forward_backward, mixed.mixed_parameter_backward,
         latent.importance_weights, latent.free_bits,
         noise.uniform_noise, noise.binarize_inplace, noise.corrupt, minibatch.threshold_inplace,
     )

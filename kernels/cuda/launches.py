@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastvae.kernels.cuda import columns, elementwise, minibatch, noise, optimizers, prefix, row_losses, sigma
+from fastvae.kernels.cuda import columns, elementwise, minibatch, mixed, noise, optimizers, prefix, row_losses, sigma
 from fastvae.kernels.cuda.declaration import WARP, Kernel, blocks
 from fastvae.kernels.cuda.driver import Device
 from fastvae.kernels.cuda.latent import (
@@ -154,6 +154,24 @@ def over_optimal(named: dict[str, Any]) -> tuple[Grid, list[int]]:
     return grid, [*sizes, max(1, len(named["xhat"]) // max(1, len(named["x"])))]
 
 
+def over_mixed(named: dict[str, Any]) -> tuple[Grid, list[int]]:
+    """A warp for each row of a (B, A); sizes are B / N, B, the columns of x, and A."""
+    (examples, across), (rows, outputs) = named["x"].shape, named["a"].shape
+    return (blocks(rows, mixed.ROWS),), [max(1, rows // max(1, examples)), rows, across, outputs]
+
+
+def over_inputs(named: dict[str, Any]) -> tuple[Grid, list[int]]:
+    """A warp for each row of x (B, D); sizes are its own, and the columns of out."""
+    rows, across = named["x"].shape
+    return (blocks(rows, mixed.ROWS),), [rows, across, named["out"].shape[1]]
+
+
+def over_thetas(named: dict[str, Any]) -> tuple[Grid, list[int]]:
+    """A block for WARP of the columns of d_theta."""
+    rows, across = named["d_theta"].shape
+    return (blocks(across, WARP),), [rows, across]
+
+
 def over_dimensions(named: dict[str, Any]) -> tuple[Grid, list[int]]:
     """A block for WARP of the latent dimensions of mu."""
     rows, dimensions = named["mu"].shape
@@ -186,6 +204,10 @@ KINDS = {
     "sigma_remember": Kind(
         sigma.sigma_remember, over_sigma(sigma.THREADS, "parameter"), ("integers", "reals", "state")
     ),
+    "mixed_inputs": Kind(mixed.mixed_inputs, over_inputs),
+    "mixed_forward": Kind(mixed.mixed_forward, over_mixed),
+    "mixed_forward_backward": Kind(mixed.mixed_forward_backward, over_mixed, ("reals",)),
+    "mixed_parameter_backward": Kind(mixed.mixed_parameter_backward, over_thetas),
     "adam_inplace": Kind(optimizers.adam_inplace, over_numbers("params", VECTORS), ("reals", "parts", "state")),
     "sgd_inplace": Kind(optimizers.sgd_inplace, over_numbers("params", VECTORS), ("reals", "parts", "state")),
     "average_inplace": Kind(optimizers.average_inplace, over_numbers("params", VECTORS), ("reals", "state")),
