@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # so that a type checker knows them, and that other names are
     from fastvae.models.nade import NADE
     from fastvae.models.rbm import RBM
     from fastvae.models.sparse import SparseAutoencoder
+    from fastvae.models.table_vae import TableVAE
     from fastvae.models.vae import VAE
 else:
 
@@ -48,6 +49,7 @@ __all__ = [
     "Autoencoder",
     "DenoisingAutoencoder",
     "SparseAutoencoder",
+    "TableVAE",
     "__version__",
 ]
 

@@ -132,7 +132,7 @@ def _prove(arguments: argparse.Namespace) -> int:
     backend.select(arguments.device)  # one that is not there is an error, and not a claim that fails
     if arguments.model is not None:
         path = model_path(arguments.model)
-        latent_dim = VAE.load(path, decoder_only=True, device=arguments.device).latent_dim
+        latent_dim = VAE.load(path, decoder_only=True, device=arguments.device).network_.architecture.latent_dim
     started, found = time.perf_counter(), []
     print(f"linear VAEs with {latent_dim} latent dimensions, whose log p(x) is known exactly", flush=True)
     try:

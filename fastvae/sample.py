@@ -119,7 +119,7 @@ def _sample(arguments: argparse.Namespace) -> int:
     if out.suffix == ".png" and count > MOST_IN_A_PICTURE:
         found = f"-n {n}" + (f", of {len(names)} conditions" if len(names) > 1 else "")
         raise ValueError(f"{found}: a picture shows at most {MOST_IN_A_PICTURE}; write them to a .npy")
-    columns = model.network_.architecture.inputs + model.latent_dim
+    columns = model.network_.architecture.inputs + model.network_.architecture.latent_dim
     what = f"-n {count}: so many samples of {columns} values"
     check_memory(4 * count * columns, what, "draw fewer at a time, each time with another --seed", "take")
     condition = None if conditions is None else np.repeat(conditions, n, axis=0)

@@ -131,11 +131,12 @@ Likelihoods (of N rows of x beside B = N K rows of output, of which rows i K ...
         value that is missing. Column j has the outputs up to stops[j], one, or of a category its levels, and here the
         places up to ends[j]: (x - centre) inverse, of counts with log(1 + x) in the place of x, or of a category a 1 at
         its level and else 0. All are 0 where x is missing; where there is a place more, that is 1 then, else 0.
-    mixed_forward(x (N, D), a (B, A), theta (D,), kinds (D,) int64, stops (D,) int64, nll (B,))
-    mixed_forward_backward(x, a, theta, kinds, stops, weight, nll, d_a (B, A), d_theta (B, D))
+    mixed_forward(x (N, D), a (B, A), theta (D,), log_scale (D,), kinds (D,) int64, stops (D,) int64, nll (B,))
+    mixed_forward_backward(x, a, theta, log_scale, kinds, stops, weight, nll, d_a (B, A), d_theta (B, D))
         nll = the sum over the columns whose x is not missing of the nll of their kinds, see `fastvae.kernels.mixed`:
-        theta is log sigma of a Gaussian, log r of a negative binomial; a category has softmax(a). d_a, d_theta = weight
-        times its derivatives.
+        theta is log sigma of a Gaussian, log r of a negative binomial; a category has softmax(a). To each is added its
+        log_scale: what a density in the model's units lacks to be one in the user's. d_a, d_theta = weight times the
+        derivatives.
     mixed_parameter_backward(d_theta (B, D), parameter (D,), lowest (D,), d_parameter (D,))
         The gradient by the parameter of theta = lowest + softplus(10 parameter - lowest), see `sigma_forward`.
     divergence_forward(x in (0, 1) (N, D), mean (B, D), nll (B,))
@@ -181,9 +182,9 @@ Noise
     binarize_inplace(x in [0, 1] (B, D), seed, step, first_row)
         x = 1 with probability x, else 0.
     corrupt(x (B, D), kind, amount, seed, stream, step, first_row, out (B, D))
-        x as an encoder is shown it, `kind` a number of `fastvae.kernels.formulas.CORRUPTIONS`: with N(0, amount^2)
-        added; or, each number with probability `amount`, 0 in its place, or 0 or 1 with equal odds. Vincent et al.
-        2010.
+        x as an encoder is shown it, `kind` a number of `fastvae.kernels.formulas.ALL_CORRUPTIONS`: with N(0, amount^2)
+        added; or, each number with probability `amount`, 0 in its place, or 0 or 1 with equal odds, or NaN. Vincent et
+        al. 2010.
     threshold_inplace(x (B, D), threshold)
         x = 1 where x > threshold, else 0.
 

@@ -561,17 +561,20 @@ def bernoulli_draw(word, probability):
 
 
 # How inputs are corrupted, by the number that kernels are given.
-GAUSSIAN_NOISE, MASKING, SALT_AND_PEPPER = range(3)
+GAUSSIAN_NOISE, MASKING, SALT_AND_PEPPER, HIDING = range(4)
 CORRUPTIONS = {"gaussian": GAUSSIAN_NOISE, "masking": MASKING, "salt_and_pepper": SALT_AND_PEPPER}
+ALL_CORRUPTIONS = CORRUPTIONS | {"hiding": HIDING}  # that one also of rows that may lack values
+MISSING = f32(np.nan)
 LAST_BIT = np.uint32(1)
 
 
 @formula
 def corrupted(x, kind, amount, word, normal):
-    """x + amount N(0, 1); or, with probability `amount`, 0 in its place, or 0 or 1 with equal odds: by a word of noise
-    and a normal. Vincent et al. 2010."""
+    """x + amount N(0, 1); or, with probability `amount`, 0 in its place, or 0 or 1 with equal odds, or a missing value:
+    by a word of noise and a normal. Vincent et al. 2010."""
     hit = bernoulli_draw(word, amount) == ONE
     end = f32(np.uint32(word & LAST_BIT)) if kind == SALT_AND_PEPPER else ZERO
+    end = MISSING if kind == HIDING else end
     return x + amount * normal if kind == GAUSSIAN_NOISE else (end if hit else x)
 
 

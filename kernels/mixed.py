@@ -77,7 +77,7 @@ def log_of_quotient(p, q, difference):
     ratio = p / q
     t = difference / q
     near = log1p_unit(t) if t >= ZERO else -log1p_unit(-difference / p)
-    return near if HALF <= ratio and ratio <= TWICE else log(ratio)
+    return near if ratio >= HALF and ratio <= TWICE else log(ratio)
 
 
 @formula
@@ -166,5 +166,6 @@ def column_terms(kind, x, a, theta):
 @formula
 def seen_value(kind, x, centre, inverse):
     """(x - centre) inverse, as an encoder is given it; of counts log(1 + x) in the place of x."""
-    counts = kind == POISSON or kind == NEGATIVE_BINOMIAL
-    return ((log(ONE + x) if counts else x) - centre) * inverse
+    counted = log(ONE + x)
+    value = counted if kind == POISSON else x
+    return ((counted if kind == NEGATIVE_BINOMIAL else value) - centre) * inverse

@@ -34,7 +34,13 @@ KINDS = {
 # multiples the latter may be cut without changing a bit.
 CHUNK, LANES = 64, 64
 
-INDEXED = {"depths": "H", "order": "D", "kinds": "D", "stops": "D", "ends": "D"}  # vectors of indices, by name: how many there must be
+INDEXED = {
+    "depths": "H",
+    "order": "D",
+    "kinds": "D",
+    "stops": "D",
+    "ends": "D",
+}  # vectors of indices, by name: how many there must be
 
 
 @dataclass(frozen=True)
@@ -239,10 +245,10 @@ ROWS = (
     Op("sigma_remember", "log_sigma:D share:real lowest:S step:whole -> parameter:S"),
     # rows of columns of several kinds
     Op("mixed_inputs", "x:B,D centre:D inverse:D kinds:indices stops:indices ends:indices -> out:B,U"),
-    Op("mixed_forward", "x:N,D a:B,A theta:D kinds:indices stops:indices -> nll:B"),
+    Op("mixed_forward", "x:N,D a:B,A theta:D log_scale:D kinds:indices stops:indices -> nll:B"),
     Op(
         "mixed_forward_backward",
-        "x:N,D a:B,A theta:D kinds:indices stops:indices weight:real -> nll:B d_a:B,A d_theta:B,D",
+        "x:N,D a:B,A theta:D log_scale:D kinds:indices stops:indices weight:real -> nll:B d_a:B,A d_theta:B,D",
     ),
     Op("mixed_parameter_backward", "d_theta:B,D parameter:D lowest:D -> d_parameter:D"),
     # optimizers

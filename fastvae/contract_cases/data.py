@@ -5,7 +5,7 @@ import numpy as np
 from fastvae import reference
 from fastvae.contract_cases.case import KEY, ROW, SIGMA, STEP, Case, Compared, garbage, normal
 from fastvae.kernels import philox
-from fastvae.kernels.formulas import CORRUPTIONS
+from fastvae.kernels.formulas import ALL_CORRUPTIONS
 
 # ---- noise --------------------------------------------------------------------------------------------------------
 
@@ -36,7 +36,7 @@ def _corrupt(rng, shape, precision):
     amount = np.float32(SIGMA).astype(np.float64)  # as the op compares it with a word
     words = reference.words(KEY, philox.PRIOR, STEP, ROW, shape[:2])
     normals = reference.normals(KEY, philox.PRIOR, STEP, ROW, shape[:2])
-    for name, code in CORRUPTIONS.items():
+    for name, code in ALL_CORRUPTIONS.items():
         x, out = normal(rng, *shape[:2]), garbage(*shape[:2])
         expected = reference.corrupted(x.astype(np.float64), name, amount, words, normals)
         size = np.abs(x) + SIGMA * (1 + np.abs(normals)) if name == "gaussian" else 0.0

@@ -54,10 +54,12 @@ def _losses(backward):
             a, nll = _outputs(rng, x, samples, kinds, stops), garbage(shape[0] * samples)
             x64, a64 = wide(np.repeat(x, samples, axis=0), a)
             names = [NAMES[kind] for kind in kinds]
+            log_scale = normal(rng, shape[1])
             terms, d_a, d_theta = reference.mixed_terms(x64, a64, theta.astype(float), names, stops)
+            terms += np.where(np.isnan(x64), 0, log_scale.astype(float))
             size = _sizes(x64, a64, theta, names, stops)
             compared = [Compared(nll, terms.sum(axis=1), (np.abs(terms) + size).sum(axis=1))]
-            inputs = x, a, theta, kinds, stops
+            inputs = x, a, theta, log_scale, kinds, stops
             if not backward:
                 yield Case("mixed_forward", (*inputs, nll), compared)
                 continue
@@ -95,8 +97,9 @@ def _inputs(rng, shape, precision):
     x, centre, inverse = _values(rng, rows, kinds, levels), normal(rng, columns), normal(rng, columns)
     ends = np.cumsum(levels + rng.integers(0, 2, columns)).astype(np.int64)
     out, names = garbage(rows, int(ends[-1])), [NAMES[kind] for kind in kinds]
-    expected = reference.mixed_inputs(*wide(x, centre, inverse), names, stops, ends)
-    size = reference.mixed_inputs(*wide(np.abs(x), -np.abs(centre), np.abs(inverse)), names, stops, ends)
+    x64, centre64, inverse64 = wide(x, centre, inverse)
+    expected = reference.mixed_inputs(x64, centre64, inverse64, names, stops, ends)
+    size = reference.mixed_inputs(np.abs(x64), -np.abs(centre64), np.abs(inverse64), names, stops, ends)
     yield Case("mixed_inputs", (x, centre, inverse, kinds, stops, ends, out), [Compared(out, expected, size)])
 
 

@@ -17,6 +17,11 @@ SHOWN = 5  # names in a message
 EXAMINED = 1000  # objects of an array, to say what they are
 
 
+class Encoded(np.ndarray):
+    """Rows (N, D) as a model of mixed tables reads them: numbers, whatever the columns hold, NaN where a value is
+    missing. Made by `fastvae.data.columns`, which has looked at all values."""
+
+
 def is_of(X: object, module: str, *names: str) -> bool:
     """Whether X is of one of these classes of a module, which is not imported for it."""
     found = sys.modules.get(module)
@@ -87,7 +92,7 @@ def as_array(X: Any, name: str = "X") -> np.ndarray:
     TypeError, ValueError
         It is none: what it is, and what to do.
     """
-    if type(X) is np.ndarray and X.dtype.kind in "buif":
+    if type(X) in (np.ndarray, Encoded) and X.dtype.kind in "buif":
         return X
     if getattr(X, "requires_grad", False):
         raise TypeError(f"{name} is a tensor that requires gradients: pass {name}.detach()")

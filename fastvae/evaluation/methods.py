@@ -50,7 +50,9 @@ def log_likelihood(
     count = SAMPLES[method] if n_samples is None else check_integer("n_samples", n_samples, 1)
     if count > MOST_SAMPLES:
         raise ValueError(f"n_samples={count} must be at most {MOST_SAMPLES}: beyond, the noise repeats itself")
-    check_memory(needed_bytes(len(examples), model.latent_dim, count), f"n_samples={count}", "take fewer")
+    check_memory(
+        needed_bytes(len(examples), model.network_.architecture.latent_dim, count), f"n_samples={count}", "take fewer"
+    )
     if on_a_grid(model, examples.X):
         warnings.warn(
             "the data lie on a grid, as of 8 bits, and the likelihood is a density, which may grow without limit at "

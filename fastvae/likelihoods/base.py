@@ -61,6 +61,16 @@ class Likelihood:
     def __init__(self, columns: int = 1):
         self.columns = columns
 
+    @property
+    def inputs(self) -> int:
+        """How many numbers an encoder is given of a row."""
+        return self.columns
+
+    @property
+    def outputs(self) -> int:
+        """How many a decoder gives for a row."""
+        return self.columns
+
     # ---- in a pass: x (N, D) the data, a (B, D) the decoder's outputs, of one row or more for each of x -----------
 
     def seen(self, p: Pass, x: np.ndarray) -> np.ndarray:

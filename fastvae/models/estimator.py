@@ -19,7 +19,7 @@ from fastvae.data.minibatches import Conditions, Examples
 from fastvae.data.preparation import held_out_places
 from fastvae.data.ranges import warn_of_other_units
 from fastvae.data.scaling import Units, check_scale, scaling
-from fastvae.data.validation import Statistics, check_values, statistics
+from fastvae.data.validation import Statistics, as_examples, check_values, statistics
 from fastvae.data.weights import as_weights, normalised, weighted_mean
 from fastvae.errors import TrainingWarning, check_name
 from fastvae.kernels.cpu.workers import processors
@@ -153,8 +153,29 @@ class Estimator(Arguments, Duration, Rows):
         )
 
     def _initialize_first(self, X: Any, binarize: str | float | None, condition: Any, weights: Any) -> Examples:
+        X, names = self._learned_rows(X)
         given, known = first_rows(X, condition, weights, in_place=self.device == "cuda")
-        return self._initialize(given, binarize, names=column_names(X), known=known)
+        return self._initialize(given, binarize, names=names, known=known)
+
+    def _learned_rows(self, X: Any) -> tuple[Any, Any]:
+        """X (N, D) as an array, and the names of its columns, if they have any: of data that are learned from."""
+        return as_examples(X, in_place=self.device == "cuda"), column_names(X)
+
+    def _heldout_rows(self, heldout: Any) -> Any:
+        """Rows (M, D) that are held out, as an array."""
+        return as_examples(heldout, "heldout", in_place=True)
+
+    def _check_values(self, X: Any, name: str = "X") -> None:
+        """Raise where rows that are learned from have values that nobody can use."""
+        check_values(X, name)
+
+    def _statistics(self, X: Any, weights: np.ndarray | None) -> Statistics:
+        """What the columns of X are like, of rows with weights (N,)."""
+        return statistics(X, weights=weights)
+
+    def _scaling(self, facts: Statistics) -> tuple[np.ndarray, np.ndarray]:
+        """Offset and scale of each column (D,)."""
+        return scaling(self._scale(), facts, keep_constant=isinstance(self.scale, str) and self.scale == AUTO)
 
     def _initialize(
         self,
@@ -174,8 +195,8 @@ class Estimator(Arguments, Duration, Rows):
         if weights is not None:
             self._check_weighted()
         network = self._make_network(X.shape[1], known)
-        facts = statistics(X, weights=None if weights is None else normalised(weights))
-        offset, scale = scaling(self._scale(), facts, keep_constant=isinstance(self.scale, str) and self.scale == AUTO)
+        facts = self._statistics(X, None if weights is None else normalised(weights))
+        offset, scale = self._scaling(facts)
         self._check_range(network, X, (facts.smallest, facts.largest), (offset, scale))
         low, high = float(facts.smallest.min()), float(facts.largest.max())
         if not isinstance(self.scale, str | None):
@@ -309,17 +330,18 @@ class Estimator(Arguments, Duration, Rows):
     ) -> None:  # fmt: skip
         fresh = type(self)(**self.get_params())  # what is refused must not cost the model that is here
         fresh._check_settings()
-        seed, names = seed_from(fresh.random_state), column_names(X)
+        seed = seed_from(fresh.random_state)
+        X, names = fresh._learned_rows(X)
         given, known = first_rows(X, condition, weights, in_place=fresh.device == "cuda")
         stops = patience is not None or fresh._stops_early(len(given))
         held: Given | None = None
         if heldout is not None:
-            held = held_out_rows(heldout, known, heldout_condition, heldout_weight)
+            held = held_out_rows(fresh._heldout_rows(heldout), known, heldout_condition, heldout_weight)
         elif heldout_condition is not None or heldout_weight is not None:
             name = "heldout_weight" if heldout_condition is None else "heldout_condition"
             raise ValueError(f"{name} goes with heldout, which was not given: leave it out, or give both")
         elif stops and len(given) >= 4:
-            check_values(given.X)  # so that a position in a message is one in the user's array
+            fresh._check_values(given.X)  # so that a position in a message is one in the user's array
             kept, held_back = held_out_places(given.X, fresh.validation_fraction, seed)
             given, held = given.at(kept), given.at(held_back)
         examples = fresh._initialize(given, None, seed, names, known)

@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 
 from fastvae.data.condition import Condition, learned_condition
+from fastvae.data.conversion import Encoded
 from fastvae.data.validation import as_examples, check_values
 from fastvae.data.weights import NAME, as_weights, left_by
 
@@ -34,7 +35,8 @@ class Given:
             return cls(X, rows)
         counts = as_weights(weights, len(X), name)
         if not counts.all():
-            check_values(X)  # so that a position in a message is one in the user's array
+            if not isinstance(X, Encoded):
+                check_values(X)  # so that a position in a message is one in the user's array
             X, rows = left_by(X, counts, name), None if rows is None else rows[counts > 0]
         return cls(X, rows, counts[counts > 0])
 

@@ -13,6 +13,7 @@ ESTIMATORS = {
     "GSN": "fastvae.models.gsn",
     "MADE": "fastvae.models.made",
     "NADE": "fastvae.models.nade",
+    "TableVAE": "fastvae.models.table_vae",
     "RBM": "fastvae.models.rbm",
 }
 

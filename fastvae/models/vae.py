@@ -339,7 +339,7 @@ class VAE(Evaluated):
             older = {Gaussian.PARAMETER: arrays[OLDER_SIGMA] / np.float32(SIGMA_RATE)}
             arrays = arrays | older | {Gaussian.LOWEST: np.array([OLDER_LOWEST], np.float32)}
         network: VAENetwork = super()._network_from(architecture, arrays, chosen, decoder_only)
-        if not np.isfinite(network.likelihood.sigma).all():
+        if np.isinf(network.likelihood.sigma).any():
             raise ValueError(f"array {Gaussian.PARAMETER!r} has values of which no float64 holds the exponential")
         return network
 
@@ -413,7 +413,7 @@ class VAE(Evaluated):
         """
         network = self._check_complete()
         self._check_names(X)
-        X, units = self._checked(network, as_examples(X)), network.units
+        X, units = self._checked(network, X), network.units
         self._warn_of_other_units(network, X)
         examples, c = Examples(X, units.offset, units.scale, network.seed, network.kernels), None
         rows, objective = self._condition_rows(network, condition, len(X)), objective_of(self)

@@ -15,7 +15,7 @@ import numpy as np
 from fastvae.engine import Network
 from fastvae.kernels.memory import empty
 from fastvae.layers import MLP, RECTIFIERS, Dense, Half, Layer, Linear, joined, latent
-from fastvae.likelihoods import make_likelihood
+from fastvae.likelihoods import Likelihood, make_likelihood
 from fastvae.models.linear_start import LinearStart
 from fastvae.models.objectives import ELBO, Objective
 from fastvae.optimizers import Numbers, Optimizer
@@ -74,15 +74,18 @@ class VAENetwork(Network):
         """See `engine.Network`."""
         super().describe(a, complete)
         self.inputs = {"x": a.inputs, "z": a.latent_dim} | ({"condition": a.conditions} if a.conditions else {})
-        seen = a.inputs + a.conditions
+        self.likelihood = self._likelihood(a)
+        seen = self.likelihood.inputs + a.conditions
         self.encoder = MLP("encoder", (seen, *a.hidden), a.activation)
         self.mu = Dense("mu", self.encoder.outputs, a.latent_dim)
         self.logvar = Dense("logvar", self.encoder.outputs, a.latent_dim)
         self.mu_linear = Linear("mu.linear", seen, a.latent_dim) if a.linear and a.hidden else None
-        widths = a.latent_dim + a.conditions, *a.decoder_hidden, a.inputs
+        widths = a.latent_dim + a.conditions, *a.decoder_hidden, self.likelihood.outputs
         self.decoder = MLP("decoder", widths, a.activation, "identity", a.linear)
-        self.likelihood = make_likelihood(a.likelihood, a.sigma, a.inputs, a.sigma_per_column)
         self.objective: Objective = ELBO()
+
+    def _likelihood(self, a: Any) -> Likelihood:
+        return make_likelihood(a.likelihood, a.sigma, a.inputs, a.sigma_per_column)
 
     def _layers(self) -> list[Dense]:
         head = [*self.encoder.layers, self.mu, self.logvar] if self.complete else []
@@ -132,7 +135,7 @@ class VAENetwork(Network):
 
     def step(self, p: Pass, optimizers: Sequence[Optimizer | None], noise: np.ndarray | None = None) -> None:
         """Write a step; with `noise` (B K, Z) instead of drawn noise, K rows an example."""
-        x, c = p.input("x"), self.condition_of(p)
+        x, c = self.shown(p, p.input("x")), self.condition_of(p)
         seen = self.seen(p, x, c)
         h, back_h = self.encoder(p, seen)
         mu, back_mu = self._mu(p, seen, h)
@@ -141,6 +144,10 @@ class VAENetwork(Network):
         hidden = bool(self.encoder.layers)
         back_h(back_logvar(d_logvar, hidden, back_mu(d_mu, hidden)), inputs=False)
         p.update(optimizers[0], self._in_order())
+
+    def shown(self, p: Pass, x: np.ndarray) -> np.ndarray:
+        """Write what is trained on of the rows x (B, D): themselves."""
+        return x
 
     def condition_of(self, p: Pass) -> np.ndarray | None:
         """The condition (B, C) of each row, as it is read; None for a model without."""

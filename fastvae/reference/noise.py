@@ -41,11 +41,12 @@ def uniforms(seed, stream, step, first_row, shape):
 
 def corrupted(x, kind, amount, words, normals):
     """x (B, D) as an encoder is shown it: with N(0, amount^2) added, or, each number with probability `amount`, 0 in
-    its place ("masking"), or 0 or 1 with equal odds ("salt_and_pepper"). Vincent et al. 2010."""
+    its place ("masking"), or 0 or 1 with equal odds ("salt_and_pepper"), or NaN ("hiding"). Vincent et al. 2010."""
     if kind == "gaussian":
         return x + amount * normals
     hit = words // 256 / 2.0**24 < amount
-    return np.where(hit, words % 2 if kind == "salt_and_pepper" else 0.0, x)
+    end = np.nan if kind == "hiding" else 0.0
+    return np.where(hit, words % 2 if kind == "salt_and_pepper" else end, x)
 
 
 def box_muller(word_radius, word_angle):

@@ -23,7 +23,7 @@ def log_sum_exp(a, i, first, stop):
 
 
 @reduction
-def mixed_forward(x, a, theta, kinds, stops, nll):
+def mixed_forward(x, a, theta, log_scale, kinds, stops, nll):
     """See the contract in `fastvae.kernels`."""
     (rows, columns), repeats = x.shape, len(a) // max(len(x), 1)
     kind, stop = integers_at(kinds, columns), integers_at(stops, columns)
@@ -33,6 +33,7 @@ def mixed_forward(x, a, theta, kinds, stops, nll):
             for j in range(columns):
                 value = x[n, j]
                 if value == value:  # else it is missing
+                    total += log_scale[j]
                     if kind[j] == CATEGORICAL:
                         total += log_sum_exp(a, i, first, stop[j])[0] - a[i, first + np.int64(value)]
                     else:
@@ -42,7 +43,7 @@ def mixed_forward(x, a, theta, kinds, stops, nll):
 
 
 @reduction
-def mixed_forward_backward(x, a, theta, kinds, stops, weight, nll, d_a, d_theta):
+def mixed_forward_backward(x, a, theta, log_scale, kinds, stops, weight, nll, d_a, d_theta):
     """See the contract in `fastvae.kernels`."""
     (rows, columns), repeats, factor = x.shape, len(a) // max(len(x), 1), f32(weight)
     kind, stop = integers_at(kinds, columns), integers_at(stops, columns)
@@ -56,6 +57,7 @@ def mixed_forward_backward(x, a, theta, kinds, stops, weight, nll, d_a, d_theta)
                     for k in range(first, last):
                         d_a[i, k] = ZERO
                 elif kind[j] == CATEGORICAL:
+                    total += log_scale[j]
                     norm = log_sum_exp(a, i, first, last)[0]
                     level = first + np.int64(value)
                     total += norm - a[i, level]
@@ -64,7 +66,7 @@ def mixed_forward_backward(x, a, theta, kinds, stops, weight, nll, d_a, d_theta)
                     d_a[i, level] -= factor
                 else:
                     term, slope, by_theta = column_terms(kind[j], value, a[i, first], theta[j])
-                    total += term
+                    total += term + log_scale[j]
                     d_a[i, first] = factor * slope
                     d_theta[i, j] = factor * by_theta
                 first = last

@@ -28,8 +28,8 @@ def log_sum_exp(a, first, stop):
     return largest + log(total)
 
 
-@kernel(FLOATS, FLOATS, FLOATS, INTEGERS, INTEGERS, FLOATS, COUNT, COUNT, COUNT, COUNT, block=(WARP, ROWS))
-def mixed_forward(x, a, theta, kinds, stops, nll, repeats, rows, columns, outputs):
+@kernel(FLOATS, FLOATS, FLOATS, FLOATS, INTEGERS, INTEGERS, FLOATS, *[COUNT] * 4, block=(WARP, ROWS))
+def mixed_forward(x, a, theta, log_scale, kinds, stops, nll, repeats, rows, columns, outputs):
     """`mixed_forward` of the contract, of `rows` rows of a, `repeats` for each of x."""
     lane, row = u32(cuda.threadIdx.x), u32(cuda.blockIdx.x) * u32(ROWS) + u32(cuda.threadIdx.y)
     total, j = ZERO, lane
@@ -38,6 +38,7 @@ def mixed_forward(x, a, theta, kinds, stops, nll, repeats, rows, columns, output
         start = u64(row) * u64(outputs)
         first = start + u64(stops[u32(j - u32(1))] if j > u32(0) else i64(0))
         if value == value:  # else it is missing
+            total += log_scale[j]
             if kinds[j] == CATEGORICAL:
                 total += log_sum_exp(a, first, start + u64(stops[j])) - a[first + u64(value)]
             else:
@@ -49,11 +50,11 @@ def mixed_forward(x, a, theta, kinds, stops, nll, repeats, rows, columns, output
 
 
 @kernel(
-    FLOATS, FLOATS, FLOATS, INTEGERS, INTEGERS, COUNT, FLOATS, FLOATS, FLOATS, FLOATS, COUNT, COUNT, COUNT, COUNT,
+    FLOATS, FLOATS, FLOATS, FLOATS, INTEGERS, INTEGERS, COUNT, FLOATS, FLOATS, FLOATS, FLOATS, *[COUNT] * 4,
     block=(WARP, ROWS),
 )  # fmt: skip
 def mixed_forward_backward(
-    x, a, theta, kinds, stops, weight, nll, d_a, d_theta, reals, repeats, rows, columns, outputs
+    x, a, theta, log_scale, kinds, stops, weight, nll, d_a, d_theta, reals, repeats, rows, columns, outputs
 ):
     """`mixed_forward_backward` of the contract, of `rows` rows of a, `repeats` for each of x."""
     lane, row = u32(cuda.threadIdx.x), u32(cuda.blockIdx.x) * u32(ROWS) + u32(cuda.threadIdx.y)
@@ -69,13 +70,13 @@ def mixed_forward_backward(
                 k = k + u64(1)
         elif kinds[j] == CATEGORICAL:
             norm, level = log_sum_exp(a, first, stop), first + u64(value)
-            total += norm - a[level]
+            total += norm - a[level] + log_scale[j]
             while k < stop:
                 d_a[k] = factor * exp(a[k] - norm) - (factor if k == level else ZERO)
                 k = k + u64(1)
         else:
             term, slope, by_theta = column_terms(kinds[j], value, a[first], theta[j])
-            total += term
+            total += term + log_scale[j]
             d_a[first] = factor * slope
         d_theta[u64(row) * u64(columns) + u64(j)] = factor * by_theta
         j = u32(j + u32(WARP))

@@ -1,0 +1,110 @@
+"""The columns of whatever is a table: a frame of pandas or polars, a mapping of names to columns, an array."""
+
+import numbers
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fastvae.data.conversion import column_array, is_frame, is_of
+from fastvae.errors import UnusableTypeError
+
+Values = tuple[np.ndarray, np.ndarray, str]  # of a column: values, which are missing, and the name of its dtype
+
+
+def columns_of(X: Any, name: str) -> tuple[str, list[tuple[str, Values]]]:
+    """What a table is, "pandas", "polars", "mapping" or "array", and its columns by name.
+
+    Raises
+    ------
+    ValueError, TypeError
+        It is no table: what it is, and what to do.
+    """
+    if hasattr(X, "toarray"):  # some are mappings, too
+        raise TypeError(f"{name} is a sparse {type(X).__name__}: pass {name}.toarray()")
+    if is_of(X, "polars", "DataFrame"):
+        found = [(column.name, _values(column, str(column.dtype))) for column in X.get_columns()]
+        return _checked("polars", found, name)
+    if is_frame(X):
+        found = [(str(label), _values(X.iloc[:, j], str(X.dtypes.iloc[j]))) for j, label in enumerate(X.columns)]
+        return _checked("pandas", found, name, len(X))
+    if isinstance(X, Mapping):
+        found = [(str(label), _array_values(label, values)) for label, values in X.items()]
+        return _checked("mapping", found, name)
+    array = X if isinstance(X, np.ndarray) else _as_matrix(X, name)
+    if array.ndim != 2:
+        raise ValueError(
+            f"{name} has shape {array.shape}, {array.ndim}-D; expected 2-D (examples, columns): a frame, a dict of "
+            "columns, or an array. Reshape your data: one example with .reshape(1, -1)"
+        )
+    if array.dtype.kind == "c":
+        raise UnusableTypeError(
+            f"{name} has dtype {array.dtype}, complex numbers (Complex data not supported): pass its parts as columns"
+        )
+    if array.dtype.kind not in "buifOUS":
+        raise UnusableTypeError(f"{name} has dtype {array.dtype}; expected numbers, or objects of a table's columns")
+    found = [(str(j), _array_values(j, array[:, j])) for j in range(array.shape[1])]
+    return _checked("array", found, name, len(array))
+
+
+def _as_matrix(X: Any, name: str) -> np.ndarray:
+    if isinstance(X, str | bytes) or X is None or isinstance(X, numbers.Number):
+        raise TypeError(f"{name} is {X!r}: pass a frame, a dict of columns, or an array")
+    try:
+        array = np.asarray(X)
+        return array if array.dtype.kind in "buif" else np.asarray(X, dtype=object)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TypeError(f"{name} ({type(X).__name__}) cannot be read as a table: {reason}") from None
+
+
+def _checked(
+    container: str, found: list[tuple[str, Values]], name: str, rows_if_empty: int = 0
+) -> tuple[str, list[tuple[str, Values]]]:
+    labels = [label for label, _ in found]
+    if not found:
+        raise ValueError(
+            f"{name} is empty: 0 feature(s) (shape=({rows_if_empty}, 0)) while a minimum of 1 is required."
+        )
+    twice = [label for i, label in enumerate(labels) if label in labels[:i]]
+    if twice:
+        raise ValueError(f"{name} has two columns of the name {twice[0]!r}: rename one")
+    rows = {label: len(values[0]) for label, values in found}
+    if len(set(rows.values())) > 1:
+        other = next(label for label in labels if rows[label] != rows[labels[0]])
+        raise ValueError(
+            f"{name} has columns of different lengths: {labels[0]!r} has {rows[labels[0]]} rows, {other!r} has "
+            f"{rows[other]}"
+        )
+    if rows[labels[0]] == 0:
+        raise ValueError(f"{name} is empty: 0 sample(s) (shape=(0, {len(found)})) while a minimum of 1 is required.")
+    return container, found
+
+
+def _values(series: Any, dtype: str) -> Values:
+    values, gone = column_array(series)
+    return _with_missing(values, gone, dtype)
+
+
+def _array_values(label: Any, values: Any) -> Values:
+    array = np.asarray(values) if not isinstance(values, np.ndarray) else values
+    if array.dtype.kind not in "buifOUSMm":
+        array = np.asarray(values, dtype=object)
+    if array.ndim != 1:
+        raise ValueError(f"column {label!r} has shape {array.shape}; expected 1-D, one value a row")
+    return _with_missing(array, None, str(array.dtype))
+
+
+def _with_missing(values: np.ndarray, gone: np.ndarray | None, dtype: str) -> Values:
+    missing = np.zeros(len(values), bool) if gone is None else np.asarray(gone, bool).copy()
+    if values.dtype.kind == "f":
+        missing |= np.isnan(values)
+    elif values.dtype.kind in "OT":
+        missing |= np.array([_is_missing(value) for value in values], bool)
+    return values, missing, dtype
+
+
+def _is_missing(value: object) -> bool:
+    return (
+        value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
+    )

@@ -1,0 +1,163 @@
+"""Missing values of a mixed table, by their distribution given what is there: p(x_missing | x_observed).
+
+z is drawn from q(z|x_observed), widened, and weighed by w = p(x_observed|z) p(z) / q(z|x_observed), normalised over the
+samples of a row; what is missing follows from p(x_missing|z). Mattei and Frellsen 2019.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fastvae.evaluation.pareto import khat, tail_length, threshold
+from fastvae.kernels.memory import empty
+from fastvae.kernels.slots import Slots
+from fastvae.likelihoods import Likelihood
+from fastvae.likelihoods.mixed import Mixed
+from fastvae.models.settings import check_integer, seed_from
+from fastvae.passes import Pass
+
+WIDENED = 1.5  # variance of the proposal over that of q
+ROWS = 1 << 17  # of codes that go through the decoder at a time
+LEAST_DRAWS = 20  # behind an interval
+
+
+@dataclass(frozen=True)
+class Imputation:
+    """What `TableVAE.impute` has found.
+
+    Attributes
+    ----------
+    rows : (R,) int64
+        Which rows of the table lack a value.
+    missing : (N, D) bool
+    khat, ess : (R,)
+        Of each of these rows: the shape of the tail of its weights, and their effective sample size. Where k-hat is
+        above `threshold`, few samples decide: the row's values are those of q(z|x) more than of p(z|x).
+    unreliable : (R,) bool
+        Where that is so.
+    """
+
+    rows: np.ndarray
+    missing: np.ndarray
+    khat: np.ndarray
+    ess: np.ndarray
+    threshold: float
+    values: np.ndarray = field(repr=False)
+    drawn: list[np.ndarray] = field(repr=False)
+    decode: Callable[[np.ndarray], Any] = field(repr=False, default=lambda values: values)
+
+    @property
+    def unreliable(self) -> np.ndarray:
+        """See the class."""
+        return self.khat > self.threshold
+
+    @property
+    def table(self) -> Any:
+        """The table with the best single values where some were missing."""
+        return self.decode(self.values)
+
+    @property
+    def draws(self) -> list[Any]:
+        """The tables, each with draws where values were missing."""
+        return [self.decode(values) for values in self.drawn]
+
+    def interval(self, probability: float = 0.9) -> tuple[Any, Any]:
+        """Two tables, between which a missing number or count lies with that probability, by the draws; what is no
+        number, or not missing, stands in both as it is in `table`."""
+        if not 0 < probability < 1:
+            raise ValueError(f"probability={probability!r} must lie between 0 and 1")
+        if len(self.drawn) < LEAST_DRAWS:
+            raise ValueError(f"an interval needs at least {LEAST_DRAWS} draws, and there are {len(self.drawn)}: "
+                             "impute(X, n_draws=200, return_result=True)")  # fmt: skip
+        ends = np.quantile(np.stack(self.drawn), [(1 - probability) / 2, (1 + probability) / 2], axis=0)
+        where = self.missing & self.numbers
+        low, high = (self.decode(np.where(where, end, self.values)) for end in ends)
+        return low, high
+
+    numbers: np.ndarray = field(repr=False, default_factory=lambda: np.ones(0, bool))
+
+
+def impute(
+    model: Any, network: Any, X: np.ndarray, condition: np.ndarray | None, n_draws: int | None, n_samples: int,
+    random_state: Any,
+) -> Imputation:  # fmt: skip
+    """See `TableVAE.impute`; X (N, D) are the rows as the model reads them, in the user's units, as is what comes."""
+    check_integer("n_samples", n_samples, 2)
+    draws = 0 if n_draws is None else check_integer("n_draws", n_draws, 1)
+    seed = int(model.seed_ if random_state is None else seed_from(random_state))
+    x = (np.asarray(X, np.float64) - network.units.offset) / network.units.scale
+    missing = np.isnan(x)
+    rows = np.flatnonzero(missing.any(axis=1))
+    values, drawn = x.copy(), [x.copy() for _ in range(draws)]
+    tails, sizes = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+    piece, largest = max(1, ROWS // n_samples), min(n_samples, tail_length(n_samples) + 1)
+    for first in range(0, len(rows), piece):
+        some = rows[first : first + piece]
+        rng = np.random.default_rng([seed, first])
+        beside = None if condition is None else condition[some]
+        a, log_w = _samples(model, network, X[some], x[some], beside, n_samples, rng)
+        w = np.exp(log_w - log_w.max(axis=1, keepdims=True))
+        w /= w.sum(axis=1, keepdims=True)
+        tails[first : first + piece] = khat(np.partition(log_w, -largest, axis=1)[:, -largest:])
+        sizes[first : first + piece] = 1 / (w**2).sum(axis=1)
+        _fill(network.likelihood, values, drawn, some, missing[some], a, w, rng)
+    offset, scale = network.units.offset, network.units.scale
+    kinds = getattr(network.likelihood, "kinds", ("gaussian",) * x.shape[1])
+    return Imputation(
+        rows, missing, tails, sizes, threshold(n_samples), values * scale + offset,
+        [each * scale + offset for each in drawn],
+        numbers=np.array([kind not in ("bernoulli", "categorical") for kind in kinds]),
+    )  # fmt: skip
+
+
+def _samples(
+    model: Any, network: Any, X: np.ndarray, x: np.ndarray, condition: np.ndarray | None, samples: int,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Of rows x (n, D) the decoder's outputs (n, K, A) for K codes, and their log weights (n, K)."""
+    mu, logvar = model._encode(network, X, condition=condition)
+    deviation = np.exp(0.5 * logvar.astype(np.float64)) * np.sqrt(WIDENED)
+    eps = rng.standard_normal((len(x), samples, mu.shape[1]))
+    z = mu[:, None] + deviation[:, None] * eps
+    log_ratio = 0.5 * (eps**2 - z**2).sum(axis=2) + np.log(deviation).sum(axis=1)[:, None]
+    beside = None if condition is None else np.repeat(condition, samples, axis=0)
+    a = model._outputs(network, z.reshape(-1, z.shape[2]).astype(np.float32), beside)
+    return a.reshape(len(x), samples, -1), log_ratio - _nll(network, x, a).reshape(len(x), samples)
+
+
+def _nll(network: Any, x: np.ndarray, a: np.ndarray) -> np.ndarray:
+    """-log p(x|z) of rows x (n, D) at outputs a (n K, A), (n K,)."""
+    p = Pass(network.backend, Slots(), len(x), {}, backward=False)
+    rows, outputs, nll = empty(*x.shape), empty(*a.shape), p.empty(repeats=len(a) // len(x))
+    rows[:], outputs[:] = x, a
+    network.upload_parameters()
+    network.kernels.upload(rows, outputs)
+    network.likelihood.nll(p, p.cut(rows), p.cut(outputs), nll)
+    p.returns(nll)
+    with network.backend.passing(1) as workers:
+        p.run(workers)
+    return nll.astype(np.float64)
+
+
+def _fill(
+    likelihood: Likelihood, values: np.ndarray, drawn: list[np.ndarray], rows: np.ndarray, missing: np.ndarray,
+    a: np.ndarray, w: np.ndarray, rng: np.random.Generator,
+) -> None:  # fmt: skip
+    """Write what is missing of rows: the weighted best values, and draws."""
+    n, samples, outputs = a.shape
+    if not isinstance(likelihood, Mixed):
+        raise TypeError("a model of tables without gaps has nothing to fill in")
+    means = likelihood.means(a.reshape(n * samples, outputs))
+    for j, mean in enumerate(means):
+        if not missing[:, j].any():
+            continue
+        own = np.einsum("nk,nk...->n...", w, mean.reshape(n, samples, *mean.shape[1:]))
+        best = own.argmax(axis=1) if own.ndim > 1 else np.rint(own) if likelihood.kinds[j] == "bernoulli" else own
+        values[rows[missing[:, j]], j] = best[missing[:, j]]
+    below = np.cumsum(w, axis=1)
+    for each in drawn:
+        chosen = np.minimum((rng.random((n, 1)) * below[:, -1:] >= below).sum(axis=1), samples - 1)
+        found = likelihood.drawn(a[np.arange(n), chosen], rng)
+        each[rows] = np.where(missing, found, each[rows])

@@ -1,0 +1,222 @@
+"""Mixed tables: columns of several kinds, each with a likelihood of its own; values may be missing."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastvae.kernels import formulas, philox
+from fastvae.kernels import mixed as terms
+from fastvae.kernels.formulas import LEAST_ABOVE, SIGMA_RATE
+from fastvae.kernels.memory import empty
+from fastvae.kernels.slots import Slot
+from fastvae.likelihoods.base import Likelihood, Weigh
+from fastvae.likelihoods.gaussian import LOG_SIGMA_LOWEST
+from fastvae.likelihoods.kinds import KINDS
+from fastvae.parameters import Parameters, Shape
+from fastvae.passes import Each, Pass
+from fastvae.reference import mixed_inputs, mixed_terms
+
+
+class Mixed(Likelihood):
+    """The product over the columns whose value is there of the likelihoods of their kinds, in the user's units.
+
+    Parameters
+    ----------
+    kinds
+        Of each column, keys of `fastvae.kernels.mixed.KINDS`.
+    levels
+        Of each column that is a category how many values it has; else 1.
+    gaps
+        Of each column whether the encoder is told that its value is missing.
+
+    Attributes
+    ----------
+    theta : (D,)
+        log sigma of a Gaussian in the model's units, log r of a negative binomial; of others nothing.
+    """
+
+    NAME, LINEAR = "mixed", True
+    PARAMETER, LOWEST = "sigma.parameter", "sigma.lowest"
+    CENTRE, INVERSE, LOG_SCALE = "mixed.centre", "mixed.inverse", "mixed.log_scale"
+
+    def __init__(self, kinds: Sequence[str], levels: Sequence[int], gaps: Sequence[bool]):
+        super().__init__(len(kinds))
+        self.kinds, self.levels, self.gaps = tuple(kinds), tuple(levels), tuple(gaps)
+        self.size = self.columns
+        self.codes = np.array([terms.KINDS[kind] for kind in kinds], np.int64)
+        self.stops = np.cumsum(self.levels, dtype=np.int64)
+        self.ends = np.cumsum(np.add(self.levels, self.gaps), dtype=np.int64)
+        self.lowest, self.centre, self.inverse, self.log_scale = (empty(self.columns) for _ in range(4))
+        self.lowest[:], self.centre[:], self.inverse[:], self.log_scale[:] = LOG_SIGMA_LOWEST, 0, 1, 0
+
+    @property
+    def inputs(self) -> int:
+        """How many numbers an encoder is given of a row."""
+        return int(self.ends[-1])
+
+    @property
+    def outputs(self) -> int:
+        """How many a decoder gives."""
+        return int(self.stops[-1])
+
+    # ---- parameters ---------------------------------------------------------------------------------------------
+
+    def shapes(self) -> dict[str, Shape]:
+        """One parameter a column."""
+        return {self.PARAMETER: (self.columns,)}
+
+    def constants(self) -> dict[str, np.ndarray]:
+        """The lowest theta, what the encoder sees counts by, and the logarithm of each column's unit, (D,) each."""
+        named = (self.LOWEST, self.lowest), (self.CENTRE, self.centre), (self.INVERSE, self.inverse)
+        return dict([*named, (self.LOG_SCALE, self.log_scale)])
+
+    def bind(self, parameters: Parameters, kernels: Any) -> None:
+        """Take the views."""
+        self.parameter, self._gradient = parameters.value(self.PARAMETER), parameters.gradient(self.PARAMETER)
+        self._start = parameters.start([self.PARAMETER])
+
+    def learn(self, x: np.ndarray, scale: np.ndarray) -> None:
+        """Take from rows x (N, D) in the model's units, NaN where a value is missing, and from their unit (D,), how
+        wide each column is."""
+        theta = np.zeros(self.columns)
+        self.starts = [np.zeros(levels) for levels in self.levels]
+        self.slopes: list[Any] = [1.0] * self.columns
+        for j, kind in enumerate(self.kinds):
+            known = x[~np.isnan(x[:, j]), j]
+            if not len(known):
+                continue
+            self.starts[j], theta[j], self.slopes[j] = KINDS[kind].start(known, self.levels[j])
+            if kind == "gaussian":
+                self.lowest[j], self.log_scale[j] = theta[j] + LOG_SIGMA_LOWEST, np.log(scale[j])
+            elif kind != "categorical":
+                seen = np.log1p(known) if terms.KINDS[kind] in (terms.POISSON, terms.NEGATIVE_BINOMIAL) else known
+                self.centre[j], self.inverse[j] = seen.mean(), 1 / (seen.std() or 1.0)
+        self.set_theta(theta)
+
+    def initialise(self, deviation: np.ndarray, mean: np.ndarray) -> None:
+        """Nothing: see `learn`."""
+
+    def set_theta(self, theta: np.ndarray) -> None:
+        """Have this theta (D,)."""
+        for j, (value, lowest) in enumerate(zip(theta, self.lowest.astype(np.float64), strict=True)):
+            self.parameter[j] = formulas.soft_parameter.py_func(value, lowest, LEAST_ABOVE) / SIGMA_RATE
+
+    @property
+    def theta(self) -> np.ndarray:
+        """See the class."""
+        pairs = zip(SIGMA_RATE * self.parameter.astype(np.float64), self.lowest.astype(np.float64), strict=True)
+        return np.array([formulas.soft_log_sigma.py_func(parameter, lowest) for parameter, lowest in pairs])
+
+    @property
+    def sigma(self) -> np.ndarray:
+        """Of each Gaussian column its standard deviation, in the model's units; NaN of the others."""
+        with np.errstate(over="ignore"):  # one that has diverged is infinite, which the loss will show
+            return np.where(self.codes == terms.GAUSSIAN, np.exp(self.theta), np.nan)
+
+    def intercept(self, mean: np.ndarray) -> np.ndarray:
+        """The decoder's outputs (A,) at which each column is as it is in the data."""
+        return np.concatenate(self.starts)
+
+    def output_gain(self) -> float | np.ndarray:
+        """1: the model's units are such."""
+        return 1.0
+
+    # ---- in a pass ----------------------------------------------------------------------------------------------
+
+    def seen(self, p: Pass, x: np.ndarray) -> np.ndarray:
+        """Write what an encoder is given: numbers, counts by their logarithm, a 1 for a category's level; and which of
+        the values that may be missing are."""
+        seen = p.empty(self.inputs)
+        p.add("mixed_inputs", x, self.centre, self.inverse, self.codes, self.stops, self.ends, seen)
+        return seen
+
+    def _theta(self, p: Pass) -> Each:
+        theta, inverse = p.each(self.columns), p.each(self.columns)
+        p.add("sigma_forward", self.parameter, self.lowest, theta, inverse)
+        return theta
+
+    def loss(
+        self, p: Pass, x: np.ndarray, a: np.ndarray, weight: float | Slot, weigh: Weigh | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See `Likelihood`."""
+        nll, d_a, d_theta = self._both(p, x, a, weight)
+        weights = self._weigh(p, nll, d_a, weigh)
+        if weights is not None:
+            p.add("scale_rows_inplace", weights, d_theta)
+        p.gradient(self, d_theta)
+        return nll, d_a
+
+    def _both(
+        self, p: Pass, x: np.ndarray, a: np.ndarray, weight: float | Slot
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        nll, d_a, d_theta = p.beside(a), p.beside(a, a.shape[1]), p.beside(a, self.columns)
+        columns = self._theta(p), self.log_scale, self.codes, self.stops
+        p.add("mixed_forward_backward", x, a, *columns, weight, nll, d_a, d_theta)
+        return nll, d_a, d_theta
+
+    def nll_and_gradient(self, p: Pass, x: np.ndarray, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `Likelihood`."""
+        nll, d_a, _ = self._both(p, x, a, 1.0)
+        return nll, d_a
+
+    def nll(self, p: Pass, x: np.ndarray, a: np.ndarray, nll: np.ndarray) -> np.ndarray:
+        """Write nll (B,)."""
+        p.add("mixed_forward", x, a, self._theta(p), self.log_scale, self.codes, self.stops, nll)
+        return nll
+
+    def mean(self, p: Pass, a: np.ndarray) -> np.ndarray:
+        """The decoder's outputs themselves: what they mean is said by `guess`, `draw` and `means`."""
+        return a
+
+    def write_gradient(self, program: Any, use: Any, part: int, parts: int, accumulate: bool) -> None:
+        """See `passes.Owner`."""
+        if part > 0:
+            return
+        out = np.empty_like(self._gradient) if accumulate else self._gradient
+        program.add("mixed_parameter_backward", use, self.parameter, self.lowest, out)
+        if accumulate:  # a step of -1 along it
+            nothing = (0.0, 0.0, 0.0, 1.0)
+            program.add("sgd_inplace", self._gradient, out, np.zeros_like(out), -1.0, *nothing)
+
+    def ranges(self, part: int, parts: int) -> list[tuple[int, int]]:
+        """See `passes.Owner`."""
+        return [(self._start, self._start + self.columns)] if part == 0 else []
+
+    # ---- over arrays of the host --------------------------------------------------------------------------------
+
+    def _by_column(self, a: np.ndarray) -> list[tuple[Any, np.ndarray, float]]:
+        """Of each column its kind, its outputs (N, K), and theta."""
+        parts = np.split(a.astype(np.float64), self.stops[:-1], axis=1)
+        return [(KINDS[kind], part, theta) for kind, part, theta in zip(self.kinds, parts, self.theta, strict=True)]
+
+    def guess(self, a: np.ndarray) -> np.ndarray:
+        """The best single values (N, D) at outputs a (N, A): means; of categories, and of yes or no, the most probable
+        one."""
+        return np.column_stack([kind.guess(own, theta) for kind, own, theta in self._by_column(a)])
+
+    def means(self, a: np.ndarray) -> list[np.ndarray]:
+        """Of each column the means (N,), of a category the probabilities (N, K)."""
+        return [kind.mean(own, theta) for kind, own, theta in self._by_column(a)]
+
+    def draw(
+        self, mean: np.ndarray, kernels: Any, seed: np.uint64, call: int, columns: slice = slice(None)
+    ) -> np.ndarray:
+        """Values (N, D) from p(x|z), by the outputs of the decoder (N, A) and NumPy's generator."""
+        rng = np.random.Generator(np.random.Philox(key=int(seed), counter=[0, 0, call, philox.OBSERVATION]))
+        return self.drawn(mean, rng)[:, columns].astype(mean.dtype)
+
+    def drawn(self, a: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Values (N, D) from p(x|z), at outputs a (N, A)."""
+        return np.column_stack([kind.draw(own, theta, rng) for kind, own, theta in self._by_column(a)])
+
+    def terms(self, x: np.ndarray, a: np.ndarray) -> np.ndarray:
+        """log p(x_j | z) of each value (N, D) in nats, 0 where it is missing, at outputs a (N, A): in NumPy."""
+        x, a = x.astype(np.float64), a.astype(np.float64)
+        there = np.where(np.isnan(x), 0.0, self.log_scale)
+        return -mixed_terms(x, a, self.theta, self.kinds, self.stops)[0] - there
+
+    def shown(self, x: np.ndarray) -> np.ndarray:
+        """What an encoder is given (N, U): as `seen`, in NumPy."""
+        centre, inverse = self.centre.astype(np.float64), self.inverse.astype(np.float64)
+        return mixed_inputs(x.astype(np.float64), centre, inverse, self.kinds, self.stops, self.ends)

@@ -1,0 +1,99 @@
+"""The network of a variational autoencoder of mixed tables, and the linear model that it begins at."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastvae.data.scaling import Units
+from fastvae.kernels import philox
+from fastvae.kernels.formulas import HIDING
+from fastvae.likelihoods import Likelihood
+from fastvae.likelihoods.mixed import Mixed
+from fastvae.models.linear_start import LinearStart, probabilistic_pca
+from fastvae.models.vae_network import Architecture, VAENetwork
+from fastvae.passes import ROW, Pass
+
+FILLED = 6  # times that missing values are taken from the linear model of all others
+
+
+@dataclass(frozen=True)
+class TableArchitecture(Architecture):
+    """With the columns of a mixed table; without any, all are numbers that are always there, as a VAE has them.
+
+    Attributes
+    ----------
+    kinds, levels, gaps
+        See `fastvae.likelihoods.mixed.Mixed`.
+    hide
+        Share of the values that a step leaves out.
+    """
+
+    kinds: tuple[str, ...] = ()
+    levels: tuple[int, ...] = ()
+    gaps: tuple[bool, ...] = ()
+    hide: float = 0.0
+
+
+class TableNetwork(VAENetwork):
+    """Encoder, latent layer and decoder, with columns of several kinds on either side."""
+
+    def _likelihood(self, a: Any) -> Likelihood:
+        return Mixed(a.kinds, a.levels, a.gaps) if a.kinds else super()._likelihood(a)
+
+    def shown(self, p: Pass, x: np.ndarray) -> np.ndarray:
+        """Write the rows x (B, D) with a share of their values missing, others in each step."""
+        if not self.architecture.hide:
+            return x
+        shown, how = p.empty(x.shape[1]), (p.seed, philox.CORRUPTION, p.step, ROW)
+        p.add("corrupt", x, HIDING, float(self.architecture.hide), *how, shown)
+        return shown
+
+    def start_mixed(self, x: np.ndarray, seed: np.uint64, condition: np.ndarray) -> None:
+        """Begin at a linear model of what the encoder sees of rows x (N, D) with conditions (N, C): numbers as they
+        are, counts by their logarithm, levels by whether they are there; what goes beside it starts at 0."""
+        likelihood = self.likelihood
+        assert isinstance(likelihood, Mixed)
+        shown, places = likelihood.shown(x), _places(likelihood)
+        missing = np.repeat(np.isnan(x), likelihood.levels, axis=1)
+        start = _filled(shown[:, places], missing, self.architecture.latent_dim, seed, condition)
+        slope = np.concatenate(
+            [np.broadcast_to(s, n) for s, n in zip(likelihood.slopes, likelihood.levels, strict=True)]
+        )
+        for layer in (self.mu, self.logvar, self.decoder.layers[-1]):
+            layer.weight[:] = 0
+        encoder = np.zeros((likelihood.inputs + condition.shape[1], start.encoder.shape[1]))
+        encoder[places] = start.encoder
+        encoder[likelihood.inputs :] = -start.condition @ start.encoder
+        (self.mu if self.mu_linear is None else self.mu_linear).weight[:] = encoder
+        both = np.concatenate((start.decoder * slope, start.condition * slope))
+        (self.decoder.linear or self.decoder.layers[-1]).weight[:] = both
+        self.mu.bias[:], self.logvar.bias[:] = -start.mean @ start.encoder, start.logvar
+        moved = start.mean - np.where(missing, np.nan, shown[:, places]).mean(axis=0, where=~missing)
+        self.decoder.layers[-1].bias[:] = likelihood.intercept(np.empty(0)) + np.nan_to_num(moved) * slope
+        theta, first = likelihood.theta, 0
+        for j, (kind, stop) in enumerate(zip(likelihood.kinds, likelihood.stops, strict=True)):
+            theta[j] = np.log(start.sigma[first]) if kind == "gaussian" else theta[j]
+            first = stop
+        likelihood.set_theta(theta)
+
+
+def _places(likelihood: Mixed) -> np.ndarray:
+    """Where among the inputs of an encoder the values lie (A,), not whether they are missing."""
+    widths = zip(likelihood.ends - np.add(likelihood.levels, likelihood.gaps), likelihood.levels, strict=True)
+    return np.concatenate([np.arange(first, first + levels) for first, levels in widths])
+
+
+def _filled(u: np.ndarray, missing: np.ndarray, components: int, seed: np.uint64, condition: np.ndarray) -> LinearStart:
+    """Probabilistic PCA of u (N, A), whose missing values are taken from it itself again and again."""
+    u, columns = u.astype(np.float64), u.shape[1]
+    there = np.maximum((~missing).sum(axis=0), 1)
+    u[missing] = np.broadcast_to(np.where(missing, 0.0, u).sum(axis=0) / there, u.shape)[missing]
+    same = Units(np.zeros(columns), np.ones(columns))
+    beside = [condition] if condition.shape[1] else []
+    for round_ in range(FILLED if missing.any() else 1):
+        start = probabilistic_pca(u, same, u.mean(axis=0), np.ones(columns), components, None, seed, *beside)
+        if round_ < FILLED - 1 and missing.any():
+            centre = start.mean + condition @ start.condition
+            u[missing] = (centre + (u - centre) @ start.encoder @ start.decoder)[missing]
+    return start
