@@ -23,7 +23,7 @@ FAILED, WRONG, INTERRUPTED, TERMINATED = 1, 2, 128 + signal.SIGINT, 128 + signal
 
 COMMANDS = {  # name to module, whose `parser` says what it does
     name: f"fastvae.{name}"
-    for name in ("train", "sample", "encode", "evaluate", "compare", "export", "selfcheck", "completion")
+    for name in ("train", "sample", "encode", "evaluate", "score", "compare", "export", "selfcheck", "completion")
 }
 CALLED = ContextVar("CALLED", default="python -m fastvae.")  # what stands before a command's name, as it was called
 
