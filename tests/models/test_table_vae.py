@@ -5,7 +5,6 @@ import pickle
 
 import numpy as np
 import pandas as pd
-import polars as pl
 import pytest
 
 from fastvae import VAE, TableVAE, persistence, reference
@@ -253,7 +252,8 @@ def test_what_is_filled_in_keeps_what_is_there_and_the_index(model):
     pd.testing.assert_frame_equal(model.reconstruct(frame).dtypes.to_frame(), frame.dtypes.to_frame())
 
 
-def test_polars_a_dict_and_arrays():
+def test_polars():
+    pl = pytest.importorskip("polars", reason="polars is not installed: pip install polars")
     frame = table()
     as_polars = pl.DataFrame({
         "length": frame["length"].tolist(), "eggs": [None if v is pd.NA else int(v) for v in frame["eggs"]],
@@ -262,6 +262,10 @@ def test_polars_a_dict_and_arrays():
     model = TableVAE(epochs=2, random_state=0, early_stopping=False, latent_dim=1, hidden=(4,)).fit(as_polars)
     drawn = model.sample(4)
     assert drawn.schema == as_polars.schema
+
+
+def test_a_dict_and_arrays():
+    frame = table()
     columns = {"length": frame["length"].to_numpy(), "site": np.array(frame["site"].astype(object))}
     of_dict = TableVAE(epochs=2, random_state=0, early_stopping=False).fit(columns).sample(3)
     assert list(of_dict) == ["length", "site"]
