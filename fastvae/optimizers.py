@@ -33,17 +33,21 @@ class RateSchedule:
         Steps over which it grows linearly from 0 first; the fall to 0 takes the steps that remain.
     total
         Steps in all: for those that end at 0.
+    begun
+        After which step the first of these comes.
     """
 
     kind: str = "constant"
     warmup: int = 0
     total: int = 0
+    begun: int = 0
 
     def __post_init__(self) -> None:
         check_name("schedule", self.kind, SCHEDULES)
 
     def factors(self, steps: np.ndarray) -> np.ndarray:
-        """Those of steps (n,), which count from 1: (n,) float64."""
+        """Those of steps (n,), which count from `begun` + 1: (n,) float64."""
+        steps = steps - self.begun
         rising = np.minimum(steps / self.warmup, 1.0) if self.warmup else 1.0
         if self.kind == "constant":
             return np.broadcast_to(rising, len(steps))

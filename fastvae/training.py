@@ -83,12 +83,22 @@ class State:
     best_optimizer_steps: int = 0
     stopped_early: bool = False
     judged_from: int = 0  # an epoch before which patience does not count
+    cycle_epoch: int = 0  # epochs, and steps of the optimizer, after which the present `fit` began
+    cycle_step: int = 0
     best_values: np.ndarray | None = None  # parameters at the best held-out ELBO, with early stopping
     best_state: dict[str, np.ndarray] = field(default_factory=dict)  # of the optimizer at that time
 
     def begin_epoch(self) -> None:
         """Forget a part of an epoch, and that a run stopped early: what comes is an epoch of its own."""
         self.position, self.sums, self.seconds, self.stopped_early = 0, {}, 0.0, False
+
+    def begin_cycle(self, steps: int) -> None:
+        """What comes is a training of its own that goes on from here, after so many steps of the optimizer: its rows
+        may be others, so that no score of before counts."""
+        self.begin_epoch()
+        self.cycle_epoch, self.cycle_step, self.judged_from = self.epoch, steps, self.epoch
+        self.best_elbo, self.best_epoch, self.best_optimizer_steps = None, 0, 0
+        self.best_values, self.best_state = None, {}
 
     def take_back_early_stop(self) -> None:
         """Let a run that stopped early go on: patience counts anew."""
@@ -131,6 +141,8 @@ class State:
             ("step", self.step, begun, LARGEST),
             ("best_epoch", self.best_epoch, 0, self.epoch if known else 0),
             ("judged_from", self.judged_from, 0, self.epoch),
+            ("cycle_epoch", self.cycle_epoch, 0, self.epoch),
+            ("cycle_step", self.cycle_step, 0, self.step),
             ("best_optimizer_steps", self.best_optimizer_steps, 0, self.step),
         ):
             if not least <= value <= most:
@@ -203,7 +215,9 @@ def train(
     try:
         observer.started(state, schedule, count)
         with np.errstate(all="ignore"):  # a loss that is not finite gets one error, below
-            if schedule.patience is not None and heldout_score and not (state.step or schedule.warmup):
+            begins = state.position == 0 and state.epoch == state.cycle_epoch == state.judged_from
+            judged = state.best_elbo is not None or state.epoch < schedule.warmup
+            if schedule.patience is not None and heldout_score and begins and not judged:
                 _judge(heldout_score(), model, optimizer, state)  # the start may be the best there is
             while state.epoch < schedule.epochs and not state.stopped_early:
                 started, ahead = time.perf_counter() - state.seconds, 1

@@ -17,7 +17,7 @@ class Arguments:
     # those that may be changed between two trainings of one model; all others are fixed by the first one
     CHANGEABLE: ClassVar[frozenset[str]] = frozenset(
         ("epochs", "batch_size", "learning_rate", "clip_norm", "device", "verbose", "early_stopping")
-        + ("validation_fraction", "weight_decay", "schedule", "warmup_steps", "average")
+        + ("validation_fraction", "weight_decay", "schedule", "warmup_steps", "average", "warm_start")
     )
     _fitted: dict[str, Any]  # the others, as they were then
 
@@ -39,8 +39,9 @@ class Arguments:
         """Change arguments of the constructor, for the next `fit`.
 
         How a model is trained (epochs, batch_size, learning_rate, clip_norm, weight_decay, schedule, warmup_steps,
-        average and, of a VAE, beta and kl_warmup_epochs) may be changed for the next `partial_fit` too. Any other
-        argument is fixed by the first training: `partial_fit` refuses to go on where one was changed.
+        average, warm_start and, of a VAE, beta and kl_warmup_epochs) may be changed for the next `partial_fit` too. Any
+        other argument is fixed by the first training: `partial_fit`, and `fit` with `warm_start`, refuse to go on where
+        one was changed.
         """
         for name in params:
             check_name("parameter", name, self._names())
@@ -62,9 +63,10 @@ class Arguments:
         for name, fitted in self._fitted.items():
             value = getattr(self, name)
             if not _same(value, fitted):
+                anew = "set warm_start=False and call fit" if getattr(self, "warm_start", False) else "call fit"
                 raise ValueError(
                     f"{name}={reprlib.repr(value)} was set after this model was fitted with {name}="
-                    f"{reprlib.repr(fitted)}: call fit to start anew with it, or set it back to train on"
+                    f"{reprlib.repr(fitted)}: {anew} to start anew with it, or set it back to train on"
                 )
 
 

@@ -70,6 +70,7 @@ class DBM(BoltzmannEstimator):
         random_state: Any = None, verbose: bool | int = 0, early_stopping: bool | str = False,
         validation_fraction: float = 0.1, optimizer: str = "sgd", weight_decay: float = 0.0, schedule: str = "linear",
         warmup_steps: int = 200, average: float = 0.2,
+        warm_start: bool = False,
     ):  # fmt: skip
         self._store(locals())
 

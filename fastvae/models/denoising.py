@@ -54,7 +54,7 @@ class DenoisingAutoencoder(ChainSampler, ReconstructingEstimator):
     """
 
     amount: float
-    OLDER: ClassVar[dict[str, Any]] = {"sigma": 1.0}
+    OLDER: ClassVar[dict[str, Any]] = ReconstructingEstimator.OLDER | {"sigma": 1.0}
     NAME, NETWORK, ABILITIES = "DenoisingAutoencoder", DenoisingNetwork, Abilities(True, True, "chain", "none")
     PORTABLE = True
 
@@ -66,6 +66,7 @@ class DenoisingAutoencoder(ChainSampler, ReconstructingEstimator):
         verbose: bool | int = 0, early_stopping: bool | str = "auto", validation_fraction: float = 0.1,
         optimizer: str = "adam", weight_decay: float = 0.0, schedule: str = "constant", warmup_steps: int = 0,
         average: float = 0.0, sigma: float | str = 1.0,
+        warm_start: bool = False,
     ):  # fmt: skip
         self._store(locals())
 

@@ -62,7 +62,7 @@ class GAN(SavedEstimator):
         Largest norm of the gradient of each of both; None for no limit.
     scale
         As `VAE` has it; "auto": None for "sigmoid", "standard" for "identity".
-    precision, device, random_state, verbose, optimizer, weight_decay, schedule, warmup_steps
+    precision, device, random_state, verbose, optimizer, weight_decay, schedule, warmup_steps, warm_start
         As `VAE` has them.
     average
         A share of the steps, the last ones, over which the parameters of G are averaged; 0 for none.
@@ -110,6 +110,7 @@ class GAN(SavedEstimator):
         clip_norm: float | None = None, scale: Any = "auto", precision: str = "float32", device: str = "auto",
         random_state: Any = None, verbose: bool | int = 0, optimizer: str = "adam", weight_decay: float = 0.0,
         schedule: str = "constant", warmup_steps: int = 0, average: float = 0.0,
+        warm_start: bool = False,
     ):  # fmt: skip
         self._store(locals())
 
@@ -178,13 +179,13 @@ class GAN(SavedEstimator):
             for name, rate in self._rates().items()
         ))  # fmt: skip
 
-    def _set_optimizer(self, optimizer: Optimizer, steps: int) -> None:
-        average_from = steps - max(1, round(self.average * steps)) + 1 if self.average else None
+    def _set_optimizer(self, optimizer: Optimizer, steps: int, begun: int = 0) -> None:
+        average_from = self._average_from(steps, begun)
         for part in optimizer.parts:
             part.learning_rate, part.clip_norm = self._rates()[part.name], self.clip_norm
             part.weight_decay = float(self.weight_decay)
             setattr(part, "momentum" if self.optimizer == "sgd" else "beta1", float(self.beta1))
-            part.schedule = RateSchedule(self.schedule, int(self.warmup_steps), steps)
+            part.schedule = RateSchedule(self.schedule, int(self.warmup_steps), steps - begun, begun)
             part.keep_average(average_from if part.name == GENERATOR else None)
 
     def plan(self, rows: int) -> tuple[int, int, int]:

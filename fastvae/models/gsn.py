@@ -274,6 +274,7 @@ class GSN(ChainSampler, ReconstructingEstimator):
         verbose: bool | int = 0, early_stopping: bool | str = "auto", validation_fraction: float = 0.1,
         optimizer: str = "adam", weight_decay: float = 0.0, schedule: str = "constant", warmup_steps: int = 0,
         average: float = 0.0,
+        warm_start: bool = False,
     ):  # fmt: skip
         self._store(locals())
 

@@ -76,7 +76,7 @@ class RBM(BoltzmannEstimator):
     PORTABLE = True
     METHOD, KIND, EXACT = "annealed", BRACKET, "exact"
     SETTINGS = "visible='bernoulli'", "visible='gaussian'"
-    OLDER: ClassVar[dict[str, Any]] = {"sigma": 1.0}
+    OLDER: ClassVar[dict[str, Any]] = BoltzmannEstimator.OLDER | {"sigma": 1.0}
 
     def __init__(
         self, hidden: int = 500, visible: str = "bernoulli", k: int = 1, persistent: bool = True, chains: int = 100,
@@ -85,6 +85,7 @@ class RBM(BoltzmannEstimator):
         random_state: Any = None, verbose: bool | int = 0, early_stopping: bool | str = False,
         validation_fraction: float = 0.1, optimizer: str = "sgd", weight_decay: float = 0.0, schedule: str = "linear",
         warmup_steps: int = 200, average: float = 0.2, sigma: float | str = "learned",
+        warm_start: bool = False,
     ):  # fmt: skip
         self._store(locals())
 

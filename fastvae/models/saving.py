@@ -19,7 +19,7 @@ from fastvae.data.validation import LARGEST
 from fastvae.declared import declared, entry, from_fields
 from fastvae.errors import ModelFileError
 from fastvae.export import safetensors_file
-from fastvae.models.estimator import Estimator
+from fastvae.models.fitting import TrainedEstimator
 from fastvae.models.settings import LARGEST_SEED, plain
 from fastvae.training import State
 
@@ -34,11 +34,13 @@ METADATA = {
 }
 
 
-class SavedEstimator(Estimator):
+class SavedEstimator(TrainedEstimator):
     """An estimator that writes itself to a file and reads itself from one."""
 
     NAME: ClassVar[str]
-    OLDER: ClassVar[dict[str, Any]] = {}  # arguments that files of earlier versions lack: what those models were
+    OLDER: ClassVar[dict[str, Any]] = {
+        "warm_start": False
+    }  # arguments that files of earlier versions lack: what those models were
 
     # ---- writing ------------------------------------------------------------------------------------------------
 
@@ -241,7 +243,7 @@ class SavedEstimator(Estimator):
                 raise ValueError(f"architecture.{name} is {value!r}; the arguments give {expected[name]!r}")
         return architecture
 
-    # ---- what an estimator brings: see `estimator.Hooks` -------------------------------------------------------------
+    # ---- what an estimator brings: see `hooks` -------------------------------------------------------------
 
     @staticmethod
     def _left_out() -> tuple[str, ...]:

@@ -104,6 +104,7 @@ class SparseAutoencoder(Autoencoder):
         random_state: Any = None, verbose: bool | int = 0, early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1, optimizer: str = "adam", weight_decay: float = 0.0,
         schedule: str = "constant", warmup_steps: int = 0, average: float = 0.0, sigma: float | str = 1.0,
+        warm_start: bool = False,
     ):  # fmt: skip
         self._store(locals())
 

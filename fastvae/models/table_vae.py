@@ -116,6 +116,7 @@ class TableVAE(VAE):
         objective: str = "elbo",
         n_samples: int = 1,
         free_bits: float = 0.0,
+        warm_start: bool = False,
     ):
         self._store(locals())
 

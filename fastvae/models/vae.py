@@ -121,6 +121,11 @@ class VAE(Evaluated):
     free_bits
         "elbo" only: nats of KL that each latent dimension may have, in the mean over a batch, before they count: the
         loss has max(free_bits, mean of the KL) in their place (Kingma et al. 2016). "kl" in `history_` has all of it.
+    warm_start
+        Whether a further `fit` goes on, instead of starting anew: from the parameters and moments that are there, under
+        the scaling and condition of the first one, for as many epochs more. Epochs and `history_` count on; `schedule`,
+        `warmup_steps`, `average` and early stopping begin again. On the same rows, without these four, two fits of 5
+        epochs make the bits of one of 10. Only arguments of how it is trained may be changed (see `set_params`).
 
     Attributes
     ----------
@@ -150,7 +155,7 @@ class VAE(Evaluated):
     OLDER: ClassVar = {
         "sigma_per_column": False, "linear": False, "init": "he", "early_stopping": False, "validation_fraction": 0.1,
         "optimizer": "adam", "weight_decay": 0.0, "schedule": "constant", "warmup_steps": 0, "average": 0.0,
-        "objective": "elbo", "n_samples": 1, "free_bits": 0.0,
+        "objective": "elbo", "n_samples": 1, "free_bits": 0.0, "warm_start": False,
     }  # fmt: skip
     CHANGEABLE = LikelihoodEstimator.CHANGEABLE | {"beta", "kl_warmup_epochs", "n_samples", "free_bits"}
 
@@ -186,6 +191,7 @@ class VAE(Evaluated):
         objective: str = "elbo",
         n_samples: int = 1,
         free_bits: float = 0.0,
+        warm_start: bool = False,
     ):
         self.latent_dim = latent_dim
         self.hidden = hidden
@@ -217,6 +223,7 @@ class VAE(Evaluated):
         self.objective = objective
         self.n_samples = n_samples
         self.free_bits = free_bits
+        self.warm_start = warm_start
 
     # ---- what `hooks` asks for ----------------------------------------------------------------------------------
 
