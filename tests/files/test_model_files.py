@@ -65,7 +65,7 @@ TAKEN = {
     **dict.fromkeys(["best_elbo", "loss", "nll", "kl"], NUMBERS | {-1}),
     "clip_norm": NUMBERS | {None},
     "metadata": [{"x": 1}],
-    **{name: {True} for name in ("verbose", "sigma_per_column", "linear", "early_stopping")},
+    **{name: {True} for name in ("verbose", "sigma_per_column", "linear", "early_stopping", "warm_start")},
     "decoder_hidden": {None},
     "scale": {None},
     "random_state": {None},
@@ -442,7 +442,8 @@ def test_the_names_in_a_file_stay_what_they_are(checkpoint):
         "scaling.offset", "scaling.scale", *model, *(f"history.{name}" for name in history),
         *(f"optimizer.{name}" for name in moments), "training.best_values", *(f"training.best_{m}" for m in moments),
     }  # fmt: skip
-    assert set(header["training"]) == {*FIRST_TRAINING, "best_optimizer_steps", "judged_from", "optimizer_steps"}
+    since = {"best_optimizer_steps", "judged_from", "optimizer_steps", "cycle_epoch", "cycle_step"}
+    assert set(header["training"]) == {*FIRST_TRAINING, *since}
     assert set(header["training"]["sums"]) == {"loss", "nll", "kl"}
     assert set(header["architecture"]) == {*FIRST_ARCHITECTURE, "sigma_per_column", "linear", "conditions"}
     assert set(header["params"]) == {*FIRST_PARAMS, *VAE.OLDER}
