@@ -1,5 +1,6 @@
 """Which kernels run, and in which precision their products: chosen once, explicitly."""
 
+import functools
 import importlib.util
 import warnings
 from dataclasses import dataclass
@@ -32,27 +33,30 @@ class Backend:
         operations; without them, one after the other. A context manager."""
         if not self.kernels.ON_HOST:
             return _stream()
-        from fastvae.kernels.cpu.workers import Workers, shares_for
-
-        return Workers(shares_for(rows, operations))
+        found = _cpu()
+        return found.Workers(found.shares_for(rows, operations))
 
     def pieces(self, rows: int, operations: float, widest: int) -> tuple[int, int]:
         """For a pass over so many rows, in arrays up to `widest` wide: how many programs to run at a time, and of how
         many rows each."""
         if not self.kernels.ON_HOST:
             return 1, min(rows, CUDA_PIECE, max(1, CUDA_NUMBERS // widest))
-        from fastvae.kernels.cpu.workers import shares_for
-
-        count = shares_for(rows, operations)
+        count = _cpu().shares_for(rows, operations)
         return count, min(CPU_PIECE, -(-rows // count))
 
     def passing(self, count: int) -> Any:
         """What runs so many programs at a time. A context manager."""
         if not self.kernels.ON_HOST:
             return _stream()
-        from fastvae.kernels.cpu.workers import workers_for
+        return _cpu().workers_for(count)
 
-        return workers_for(count)
+
+@functools.cache
+def _cpu() -> Any:
+    """The module of the workers: to import it is to compile, and to look for it takes longer than a small pass."""
+    from fastvae.kernels.cpu import workers
+
+    return workers
 
 
 def _stream() -> Any:

@@ -5,6 +5,7 @@ numbers change from step to step. All else that training and inference need of i
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -200,7 +201,7 @@ class Network:
             shapes |= owner.shapes()
         return shapes
 
-    @property
+    @functools.cached_property
     def code_units(self) -> Units:
         """Of the codes, "z": the user's are the model's."""
         return Units(np.zeros(self.inputs["z"]), np.ones(self.inputs["z"]))
@@ -208,6 +209,7 @@ class Network:
     def prepare(self, seed: np.uint64, units: Units, condition: Condition | None = None) -> None:
         """Set what the passes need: the noise's key, the user's units, and what is known of a condition."""
         self.seed, self.units, self.condition = seed, units, condition
+        self._seed_word = np.uint64(seed).view(np.int64)
         columns = 0 if condition is None else condition.columns
         self._condition_units = Units(np.zeros(columns), np.ones(columns))
         self.log_jacobian = 0.0 if self.likelihood is None else self.likelihood.log_jacobian(units.scale)
@@ -397,7 +399,7 @@ class Network:
 
     def upload_parameters(self) -> None:
         """Before passes are run: where they work elsewhere, the parameters go there."""
-        if not self._away:
+        if not (self._away or self.kernels.ON_HOST):
             self.kernels.upload(self.parameters.values, *self.constants().values())
 
     def _borrow(self, rows: int) -> Recordings:
@@ -466,7 +468,7 @@ class Network:
                 inputs["condition"] = lambda p: self._read(p, kind, "condition", scaling, None)
             made = r.get((key, dtype, name, binarize, None if condition is None else condition.dtype), write, inputs)
             slots = r.slots
-            slots["seed"], slots["step"], slots["first row"] = np.uint64(self.seed).view(np.int64), step, first_row
+            slots["seed"], slots["step"], slots["first row"] = self._seed_word, step, first_row
             slots["outside"] = 0
             for source in made.p.sources:
                 if source.name != "condition":

@@ -334,9 +334,9 @@ class Pass:
         """All programs, in order."""
         return [program for phase in self.phases for program in phase]
 
-    @property
+    @functools.cached_property
     def sources(self) -> list[Source]:
-        """The inputs that are read from rows which somebody gives for a run."""
+        """The inputs that are read from rows which somebody gives for a run; of a pass that is written to its end."""
         return [source for program in self.programs for source in program.sources]
 
     def finish(self) -> None:

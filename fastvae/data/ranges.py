@@ -50,13 +50,15 @@ def warn_of_other_units(X: Any, known: Range | None, name: str = "X", what: str 
     """Warn where the first rows of `X` lie in [0, 1] and the known range is that of pixels, or the other way round."""
     if known is None or isinstance(X, DeviceRows) or known[0] < 0 or 1 < known[1] < PIXELS:
         return
+    if X.size < LEAST:
+        return
     some, smaller = X[: 1 + LOOKED_AT // X.shape[1]], known[1] >= PIXELS
     mapping = mapping_of(X)
     if mapping is not None:
         check_size(mapping, X, name)
         some = np.array(some)
     high = float(some.max())
-    if some.size < LEAST or not (0 < high <= 1 if smaller else high >= PIXELS):
+    if not (0 < high <= 1 if smaller else high >= PIXELS):
         return
     low = float(some.min())
     if low >= 0 and (smaller or float(np.median(some[some > 0])) > 1):  # not a few odd values

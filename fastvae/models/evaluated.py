@@ -1,6 +1,7 @@
 """What an estimator with q(z|x) says of rows: their codes, the ELBO, log p(x)."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -132,11 +133,17 @@ class Evaluated(LikelihoodEstimator):
         return self._elbo(network, examples.X, n_samples, **how)
 
     def _elbo(
-        self, network: VAENetwork, X: np.ndarray, n_samples: int, points: list[np.ndarray] | None = None, **how: Any
+        self, network: VAENetwork, X: np.ndarray, n_samples: int, points: Sequence[np.ndarray] | None = None, **how: Any
     ) -> np.ndarray:
         total = np.zeros(len(X))
 
         def keep(start: int, stop: int, kl: np.ndarray, *nlls: np.ndarray) -> None:
+            if stop - start == 1:  # one row: the same sums, without arrays
+                found, more = total.item(start), kl.item()
+                for nll in nlls:
+                    found = found + nll.item() + more
+                total[start] = found
+                return
             for nll in nlls:
                 total[start:stop] += nll
                 total[start:stop] += kl

@@ -6,6 +6,7 @@ p(z) = N(0, I), p(x|z) a likelihood, q(z|x) a diagonal Gaussian; the loss is tha
 default the mean over the batch of nll + beta kl. Kingma and Welling 2014; Rezende, Mohamed and Wierstra 2014.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,8 @@ PAIRS = 4  # of points for a score, at most
 SMALL, SMALL_FIRST = 0.3, 0.4  # of what is drawn: for mu, logvar and the last layer; for the decoder's first layer
 
 
-def symmetric_points(latent_dim: int) -> list[np.ndarray]:
+@functools.cache
+def symmetric_points(latent_dim: int) -> tuple[np.ndarray, ...]:
     """Points eps (Z,) of equal weight at which E[f(mu + sigma eps)] is taken instead of drawing eps from N(0, I).
 
     They come in pairs +-b, the b with entries +-1 from columns of a Hadamard matrix: all odd terms of f cancel, squares
@@ -44,7 +46,10 @@ def symmetric_points(latent_dim: int) -> list[np.ndarray]:
     for i in range(pairs):
         signs = np.array([bin(i & j).count("1") for j in k % pairs]) + flips
         points.append((1.0 - 2.0 * (signs % 2)).astype(np.float32))
-    return [sign * point for point in points for sign in (np.float32(1), np.float32(-1))]
+    found = tuple(sign * point for point in points for sign in (np.float32(1), np.float32(-1)))
+    for point in found:
+        point.setflags(write=False)
+    return found
 
 
 @dataclass(frozen=True)
@@ -223,7 +228,7 @@ class VAENetwork(Network):
         h = self.encoder(p, seen)[0]
         return self._mu(p, seen, h)[0], self.logvar(p, h)[0]
 
-    def elbo(self, p: Pass, draws: int | list[np.ndarray]) -> list[np.ndarray]:
+    def elbo(self, p: Pass, draws: int | Sequence[np.ndarray]) -> list[np.ndarray]:
         """Write the kl (B,), then the nll (B,) of each of so many draws of z, or of z at given points eps (Z,)."""
         x, c = p.input("x"), self.condition_of(p)
         mu, logvar = self._encoded(p, x, c)

@@ -26,6 +26,8 @@ MODELS = {
     "minmax": (VAE(**B, scale="minmax", activation="softplus", **SMALL), REAL, None),
     "range": (VAE(**B, scale=(0, 16), activation="identity", **SMALL), COUNTS.clip(0, 16), None),
     "poisson": (VAE(likelihood="poisson", activation="sigmoid", **SMALL), COUNTS, None),
+    "large counts": (VAE(likelihood="poisson", **SMALL), COUNTS * 1000, None),
+    "rates beyond e^30": (VAE(likelihood="poisson", **SMALL), COUNTS, None),
     "labels": (VAE(**G, **SMALL), REAL, TEXT),
     "whole numbers": (VAE(**B, **SMALL | {"hidden": ()}), BINARY, np.arange(90) % 4 - 2),
     "booleans": (VAE(likelihood="poisson", **SMALL), COUNTS, np.arange(90) % 2 == 0),
@@ -46,6 +48,8 @@ def fitted(name):
     model, X, condition = MODELS[name]
     if not model.__sklearn_is_fitted__():
         model.fit(X, condition=condition)
+        if name == "rates beyond e^30":
+            model.parameters()["decoder.1.bias"][:2] = 32, 29
     return model, X, condition
 
 
@@ -63,7 +67,7 @@ def extreme(X):
     """Rows that are unlike the data X, or of values that a model refuses: (rows, what each is)."""
     row, spread = X[0].astype(np.float64), np.std(X, axis=0) + 1e-9
     found = {"usual": row, "zeros": row * 0, "negative zeros": row * -0.0, "denormal": row * 0 + 1e-40}
-    for far in (10, 1e3, 1e6):
+    for far in (1, 10, 1e3, 1e6):
         found |= {
             f"{far:g} deviations": row + far * spread,
             f"{far:g} below": row - np.roll(far * spread * [1, -1, 1, 1, -1], 1),
