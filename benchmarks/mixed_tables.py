@@ -124,9 +124,9 @@ def density(frame: pd.DataFrame, target: str, seed: int) -> dict[str, float]:
             "k-hat too large": float(np.mean(result.unreliable)), "seconds": spent}  # fmt: skip
 
 
-def encoded(frame: pd.DataFrame, like: pd.DataFrame) -> np.ndarray:
-    """Numbers (N, K): categories one-hot with the levels of `like`, numbers in units of its deviation; NaN where
-    missing."""
+def encoded(frame: pd.DataFrame, like: pd.DataFrame, last: bool = True) -> np.ndarray:
+    """Numbers (N, K): categories one-hot with the levels of `like`, the `last` of them or not, numbers in units of its
+    deviation; NaN where missing."""
     columns = []
     for name in like:
         if is_number(like[name]):
@@ -136,7 +136,7 @@ def encoded(frame: pd.DataFrame, like: pd.DataFrame) -> np.ndarray:
             levels = sorted(like[name].dropna().unique(), key=str)
             hot = (frame[name].to_numpy(object)[:, None] == np.array(levels, object)).astype(float) * 0.5
             hot[frame[name].isna().to_numpy()] = np.nan
-            columns.append(hot)
+            columns.append(hot if last else hot[:, :-1])
     return np.concatenate(columns, axis=1)
 
 
@@ -266,17 +266,21 @@ def by_means(holes: pd.DataFrame, whole: pd.DataFrame, seed: int) -> tuple[pd.Da
                        else c.fillna(c.mode().iloc[0])), None, None  # fmt: skip
 
 
-def _imputed(holes: pd.DataFrame, whole: pd.DataFrame, make: Callable[[np.ndarray], np.ndarray]) -> pd.DataFrame:
-    """The frame of what an imputer makes of numbers and one-hot categories."""
+def _imputed(
+    holes: pd.DataFrame, whole: pd.DataFrame, make: Callable[[np.ndarray], np.ndarray], last: bool = True
+) -> pd.DataFrame:
+    """The frame of what an imputer makes of numbers and one-hot categories; without the `last` level of each, which a
+    regression on the others would give back as it is."""
     like = whole[list(holes)]
-    full, filled, place = make(encoded(holes, like)), holes.copy(), 0
+    full, filled, place = make(encoded(holes, like, last)), holes.copy(), 0
     for name in like:
         if is_number(like[name]):
             filled[name], place = full[:, place] * (float(like[name].astype(float).std()) or 1.0), place + 1
         else:
             levels = np.array(sorted(like[name].dropna().unique(), key=str), object)
-            filled[name] = levels[full[:, place : place + len(levels)].argmax(axis=1)]
-            place += len(levels)
+            hot = full[:, place : place + len(levels) - (not last)]
+            hot = hot if last else np.column_stack([hot, 0.5 - hot.sum(axis=1)])
+            filled[name], place = levels[hot.argmax(axis=1)], place + len(levels) - (not last)
     return filled
 
 
@@ -298,7 +302,7 @@ def by_iteration(
         imputer = IterativeImputer(sample_posterior=posterior, random_state=random_state, max_iter=10)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _imputed(holes, whole, imputer.fit_transform)
+            return _imputed(holes, whole, imputer.fit_transform, last=False)
 
     draws = [made(True, 1000 * seed + k) for k in range(20)]
     best, ends = made(False, seed), []

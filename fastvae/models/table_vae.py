@@ -8,7 +8,7 @@ import numpy as np
 from fastvae.data.columns import Column, Columns
 from fastvae.data.conversion import Encoded, is_of
 from fastvae.data.scaling import Units
-from fastvae.data.validation import Statistics
+from fastvae.data.validation import Statistics, as_examples, check_values
 from fastvae.declared import declared, entry
 from fastvae.errors import check_name
 from fastvae.evaluation.imputing import Imputation, impute
@@ -18,6 +18,7 @@ from fastvae.likelihoods import Gaussian
 from fastvae.likelihoods.mixed import Mixed
 from fastvae.models.duration import AUTO
 from fastvae.models.objectives import objective_of
+from fastvae.models.rows import finite
 from fastvae.models.settings import check_integer, check_number, widths
 from fastvae.models.table_network import TableArchitecture, TableNetwork
 from fastvae.models.vae import VAE
@@ -226,8 +227,14 @@ class TableVAE(VAE):
             beside = condition[0] if condition else np.zeros((len(x), 0), np.float32)
             network.start_mixed(x, seed, beside)
 
-    def _decode(self, network: Any, Z: Any, rows: np.ndarray | None = None) -> Any:
-        return self._table(network, self._outputs(network, Z, rows))
+    def decode(self, Z: Any, condition: Any = None) -> Any:
+        """The table of what a model makes of the codes `Z` (N, Z): means of numbers and counts, and most probable
+        categories; as `sample` gives it."""
+        network = self._check_fitted()
+        Z = as_examples(Z, "Z", network.inputs["z"], in_place=not network.kernels.ON_HOST)
+        return self._table(network, self._outputs(network, Z, self._condition_rows(network, condition, len(Z))))
+
+    inverse_transform = decode
 
     def _outputs(self, network: Any, Z: Any, rows: np.ndarray | None = None) -> np.ndarray:
         """What the decoder gives for codes Z (N, Z): (N, A), in the model's units."""
@@ -236,8 +243,11 @@ class TableVAE(VAE):
         def keep(start: int, stop: int, found: np.ndarray) -> None:
             out[start:stop] = found
 
-        network.over(Z, "decode", network.decode, keep, name="z", units=network.code_units, condition=rows)
-        return out
+        def check() -> None:
+            check_values(Z, "Z")
+
+        network.over(Z, "decode", network.decode, keep, check, name="z", units=network.code_units, condition=rows)
+        return finite(out, Z)
 
     def _table(self, network: Any, outputs: np.ndarray, index: Any = None) -> Any:
         """The table of the best single values at these outputs."""

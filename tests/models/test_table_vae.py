@@ -180,6 +180,13 @@ def test_hidden_values_prepare_for_gaps_that_come_later():
     assert np.square(error).mean() < 0.5 * frame["length"].var()
 
 
+@pytest.mark.long
+def test_annealed_importance_sampling_agrees():
+    model, X, *_ = linear()
+    chains = model.evaluate(X[1:30], "annealed", random_state=0)
+    assert chains.mean == pytest.approx(model.evaluate(X[1:30], n_samples=4000, random_state=1).mean, abs=0.05)
+
+
 # ---- training ----------------------------------------------------------------------------------------------------
 
 
@@ -250,6 +257,18 @@ def test_what_is_filled_in_keeps_what_is_there_and_the_index(model):
     assert (one.index == frame.index).all()
     assert not one.equals(other)
     pd.testing.assert_frame_equal(model.reconstruct(frame).dtypes.to_frame(), frame.dtypes.to_frame())
+
+
+def test_codes_there_and_back(model):
+    frame = table()
+    codes = model.transform(frame)
+    assert codes.shape == (120, 2)
+    back = model.inverse_transform(codes)
+    pd.testing.assert_frame_equal(back, model.reconstruct(frame))
+    with pytest.raises(ValueError, match="Z has 1 entry"):
+        model.decode([[0.0, np.nan]])
+    with pytest.raises(ValueError, match="Z has 3 features"):
+        model.decode(np.zeros((2, 3)))
 
 
 def test_polars():
