@@ -68,7 +68,7 @@ def counted(number: int, what: str) -> str:
 def closest(name: object, valid: Iterable[str]) -> str:
     """Say what is valid, and the nearest valid name first where one is near: for the end of an error message."""
     names = list(valid)
-    near = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5) if isinstance(name, str) else []
     listing = ", ".join(repr(n) for n in names)
     return (f"did you mean {near[0]!r}? " if near else "") + f"valid: {listing}"
 

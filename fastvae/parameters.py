@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from fastvae.kernels.memory import LINE, zeros
+from fastvae.memory import check_memory
 
 Shape = tuple[int, ...]
 
@@ -25,6 +26,11 @@ class Parameters:
         The flat buffers: what the optimizer walks over and a checkpoint stores.
     bring_back
         Called before anybody looks at the values: to be set by whoever changes them elsewhere.
+
+    Raises
+    ------
+    ValueError
+        More parameters than there is memory for.
     """
 
     def __init__(self, shapes: Mapping[str, Shape]):
@@ -32,6 +38,7 @@ class Parameters:
         for name, shape in shapes.items():
             self._starts[name] = -(-total // LINE) * LINE
             total = self._starts[name] + math.prod(shape)
+        check_memory(2 * 4 * total, f"a model of {total:,} parameters", "give it smaller layers")
         self._values, self.gradients = zeros(total), zeros(total)
         self.bring_back: Callable[[], None] = lambda: None
 

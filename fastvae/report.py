@@ -84,7 +84,7 @@ def write_history(path: pathlib.Path, model: VAE) -> None:
     loss.plot(history["epoch"], history["nll"], label="nll, $-\\log p(x|z)$", **style)
     heldout = history[model.heldout_name]
     if np.isfinite(heldout).any():
-        loss.plot(history["epoch"], -heldout, label=f"$-$the {spoken(model.heldout_name)}", **style)
+        loss.plot(history["epoch"], -heldout, label=f"$-${spoken(model.heldout_name)}", **style)
     kl.plot(history["epoch"], history["kl"], color="C3", label="KL$[q(z|x)\\,\\|\\,p(z)]$", **style)
     for axes in (loss, kl):
         axes.set_xlabel("epoch")

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from fastvae.errors import UnusableTypeError
+from fastvae.errors import UnusableTypeError, counted
 
 SHOWN = 5  # names in a message
 EXAMINED = 1000  # objects of an array, to say what they are
@@ -107,14 +107,26 @@ def as_array(X: Any, name: str = "X") -> np.ndarray:
         return _frame_array(X, name)
     try:
         array = np.asarray(X)
-    except ValueError as error:
-        raise ValueError(f"{name} is not an array: its rows differ in length ({error})") from None
+    except ValueError:
+        raise ValueError(f"{name} is not an array: its rows differ in {_ragged(X) or 'length or depth'}") from None
     except Exception as error:  # of another library's conversion
         reason = " ".join(str(error).split())[:200]
         raise TypeError(f"{name} ({type(X).__name__}) cannot be read as an array: {reason}") from None
     if array.dtype.kind not in "buif":
         return _numbers(array) if _holds_numbers(array) else _refuse(array, X, name)
     return array
+
+
+def _ragged(X: Any) -> str | None:
+    """How rows of sequences differ in length; None where it is not that."""
+    try:
+        lengths = [len(row) for row in X]
+    except TypeError:
+        return None
+    other = next((i for i, length in enumerate(lengths) if length != lengths[0]), None)
+    if other is None:
+        return None
+    return f"length: row 0 has {counted(lengths[0], 'value')}, row {other} has {lengths[other]:,}"
 
 
 def _holds_numbers(array: np.ndarray) -> bool:

@@ -121,7 +121,7 @@ def write_kl_per_dimension(path: Any, kl: np.ndarray, active: np.ndarray) -> Non
     axes.set_ylabel("KL[q(z|x) || N(0, 1)], nats")
     quiet(axes)
     axes.grid(False, axis="x")
-    axes.legend(fontsize=9, frameon=False, loc="upper right")
+    axes.legend(fontsize=9, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)  # above all bars
     save(path, fig)
 
 

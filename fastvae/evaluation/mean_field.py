@@ -3,6 +3,7 @@ sampling. Salakhutdinov and Hinton 2009, section 3.2."""
 
 import numpy as np
 
+from fastvae.data.binary import check_binary
 from fastvae.data.minibatches import Examples
 from fastvae.evaluation.bipartite import FEW, LEAST_MEAN, Bipartite, enumerated
 from fastvae.models.dbm_network import NAMES, DBMNetwork
@@ -33,29 +34,17 @@ def exact_log_z(network: DBMNetwork) -> float | None:
     return enumerated(machine.transposed.astype(np.float64), machine.b, machine.a)
 
 
-def check_binary(v: np.ndarray, first_row: int) -> None:
-    """Raise `ValueError` unless rows v (n, D), from that one of X on, are of 0 and 1."""
-    wrong = (v != 0) & (v != 1)
-    if wrong.any():
-        row, column = (int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(
-            f"X has values other than 0 and 1 (first: {v[row, column]:.6g} at row {first_row + row}, column {column}), "
-            "and this model gives a probability to rows of 0 and 1 alone: binarize them, (X > 0.5) for one, or pass "
-            "binarize= to evaluate: 'dynamic', which takes each value for the probability of a 1, or a number, above "
-            "which is 1"
-        )
-
-
 def unnormalised(network: DBMNetwork, examples: Examples) -> np.ndarray:
     """The bound but for log Z, (N,) float64: with m the means of q(h1), and q(h2) the best there is beside it,
 
     visible' v + m' (W1' v + b1) + H(m) + sum_k softplus(b2 + m' W2)_k
     """
+    if examples.binarize is None:
+        check_binary(examples.X, network.units, "DBM")
     found = np.empty(len(examples))
     q = {name: values.astype(np.float64) for name, values in network.parameters.named_values().items()}
 
     def keep(start: int, stop: int, v: np.ndarray, h1: np.ndarray) -> None:
-        check_binary(v, start)
         v, m = v.astype(np.float64), h1.astype(np.float64)
         linear = v @ q["visible.bias"] + np.sum(m * (v @ q["hidden.0.weight"] + q["hidden.0.bias"]), axis=1)
         least = np.finfo(np.float64).tiny

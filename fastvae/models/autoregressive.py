@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from fastvae.data.binary import warn_of_grey
 from fastvae.data.minibatches import Examples
 from fastvae.evaluation.result import LogLikelihood
 from fastvae.kernels.cpu import blas
 from fastvae.models.abilities import Abilities
 from fastvae.models.rows import finite
-from fastvae.models.settings import check_integer
 from fastvae.models.with_likelihood import LikelihoodEstimator
 
 ORDERS = ("natural", "random")
@@ -37,10 +37,18 @@ class AutoregressiveEstimator(LikelihoodEstimator):
         """Fill in x (n, D) float32, in the model's units, by the noise of a call."""
         raise NotImplementedError
 
+    @staticmethod
+    def _beside(network: Any) -> int:
+        """How many numbers stand in memory for each sample while all are drawn, beside what is returned."""
+        return network.inputs["x"]
+
     def score_samples(self, X: Any) -> np.ndarray:
         """log p(x) of each row, (N,) float64, in nats of the user's units: exact, but for rounding."""
         network, X, how = self._data(X)
-        return finite(self._log_prob(network, X, **how), X)
+        log_prob = finite(self._log_prob(network, X, **how), X)
+        if self._fills_unit_range(network):
+            warn_of_grey(X, network.units, 2)
+        return log_prob
 
     def score_examples(self, examples: Examples) -> np.ndarray:
         """The same of examples, which somebody has checked; not finite where float32 overflows."""
@@ -56,6 +64,8 @@ class AutoregressiveEstimator(LikelihoodEstimator):
         """
         examples, started = self.examples(X, binarize=binarize), time.perf_counter()
         values = finite(self.score_examples(examples), examples.X)
+        if binarize is None and self._fills_unit_range(self.network_):
+            warn_of_grey(examples.X, self.network_.units, 2)
         return LogLikelihood.exact(values, time.perf_counter() - started)
 
     def sample(self, n: int = 1, random_state: Any = None) -> np.ndarray:
@@ -65,7 +75,7 @@ class AutoregressiveEstimator(LikelihoodEstimator):
         `random_state`: a seed or generator of this call. None: by the model's own, as `VAE.sample` has it.
         """
         network = self._check_fitted()
-        check_integer("n", n, 1)
+        self._check_samples(network, n, self._beside(network))
         seed, call = self._noise_of_call(random_state)
         x = np.empty((n, network.inputs["x"]), np.float32)
         network.parameters.bring_back()

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from fastvae.data.binary import check_binary
 from fastvae.data.minibatches import Examples
 from fastvae.evaluation.bipartite import Bipartite
 from fastvae.evaluation.observer import Observer, watching
 from fastvae.evaluation.partition import BRACKET, FAR, LOWER, OfPartition, Partition, partition
 from fastvae.evaluation.result import LogLikelihood
 from fastvae.models.boltzmann_network import BoltzmannNetwork
+from fastvae.models.given import Given
 from fastvae.models.settings import check_integer, seed_from
 from fastvae.models.with_likelihood import LikelihoodEstimator
 from fastvae.optimizers import SGD, Optimizer
@@ -145,6 +147,13 @@ class BoltzmannEstimator(LikelihoodEstimator):
                 )
         return float(network.log_z[1])
 
+    def _heldout_examples(self, heldout: Any, held: Given) -> Examples:
+        """Refuse what cannot be scored before anything is trained."""
+        examples, network = super()._heldout_examples(heldout, held), self.network_
+        if self._fills_unit_range(network):
+            check_binary(examples.X, network.units, self.NAME, "heldout")
+        return examples
+
     # ---- samples ----------------------------------------------------------------------------------------------------
 
     def sample(
@@ -165,7 +174,7 @@ class BoltzmannEstimator(LikelihoodEstimator):
             Rows that the chains begin at; None: near the mean of the data.
         """
         network = self._check_fitted()
-        check_integer("n", n, 1)
+        self._check_samples(network, n, 4 * network.inputs["x"])  # v and its means, and both in the user's units
         check_integer("steps", steps, 1)
         begin = None
         if start is not None:

@@ -68,7 +68,8 @@ class ChainSampler(LikelihoodEstimator):
         start = None if start is None else self._checked(network, as_examples(start, "start"), "start")
         if chains is None:
             chains = len(start) if start is not None else check_integer("n", 1 if n is None else n, 1)
-        chains, n = check_integer("chains", chains, 1), chains if n is None else check_integer("n", n, 1)
+        chains = check_integer("chains", chains, 1)
+        n = self._check_samples(network, chains if n is None else n)
         steps, burn_in = check_integer("steps", steps, 1), check_integer("burn_in", burn_in, 0)
         if n % chains:
             raise ValueError(f"n={n} samples cannot come evenly from {chains} chains: take a multiple of {chains}")

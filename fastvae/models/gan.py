@@ -267,7 +267,7 @@ class GAN(SavedEstimator):
         `random_state`: a seed or generator of this call. None: by the model's own, as `VAE.sample` has it.
         """
         network = self._check_fitted()
-        check_integer("n", n, 1)
+        self._check_samples(network, n, network.architecture.latent_dim)
         seed, call = self._noise_of_call(random_state)
         return self._generated(network, n, seed, philox.PRIOR, call)
 

@@ -291,6 +291,11 @@ class MADE(AutoregressiveEstimator):
     # ---- sampling -----------------------------------------------------------------------------------------------
 
     @staticmethod
+    def _beside(network: MADENetwork) -> int:
+        seen = 2 * network.inputs["x"]
+        return seen + max(sum(layer.outputs for layer in each.hidden) for each in network.orderings)
+
+    @staticmethod
     def _draw(network: MADENetwork, x: np.ndarray, seed: np.uint64, call: int) -> None:
         (n, columns), likelihood, orderings = x.shape, network.likelihood, network.orderings
         choice = np.empty((n, 1), np.float32)

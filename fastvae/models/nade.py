@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from fastvae import reference
+from fastvae.data.binary import check_binary
 from fastvae.data.minibatches import Examples
-from fastvae.data.validation import pieces
 from fastvae.engine import Network
 from fastvae.errors import check_name
 from fastvae.kernels import cpu, philox
@@ -139,7 +139,7 @@ class NADE(AutoregressiveEstimator):
     def _begin(self, network: NADENetwork, X: Any, units: Any, facts: Any, seed: np.uint64) -> None:
         """Each column's bias starts where the output gives its mean."""
         if self._drawn is None:
-            check_binary(X, units)
+            check_binary(X, units, self.NAME)
         network.set_order(seed)
         mean = (facts.mean - units.offset) / units.scale
         network.initialise_layers(seed, facts.deviation / units.scale, mean)
@@ -158,13 +158,13 @@ class NADE(AutoregressiveEstimator):
 
     def _examples(self, network: Any, X: Any, name: str, binarize: Any, *beside: Any) -> Examples:
         if binarize is None:
-            check_binary(X, network.units, name)
+            check_binary(X, network.units, self.NAME, name)
         return super()._examples(network, X, name, binarize, *beside)
 
     def _data(self, X: Any, condition: Any = None) -> tuple[Any, Any, dict[str, Any]]:
         network, X, how = super()._data(X, condition)
         self._clipping(network, X)
-        check_binary(X, network.units)
+        check_binary(X, network.units, self.NAME)
         return network, X, how
 
     # ---- log p(x) -----------------------------------------------------------------------------------------------
@@ -215,19 +215,3 @@ class NADE(AutoregressiveEstimator):
         "a NADE has no latent code: its hidden units change from column to column; it gives log p(x), by "
         "score_samples(X), conditionals(X) and samples; for codes take a VAE or an autoencoder"
     )
-
-
-def check_binary(X: Any, units: Any, name: str = "X") -> None:
-    """Raise `ValueError` unless the values of X (N, D) are 0 and 1 in the model's units; others than numbers in [0, 1]
-    have been refused before."""
-    for start, piece in pieces(X):
-        scaled = (piece - units.offset) / units.scale
-        wrong = (scaled != 0) & (scaled != 1)
-        if wrong.any():
-            row, column = (int(i) for i in np.argwhere(wrong)[0])
-            raise ValueError(
-                f"{name} has values other than 0 and 1 (first: {piece[row, column]:.6g} at row {start + row}, column "
-                f"{column}), and NADE gives a probability to rows of 0 and 1 alone: binarize them, ({name} > 0.5) for "
-                "one, or pass binarize= to initialize, examples or evaluate: 'dynamic', which takes each value for the "
-                "probability of a 1, or a number, above which is 1"
-            )

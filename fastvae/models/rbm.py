@@ -4,10 +4,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fastvae.data.binary import check_binary
 from fastvae.data.minibatches import Examples
 from fastvae.errors import check_name
 from fastvae.evaluation.bipartite import FEW, LEAST_MEAN, Bipartite, GaussianBipartite, enumerated
-from fastvae.evaluation.mean_field import check_binary
 from fastvae.evaluation.observer import Observer
 from fastvae.evaluation.partition import BRACKET
 from fastvae.evaluation.result import LogLikelihood
@@ -124,13 +124,13 @@ class RBM(BoltzmannEstimator):
     # ---- what it says of rows ---------------------------------------------------------------------------------------
 
     def _unnormalised(self, network: RBMNetwork, examples: Examples) -> np.ndarray:
+        if network.is_binary and examples.binarize is None:
+            check_binary(examples.X, network.units, self.NAME)
         found = np.empty(len(examples))
         network.parameters.bring_back()
         bias = network.biases[0].value.astype(np.float64)
 
         def keep(start: int, stop: int, v: np.ndarray, below: np.ndarray) -> None:
-            if network.is_binary:
-                check_binary(v, start)
             v = v.astype(np.float64)
             alone = v @ bias if network.is_binary else -0.5 * np.square(v - bias).sum(axis=1)
             found[start:stop] = alone + softplus(below.astype(np.float64)).sum(axis=1)

@@ -9,9 +9,11 @@ import numpy as np
 from fastvae.data.minibatches import Conditions, Examples
 from fastvae.data.ranges import clipping, warn_of_other_units
 from fastvae.data.validation import as_examples, check_values
+from fastvae.memory import check_samples
 from fastvae.models.frames import Frames, framed
 from fastvae.models.given import Given
 from fastvae.models.learned import Learned
+from fastvae.models.settings import check_integer
 
 
 class Rows(Frames, Learned):
@@ -192,6 +194,14 @@ class Rows(Frames, Learned):
         network = self._check_fitted()
         Z = as_examples(Z, "Z", network.inputs["z"], in_place=not network.kernels.ON_HOST)
         return like(self._decode(network, Z, self._condition_rows(network, condition, len(Z))), Z)
+
+    @staticmethod
+    def _check_samples(network: Any, n: Any, beside: int = 0) -> int:
+        """How many samples to draw, n: a whole number of which memory holds as many, with so many float32 numbers
+        `beside` each while they are drawn."""
+        columns = network.inputs["x"]
+        check_samples(check_integer("n", n, 1), columns, columns * np.dtype(network.units.dtype).itemsize + 4 * beside)
+        return int(n)
 
     def _decode(self, network: Any, Z: Any, rows: np.ndarray | None = None) -> np.ndarray:
         """See `decode`; the condition as the network reads it."""

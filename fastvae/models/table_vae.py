@@ -311,6 +311,7 @@ class TableVAE(VAE):
         network = self._check_fitted()
         rows = self._condition_rows(network, condition, None if n is None else check_integer("n", n, 1))
         n = n or (1 if rows is None else len(rows))
+        self._check_samples(network, n, network.architecture.latent_dim)
         seed, call = self._noise_of_call(random_state)
         z = np.empty((n, network.architecture.latent_dim), np.float32)
         network.kernels.normal_noise(seed, philox.PRIOR, call, 0, z)

@@ -376,6 +376,7 @@ class VAE(Evaluated):
         network = self._check_fitted()
         rows = self._condition_rows(network, condition, None if n is None else check_integer("n", n, 1))
         n = n or (1 if rows is None else len(rows))
+        self._check_samples(network, n, network.architecture.latent_dim + noise * 3 * network.inputs["x"])
         seed, call = self._noise_of_call(random_state)
         z = np.empty((n, network.architecture.latent_dim), np.float32)
         network.kernels.normal_noise(seed, philox.PRIOR, call, 0, z)

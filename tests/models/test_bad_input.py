@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastvae import VAE
-from fastvae.errors import FileAccessError, ModelFileError
+from fastvae.errors import FileAccessError, ModelFileError, check_name
 
 RNG = np.random.default_rng(0)
 X = RNG.random((40, 5))
@@ -80,7 +80,8 @@ DATA = {
     "a sparse matrix": (Sparse(), {}, TypeError, r"X is a sparse Sparse: pass X.toarray\(\)"),
     "a tensor with gradients": (Tensor(), {}, TypeError, r"requires gradients: pass X.detach\(\)"),
     "a tensor of another type": (Foreign(), {}, TypeError, r"X \(Foreign\) cannot be read .*unsupported ScalarType"),
-    "ragged": ([[1.0, 2.0], [3.0]], {}, ValueError, r"X is not an array"),
+    "ragged": ([[1.0, 2.0], [3.0]], {}, ValueError, r"X is not an array: .*length: row 0 has 2 values, row 1 has 1$"),
+    "of two depths": ([[1.0, 2.0], 3.0], {}, ValueError, r"X is not an array: its rows differ in length or depth$"),
     "masked": (np.ma.masked_less(X, 0.5), {}, ValueError, r"X has \d+ masked entries"),
     "below 0": (changed(-0.5, (2, 2)), {}, ValueError, r"X has values in \[-0.5, .*likelihood='bernoulli'"),
     "above 1": (X * 255, {}, ValueError, r"X has values in \[.*, 25\d.*likelihood='bernoulli'"),
@@ -105,6 +106,14 @@ def test_data(case):
     with pytest.raises(error, match=message) as info:
         VAE(2, (4,), epochs=1, batch_size=8, **settings).fit(bad)
     assert "\n" not in str(info.value)
+
+
+def test_only_a_word_is_taken_for_another_word():
+    for value in (float("nan"), True, -1, None, [1]):
+        with pytest.raises(ValueError, match=r"activation=.* is not known: valid: 'tanh', 'relu', 'l1', 'none'"):
+            check_name("activation", value, ("tanh", "relu", "l1", "none"))
+    with pytest.raises(ValueError, match="did you mean 'tanh'"):
+        check_name("activation", "Tan", ("tanh", "relu"))
 
 
 SETTINGS = [

@@ -8,6 +8,7 @@ import pytest
 
 from fastvae import MADE, reference
 from fastvae.data import loading
+from fastvae.errors import EvaluationWarning
 from fastvae.training import Observer
 from tests.models.test_seams import by_differences
 from tests.support import threads as threads_of
@@ -123,7 +124,8 @@ def test_it_learns(fitted):
     assert not found.unreliable.any()
     np.testing.assert_array_equal(found.interval[:, 0], found.values)
     drawn = fitted.evaluate(0.3 * NEW, binarize="dynamic")
-    assert drawn.mean != fitted.score(0.3 * NEW)
+    with pytest.warns(EvaluationWarning, match="not log p"):
+        assert drawn.mean != fitted.score(0.3 * NEW)
 
 
 # ---- a step -------------------------------------------------------------------------------------------------------
@@ -291,6 +293,23 @@ def test_data_out_of_range(fitted):
             use(5 * NEW)
     with pytest.raises(ValueError, match="ordering=1: there are 1"):
         fitted.conditionals(NEW, 1)
+
+
+def test_grey_rows_have_no_probability(fitted):
+    """What is returned of them is no log p(x), and says so; of binary rows, and where it is said how they become
+    binary, nothing is said."""
+    grey = NEW[:5].copy()
+    grey[1, 2] = 0.25
+    for use in (fitted.score_samples, fitted.score, fitted.evaluate):
+        with pytest.warns(EvaluationWarning, match=r"0.25 at row 1, column 2.* not log p.* binarize them, .X > 0.5"):
+            use(grey)
+        use(NEW[:5])
+    fitted.evaluate(grey, binarize="dynamic")
+    scaled = model(scale=(0, 255), epochs=1).fit(255 * TRAIN[:50])
+    with pytest.warns(EvaluationWarning, match=r"first: 7 at row 0, column 1.*X > 127.5"):
+        scaled.score_samples(np.where(np.arange(NEW.shape[1]) == 1, 7, 255 * NEW[:2]))
+    real = model(likelihood="gaussian", epochs=1).fit(TRAIN[:50])
+    real.score_samples(grey)  # any number has a density
 
 
 @pytest.mark.parametrize("method", ["transform", "fit_transform", "reconstruct", "decode", "inverse_transform"])

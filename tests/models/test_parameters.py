@@ -81,3 +81,8 @@ def test_nothing_at_all():
 def test_an_unknown_name():
     with pytest.raises(KeyError):
         Parameters(SHAPES).value("sigma")
+
+
+def test_more_than_memory_holds():
+    with pytest.raises(ValueError, match=r"a model of 1,000,000,000,000 parameters takes 8,000 GB, .*smaller layers"):
+        Parameters({"weight": (10**6, 10**6)})

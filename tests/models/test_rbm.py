@@ -301,6 +301,20 @@ def test_refusals(settings, data, message):
         model(**settings).fit(data.astype(np.float32))
 
 
+def test_rows_that_cannot_be_scored_are_refused_before_the_training(monkeypatch):
+    """Grey values are probabilities of a 1 in a training; those that are held out would be scored after an epoch."""
+    monkeypatch.setattr(RBM, "_train", None)
+    for settings, held in ({}, {"heldout": 0.5 * DATA}), ({"early_stopping": True}, {}):
+        with pytest.raises(ValueError, match=r"heldout has values other than 0 and 1 .*binarize them, .heldout > 0.5"):
+            model(**settings).fit(0.5 * DATA, **held)
+
+
+def test_a_grey_value_is_shown_in_the_users_units():
+    found = model(scale=(0, 200)).fit(200 * DATA)
+    with pytest.raises(ValueError, match=r"first: 100 at row 0.*X > 100"):
+        found.score_samples(100 * np.ones_like(DATA))
+
+
 def test_refusals_of_a_fitted_one():
     found = model().fit(DATA)
     for call, message in (
