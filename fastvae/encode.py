@@ -15,7 +15,7 @@ from fastvae.atomic import atomic_file, save_array
 from fastvae.command_line import Parser, add_table_options, one_of, run, say, table_options
 from fastvae.data.tables import HEADERS
 from fastvae.model_data import read, rows_named
-from fastvae.models.vae import VAE
+from fastvae.model_files import load_model
 from fastvae.run_data import RunData
 from fastvae.sample import check_output, model_path
 from fastvae.table_file import check_ending, is_table, write_table
@@ -49,7 +49,7 @@ def _encode(arguments: argparse.Namespace) -> int:
     out = pathlib.Path(arguments.out)
     check_ending("--out", out, (".npy", ".npz"))
     check_output(out, arguments.data, model_path(arguments.model))
-    model = VAE.load(model_path(arguments.model), device=arguments.device)
+    model = load_model(model_path(arguments.model), device=arguments.device)
     how = {"array": arguments.array, "labels": arguments.labels, "header": arguments.header}
     found = read(
         model,

@@ -41,8 +41,11 @@ from fastvae.evaluation.proof import Trial, claims
 from fastvae.evaluation.result import LogLikelihood
 from fastvae.evaluation.rivals import rivals
 from fastvae.evaluation.summary import Evaluation
+from fastvae.likelihoods.mixed import Mixed
 from fastvae.model_data import ModelData, read
+from fastvae.model_files import load_model
 from fastvae.models.settings import check_integer
+from fastvae.models.table_vae import TableVAE
 from fastvae.models.vae import VAE
 from fastvae.run_data import RunData
 from fastvae.sample import check_output, model_path
@@ -132,7 +135,7 @@ def _prove(arguments: argparse.Namespace) -> int:
     backend.select(arguments.device)  # one that is not there is an error, and not a claim that fails
     if arguments.model is not None:
         path = model_path(arguments.model)
-        latent_dim = VAE.load(path, decoder_only=True, device=arguments.device).network_.architecture.latent_dim
+        latent_dim = load_model(path, decoder_only=True, device=arguments.device).network_.architecture.latent_dim
     started, found = time.perf_counter(), []
     print(f"linear VAEs with {latent_dim} latent dimensions, whose log p(x) is known exactly", flush=True)
     try:
@@ -176,7 +179,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         raise ValueError("--parzen needs held-out data to choose its width on: --validation DATA")
     if arguments.temperatures is not None and arguments.method != "annealed":
         raise ValueError("--temperatures belongs to --method annealed")
-    model = VAE.load(model_path(arguments.model), device=arguments.device)
+    model = load_model(model_path(arguments.model), device=arguments.device)
     how = {"array": arguments.array, "labels": arguments.labels, "header": arguments.header}
     known = RunData.beside(model_path(arguments.model))
     source = read(
@@ -240,6 +243,8 @@ def _held_out(arguments: argparse.Namespace, model: VAE) -> Any:
     check_integer("--parzen", arguments.parzen, 2)
     if model.network_.condition is not None:
         raise ValueError("--parzen: the model has a condition, and a window knows none")
+    if isinstance(model, TableVAE):
+        raise ValueError("--parzen: the model is of a mixed table, whose columns have no common distance")
     return load(arguments.validation, arguments.array, header=arguments.header).X
 
 
@@ -321,15 +326,18 @@ def _conventions(
     """What the numbers depend on."""
     density = model.network_.likelihood.DENSITY
     conditional = model.network_.condition is not None
-    lines = [
-        f"log p(x{'|c' if conditional else ''}) with all constants: a "
-        f"{'density in the units of the data' if density else 'probability'}, likelihood {model.likelihood!r}"
-    ]
+    mixed = isinstance(model.network_.likelihood, Mixed)
+    what = "density in the units of the data" if density else "probability"
+    if mixed:
+        what = (
+            "density of numbers, in their units, a probability of what is counted or chosen, of values that are there"
+        )
+    lines = [f"log p(x{'|c' if conditional else ''}) with all constants: a {what}, likelihood {model.likelihood!r}"]
     if binarize == "dynamic":
         lines.append(f"binarised once: each value is the probability of a 1, drawn by the model's seed {model.seed_}")
     elif binarize is not None:
         lines.append(f"binarised: 1 above {binarize:g}, else 0")
-    elif not density:
+    elif not density and not mixed:
         lines.append("not binarised")
     if step is not None:
         lines.append(f"dequantised: uniform noise in [0, {step:.4g}) by seed {arguments.seed}; bits are of its steps")

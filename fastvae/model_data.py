@@ -10,7 +10,10 @@ from fastvae.data import loading
 from fastvae.data.arrays import valid_names
 from fastvae.data.condition import Labels
 from fastvae.data.dataset import DataSet
+from fastvae.data.mixed_tables import load_mixed
 from fastvae.data.preparation import Split, with_condition
+from fastvae.model_files import names_of
+from fastvae.models.table_vae import TableVAE
 from fastvae.models.vae import VAE
 from fastvae.run_data import RunData
 from fastvae.standard_error import say
@@ -105,8 +108,7 @@ def read(
         array, labels, ids = array or run["array"], labels or run["labels"], ids or run["id"]
         columns, drop = columns or run["columns"], drop or run["drop"] or ()
         header = header if header != HEADER else run["header"] or HEADER
-    expected = getattr(model, "feature_names_in_", None)
-    expected = None if expected is None else [str(name) for name in expected]
+    expected = names_of(model)
     named = [name for name in (labels, ids, *drop, *(condition or ()), *(columns or ())) if name is not None]
     names = loading.column_names(source, header, named)
     if names is not None and expected is not None:
@@ -117,7 +119,12 @@ def read(
         if columns is None:
             beside = [name for name in (labels, ids, *(condition or ())) if name is not None]
             columns = _known_columns(names, expected, source, beside, drop)
-    data = loading.load(source, array, labels, header=header, condition=condition, columns=columns, drop=drop, ids=ids)
+    if isinstance(model, TableVAE):
+        data = _of_a_table(model, source, array, labels, header, condition, columns, drop, ids)
+    else:
+        data = loading.load(
+            source, array, labels, header=header, condition=condition, columns=columns, drop=drop, ids=ids
+        )
     if known is not None:
         data = with_condition(data, "labels" if isinstance(known, Labels) else "numbers")
     order = _order_in_training(data.column_names, expected, source)
@@ -129,6 +136,30 @@ def read(
         return ModelData(data, None, ids)
     rows = None if known is None else lambda c: known.rows(c, len(c))
     return ModelData(data, run.split(data, model.metadata_.get("fingerprint"), rows), ids)
+
+
+def _of_a_table(
+    model: TableVAE,
+    source: str,
+    array: str | None,
+    labels: str | None,
+    header: str,
+    condition: Any,
+    columns: Sequence[str] | None,
+    drop: Sequence[str],
+    ids: str | None,
+) -> DataSet:
+    """A data set as a model of mixed columns reads it."""
+    if loading.is_table(source):
+        if array is not None:
+            raise ValueError(f"--array {array} chooses within an .npz; {source} is a table")
+        found = load_mixed(source, labels, header, condition, columns, drop, ids, known=model.columns_)
+        for remark in found.remarks:
+            say(remark)
+        return found
+    how: dict[str, Any] = {"header": header, "condition": condition, "columns": columns, "drop": drop, "ids": ids}
+    data = loading.load(source, array, labels, **how)
+    return replace(data, X=model.columns_.encode(np.asarray(data.X), source), table=model.columns_)
 
 
 def _known_columns(

@@ -11,9 +11,11 @@ import numpy as np
 
 from fastvae import backend
 from fastvae.command_line import Parser, say
+from fastvae.data.columns import Columns
 from fastvae.data.minibatches import Examples
 from fastvae.errors import DataFileError, FileAccessError
 from fastvae.models.settings import check_integer, plain
+from fastvae.models.table_vae import TableVAE
 from fastvae.models.vae import VAE
 from fastvae.runs import RunFolder, fingerprint
 
@@ -23,6 +25,7 @@ NOT_PART_OF_THE_RUN = ("out", "resume", "json", "quiet", "traceback")
 IN_THE_MODEL = {name: name for name in ("latent_dim", "hidden", "decoder_hidden", "activation", "likelihood", "sigma")}
 IN_THE_MODEL |= {name: name for name in ("init", "beta", "kl_warmup_epochs", "batch_size", "learning_rate")}
 IN_THE_MODEL |= {name: name for name in ("objective", "n_samples", "free_bits")}
+IN_THE_MODEL |= {"hide": "hide"}
 IN_THE_MODEL |= {"clip_norm": "clip_norm", "precision": "precision", "seed": "random_state"}
 
 
@@ -108,17 +111,22 @@ def continued(
     X: np.ndarray,
     config: dict[str, Any],
     condition: np.ndarray | None = None,
+    table: Columns | None = None,
 ) -> tuple[VAE, Examples]:
-    """The model of the checkpoint, to be trained on the same data; a stop that is asked to be none is taken back."""
+    """The model of the checkpoint, to be trained on the same data, of a mixed table on the same columns; a stop that is
+    asked to be none is taken back."""
     try:
         backend.select(options.device, options.precision)  # a run does not change its precision on the way
     except ValueError as error:
         raise ValueError(
             f"the run in {folder.path} (--device {options.device}): {error}; --device changes it"
         ) from None
-    model = VAE.load_checkpoint(folder.checkpoint, options.device)
+    kind = TableVAE if "column_types" in config.get("chosen", {}) else VAE
+    model = kind.load_checkpoint(folder.checkpoint, options.device)
+    if (model.columns_ if isinstance(model, TableVAE) else None) != table:
+        raise _other_data(folder, options)
     for name, argument in IN_THE_MODEL.items():
-        value, found = config["options"].get(name), plain(getattr(model, argument))
+        value, found = config["options"].get(name), plain(getattr(model, argument, None))
         if value is not None and plain(getattr(options, name)) != found:
             raise DataFileError(
                 f"{folder.config}: {_option(name)} is {value!r}, in {folder.checkpoint.name} {found!r}; put back what "
@@ -126,9 +134,7 @@ def continued(
             )
     examples = model.examples(X, "the data", options.binarize, condition)
     if model.metadata_.get("fingerprint") != fingerprint(X, examples.condition_rows):
-        raise ValueError(
-            f"--resume: the data are not those that the run in {folder.path} was started with ({options.data})"
-        )
+        raise _other_data(folder, options)
     earlier = epochs = int(model.epochs)
     if options.epochs is not None:
         model.epochs = epochs = check_integer("--epochs", options.epochs, 1)
@@ -143,6 +149,12 @@ def continued(
             f"at most; --early-stopping {options.early_stopping} counts from here, the best epoch stays kept"
         )
     return model, examples
+
+
+def _other_data(folder: RunFolder, options: argparse.Namespace) -> ValueError:
+    return ValueError(
+        f"--resume: the data are not those that the run in {folder.path} was started with ({options.data})"
+    )
 
 
 def progress_of(folder: RunFolder, model: VAE) -> str:

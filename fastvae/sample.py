@@ -18,7 +18,10 @@ from fastvae.atomic import check_writable, save_array
 from fastvae.command_line import Parser, run, say
 from fastvae.data.condition import Labels
 from fastvae.data.layout import Choice
+from fastvae.data.table_values import written_columns
 from fastvae.memory import check_memory
+from fastvae.model_files import load_model, names_of
+from fastvae.models.table_vae import TableVAE
 from fastvae.models.vae import VAE
 from fastvae.runs import RunFolder
 from fastvae.table_file import ENDINGS, check_ending, is_table, numbered, write_table
@@ -46,7 +49,10 @@ def parser() -> Parser:
     p.add_argument("--columns", nargs="+", metavar="NAME", help="those that are written to a table, by name or number; "
                    "default: all")  # fmt: skip
     p.add_argument("--drop", nargs="+", metavar="NAME", help="columns that are not written to a table")
-    p.add_argument("--noise", action="store_true", help="draw x from p(x|z) too, instead of taking its mean")
+    p.add_argument("--noise", action="store_true", help="draw x from p(x|z) too, instead of taking its mean; of a "
+                   "mixed table the default")  # fmt: skip
+    p.add_argument("--means", action="store_true", help="of a mixed table: the best single values for each z, instead "
+                   "of complete draws")  # fmt: skip
     p.add_argument("--seed", type=int, default=0, help="of the draws")
     p.add_argument("--device", default="auto", help="auto (the CPU), cpu, or cuda")
     return p
@@ -91,7 +97,7 @@ def _conditions(model: VAE, given: list[str] | None) -> tuple[list[str], Any]:
 def _chosen(model: VAE, columns: list[str] | None, drop: list[str] | None) -> dict[str, int]:
     """Names of the columns that are written, and where they stand."""
     width = model.network_.architecture.inputs
-    names = [str(name) for name in getattr(model, "feature_names_in_", numbered("x", width))]
+    names = names_of(model) or numbered("x", width)
     choice = Choice(columns=None if columns is None else tuple(columns), drop=tuple(drop or ()))
     return {names[j]: j for j in choice.places("the model", names, width)[1]}
 
@@ -112,7 +118,14 @@ def _sample(arguments: argparse.Namespace) -> int:
     if arguments.n is not None and arguments.n < 1:
         raise ValueError(f"-n {arguments.n}: must be at least 1")
     check_output(out, model_path(arguments.model))
-    model = VAE.load(model_path(arguments.model), decoder_only=True, device=arguments.device)
+    model = load_model(model_path(arguments.model), decoder_only=True, device=arguments.device)
+    mixed, noise = isinstance(model, TableVAE), arguments.noise
+    if mixed:
+        noise = not arguments.means
+        if arguments.means and arguments.noise:
+            raise ValueError("--means and --noise exclude each other: leave one out")
+        if out.suffix == ".npy":
+            raise ValueError(f"--out {out}: the model is of a mixed table; name a {', '.join(ENDINGS)}, or a .png")
     names, conditions = _conditions(model, arguments.condition)
     n = arguments.n or (SEVERAL if len(names) > 1 else ALONE)
     count = n * max(1, len(names))
@@ -124,7 +137,7 @@ def _sample(arguments: argparse.Namespace) -> int:
     check_memory(4 * count * columns, what, "draw fewer at a time, each time with another --seed", "take")
     condition = None if conditions is None else np.repeat(conditions, n, axis=0)
     chosen = _chosen(model, arguments.columns, arguments.drop) if is_table(out) else {}
-    samples = model.sample(count, random_state=arguments.seed, noise=arguments.noise, condition=condition)
+    samples = model.sample(count, random_state=arguments.seed, noise=noise, condition=condition)
     if out.suffix == ".png":
         try:
             from fastvae import report
@@ -134,14 +147,15 @@ def _sample(arguments: argparse.Namespace) -> int:
                 "--out samples.npy works without"
             ) from None
         given = "p(x|z, c)" if names else "p(x|z)"
-        what = f"draws from {given}" if arguments.noise else f"means of {given}"
+        what = f"draws from {given}" if noise else f"means of {given}"
         report.write_samples(out, model, samples, what, names)
     elif is_table(out):
         beside = {} if condition is None else _condition_columns(model, condition)
-        write_table(out, beside | {name: samples[:, j] for name, j in chosen.items()})
+        written = written_columns(samples) if mixed else samples.T
+        write_table(out, beside | {name: written[j] for name, j in chosen.items()})
     else:
         save_array(out, samples)
-    say(f"{out}: {len(samples)} samples of {len(chosen) or samples.shape[1]} values")
+    say(f"{out}: {count} samples of {len(chosen) or model.network_.architecture.inputs} values")
     return 0
 
 

@@ -4,6 +4,7 @@ python -m fastvae.train                        the embedded digits, in seconds
 python -m fastvae.train --data mnist --binarize dynamic
 python -m fastvae.train --data mnist --condition labels
 python -m fastvae.train --data table.csv --likelihood gaussian --latent-dim 2 --hidden 64 64
+python -m fastvae.train --data mixed.csv --column-types eggs=count     words and gaps too
 python -m fastvae.train --resume --out runs/NAME
 """
 
@@ -18,21 +19,21 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.command_line import INTERRUPTED, Parser, add_table_options, called, one_of, run, say, table_options
+from fastvae.command_line import INTERRUPTED, Parser, add_table_options, called, one_of, run, say
 from fastvae.data import loading
-from fastvae.data.condition import Condition, learned_condition
-from fastvae.data.dataset import DataSet
+from fastvae.data.columns import WORDS
+from fastvae.data.condition import learned_condition
 from fastvae.data.minibatches import Examples
-from fastvae.data.preparation import KINDS_OF_CONDITION, Split, check_whole, split, suitable_scale, with_condition
+from fastvae.data.preparation import KINDS_OF_CONDITION, Split, check_whole, split, with_condition
 from fastvae.data.tables import HEADERS
-from fastvae.data.validation import as_examples
 from fastvae.errors import DivergenceError, check_name, closest
+from fastvae.evaluation import rivals
 from fastvae.evaluation.diagnosis import active_units
 from fastvae.kernels.cpu.workers import processors
 from fastvae.kernels.formulas import ACTIVATIONS
-from fastvae.likelihoods import LIKELIHOODS, Bernoulli, Gaussian
+from fastvae.likelihoods import LIKELIHOODS, Gaussian
+from fastvae.likelihoods.mixed import Mixed
 from fastvae.models.duration import AUTO
-from fastvae.models.given import Given
 from fastvae.models.linear_start import gaussian_log_density
 from fastvae.models.objectives import ELBO, OBJECTIVES
 from fastvae.models.settings import plain, seed_from
@@ -40,13 +41,11 @@ from fastvae.models.vae import VAE
 from fastvae.models.vae_network import INITS
 from fastvae.optimizers import OPTIMIZERS, SCHEDULES
 from fastvae.resuming import NOT_PART_OF_THE_RUN, continued, data_may_have_moved, options_of_the_run, progress_of
-from fastvae.runs import RunFolder, RunObserver, fingerprint, finite_or_none, is_ink
+from fastvae.runs import RunFolder, RunObserver, finite_or_none
+from fastvae.starting import NEVER, read, started, summary
 from fastvae.version import VERSION
 
-EPOCHS = {"digits": 300, "mnist": 10}  # where --epochs is not given; other data: 50
 FEW_ACTIVE = 0.5  # of the latent dimensions: where no more are active, that is said
-LATENT_DIM = {"digits": 3}  # where --latent-dim is not given
-NEVER = "none"
 SCALES = ("auto", "none", "standard", "minmax")
 
 
@@ -68,6 +67,10 @@ def parser() -> Parser:
     add("--header", default="auto", type=one_of(HEADERS), help="whether the .csv's first line names its columns: "
         "auto, yes or no")  # fmt: skip
     add_table_options(p)
+    add("--column-types", nargs="+", metavar="NAME=TYPE", help="of a table, where words, missing values and dtypes do "
+        f"not tell it: {', '.join(WORDS)}, or a likelihood; makes it a mixed table")  # fmt: skip
+    add("--hide", type=_fraction_of_values, metavar="SHARE", help="of a mixed table: share of the values that each "
+        "step leaves out, for gaps that come later; default: 0")  # fmt: skip
     add("--likelihood", type=one_of(LIKELIHOODS), help=f"{', '.join(LIKELIHOODS)}; default: bernoulli for images, else "
         "gaussian")  # fmt: skip
     add("--sigma", type=_sigma, help="gaussian: a number in model units, learned (the default), or optimal")
@@ -81,7 +84,8 @@ def parser() -> Parser:
         type=int,
         help="of the latent code; default: 3 for digits, else 20, of a table at most its columns",
     )
-    add("--hidden", type=int, nargs="*", default=[400], help="widths of the encoder's hidden layers")
+    add("--hidden", type=int, nargs="*", help="widths of the encoder's hidden layers; default: 400, of a mixed table "
+        "64 64")  # fmt: skip
     add("--decoder-hidden", type=int, nargs="*", help="widths of the decoder's; default: mirrored")
     add("--activation", type=one_of(ACTIVATIONS), help=f"one of {', '.join(ACTIVATIONS)}; default: silu for a "
         "gaussian table, else relu")  # fmt: skip
@@ -166,6 +170,13 @@ def _fraction(text: str) -> float:
     return value
 
 
+def _fraction_of_values(text: str) -> float:
+    value = _number(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text} must lie in [0, 1)")
+    return value
+
+
 def _at_least(lowest: float, kind: type) -> Callable[[str], Any]:
     """An argparse type: a finite number of that kind, not below `lowest`."""
 
@@ -227,9 +238,8 @@ def _train_in(folder: RunFolder, arguments: argparse.Namespace, words: list[str]
     if options.data not in loading.NAMES and pathlib.Path(options.data).exists():
         options.data = str(pathlib.Path(options.data).resolve())
     with data_may_have_moved(config is not None):
-        chosen = {"header": options.header, "condition": options.condition, **table_options(options)}
-        data = loading.load(options.data, options.array, options.labels, **chosen)
-    smallest, largest = check_whole(data)
+        data = read(options)
+    smallest, largest = check_whole(data) if data.table is None else (None, None)
     known = None
     if data.condition is not None:
         data = with_condition(data, options.condition_as)
@@ -238,18 +248,17 @@ def _train_in(folder: RunFolder, arguments: argparse.Namespace, words: list[str]
     if isinstance(options.early_stopping, int) and rows.held_out is None:
         raise ValueError("--early-stopping needs held-out data: give --heldout")
     if config and folder.checkpoint.exists():
-        model, examples = continued(folder, options, rows.X, config, rows.condition)
-        summary = progress_of(folder, model)
+        model, examples = continued(folder, options, rows.X, config, rows.condition, data.table)
+        said = progress_of(folder, model)
     else:
-        likelihood = options.likelihood or (Bernoulli if data.image_shape else Gaussian).NAME
-        scale = suitable_scale(options.scale, likelihood, data, smallest, largest)
-        model, examples = _started(options, data, rows, likelihood, scale, known)
-        summary = ("no run there yet: starting one. " if arguments.resume else "") + _summary(model, data, rows.X)
+        model, examples = started(options, data, rows, known, smallest, largest)
+        said = ("no run there yet: starting one. " if arguments.resume else "") + summary(model, data, rows.X)
     held = None
     if rows.held_out is not None:
         held = model.examples(rows.held_out, "the held-out data", options.binarize, rows.condition_held_out)
     folder.check_room(model.network_.parameters.values.size, options.early_stopping != NEVER)
-    say(summary)
+    for line in (*data.remarks, said):
+        say(line)
     plotter = _plotter()
     if not rows.drawn and rows.held_out is not None:
         say(f"held out: the last {len(rows.held_out)} rows of the file (drawn rows would need a copy in memory)")
@@ -265,83 +274,6 @@ def _train_in(folder: RunFolder, arguments: argparse.Namespace, words: list[str]
         }
     )
     return _run(folder, options, model, examples, held, rows, plotter)
-
-
-def _started(
-    options: argparse.Namespace, data: DataSet, rows: Split, likelihood: str, scale: Any, known: Condition | None
-) -> tuple[VAE, Examples]:
-    """A model with drawn weights."""
-    X = rows.X
-    if options.batch_size is not None and options.batch_size > len(X):
-        found = f"the data ({len(X)} examples)"
-        raise ValueError(f"--batch-size {options.batch_size} is larger than {found}: use at most {len(X)}")
-    kind = LIKELIHOODS[likelihood]
-    table = not data.image_shape and kind.SUPPORT != (0, 1)
-    epochs = AUTO if table else EPOCHS.get(data.name, 50)
-    latent_dim = min(20, X.shape[1]) if table else LATENT_DIM.get(data.name, 20)
-    if not kind.HAS_SIGMA and options.sigma is not None:
-        raise ValueError(f"--sigma {options.sigma} goes with --likelihood gaussian; this run is {likelihood}")
-    if kind.SUPPORT != (0, 1) and options.binarize is not None:
-        raise ValueError(f"--binarize {options.binarize} goes with --likelihood bernoulli; this run is {likelihood}")
-    model = VAE(
-        latent_dim=latent_dim if options.latent_dim is None else options.latent_dim,
-        hidden=tuple(options.hidden),
-        decoder_hidden=None if options.decoder_hidden is None else tuple(options.decoder_hidden),
-        activation=options.activation or ("silu" if table else "relu"),
-        likelihood=likelihood,
-        sigma="learned" if options.sigma is None else options.sigma,
-        sigma_per_column=table if options.sigma_per_column == AUTO else options.sigma_per_column == "yes",
-        linear=AUTO if options.linear == AUTO else options.linear == "yes",
-        init=options.init,
-        optimizer=options.optimizer,
-        weight_decay=options.weight_decay,
-        schedule=options.schedule,
-        warmup_steps=options.warmup_steps,
-        average=options.average,
-        beta=options.beta,
-        kl_warmup_epochs=options.kl_warmup_epochs,
-        objective=options.objective,
-        n_samples=options.n_samples,
-        free_bits=options.free_bits,
-        epochs=epochs if options.epochs is None else options.epochs,
-        batch_size=AUTO if options.batch_size is None else options.batch_size,
-        learning_rate=options.learning_rate,
-        clip_norm=options.clip_norm,
-        scale=scale,
-        precision=options.precision,
-        device=options.device,
-        random_state=options.seed,
-    )
-    given = Given(as_examples(X), None if known is None else known.rows(rows.condition, len(X), "--condition"))
-    examples = model._initialize(given, options.binarize, known=known)
-    model.epochs, model.batch_size, patience = model.plan(len(X))
-    if options.early_stopping is None:
-        options.early_stopping = patience if table and options.heldout != 0 else NEVER
-    model.metadata_ |= {
-        "data": data.name,
-        "image_shape": data.image_shape,
-        "ink": is_ink(X),
-        "column_names": data.column_names,
-        "binarize": options.binarize,
-        "condition": options.condition,
-        "fingerprint": fingerprint(X, examples.condition_rows),
-        "learned_range": options.scale in ("auto", "minmax") and data.value_range is None and scale is not None,
-    }
-    return model, examples
-
-
-def _summary(model: VAE, data: DataSet, X: np.ndarray) -> str:
-    """What is trained on what, and what was chosen for it."""
-    scale = model.scale
-    if isinstance(scale, tuple):
-        scaled = "each column to [0, 1]" if isinstance(scale[0], list) else f"{scale[0]:g} ... {scale[1]:g} to [0, 1]"
-    else:
-        standard = "each column to mean 0, deviation 1"
-        scaled = {None: "as they are", "standard": standard, "auto": standard}[scale]
-    sizes = f"{len(X):,} examples of {X.shape[1]} values"
-    if model.network_.condition is not None:
-        sizes += f"; condition: {model.network_.condition.described}"
-    return f"{data.name}: {sizes}; scaling: {scaled}; likelihood: {model.likelihood}; seed {model.random_state}"
 
 
 def _run(
@@ -383,9 +315,9 @@ def _run(
         say(line)
     figures = _figures(model, examples, held)
     if plotter:
-        unseen, beside = (examples.X, rows.condition) if held is None else (held.X, rows.condition_held_out)
+        unseen, beside = (rows.X, rows.condition) if rows.held_out is None else (rows.held_out, rows.condition_held_out)
         conditions = rows.condition, beside
-        for failure in plotter.write_pictures(folder.path, model, examples.X, rows.labels, unseen, *conditions):
+        for failure in plotter.write_pictures(folder.path, model, rows.X, rows.labels, unseen, *conditions):
             say(failure)
     say(f"{folder.path}: {', '.join(folder.names())}")
     if options.json:
@@ -423,12 +355,15 @@ def _figures(model: VAE, examples: Examples, held: Examples | None) -> dict[str,
             f"{active} of {dimensions} latent dimensions are active: the others say nothing of the data, which does no "
             f"harm; --latent-dim {active} would do as well, and --kl-warmup-epochs may make more active"
         )
-    if model.network_.likelihood.DENSITY and held is not None and not model.metadata_.get("image_shape"):
+    if isinstance(model.network_.likelihood, Mixed) and held is not None:
+        figures["heldout_independent"] = apart = rivals.rivals(model, held, examples)[rivals.INDEPENDENT]
+        say(f"held out, log p(x) of independent columns of the same kinds: {apart:.3f}")
+    elif model.network_.likelihood.DENSITY and held is not None and not model.metadata_.get("image_shape"):
         full, apart = gaussian_log_density(examples.X, held.X)
         figures |= {"heldout_gaussian": full, "heldout_independent": apart}
         without = "" if model.network_.condition is None else ", without the condition"
-        rivals = f"one Gaussian with all covariances: {full:.3f}; of independent columns: {apart:.3f}"
-        say(f"held out{without}, log p(x) of {rivals}")
+        others = f"one Gaussian with all covariances: {full:.3f}; of independent columns: {apart:.3f}"
+        say(f"held out{without}, log p(x) of {others}")
     return figures
 
 

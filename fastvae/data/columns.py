@@ -61,6 +61,12 @@ class Column:
         """How many outputs of a decoder it has."""
         return len(self.levels) if self.kind == "categorical" else 1
 
+    @property
+    def described(self) -> str:
+        """Its kind, as a user calls it: "number", "category of 3"."""
+        word = next((word for word, kind in WORDS.items() if kind == self.kind), self.kind)
+        return f"{word} of {len(self.levels)}" if self.kind == "categorical" else word
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -255,7 +261,7 @@ def _learned(label: str, values: Values, asked: str | None, name: str) -> Column
         return _with_levels(label, kind, present, dtype, asked is None, where)
     assert numeric is not None
     _check_range(numeric, kind, where)
-    whole = kind in COUNTS or (present.dtype.kind in "iu" and kind == "gaussian")
+    whole = kind in COUNTS or (kind == "gaussian" and _is_whole(present))
     return Column(label, kind, dtype, (), bool(whole))
 
 
@@ -268,12 +274,16 @@ def _numeric(present: np.ndarray) -> np.ndarray | None:
     return None
 
 
+def _is_whole(present: np.ndarray) -> bool:
+    return present.dtype.kind in "iu" or (present.dtype.kind == "O" and all(isinstance(v, int) for v in present))
+
+
 def _kind_of(present: np.ndarray, numeric: np.ndarray | None, dtype: str) -> str:
     if numeric is None or dtype.lower().startswith(("category", "categorical", "enum")):
         return "categorical"
     if present.dtype.kind == "b" or all(isinstance(value, bool | np.bool_) for value in present[:1000]):
         return "bernoulli"
-    if present.dtype.kind in "iu" or (present.dtype.kind == "O" and all(isinstance(v, int) for v in present)):
+    if _is_whole(present):
         least, most = numeric.min(), numeric.max()
         if least == 0 and most == 1:
             return "bernoulli"
@@ -289,9 +299,7 @@ def _with_levels(label: str, kind: str, present: np.ndarray, dtype: str, found: 
             shown = ", ".join(repr(level) for level in levels[:4])
             raise ValueError(f"{where} that is to be yes or no, and has {len(levels)} values ({shown}, ...)")
         if len(levels) == 1:
-            other: Level = not levels[0] if isinstance(levels[0], bool) else int(levels[0] == 0)
-            other = other if levels[0] in (0, 1) else ""
-            levels = sorted((levels[0], other), key=lambda level: (str(type(level)), level))
+            levels = sorted((levels[0], _other(levels[0])), key=lambda level: (str(type(level)), level))
         return Column(label, kind, dtype, tuple(levels))
     if found and len(levels) > max(MOST_LEVELS, SHARE * len(present)):
         raise ValueError(
@@ -299,6 +307,16 @@ def _with_levels(label: str, kind: str, present: np.ndarray, dtype: str, found: 
             f"rows have: leave it out, or insist on it by column_types={{{label!r}: 'category'}}"
         )
     return Column(label, kind, dtype, tuple(levels))
+
+
+def _other(level: Level) -> Level:
+    """The other of yes and no."""
+    if isinstance(level, bool):
+        return not level
+    if not isinstance(level, str):
+        return int(level == 0) if level in (0, 1) else ""
+    word = {"yes": "no", "no": "yes", "true": "false", "false": "true"}.get(level.lower(), "")
+    return word.upper() if level.isupper() else word.capitalize() if level[:1].isupper() else word
 
 
 def _distinct(present: np.ndarray, where: str) -> list[Level]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastvae.data.columns import Columns
 from fastvae.errors import DataFileError
 
 
@@ -33,6 +34,10 @@ class DataSet:
         What a conditional model is given beside the examples, and the test part: numbers or text.
     ids : ndarray (N,) or None
         Names of the rows, as text, where a column of a table has them.
+    table : Columns or None
+        What the columns are, where they are of several kinds or have gaps; X is an `Encoded` then.
+    remarks : tuple of str
+        What should be known of how it was read.
     """
 
     name: str
@@ -46,6 +51,8 @@ class DataSet:
     condition: np.ndarray | None = None
     condition_heldout: np.ndarray | None = None
     ids: np.ndarray | None = None
+    table: Columns | None = None
+    remarks: tuple[str, ...] = ()
 
     @classmethod
     def from_arrays(

@@ -149,11 +149,13 @@ def sniff(path: pathlib.Path, sample: list[str], header: str, choice: Choice) ->
     return layout._replace(kept=kept, used=used)
 
 
-def names_in(path: pathlib.Path, sample: list[str], header: str, chosen: Sequence[Column] = ()) -> list[str] | None:
-    """The names of the columns; see `sniff`."""
+def names_in(
+    path: pathlib.Path, sample: list[str], header: str, chosen: Sequence[Column] = ()
+) -> tuple[list[str], bool]:
+    """The names of the columns, "column 1", ... where they have none, and whether there is a header; see `sniff`."""
     layout, rows = _cut(path, sample)
-    names = _with_names(path, layout, rows, sample, header, chosen, {}).names
-    return None if names is None else list(names)
+    found = _with_names(path, layout, rows, sample, header, chosen, {}).names
+    return list(found or (f"column {j + 1}" for j in range(layout.width))), found is not None
 
 
 def _cut(path: pathlib.Path, sample: list[str]) -> tuple[Layout, list[list[str]]]:

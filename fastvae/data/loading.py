@@ -128,9 +128,11 @@ def load_table(
     columns: Sequence[Column] | None = None,
     drop: Sequence[Column] = (),
     ids: Column | None = None,
+    text: Sequence[Column] = (),
 ) -> Table:
     """Load a table whose columns may be numbers, words, or missing here and there, from a text table (packed or not) or
-    a Parquet file; the arguments as `load` has them.
+    a Parquet file; the arguments as `load` has them. `text`: columns of a text table that stay text, whatever they
+    hold.
 
     Raises
     ------
@@ -142,7 +144,7 @@ def load_table(
     path = _found(os.fsdecode(path))
     kind = _kind(path)
     if kind == "text":
-        return read_text(path, header, columns, drop, ids)
+        return read_text(path, header, columns, drop, ids, text)
     if kind != "parquet":
         raise DataFileError(f"{path}: no table, but {kind.upper()}; tables are text (.csv, packed or not) or .parquet")
     return parquet.read_parquet(path, columns, drop, ids)
@@ -160,8 +162,17 @@ def column_names(
     columns that are asked for. Raises as `load` does."""
     if not is_table(name_or_path):
         return None
-    path = _found(os.fsdecode(name_or_path))
-    return parquet.names_of(path) if _kind(path) == "parquet" else names_of(path, header, chosen)
+    names, named = all_names(name_or_path, header, chosen)
+    return names if named else None
+
+
+def all_names(
+    path: str | os.PathLike[str], header: str | bool = "auto", chosen: Sequence[Column] = ()
+) -> tuple[list[str], bool]:
+    """The names of the columns of a file that is a table, "column 1", ... where they have none, and whether it says
+    names itself; as `column_names`."""
+    path = _found(os.fsdecode(path))
+    return (parquet.names_of(path), True) if _kind(path) == "parquet" else names_of(path, header, chosen)
 
 
 def _found(text: str) -> pathlib.Path:
@@ -184,18 +195,24 @@ def _numbers(path: pathlib.Path, choice: Choice) -> DataSet:
     wanted = [names[j] for j in (*used, *kept) if names[j] != ids]
     table = parquet.read_parquet(path, columns=wanted, ids=ids)
 
-    def values(column: Column, option: str) -> np.ndarray:
-        found = table[name(column, option)]
-        if found.dtype.kind == "f":
-            return found.astype(np.int64) if (found == np.rint(found)).all() else found
-        return as_labels(["" if value is None else value for value in found])
-
-    labels = None if choice.labels is None else values(choice.labels, "labels")
-    conditions = {str(c): values(c, "condition") for c in choice.condition}
+    labels = None if choice.labels is None else labels_of(table[name(choice.labels, "labels")])
+    conditions = {str(c): labels_of(table[name(c, "condition")]) for c in choice.condition}
     beside = side_by_side(list(conditions.values()), list(conditions), path) if conditions else None
     examples = table.select(names[j] for j in used)
     dataset = DataSet.from_arrays(path.name, examples.numbers(), labels, where=path)
     return dataclasses.replace(dataset, column_names=examples.columns, condition=beside, ids=table.ids)
+
+
+def labels_of(column: np.ndarray) -> np.ndarray:
+    """A column of a `Table` as labels, or as a condition: whole numbers, else others, else text; "" where one is
+    missing, a number too as text then."""
+    if column.dtype.kind != "f":
+        return as_labels(["" if value is None else value for value in column])
+    missing = np.isnan(column)
+    whole = (column[~missing] == np.rint(column[~missing])).all()
+    if missing.any():
+        return np.array(["" if value != value else str(int(value) if whole else value) for value in column.tolist()])
+    return column.astype(np.int64) if whole else column
 
 
 def _conditioned_by_labels(data: DataSet) -> DataSet:

@@ -9,6 +9,7 @@ import numpy as np
 from fastvae.data.conversion import column_array, is_frame, is_of
 from fastvae.errors import UnusableTypeError
 
+EXACT = 2.0**53  # below which float64 has every whole number
 Values = tuple[np.ndarray, np.ndarray, str]  # of a column: values, which are missing, and the name of its dtype
 
 
@@ -45,6 +46,29 @@ def columns_of(X: Any, name: str) -> tuple[str, list[tuple[str, Values]]]:
         raise UnusableTypeError(f"{name} has dtype {array.dtype}; expected numbers, or objects of a table's columns")
     found = [(str(j), _array_values(j, array[:, j])) for j in range(array.shape[1])]
     return _checked("array", found, name, len(array))
+
+
+def written_columns(X: Any) -> list[np.ndarray]:
+    """The columns of a table as a file has them: whole numbers as such, true and false as words, None or NaN where a
+    value is missing."""
+    return [_written(values, missing) for _, (values, missing, _) in columns_of(X, "X")[1]]
+
+
+def _written(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    present = values[~missing]
+    out = np.full(len(values), None, object)
+    if all(isinstance(value, bool | np.bool_) for value in present.tolist()):
+        out[~missing] = ["true" if value else "false" for value in present]
+        return out
+    if values.dtype.kind == "f" and (present == np.rint(present)).all() and (np.abs(present) < EXACT).all():
+        if not missing.any():
+            return values.astype(np.int64)
+        out[~missing] = [int(value) for value in present]
+        return out
+    if values.dtype.kind in "OUST":
+        out[~missing] = present
+        return out
+    return values
 
 
 def _as_matrix(X: Any, name: str) -> np.ndarray:

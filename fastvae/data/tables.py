@@ -120,12 +120,12 @@ def _read(path: pathlib.Path, header: str, choice: Choice, encoding: str) -> Dat
     return DataSet(path.name, dataset.X, dataset.labels, column_names=names, condition=beside, ids=ids)
 
 
-def names_of(path: str | os.PathLike[str], header: str | bool, chosen: Sequence[Column] = ()) -> list[str] | None:
-    """The names of a text table's columns, from its first lines, None where it has no header; `chosen`: some that are
-    asked for, which say that there is one. Raises as `load_text` does."""
+def names_of(path: str | os.PathLike[str], header: str | bool, chosen: Sequence[Column] = ()) -> tuple[list[str], bool]:
+    """The names of a text table's columns, from its first lines, "column 1", ... where they have none, and whether it
+    has a header; `chosen`: some that are asked for, which say that there is one. Raises as `load_text` does."""
     header, path = checked_header(header), regular_file(path)
 
-    def first_lines(encoding: str) -> list[str] | None:
+    def first_lines(encoding: str) -> tuple[list[str], bool]:
         with opened_text(path, encoding) as file:
             sample = [line for _, line in next(pieces(file), [])[:SAMPLE_LINES]]
         return names_in(path, sample, header, chosen)

@@ -17,7 +17,7 @@ import numpy as np
 from fastvae.data.files import regular_file
 from fastvae.data.frame import PAIRS, YES, Table
 from fastvae.data.header import DECIMAL_COMMA, MISSING
-from fastvae.data.layout import Choice, Column, Layout, is_open, open_hint, shown, sniff
+from fastvae.data.layout import Choice, Column, Layout, is_open, open_hint, place_of, shown, sniff
 from fastvae.data.lines import SAMPLE_LINES, Line, in_its_encoding, opened_text, pieces
 from fastvae.data.tables import checked_header, parse, with_comma
 from fastvae.errors import DataFileError, counted
@@ -42,9 +42,10 @@ def read_text(
     columns: Sequence[Column] | None = None,
     drop: Sequence[Column] = (),
     ids: Column | None = None,
+    text: Sequence[Column] = (),
 ) -> Table:
     """Read a table from text, whose columns may be numbers, yes and no, or words; see `fastvae.data.tables.load_text`
-    for what text may be, and for the arguments.
+    for what text may be, and for the arguments; columns of `text` stay text, whatever they hold.
 
     A cell is missing where it is empty, NA, N/A, NaN, null, None or ? in any case: NaN among numbers, else None.
 
@@ -59,17 +60,17 @@ def read_text(
     header, path = checked_header(header), regular_file(path)
     choice = Choice(None, (), None if columns is None else tuple(columns), tuple(drop), ids)
     try:
-        return in_its_encoding(path, lambda encoding: _read(path, header, choice, encoding))
+        return in_its_encoding(path, lambda encoding: _read(path, header, choice, encoding, text))
     except MemoryError:
         raise DataFileError(f"{path}: the table does not fit into memory: choose some columns (--columns)") from None
 
 
-def _read(path: pathlib.Path, header: str, choice: Choice, encoding: str) -> Table:
+def _read(path: pathlib.Path, header: str, choice: Choice, encoding: str, text: Sequence[Column]) -> Table:
     as_text: set[int] = set()
     while True:
         try:
             with opened_text(path, encoding) as file:
-                return _Reading(path, as_text).whole(pieces(file), header, choice)
+                return _Reading(path, as_text).whole(pieces(file), header, choice, text)
         except _OtherKindError as other:
             as_text |= other.columns
 
@@ -81,12 +82,15 @@ class _Reading:
         self.path, self.as_text = path, as_text
         self.missing: dict[int, collections.Counter[str]] = collections.defaultdict(collections.Counter)
 
-    def whole(self, following: Iterator[list[Line]], header: str, choice: Choice) -> Table:
+    def whole(
+        self, following: Iterator[list[Line]], header: str, choice: Choice, words_only: Sequence[Column]
+    ) -> Table:
         piece = next(following, [])
         layout = sniff(self.path, [line for _, line in piece[:SAMPLE_LINES]], header, choice)
         self._check_names(layout)
         ids = None if choice.ids is None else layout.kept[0]
-        text = self.as_text & set(layout.used)
+        asked = {place_of(self.path, layout.names, layout.width, column, "text") for column in words_only}
+        text = (self.as_text | asked) & set(layout.used)
         self.layout = layout._replace(
             kept=tuple(sorted({*layout.kept, *text})), used=tuple(j for j in layout.used if j not in text)
         )
@@ -102,7 +106,7 @@ class _Reading:
             for i, (j, column) in enumerate(zip(self.layout.kept, texts, strict=True)):
                 words[i] += column if j == ids else self._words(j, column, shared[i])
             piece = next(following, [])
-        X = np.frombuffer(numbers).reshape(-1, len(self.layout.used))
+        X = np.frombuffer(numbers).reshape(-1 if numbers else 0, len(self.layout.used))
         found = dict(zip(self.layout.kept, words, strict=True))
         columns = {
             self._name(j): _objects(found[j]) if j in text else X[:, self.layout.used.index(j)] for j in layout.used

@@ -9,6 +9,7 @@ from fastvae.data.minibatches import Examples
 from fastvae.engine import EVALUATION
 from fastvae.kernels.memory import empty
 from fastvae.kernels.slots import Slots
+from fastvae.likelihoods.mixed import Mixed
 from fastvae.models.linear_start import gaussian_log_density
 from fastvae.passes import Pass
 
@@ -20,7 +21,8 @@ def rivals(model: Any, examples: Examples, training: Examples | None = None) -> 
     """Mean log p(x) of the examples, in nats of the user's units, under models without latent variables, by name.
 
     For a likelihood with a sigma: a Gaussian with all covariances, and independent Gaussian columns. For others:
-    columns that are independent, each with a mean of its own, under the likelihood that the model has.
+    columns that are independent, each with a mean of its own, under the likelihood that the model has; of a mixed table
+    each under that of its kind, of values that are there alone.
 
     Parameters
     ----------
@@ -43,6 +45,8 @@ def rivals(model: Any, examples: Examples, training: Examples | None = None) -> 
 def _scored(model: Any, known: Examples, of_known: slice, scored: Examples, of_scored: slice) -> dict[str, float]:
     network = model._check_fitted()
     likelihood = network.likelihood
+    if isinstance(likelihood, Mixed):
+        return {INDEPENDENT: _columns_alone(network, known, of_known, scored, of_scored)}
     if likelihood.LINEAR:
         full, apart = gaussian_log_density(known.X, scored.X, of_known, of_scored)
         return {GAUSSIAN: full, INDEPENDENT: apart}
@@ -58,6 +62,17 @@ def _scored(model: Any, known: Examples, of_known: slice, scored: Examples, of_s
         sums += float(_nll(network, x, a).sum(dtype=np.float64))
         rows += len(x)
     return {INDEPENDENT: -sums / rows - network.log_jacobian}
+
+
+def _columns_alone(network: Any, known: Examples, of_known: slice, scored: Examples, of_scored: slice) -> float:
+    """Mean log p(x) of a mixed table whose columns are independent, each as wide as the known rows are."""
+    alone, x = network.likelihood.alone(), np.concatenate(list(_rows(known, of_known)))
+    alone.learn(x, network.units.scale)
+    outputs, total, rows = alone.intercept(np.empty(0)), 0.0, 0
+    for some in _rows(scored, of_scored):
+        total += float(alone.terms(some, np.broadcast_to(outputs, (len(some), len(outputs)))).sum())
+        rows += len(some)
+    return total / rows
 
 
 def _rows(examples: Examples, chosen: slice) -> Iterator[np.ndarray]:

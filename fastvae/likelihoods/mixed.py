@@ -94,6 +94,12 @@ class Mixed(Likelihood):
                 self.centre[j], self.inverse[j] = seen.mean(), 1 / (seen.std() or 1.0)
         self.set_theta(theta)
 
+    def alone(self) -> "Mixed":
+        """Another of the same columns, with parameters of its own, for `learn` and `terms`."""
+        other = Mixed(self.kinds, self.levels, self.gaps)
+        other.parameter = np.zeros(self.columns, np.float32)
+        return other
+
     def initialise(self, deviation: np.ndarray, mean: np.ndarray) -> None:
         """Nothing: see `learn`."""
 

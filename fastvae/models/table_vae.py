@@ -160,10 +160,22 @@ class TableVAE(VAE):
     def _suited_scale(self) -> Any:
         return Gaussian.SCALING
 
-    def _learned_rows(self, X: Any) -> tuple[Any, Any]:
-        self._columns = Columns.learn(X, self.column_types)
-        rows = self._columns.encode(X)
+    def take_columns(self, columns: Columns, rows: np.ndarray) -> None:
+        """Before `_initialize`: the columns that it is a model of, and all rows of the data, which say where there are
+        gaps."""
+        self._columns = columns
         self._gaps = tuple(bool(gap) for gap in np.isnan(np.asarray(rows)).any(axis=0).tolist())
+
+    @property
+    def columns_(self) -> Columns:
+        """What is known of the columns."""
+        self._check_fitted()
+        return self._columns
+
+    def _learned_rows(self, X: Any) -> tuple[Any, Any]:
+        columns = Columns.learn(X, self.column_types)
+        rows = columns.encode(X)
+        self.take_columns(columns, rows)
         return rows, None if self._columns.container == "array" else np.array(self._columns.names, dtype=object)
 
     def _heldout_rows(self, heldout: Any) -> Encoded:

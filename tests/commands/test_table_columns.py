@@ -151,6 +151,6 @@ def test_training_on_some_columns(tmp_path, capsys):
     assert train.main(["--data", table, "--columns", "c", "a", "--out", "run", *SMALL]) == 0
     assert list(VAE.load("run/model.npz").feature_names_in_) == ["c", "a"]
     assert train.main(["--data", table, "--out", "other", *SMALL]) == 2
-    assert "'r0' is not a number; correct it, leave the column out (--drop)" in capsys.readouterr().err
+    assert "(first: 'r0'), as names of rows have: say so (--id name), leave it out" in capsys.readouterr().err
     assert train.main(["--data", "digits", "--columns", "a", "--out", "other", *SMALL]) == 2
     assert "choose within a table" in capsys.readouterr().err

@@ -374,7 +374,7 @@ def test_json_that_fails_at_last_costs_nothing_else(monkeypatch, capsys):
     "place",
     [
         "fastvae.train.loading.load",
-        "fastvae.train.fingerprint",
+        "fastvae.starting.fingerprint",
         "fastvae.models.vae.VAE.keep_best",
         "fastvae.models.vae.VAE.save",
     ],
