@@ -134,10 +134,15 @@ def encoded(frame: pd.DataFrame, like: pd.DataFrame, last: bool = True) -> np.nd
             columns.append(frame[name].astype(float).to_numpy(float)[:, None] / scale)
         else:
             levels = sorted(like[name].dropna().unique(), key=str)
-            hot = (frame[name].to_numpy(object)[:, None] == np.array(levels, object)).astype(float) * 0.5
+            hot = (values(frame[name])[:, None] == np.array(levels, object)).astype(float) * 0.5
             hot[frame[name].isna().to_numpy()] = np.nan
             columns.append(hot if last else hot[:, :-1])
     return np.concatenate(columns, axis=1)
+
+
+def values(column: pd.Series) -> np.ndarray:
+    """As objects, None where missing."""
+    return column.astype(object).where(column.notna(), None).to_numpy(object)
 
 
 def is_number(column: pd.Series) -> bool:

@@ -329,3 +329,12 @@ def test_a_file_that_says_other_things_is_refused(model, tmp_path, change, messa
     persistence.write_container(tmp_path / "m.npz", "model", header, arrays)
     with pytest.raises(ModelFileError, match=message):
         TableVAE.load(tmp_path / "m.npz")
+
+
+def test_a_warm_start_goes_on_with_the_same_columns():
+    frame = table()
+    model = small(warm_start=True).fit(frame)
+    assert model.fit(frame).n_epochs_ == 4
+    with pytest.raises(ValueError, match="'moor' at row"):
+        model.fit(frame.astype({"site": object}).replace({"site": {"bog": "moor"}}))
+    assert model.n_epochs_ == 4
