@@ -1,7 +1,8 @@
 """Missing values of a mixed table, by their distribution given what is there: p(x_missing | x_observed).
 
-z is drawn from q(z|x_observed), widened, and weighed by w = p(x_observed|z) p(z) / q(z|x_observed), normalised over the
-samples of a row; what is missing follows from p(x_missing|z). Mattei and Frellsen 2019.
+z is drawn from r(z), a mixture of q(z|x_observed) widened by several factors, and weighed by w = p(x_observed|z) p(z) /
+r(z), normalised over the samples of a row; what is missing follows from p(x_missing|z). Mattei and Frellsen 2019; the
+mixture is a defence against weights without a variance (Owen and Zhou 2000).
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from fastvae.likelihoods.mixed import Mixed
 from fastvae.models.settings import check_integer, seed_from
 from fastvae.passes import Pass
 
-WIDENED = 1.5  # variance of the proposal over that of q
+WIDENED = np.array([1.2, 2.5, 5.0])  # variances over that of q of the proposal's parts, which are equally likely
 ROWS = 1 << 17  # of codes that go through the decoder at a time
 LEAST_DRAWS = 20  # behind an interval
 
@@ -118,10 +119,16 @@ def _samples(
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Of rows x (n, D) the decoder's outputs (n, K, A) for K codes, and their log weights (n, K)."""
     mu, logvar = model._encode(network, X, condition=condition)
-    deviation = np.exp(0.5 * logvar.astype(np.float64)) * np.sqrt(WIDENED)
-    eps = rng.standard_normal((len(x), samples, mu.shape[1]))
+    deviation = np.exp(0.5 * logvar.astype(np.float64))
+    part = np.arange(samples) % len(WIDENED)  # of each sample: as many of each as can be
+    eps = rng.standard_normal((len(x), samples, mu.shape[1])) * np.sqrt(WIDENED)[part, None]
     z = mu[:, None] + deviation[:, None] * eps
-    log_ratio = 0.5 * (eps**2 - z**2).sum(axis=2) + np.log(deviation).sum(axis=1)[:, None]
+    squares, columns = (eps**2).sum(axis=2), mu.shape[1]
+    each = -0.5 * (squares[..., None] / WIDENED + columns * np.log(WIDENED))  # log densities of the parts, but for q's
+    share = np.bincount(part, minlength=len(WIDENED)) / samples
+    with np.errstate(divide="ignore"):
+        log_r = np.logaddexp.reduce(each + np.log(share), axis=2) - np.log(deviation).sum(axis=1)[:, None]
+    log_ratio = -0.5 * (z**2).sum(axis=2) - log_r
     beside = None if condition is None else np.repeat(condition, samples, axis=0)
     a = model._outputs(network, z.reshape(-1, z.shape[2]).astype(np.float32), beside)
     return a.reshape(len(x), samples, -1), log_ratio - _nll(network, x, a).reshape(len(x), samples)
