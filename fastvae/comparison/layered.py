@@ -19,6 +19,7 @@ ROUNDS, SETTLING = 12, 400  # of the order, and of the heights
 LINE, APART = 0.10, 0.11  # inches: of a line that passes a layer, and between places of a layer
 GAP, LINE_GAP, SAID_GAP, WIDEST_GAP = 0.12, 0.02, 0.34, 0.46  # inches between layers: at least, more for each line
 # between them, with words on a line, and at most
+SAME = 1e-6  # inches between points that are one
 PORTS = 0.13  # inches between the ends of edges at a box, at most
 STIFF = 1.0, 3.0, 200.0  # weight of a slope, by how many of its ends are of a line that passes a layer
 
@@ -291,7 +292,7 @@ def _paths(
                 points.append(((box.x, side), (box.x, y[at])))
             lane = points[0][1][1]
             middle = ((points[1][1][0], lane), points[1][1]) if points[1][1][1] != lane else (points[1][1],)
-            paths.append(Path(edge, (*points[0], *middle, points[1][0]), loops=edge.loops))
+            paths.append(Path(edge, tuple(_apart([*points[0], *middle, points[1][0]])), loops=edge.loops))
             continue
         back = beside.get(edge)
         aside = 0.0 if back is None else np.copysign(min(PORTS, 0.3 * source.height), target.y - source.y)
@@ -301,8 +302,18 @@ def _paths(
             assert isinstance(place, tuple)  # by its chain
             line += [(x, y[place]) for x in ends[place[1]]]
         line += [(_of(ends, target)[0], ports[edge]), (target.left, ports[edge])]
-        paths.append(Path(edge, tuple(dict.fromkeys(line)), back is not None, back.loops if back is not None else 0))
+        paths.append(Path(edge, tuple(_apart(line)), back is not None, back.loops if back is not None else 0))
     return tuple(paths)
+
+
+def _apart(line: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points of a line without those that lie on the one before but for rounding, whose direction would be that of
+    the arrow's head."""
+    kept = line[:1]
+    for x, y in line[1:]:
+        if abs(x - kept[-1][0]) > SAME or abs(y - kept[-1][1]) > SAME:
+            kept.append((x, y))
+    return kept
 
 
 def _of(ends: dict[int, tuple[float, float]], box: Box) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """The graphs of trainings: what the models' own steps say of them, that they follow the settings, where boxes lie."""
 
 import sys
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -261,6 +261,15 @@ def test_layers_by_the_longest_path(entries):
 def laid_out(entries, measure):
     sizes = {title: sizes_of(found, measure) for title, found in entries.items()}
     return {title: layout(found, sizes[title], 6.2) for title, found in entries.items()}
+
+
+@pytest.mark.parametrize("width", [0.0, 5.7, 6.2])
+def test_each_line_has_a_last_piece_that_points_at_its_box(entries, width):
+    """The head of its arrow lies along that piece: one of no length, but for rounding, may point anywhere."""
+    for title, found in entries.items():
+        for path in layout(found, sizes_of(found), width).paths:
+            for (ax, ay), (bx, by) in pairwise(path.points):
+                assert max(abs(ax - bx), abs(ay - by)) > 1e-6, (title, path.edge)
 
 
 def crosses(box, a, b):
