@@ -19,6 +19,7 @@ from fastvae.errors import DivergenceError, closest
 from fastvae.standard_error import say
 
 FAILED, WRONG, INTERRUPTED, TERMINATED = 1, 2, 128 + signal.SIGINT, 128 + signal.SIGTERM
+SEED_BITS = 64
 
 
 COMMANDS = {  # name to module, whose `parser` says what it does
@@ -76,6 +77,17 @@ def one_of(names: Iterable[str]) -> Callable[[str], str]:
         return text
 
     return convert
+
+
+def any_seed(text: str) -> int:
+    """An argparse type: a seed."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 1 << SEED_BITS:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 0 to 2**{SEED_BITS} - 1")
+    return value
 
 
 def check_imports() -> None:

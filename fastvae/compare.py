@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fastvae.atomic import atomic_file
-from fastvae.command_line import INTERRUPTED, Parser, one_of, run, say
+from fastvae.command_line import FAILED, INTERRUPTED, Parser, any_seed, one_of, run, say
 from fastvae.comparison.baselines import baselines
 from fastvae.comparison.budget import BudgetError, plan
 from fastvae.comparison.entries import Entry, chosen, latent_dim
@@ -25,18 +25,19 @@ from fastvae.comparison.interruption import SOON, Interruption, Stopped, Trainin
 from fastvae.comparison.measures import Subjected, measure, measure_baseline
 from fastvae.comparison.page import write_page
 from fastvae.comparison.pictures import samples_picture
-from fastvae.comparison.subject import BINARIZATIONS, DYNAMIC, FIXED, Subject, subject_of
+from fastvae.comparison.subject import BINARIZATIONS, DYNAMIC, FIXED, NOT, Subject, subject_of
 from fastvae.comparison.table import lines
 from fastvae.data import loading
 from fastvae.data.tables import HEADERS
 from fastvae.errors import DataFileError, DivergenceError, counted
 from fastvae.models.registry import estimator
-from fastvae.models.settings import check_number
+from fastvae.models.settings import LARGEST_SEED, check_number
 from fastvae.runs import RunFolder, fingerprint
 from fastvae.version import VERSION
 
 BUDGETS = {"digits": 6.0, "mnist": 150.0}  # seconds a model, where --budget is not given; other data: 30
 TABLE_SAMPLES = 500  # of each model, to be looked at
+SEEDS = 100  # beside the one that is given, which a comparison draws by
 LATE = 1.5  # budgets, after which a training is ended wherever its schedule is
 
 
@@ -53,7 +54,7 @@ def parser() -> Parser:
         "mnist, else 30")  # fmt: skip
     add("--binarize", type=one_of(BINARIZATIONS), help="of images: fixed, drawn once; or dynamic, anew in each step. "
         "Default: dynamic for mnist, else fixed")  # fmt: skip
-    add("--seed", type=int, default=0, help="of all that is random")
+    add("--seed", type=any_seed, default=0, help="of all that is random")
     add("--out", help="a folder; what is finished there is not done again. Default: runs/NAME-compared")
     add("--quiet", action="store_true", help="no progress")
     return p
@@ -67,6 +68,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _compare(arguments: argparse.Namespace) -> int:
     entries = chosen(arguments.models)
+    if arguments.seed > LARGEST_SEED - SEEDS:
+        raise ValueError(f"--seed {arguments.seed} is too large for those beside it: take one below 2**63, say")
     budget = BUDGETS.get(arguments.data, 30.0) if arguments.budget is None else arguments.budget
     check_number("--budget", budget, 0, inclusive=False)
     if arguments.out is not None and not arguments.out.strip():
@@ -79,6 +82,8 @@ def _compare(arguments: argparse.Namespace) -> int:
         data = loading.load(arguments.data, arguments.array, arguments.labels, header=arguments.header)
         binarize = arguments.binarize or (DYNAMIC if data.name == "mnist" else FIXED)
         subject = subject_of(data, binarize, arguments.seed)
+        if arguments.binarize and subject.binarize == NOT:
+            raise ValueError(f"--binarize {binarize} is for grey images, and {data.name} has none: leave it out")
         settings = {
             "data": fingerprint(subject.train), "binarize": subject.binarize, "budget": budget, "seed": arguments.seed,
         }  # fmt: skip
@@ -99,7 +104,7 @@ class Comparison:
         if not self.path.exists():
             return
         known = _read(self.path).get("settings", {})
-        names = {"data": "--data", "binarize": "--binarize", "budget": "--budget", "seed": "--seed"}
+        names = {"seed": "--seed", "binarize": "--binarize", "budget": "--budget", "data": "--data"}  # the seed splits
         for name, option in names.items():
             if known.get(name) != self.settings[name]:
                 found = "other rows" if name == "data" else f"{known.get(name)}, not {self.settings[name]}"
@@ -140,8 +145,17 @@ class Comparison:
             say(f"interrupted; go on with the same command: what is finished in {self.folder} is not done again")
             return INTERRUPTED
         self._pictures(entries, models)
-        interrupted = any(row["status"] == "interrupted" for row in self.rows.values())
-        return INTERRUPTED if interrupted else 0
+        ended = {name: self.rows[name] for name in entries if self.rows[name]["status"] != "done"}
+        if any(row["status"] == "interrupted" for row in self.rows.values()):
+            return INTERRUPTED
+        if len(ended) == len(entries):
+            say(f"no model was compared: {'; '.join(row['title'] + ': ' + row['reason'] for row in ended.values())}")
+            return FAILED
+        return 0
+
+    def _tell(self, progress: str) -> None:
+        if not self.quiet:
+            say(progress)
 
     # ---- one model ----------------------------------------------------------------------------------------------
 
@@ -180,7 +194,7 @@ class Comparison:
                 model.save(path)
                 self._keep(name, trained | {"status": "trained"})
             began = time.perf_counter()
-            say(f"{entry.title}: measuring")
+            self._tell(f"{entry.title}: measuring")
             figures = measure(
                 model, self.subject, self.settings["budget"], self.settings["seed"], interruption, entry.title,
                 entry.conditional,
@@ -225,7 +239,7 @@ class Comparison:
         planned = plan(model, examples, held, budget, interruption)
         model, examples, held = self._begun(entry)
         model.epochs = planned.epochs
-        say(f"{entry.title}: {counted(planned.epochs, 'epoch')} of {len(examples):,} rows, about {budget:g} s")
+        self._tell(f"{entry.title}: {counted(planned.epochs, 'epoch')} of {len(examples):,} rows, about {budget:g} s")
         began, processor = time.perf_counter(), time.process_time()
         watch = TrainingProgress(interruption, began + LATE * budget)
         watch.quiet = self.quiet
@@ -305,8 +319,10 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
         found = json.loads(path.read_text("utf-8"))
         if not isinstance(found, dict):
             raise ValueError("it holds no object")
-    except (ValueError, RecursionError) as error:
-        raise DataFileError(f"{path}: {error}: remove it, or name another folder") from None
+    except (ValueError, RecursionError):
+        raise DataFileError(
+            f"{path}: is damaged, or is no file of this command: remove it, or name another folder with --out"
+        ) from None
     return found
 
 

@@ -21,6 +21,7 @@ from fastvae.command_line import (
     INTERRUPTED,
     Parser,
     add_table_options,
+    any_seed,
     one_of,
     run,
     say,
@@ -90,7 +91,7 @@ def parser() -> Parser:
     )
     add("--samples", type=int, help="of z, for each example; of annealed, chains. Default: 5000; 100 of elbo; 8 chains")
     add("--temperatures", type=int, help="of annealed: default 200")
-    add("--seed", type=int, default=0, help="of the draws, and of the noise of --dequantize")
+    add("--seed", type=any_seed, default=0, help="of the draws, and of the noise of --dequantize")
     add(
         "--part",
         type=one_of(["train", "test"]),

@@ -38,6 +38,12 @@ else:
     import fcntl
 
 ATTEMPTS = 100
+NO_FOLDER = {
+    errno.EEXIST: "it is a file; name a folder",
+    errno.ENOTDIR: "a part of it is a file; name a folder",
+    errno.EACCES: "it may not be written to; name another folder, or change its permissions",
+    errno.EROFS: "it lies where nothing may be written; name another folder",
+}
 HASHED_BYTES = 1 << 28
 PICTURES = 1 << 20  # bytes, of all
 LOCKED_BYTE = 1 << 20  # on Windows, where nobody can read what is locked: behind the number of the process
@@ -104,7 +110,7 @@ class RunFolder:
                     f"{self.path}: {self._owner()}; wait for its end, or name another folder"
                 ) from None
             except OSError as error:
-                reason = (error.strerror or "cannot be made").lower()
+                reason = NO_FOLDER.get(error.errno or 0) or (error.strerror or "cannot be made").lower()
                 raise FileAccessError(error.errno, f"--out: {reason}", str(self.path)) from None
             remove_partials(self.path)
             yield

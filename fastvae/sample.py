@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fastvae.atomic import check_writable, save_array
-from fastvae.command_line import Parser, run, say
+from fastvae.command_line import Parser, any_seed, run, say
 from fastvae.data.condition import Labels
 from fastvae.data.layout import Choice
 from fastvae.data.table_values import written_columns
@@ -53,7 +53,7 @@ def parser() -> Parser:
                    "mixed table the default")  # fmt: skip
     p.add_argument("--means", action="store_true", help="of a mixed table: the best single values for each z, instead "
                    "of complete draws")  # fmt: skip
-    p.add_argument("--seed", type=int, default=0, help="of the draws")
+    p.add_argument("--seed", type=any_seed, default=0, help="of the draws")
     p.add_argument("--device", default="auto", help="auto (the CPU), cpu, or cuda")
     return p
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastvae.atomic import atomic_file
-from fastvae.command_line import INTERRUPTED, Parser, add_table_options, one_of, run, say, table_options
+from fastvae.command_line import INTERRUPTED, Parser, add_table_options, any_seed, one_of, run, say, table_options
 from fastvae.data.tables import HEADERS
 from fastvae.errors import counted
 from fastvae.evaluation.contributions import METHODS, N_SAMPLES, Contributions, contributions
@@ -55,7 +55,7 @@ def parser() -> Parser:
     add("--condition", nargs="+", metavar="NAME", help="of a conditional model; default: as in its training")
     add("--header", default="auto", type=one_of(HEADERS), help="whether the .csv's first line names columns")
     add_table_options(p, "those of the model; default: by their names")
-    add("--seed", type=int, default=0, help="of the draws")
+    add("--seed", type=any_seed, default=0, help="of the draws")
     add("--json", metavar="FILE", help="write the figures there")
     add("--device", default="auto", help="auto (the CPU), cpu, or cuda")
     return p

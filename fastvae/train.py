@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.command_line import INTERRUPTED, Parser, add_table_options, called, one_of, run, say
+from fastvae.command_line import INTERRUPTED, Parser, add_table_options, any_seed, called, one_of, run, say
 from fastvae.data import loading
 from fastvae.data.columns import WORDS
 from fastvae.data.condition import learned_condition
@@ -115,7 +115,7 @@ def parser() -> Parser:
         "else 0.1")  # fmt: skip
     add("--early-stopping", type=_patience, metavar="EPOCHS", help="stop after so many without a better held-out ELBO, "
         "and keep the best; none: never. Default: for tables as many as make 3,000 steps, at least 10")  # fmt: skip
-    add("--seed", type=int, default=0, help="of all that is random")
+    add("--seed", type=any_seed, default=0, help="of all that is random")
     add(
         "--precision", default="float32", help="of the matrix products: float32, or bfloat16 where the processor has it"
     )

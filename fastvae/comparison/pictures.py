@@ -10,6 +10,7 @@ from fastvae.evaluation.drawing import BLUE, figure, save
 
 SHOWN = 14  # samples of a model
 NEIGHBOUR_HEIGHT = 0.62  # of the rows of neighbours, beside that of samples
+SHOWN_AS = "samples: means where a model gives some, in grey; the measures of samples are of complete draws"
 SHOWN_COLUMNS, BINS = 6, 24  # of a table: histograms
 BLOCK = 4096  # rows whose distances are made at once
 
@@ -55,6 +56,7 @@ def _images(subject: Subject, samples: dict[str, np.ndarray]) -> Any:
         axes.spines[:].set_visible(False)
         axes.set_ylabel(title.strip(), rotation=0, ha="right", va="center", fontsize=7 if small else 10,
                         color="0.45" if small else "black")  # fmt: skip
+    picture.suptitle(SHOWN_AS, fontsize=9, color="0.3")
     return picture
 
 
@@ -73,7 +75,7 @@ def _histograms(subject: Subject, samples: dict[str, np.ndarray]) -> Any:
             axes.set_yticks([])
             axes.tick_params(labelsize=7)
             if axes_row is grid[0]:
-                axes.set_title(f"column {k}", fontsize=9)
+                axes.set_title(subject.column_names[k], fontsize=9)
         axes_row[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9)
     picture.suptitle("samples (lines) and held-out rows (grey)", fontsize=10)
     return picture

@@ -42,6 +42,8 @@ class Subject:
         Nats to take off a log density of these rows for one in the user's units: sum_D log(scale).
     conventions
         What all figures depend on, a line each.
+    column_names
+        D of them: the header's, or "column 0", ...
     """
 
     name: str
@@ -58,6 +60,7 @@ class Subject:
     log_jacobian: float
     conventions: list[str]
     ink: bool
+    column_names: tuple[str, ...]
 
     @property
     def columns(self) -> int:
@@ -77,7 +80,9 @@ def subject_of(data: DataSet, binarize: str, seed: int) -> Subject:
     random = np.random.default_rng([seed, 2])
     rows = len(data.X)
     if rows < FEWEST:
-        raise DataFileError(f"{data.name}: {rows} rows are too few to train on, to choose by and to test on: {FEWEST}")
+        raise DataFileError(
+            f"{data.name}: {counted(rows, 'row')}; {FEWEST} are needed, to train, to choose and to test"
+        )
     order, test, test_labels = random.permutation(rows), data.X_heldout, data.labels_heldout
     lines = [
         f"test rows: the {data.name} test part"
@@ -93,6 +98,7 @@ def subject_of(data: DataSet, binarize: str, seed: int) -> Subject:
     test = np.asarray(test, np.float64)
     labels = [None if data.labels is None else data.labels[part] for part in parts]
     lines.append(f"{len(X):,} rows to train on, {count:,} to choose by (not trained on), {len(test):,} to test on")
+    names = list(data.column_names or [f"column {k}" for k in range(X.shape[1])])
     constant = X.min(axis=0) == X.max(axis=0)
     if constant.all():
         raise DataFileError(f"{data.name}: the rows to train on are one and the same row: there is nothing to learn")
@@ -124,9 +130,11 @@ def subject_of(data: DataSet, binarize: str, seed: int) -> Subject:
     else:
         kind, how = "gaussian", NOT
         if constant.any():
-            names = ", ".join(map(str, np.flatnonzero(constant)[:5])) + (", ..." if constant.sum() > 5 else "")
-            lines.append(f"left out: {counted(int(constant.sum()), 'column')} with one value in all rows to train on "
-                         f"({names}), of which any density is as good as another")  # fmt: skip
+            left = [names[k] for k in np.flatnonzero(constant)]
+            names = [names[k] for k in np.flatnonzero(~constant)]
+            few = ", ".join(left[:5]) + ", ..." * (len(left) > 5)
+            lines.append(f"left out: {counted(len(left), 'column')} with one value in all rows to train on ({few}), of "
+                         "which any density is as good as another")  # fmt: skip
             X, validation, test = (part[:, ~constant] for part in (X, validation, test))
         mean, scale = X.mean(axis=0), X.std(axis=0)
         X, validation, test = (((part - mean) / scale).astype(np.float32) for part in (X, validation, test))
@@ -135,5 +143,5 @@ def subject_of(data: DataSet, binarize: str, seed: int) -> Subject:
                      "the data, errors are in deviations of a column")  # fmt: skip
     return Subject(
         data.name, kind, X, seen, validation, test, labels[0], labels[1], test_labels, how, data.image_shape,
-        log_jacobian, lines, is_ink(seen),
+        log_jacobian, lines, is_ink(seen), tuple(names),
     )  # fmt: skip

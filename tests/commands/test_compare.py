@@ -10,6 +10,7 @@ from fastvae import compare
 from fastvae.comparison.entries import ALL, known
 from fastvae.comparison.subject import subject_of
 from fastvae.data.loading import load
+from fastvae.errors import DataFileError
 from fastvae.models.registry import ESTIMATORS
 
 
@@ -89,8 +90,68 @@ def test_unknown_models_and_budgets_that_are_none(capsys):
     assert not list(pathlib.Path().iterdir())
 
 
+def test_what_cannot_be_compared_is_told_in_a_line_before_anything_is_written(capsys):
+    random = np.random.default_rng(0)
+    np.save("real.npy", random.normal(size=(60, 3)))
+    np.save("few.npy", random.normal(size=(1, 3)))
+    pathlib.Path("file").write_text("mine")
+    for words, said in (
+        (["--seed", -1], "argument --seed: '-1' must be a whole number from 0 to 2**64 - 1"),
+        (["--seed", 2**64], "must be a whole number from 0 to 2**64 - 1"),
+        (["--seed", 2**64 - 1], "is too large"),
+        (["--data", "real.npy", "--binarize", "fixed"], "--binarize fixed is for grey images, and real.npy has none"),
+        (["--data", "few.npy"], "few.npy: 1 row; 20 are needed"),
+        (["--data", "real.npy", "--out", "file"], "file: --out: it is a file; name a folder"),
+        (["--data", "real.npy", "--out", "file/c"], "file/c: --out: a part of it is a file; name a folder"),
+    ):
+        assert run(*words) == 2, words
+        found = capsys.readouterr().err
+        assert said in found
+        assert found.count("\n") == 1, found
+    assert {path.name for path in pathlib.Path().iterdir()} - {"runs"} == {"real.npy", "few.npy", "file"}
+    assert pathlib.Path("file").read_text() == "mine"
+
+
+def test_another_seed_is_told_before_the_rows_that_it_splits(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(60, 3))
+    np.save("x.npy", rows)
+    settings = {"budget": 1.0, "binarize": "none"}
+    for seed, others in ((0, "rows"), (1, "others")):
+        subject = subject_of(load("x.npy"), "fixed", seed)
+        comparison = settings | {"seed": seed, "data": others}
+        if seed == 0:
+            (tmp_path / "comparison.json").write_text(json.dumps({"settings": comparison}))
+        else:
+            with pytest.raises(ValueError, match="holds a comparison with --seed 0, not 1"):
+                compare.Comparison(tmp_path, subject, comparison, True)
+    (tmp_path / "comparison.json").write_text("{")
+    with pytest.raises(DataFileError, match=r"comparison.json: is damaged.*remove it, or name another folder"):
+        compare.Comparison(tmp_path, subject, comparison, True)
+
+
+def test_a_comparison_of_nothing_has_failed(capsys):
+    np.save("x.npy", (np.random.default_rng(0).random((40, 3)) < 0.5).astype(np.uint8))
+    assert run("--data", "x.npy", "--models", "cvae", "--out", "c", "--quiet") == 1
+    found = capsys.readouterr().err
+    assert "no model was compared: conditional VAE: is conditioned on labels, and x.npy has none (--labels)" in found
+    assert pathlib.Path("c/report.html").exists()
+
+
+def test_columns_have_the_names_of_the_header():
+    columns = np.random.default_rng(0).normal(size=(40, 3))
+    columns[:, 1] = 3
+    lines = [",".join(map(str, row)) for row in columns.tolist()]
+    pathlib.Path("t.csv").write_text("\n".join(["length,empty,width", *lines]))
+    subject = subject_of(load("t.csv"), "fixed", 0)
+    assert subject.column_names == ("length", "width")
+    assert any("(empty)" in line for line in subject.conventions)
+    np.save("t.npy", columns)
+    assert subject_of(load("t.npy"), "fixed", 0).column_names == ("column 0", "column 2")
+
+
 def test_each_estimator_has_an_entry():
-    assert {entry.estimator for entry in known().values()} == set(ESTIMATORS)
+    of_frames = {"TableVAE"}  # which the rows of a comparison are not
+    assert {entry.estimator for entry in known().values()} == set(ESTIMATORS) - of_frames
     assert all(len(entry.words) == 3 for entry in ALL.values())
 
 

@@ -58,7 +58,7 @@ def test_codes(model):
         (sample, ["MODEL", "-n", "many"], "-n"),
         (sample, ["MODEL", "--out", "s.gif"], "the ending '.gif' is not known"),
         (sample, ["MODEL", "--out", "nowhere/s.npy"], "nowhere"),
-        (sample, ["MODEL", "--seed", "-1"], "random_state=-1"),
+        (sample, ["MODEL", "--seed", "-1"], "argument --seed: '-1' must be a whole number from 0"),
         (sample, ["MODEL", "--device", "cuda"], "device='cuda' cannot be had"),
         (sample, ["text.npz"], "text.npz"),
         (encode, ["MODEL", "digit"], "did you mean 'digits'"),

@@ -221,7 +221,7 @@ WRONG = [
     (["--batch-size", "5000"], "--batch-size 5000 is larger than the data (1617 examples)"),
     (["--batch-size", "0"], "batch_size=0"),
     (["--epochs", "0"], "epochs=0"),
-    (["--seed", "-1"], "random_state=-1"),
+    (["--seed", "-1"], "argument --seed: '-1' must be a whole number from 0"),
     (["--sigma", "0", "--likelihood", "gaussian"], "sigma=0.0 must be a positive number"),
     (["--sigma", "tiny"], "--sigma"),
     (["--learning-rate", "nan"], "learning_rate=nan"),
