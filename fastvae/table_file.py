@@ -1,5 +1,6 @@
 """Tables that commands write: .csv or .tsv, also packed (.gz), and .parquet; each whole or not at all."""
 
+import contextlib
 import gzip
 import io
 import pathlib
@@ -43,23 +44,30 @@ def write_table(path: pathlib.Path, columns: Mapping[str, np.ndarray]) -> None:
     with atomic_file(path) as file:
         if name.endswith(PARQUET):
             write_parquet(file, columns)
-        elif name.endswith(".gz"):
-            with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
-                _write_text(packed, name.removesuffix(".gz"), columns)
         else:
-            _write_text(file, name, columns)
+            with packed_text(file, name) as text:
+                _write_text(text, name.removesuffix(".gz"), columns)
 
 
-def _write_text(file: Any, name: str, columns: Mapping[str, np.ndarray]) -> None:
+@contextlib.contextmanager
+def packed_text(file: Any, name: str) -> Iterator[io.TextIOWrapper]:
+    """Text that goes into an open file, packed where the name of that ends in .gz."""
+    with contextlib.ExitStack() as stack:
+        if name.lower().endswith(".gz"):
+            file = stack.enter_context(gzip.GzipFile("", "wb", fileobj=file, mtime=0))
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        yield text
+        text.flush()
+        text.detach()
+
+
+def _write_text(text: Any, name: str, columns: Mapping[str, np.ndarray]) -> None:
     delimiter = "\t" if name.endswith(".tsv") else ","
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     text.write(delimiter.join(map(_cell, columns)) + "\n")
     rows = len(next(iter(columns.values())))
     for start in range(0, rows, _ROWS):
         cells = (_cells(values[start : start + _ROWS]) for values in columns.values())
         text.writelines(delimiter.join(row) + "\n" for row in zip(*cells, strict=True))
-    text.flush()
-    text.detach()
 
 
 def _cells(values: np.ndarray) -> Iterator[str]:

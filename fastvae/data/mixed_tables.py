@@ -240,7 +240,7 @@ def _as_known(path: str, column: Known, values: np.ndarray) -> np.ndarray:
 
 
 def _spelled(column: Known, words: np.ndarray) -> np.ndarray:
-    """Words for yes and no as a model has them, in whatever case, or as its booleans."""
+    """Words for yes and no, or true and false, as a model has them."""
     levels: dict[bool, Any] = {}
     for level in column.levels:
         if isinstance(level, bool):
@@ -250,9 +250,8 @@ def _spelled(column: Known, words: np.ndarray) -> np.ndarray:
     spelled = {str(level).lower() for level in column.levels}
     if len(levels) != len(column.levels) or not any(spelled <= pair for pair in PAIRS):
         return words
-    valid = {"true", "false"} | spelled if isinstance(column.levels[0], bool) else spelled
     out = words.copy()
     for i, word in enumerate(words):
-        if isinstance(word, str) and word.lower() in valid:
+        if isinstance(word, str) and word.lower() in YES:
             out[i] = levels[YES[word.lower()]]
     return out
