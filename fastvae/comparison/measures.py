@@ -231,7 +231,9 @@ def measure_baseline(
 ) -> dict[str, Any]:
     """The same of a baseline."""
     used = Subjected(baseline, subject)
-    steps: list[Callable[[Any], dict[str, Any]]] = [lambda watcher: reconstruction(used, seed)]
+    steps: list[Callable[[Any], dict[str, Any]]] = []
+    if hasattr(baseline, "reconstruct"):
+        steps.append(lambda watcher: reconstruction(used, seed))
     draws = hasattr(baseline, "sample")
     if draws:
         steps += [

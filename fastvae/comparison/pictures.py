@@ -11,6 +11,7 @@ from fastvae.evaluation.drawing import BLUE, figure, save
 SHOWN = 14  # samples of a model
 NEIGHBOUR_HEIGHT = 0.62  # of the rows of neighbours, beside that of samples
 SHOWN_AS = "samples: means where a model gives some, in grey; the measures of samples are of complete draws"
+LONGEST_NAME = 24  # letters
 SHOWN_COLUMNS, BINS = 6, 24  # of a table: histograms
 BLOCK = 4096  # rows whose distances are made at once
 
@@ -64,8 +65,8 @@ def _histograms(subject: Subject, samples: dict[str, np.ndarray]) -> Any:
     columns = min(SHOWN_COLUMNS, subject.columns)
     picture = figure(1.9 * columns + 1.6, 1.15 * len(samples) + 0.8)
     grid = picture.subplots(len(samples), columns, squeeze=False)
-    for axes_row, (title, drawn) in zip(grid, samples.items(), strict=True):
-        for k, axes in enumerate(axes_row):
+    for row, (title, drawn) in enumerate(samples.items()):
+        for k, axes in enumerate(grid[row]):
             real = subject.test[:, k]
             low, high = np.percentile(real, [0.5, 99.5])
             span = max(high - low, 1e-6)
@@ -74,8 +75,10 @@ def _histograms(subject: Subject, samples: dict[str, np.ndarray]) -> Any:
             axes.hist(np.clip(drawn[:, k], edges[0], edges[-1]), edges, density=True, histtype="step", color=BLUE)
             axes.set_yticks([])
             axes.tick_params(labelsize=7)
-            if axes_row is grid[0]:
-                axes.set_title(subject.column_names[k], fontsize=9)
-        axes_row[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9)
-    picture.suptitle("samples (lines) and held-out rows (grey)", fontsize=10)
+            if row == 0:
+                name = subject.column_names[k]
+                axes.set_title(name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 3] + "...", fontsize=9)
+        grid[row, 0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9)
+    which = "" if columns == subject.columns else f", of the first {columns} columns"
+    picture.suptitle(f"samples (lines) and held-out rows (grey){which}, in deviations of a column", fontsize=10)
     return picture

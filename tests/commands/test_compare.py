@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fastvae import compare
+from fastvae.comparison.baselines import baselines
 from fastvae.comparison.entries import ALL, known
 from fastvae.comparison.subject import subject_of
 from fastvae.data.loading import load
@@ -67,6 +68,30 @@ def test_independent_columns_are_right():
     assert abs(model.sample(20_000, 0).mean(axis=0) - p).max() < 0.02
     whole = PrincipalComponents(subject, 64)
     np.testing.assert_allclose(whole.reconstruct(subject.test), subject.test, atol=1e-9)
+
+
+def test_a_gaussian_stands_beside_tables_of_real_numbers():
+    """Against SciPy's density of it; where a column is a sum of others it has still a density."""
+    from scipy.stats import multivariate_normal
+
+    random = np.random.default_rng(0)
+    X = random.normal(size=(400, 3)) @ random.normal(size=(3, 3)) * [1, 10, 100] + 5
+    np.save("x.npy", X)
+    subject = subject_of(load("x.npy"), "fixed", 0)
+    title, model = baselines(subject, 2)["gaussian"]
+    assert title == "Gaussian"
+    assert model.parameters == 3 + 6
+    seen = subject.seen.astype(np.float64)
+    expected = (
+        multivariate_normal(seen.mean(axis=0), np.cov(seen.T, ddof=0)).logpdf(subject.test) - subject.log_jacobian
+    )
+    np.testing.assert_allclose(model.evaluate(subject.test).values, expected, atol=1e-6)
+    drawn = model.sample(50_000, 1)
+    np.testing.assert_allclose(np.cov(drawn.T), np.cov(seen.T, ddof=0), atol=0.03)
+    np.save("x.npy", np.c_[X, X.sum(axis=1)])
+    dependent = subject_of(load("x.npy"), "fixed", 0)
+    assert np.isfinite(baselines(dependent, 2)["gaussian"][1].evaluate(dependent.test).values).all()
+    assert list(baselines(subject_of(load("digits"), "fixed", 0), 2)) == ["independent", "pca"]
 
 
 def test_no_row_is_in_two_parts_and_the_train_part_alone_scales(tmp_path):
@@ -166,7 +191,9 @@ def test_a_table_of_real_numbers(capsys):
     small, large = (found(f"c{factor}")["models"] for factor in (1, 10))
     assert small["dbm"]["status"] == "left out"
     assert "real numbers" in small["dbm"]["reason"]
-    for name in ("independent", "made"):
+    assert small["gaussian"]["log_likelihood"] > small["independent"]["log_likelihood"] + 1
+    assert "reconstruction_l2" not in small["gaussian"]
+    for name in ("independent", "gaussian", "made"):
         moved = small[name]["log_likelihood"] - large[name]["log_likelihood"]
         assert moved == pytest.approx(6 * np.log(10), abs=0.2), name
     ends = small["rbm"]["log_likelihood_details"]["mean_by_reverse"] - small["rbm"]["log_likelihood"]

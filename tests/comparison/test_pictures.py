@@ -38,6 +38,20 @@ def test_a_picture_is_drawn(name, tmp_path):
     assert (tmp_path / "samples.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_each_histogram_of_a_table_has_the_name_of_its_column(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    rows = RNG.normal(size=(40, 3)).tolist()
+    header = "length,width,a_very_long_name_of_a_column"
+    (tmp_path / "t.csv").write_text("\n".join([header, *(str(row)[1:-1] for row in rows)]))
+    subject = subject_of(load(str(tmp_path / "t.csv")), "fixed", 0)
+    pictures = []
+    monkeypatch.setattr("fastvae.comparison.pictures.save", lambda path, picture: pictures.append(picture))
+    drawn = RNG.normal(size=(30, 3)).astype(np.float32)
+    samples_picture(tmp_path / "samples.png", subject, {"VAE": drawn, "MADE": drawn})
+    titles = [axes.get_title() for axes in pictures[0].axes]
+    assert titles == ["length", "width", "a_very_long_name_of_a...", "", "", ""]
+
+
 def test_the_page_needs_nothing_else_and_escapes_what_it_is_given(tmp_path):
     picture = tmp_path / "samples.png"
     picture.write_bytes(b"\x89PNG")
