@@ -10,7 +10,6 @@ by their depths.
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 from types import ModuleType
 from typing import Any
 
@@ -25,6 +24,9 @@ from fastvae.passes import Backprop, Pass
 # Variance of the initial weights times the fan that it is divided by: He et al. 2015 for the rectifiers, where half of
 # the signal is cut off; Glorot and Bengio 2010 for the others.
 RECTIFIERS = ("relu", "leaky_relu", "silu")
+
+LAYERS: dict[str, Any] = {}  # layers and activations of one's own, by name: see `fastvae.own`
+Width = int | str  # of a dense layer; or the name of a layer of one's own, which keeps the width
 
 
 class Linear:
@@ -180,6 +182,21 @@ class Dense(Linear):
         return out, backprop
 
 
+def activations() -> tuple[str, ...]:
+    """The names of all, those of one's own too."""
+    return *ACTIVATIONS, *(name for name, kind in LAYERS.items() if hasattr(kind, "formula"))
+
+
+def mirrored(hidden: tuple[Width, ...]) -> tuple[Width, ...]:
+    """The widths the other way round, each with the layers of one's own that follow it."""
+    found: list[Width] = []
+    for i, width in enumerate(hidden):
+        if not isinstance(width, str):
+            after = next((j for j in range(i + 1, len(hidden)) if not isinstance(hidden[j], str)), len(hidden))
+            found[:0] = hidden[i:after]
+    return tuple(found)
+
+
 class MLP:
     """Dense layers one after the other; with no layer, the identity.
 
@@ -188,9 +205,9 @@ class MLP:
     name
         Prefix of the layers' names: `name.0`, `name.1`, ...
     widths
-        Inputs, then the outputs of each layer.
+        Inputs, then the outputs of each layer; or the name of one of one's own.
     activation, last_activation
-        Of all layers, and of the last one where it differs.
+        Of all layers, and of the last one where it differs; the former may be the name of one of one's own.
     linear
         Whether a linear path goes beside them; only where there are several layers, and the last one is linear.
     """
@@ -198,18 +215,30 @@ class MLP:
     def __init__(
         self,
         name: str,
-        widths: tuple[int, ...],
+        widths: tuple[Width, ...],
         activation: str,
         last_activation: str | None = None,
         linear: bool = False,
     ):
-        last = len(widths) - 2
-        self.outputs = widths[-1]
-        self.layers = [
-            Dense(f"{name}.{i}", a, b, (last_activation or activation) if i == last else activation)
-            for i, (a, b) in enumerate(pairwise(widths))
-        ]
-        self.linear = Linear(f"{name}.linear", widths[0], widths[-1]) if linear and len(self.layers) > 1 else None
+        dense = [i for i, width in enumerate(widths) if not isinstance(width, str)]
+        first = self.outputs = int(widths[0])
+        self.layers: list[Any] = []
+
+        def add(kind: Any, *how: Any) -> None:
+            self.layers.append(kind(f"{name}.{len(self.layers)}", self.outputs, *how))
+            self.outputs = self.layers[-1].outputs
+
+        for i, width in enumerate(widths[1:], start=1):
+            own = (last_activation or activation) if i == dense[-1] else activation
+            if isinstance(width, str):
+                add(LAYERS[width])
+            elif own in LAYERS:
+                add(Dense, width, "identity")
+                add(LAYERS[own])
+            else:
+                add(Dense, width, own)
+        several = linear and len(self.layers) > 1
+        self.linear = Linear(f"{name}.linear", first, self.outputs) if several else None
 
     def owners(self) -> Iterator[Linear]:
         """All that has weights, the linear path first."""

@@ -14,8 +14,7 @@ import numpy as np
 
 from fastvae.data.minibatches import Examples
 from fastvae.engine import Network
-from fastvae.kernels.formulas import ACTIVATIONS
-from fastvae.layers import MLP, Half
+from fastvae.layers import LAYERS, MLP, Half, Width, activations, mirrored
 from fastvae.likelihoods import LIKELIHOODS, make_likelihood
 from fastvae.models.abilities import Abilities
 from fastvae.models.absent import absent
@@ -30,7 +29,7 @@ class Architecture:
     """What decides the parameters, and what the loss is."""
 
     inputs: int
-    hidden: tuple[int, ...]
+    hidden: tuple[Width, ...]
     latent_dim: int
     activation: str
     likelihood: str
@@ -44,7 +43,7 @@ class AutoencoderNetwork(Network):
         super().describe(a, complete)
         self.inputs = {"x": a.inputs, "z": a.latent_dim}
         self.encoder = MLP("encoder", (a.inputs, *a.hidden, a.latent_dim), a.activation, self.code_activation())
-        self.decoder = MLP("decoder", (a.latent_dim, *a.hidden[::-1], a.inputs), a.activation, "identity")
+        self.decoder = MLP("decoder", (a.latent_dim, *mirrored(a.hidden), a.inputs), a.activation, "identity")
         self.likelihood = make_likelihood(a.likelihood, a.sigma, a.inputs)
 
     def code_activation(self) -> str:
@@ -109,10 +108,11 @@ class ReconstructingEstimator(LikelihoodEstimator):
     def _common(self) -> dict[str, Any]:
         """What every autoencoder's architecture has beside the columns, checked."""
         given = self.get_params()
-        names = checked_names(given, activation=(*ACTIVATIONS, AUTO), likelihood=LIKELIHOODS)
+        names = checked_names(given, activation=(*activations(), AUTO), likelihood=LIKELIHOODS)
         suited = "tanh" if LIKELIHOODS[names[1]].LINEAR else "relu"
         activation = suited if names[0] == AUTO else names[0]
-        hidden, latent_dim = widths("hidden", given["hidden"]), check_integer("latent_dim", given["latent_dim"], 1)
+        hidden = widths("hidden", given["hidden"], LAYERS)
+        latent_dim = check_integer("latent_dim", given["latent_dim"], 1)
         make_likelihood(given["likelihood"], given["sigma"])  # which checks it
         sigma = given["sigma"] if isinstance(given["sigma"], str) else float(given["sigma"])
         found = {"hidden": hidden, "latent_dim": latent_dim, "activation": activation, "likelihood": names[1]}
@@ -171,7 +171,7 @@ class Autoencoder(ReconstructingEstimator):
     PORTABLE = True
 
     def __init__(
-        self, latent_dim: int = 20, hidden: tuple[int, ...] = (400,), activation: str = "auto",
+        self, latent_dim: int = 20, hidden: tuple[Width, ...] = (400,), activation: str = "auto",
         likelihood: str = "bernoulli", epochs: int | str = "auto", batch_size: int | str = "auto",
         learning_rate: float = 1e-3, clip_norm: float | None = None, scale: Any = "auto", precision: str = "float32",
         device: str = "auto", random_state: Any = None, verbose: bool | int = 0, early_stopping: bool | str = "auto",

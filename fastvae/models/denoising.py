@@ -15,6 +15,7 @@ import numpy as np
 from fastvae.data.validation import as_examples, check_values
 from fastvae.kernels import philox
 from fastvae.kernels.formulas import CORRUPTIONS
+from fastvae.layers import Width
 from fastvae.models.abilities import Abilities
 from fastvae.models.autoencoder import Architecture, AutoencoderNetwork, ReconstructingEstimator
 from fastvae.models.chains import ChainSampler
@@ -59,7 +60,7 @@ class DenoisingAutoencoder(ChainSampler, ReconstructingEstimator):
     PORTABLE = True
 
     def __init__(
-        self, latent_dim: int = 20, hidden: tuple[int, ...] = (400,), activation: str = "auto",
+        self, latent_dim: int = 20, hidden: tuple[Width, ...] = (400,), activation: str = "auto",
         likelihood: str = "bernoulli", corruption: str = "masking", amount: float = 0.3, epochs: int | str = "auto",
         batch_size: int | str = "auto", learning_rate: float = 1e-3, clip_norm: float | None = None,
         scale: Any = "auto", precision: str = "float32", device: str = "auto", random_state: Any = None,

@@ -9,7 +9,7 @@ from fastvae.data.scaling import check_unit_range
 from fastvae.engine import EVALUATION
 from fastvae.errors import check_name
 from fastvae.kernels import philox
-from fastvae.kernels.formulas import ACTIVATIONS
+from fastvae.layers import LAYERS, Width, activations, mirrored
 from fastvae.models.abilities import Abilities
 from fastvae.models.absent import absent
 from fastvae.models.duration import LEAST_EPOCHS, STEPS
@@ -102,8 +102,8 @@ class GAN(SavedEstimator):
     early_stopping, validation_fraction = False, 0.1  # no arguments: there is nothing to stop by
 
     def __init__(
-        self, latent_dim: int = 100, hidden: tuple[int, ...] = (256, 512),
-        discriminator_hidden: tuple[int, ...] | None = None, activation: str = "relu",
+        self, latent_dim: int = 100, hidden: tuple[Width, ...] = (256, 512),
+        discriminator_hidden: tuple[Width, ...] | None = None, activation: str = "relu",
         discriminator_activation: str = "leaky_relu", output: str = "sigmoid", epochs: int | str = "auto",
         batch_size: int | str = "auto", learning_rate: float = 2e-4, discriminator_learning_rate: float | None = None,
         beta1: float = 0.5, label_smoothing: float = 0.1, instance_noise: float = 0.0, noise_epochs: float = 0.0,
@@ -118,10 +118,12 @@ class GAN(SavedEstimator):
 
     def _architecture(self, columns: int) -> Architecture:
         given = self.get_params()
-        names = checked_names(given, activation=ACTIVATIONS, discriminator_activation=ACTIVATIONS, output=OUTPUTS)
-        latent_dim, hidden = check_integer("latent_dim", given["latent_dim"], 1), widths("hidden", given["hidden"])
+        known = activations()
+        names = checked_names(given, activation=known, discriminator_activation=known, output=OUTPUTS)
+        latent_dim = check_integer("latent_dim", given["latent_dim"], 1)
+        hidden = widths("hidden", given["hidden"], LAYERS)
         of_d = given["discriminator_hidden"]
-        of_d = hidden[::-1] if of_d is None else widths("discriminator_hidden", of_d)
+        of_d = mirrored(hidden) if of_d is None else widths("discriminator_hidden", of_d, LAYERS)
         return Architecture(columns, latent_dim, hidden, of_d, *names)
 
     def _check_settings(self) -> None:

@@ -20,7 +20,7 @@ from fastvae.data.validation import LARGEST
 from fastvae.engine import Network
 from fastvae.kernels import philox
 from fastvae.kernels.formulas import CORRUPTIONS
-from fastvae.layers import MLP, Half
+from fastvae.layers import MLP, Half, Width
 from fastvae.optimizers import Numbers, Optimizer
 from fastvae.passes import ROW, Pass
 
@@ -35,8 +35,8 @@ class Architecture:
 
     inputs: int
     latent_dim: int
-    hidden: tuple[int, ...]
-    discriminator_hidden: tuple[int, ...]
+    hidden: tuple[Width, ...]
+    discriminator_hidden: tuple[Width, ...]
     activation: str
     discriminator_activation: str
     output: str

@@ -20,6 +20,7 @@ from fastvae.declared import declared, entry, from_fields
 from fastvae.errors import ModelFileError
 from fastvae.export import safetensors_file
 from fastvae.models.fitting import TrainedEstimator
+from fastvae.models.origin import check_origins, origins
 from fastvae.models.settings import LARGEST_SEED, plain
 from fastvae.training import State
 
@@ -66,6 +67,8 @@ class SavedEstimator(TrainedEstimator):
             "steps": self.n_steps_,
             "metadata": _checked_metadata(_nested("metadata_", self.metadata_), self.n_features_in_),
         }
+        if own := origins(self.network_):
+            header["own"] = own
         if self.network_.condition is not None:
             header["condition"] = self.network_.condition.to_json()
         if hasattr(self, "feature_names_in_"):
@@ -137,6 +140,7 @@ class SavedEstimator(TrainedEstimator):
         wanted = (lambda name: not name.startswith(cls._left_out())) if decoder_only else None
         backend.select(device)  # a wrong one is refused before the file is read
         header, arrays = read_file(path, kinds, wanted)
+        check_origins(path, header, cls.__name__)
         try:
             model = cls._restored(header, arrays, device, decoder_only)
             if training:

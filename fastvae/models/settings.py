@@ -4,7 +4,7 @@ import decimal
 import math
 import numbers
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,11 +89,17 @@ def plain(value: Any, place: str = "it") -> Any:
     )
 
 
-def widths(argument: str, value: Any) -> tuple[int, ...]:
-    """The widths of layers as a tuple; () for none."""
+def widths(argument: str, value: Any, own: Collection[str] = ()) -> tuple[Any, ...]:
+    """The widths of layers as a tuple; () for none. `own`: names of layers that may
+    stand behind a width."""
     if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
         raise TypeError(f"{argument}={value!r} must be a tuple of layer widths, such as (400,) or () for none")
     widths = tuple(value)
     if len(widths) > MOST_LAYERS:
         raise ValueError(f"{argument} has {len(widths)} layers; at most {MOST_LAYERS}")
-    return tuple(check_integer(f"{argument}[{i}]", width, 1) for i, width in enumerate(widths))
+    for i, width in enumerate(widths):
+        if i and own and isinstance(width, str):
+            check_name(f"{argument}[{i}]", width, own)
+        else:
+            check_integer(f"{argument}[{i}]", width, 1)
+    return tuple(width if isinstance(width, str) else int(width) for width in widths)

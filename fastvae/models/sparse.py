@@ -21,6 +21,7 @@ from fastvae.data.minibatches import Examples
 from fastvae.errors import check_name
 from fastvae.kernels.formulas import IDENTITY, LEAST_MEAN, MOST_MEAN
 from fastvae.kernels.memory import zeros
+from fastvae.layers import Width
 from fastvae.models.abilities import Abilities
 from fastvae.models.autoencoder import Architecture, Autoencoder, AutoencoderNetwork
 from fastvae.models.duration import AUTO
@@ -97,7 +98,7 @@ class SparseAutoencoder(Autoencoder):
     weight: float | str
 
     def __init__(
-        self, latent_dim: int = 100, hidden: tuple[int, ...] = (), activation: str = "auto",
+        self, latent_dim: int = 100, hidden: tuple[Width, ...] = (), activation: str = "auto",
         likelihood: str = "bernoulli", penalty: str = "kl", rho: float = 0.05, weight: float | str = "auto",
         epochs: int | str = "auto", batch_size: int | str = "auto", learning_rate: float = 1e-3,
         clip_norm: float | None = None, scale: Any = "auto", precision: str = "float32", device: str = "auto",

@@ -13,8 +13,9 @@ from fastvae.data.weights import as_weights, normalised
 from fastvae.engine import EVALUATION
 from fastvae.errors import TrainingWarning, check_name
 from fastvae.kernels import philox
-from fastvae.kernels.formulas import ACTIVATIONS, SIGMA_RATE
+from fastvae.kernels.formulas import SIGMA_RATE
 from fastvae.kernels.memory import empty
+from fastvae.layers import LAYERS, Width, activations, mirrored
 from fastvae.likelihoods import LIKELIHOODS, Gaussian, make_likelihood
 from fastvae.models.abilities import Abilities
 from fastvae.models.duration import AUTO
@@ -46,7 +47,8 @@ class VAE(Evaluated):
     latent_dim
         Z, the dimension of the latent code.
     hidden
-        Widths of the encoder's hidden layers; () gives a linear VAE.
+        Widths of the encoder's hidden layers; () gives a linear VAE. Behind a width may stand the name of a layer of
+        one's own, (64, "layer_norm", 64): see `fastvae.own`, as for activations and likelihoods of one's own.
     activation
         "identity", "relu", "leaky_relu", "tanh", "sigmoid", "softplus" or "silu".
     likelihood
@@ -162,7 +164,7 @@ class VAE(Evaluated):
     def __init__(
         self,
         latent_dim: int = 20,
-        hidden: tuple[int, ...] = (400,),
+        hidden: tuple[Width, ...] = (400,),
         activation: str = "relu",
         likelihood: str = "bernoulli",
         sigma: float | str = "learned",
@@ -173,7 +175,7 @@ class VAE(Evaluated):
         learning_rate: float = 1e-3,
         clip_norm: float | None = None,
         scale: Any = "auto",
-        decoder_hidden: tuple[int, ...] | None = None,
+        decoder_hidden: tuple[Width, ...] | None = None,
         precision: str = "float32",
         device: str = "auto",
         random_state: Any = None,
@@ -229,9 +231,9 @@ class VAE(Evaluated):
 
     def _architecture(self, columns: int) -> Architecture:
         check_integer("latent_dim", self.latent_dim, 1)
-        check_name("activation", self.activation, ACTIVATIONS)
-        hidden = widths("hidden", self.hidden)
-        decoder_hidden = hidden[::-1] if self.decoder_hidden is None else widths("decoder_hidden", self.decoder_hidden)
+        check_name("activation", self.activation, activations())
+        hidden, given = widths("hidden", self.hidden, LAYERS), self.decoder_hidden
+        decoder_hidden = mirrored(hidden) if given is None else widths("decoder_hidden", given, LAYERS)
         make_likelihood(self.likelihood, self.sigma)  # names and values are checked there
         check_name("init", self.init, INITS)
         for name, value, valid in (

@@ -15,7 +15,7 @@ import numpy as np
 
 from fastvae.engine import Network
 from fastvae.kernels.memory import empty
-from fastvae.layers import MLP, RECTIFIERS, Dense, Half, Layer, Linear, joined, latent
+from fastvae.layers import MLP, RECTIFIERS, Dense, Half, Layer, Linear, Width, joined, latent
 from fastvae.likelihoods import Likelihood, make_likelihood
 from fastvae.models.linear_start import LinearStart
 from fastvae.models.objectives import ELBO, Objective
@@ -57,9 +57,9 @@ class Architecture:
     """What decides the names and shapes of the parameters, and the likelihood."""
 
     inputs: int
-    hidden: tuple[int, ...]
+    hidden: tuple[Width, ...]
     latent_dim: int
-    decoder_hidden: tuple[int, ...]
+    decoder_hidden: tuple[Width, ...]
     activation: str
     likelihood: str
     sigma: float | str
