@@ -19,7 +19,7 @@ from fastvae.data.minibatches import Examples, direct, write_binarization
 from fastvae.data.scaling import Units, arithmetic
 from fastvae.data.validation import LARGEST
 from fastvae.exclusion import Exclusion
-from fastvae.kernels.memory import zeros
+from fastvae.kernels.memory import empty, zeros
 from fastvae.kernels.slots import Slots, Source
 from fastvae.layers.wiring import Half
 from fastvae.optimizers import Numbers, Optimizer
@@ -107,6 +107,7 @@ class Network:
             owner.bind(self.parameters, self.kernels)
         self._state = {name: zeros(*shape) for name, shape in self.state_shapes().items()}
         self.workers, self.seed = backend.workers(), np.uint64(0)
+        self._last_graded: tuple[Any, Pass, dict[str, np.ndarray]] | None = None
         self._away = self._newer = False  # the parameters, while they are trained elsewhere; see `allocate`
         self._idle: dict[int, list[Recordings]] = {}
         sizes = [shape for owner in self.owners() for shape in owner.shapes().values() if len(shape) == 2]
@@ -134,6 +135,11 @@ class Network:
     def step(self, p: Pass, optimizers: Sequence[Optimizer | None]) -> None:
         """Write a step: the losses of a batch, their gradients, and what the optimizers make of them."""
         raise NotImplementedError
+
+    def written_by(self) -> Hashable:
+        """What else decides what `step` writes, beside the architecture, for a network of which it is known: what
+        `loss_and_gradients` has written is then used again. None where it is not."""
+        return None
 
     def numbers(self, rows: int, progress: np.ndarray, steps: np.ndarray) -> dict[str, Numbers]:
         """Slot names to the numbers of `steps` (n,) on so many rows, at a progress (n,) in epochs, one for all or (n,):
@@ -214,6 +220,7 @@ class Network:
         self._condition_units = Units(np.zeros(columns), np.ones(columns))
         self.log_jacobian = 0.0 if self.likelihood is None else self.likelihood.log_jacobian(units.scale)
         self._idle.clear()  # recordings know the seed and the units
+        self._last_graded = None
         self.allocate(0)
 
     def largest_product(self, rows: int) -> float:
@@ -363,9 +370,7 @@ class Network:
         """
         given = {"x": x} | ({} if condition is None else {"condition": condition})
         given |= {} if weights is None else {"weight": weights.reshape(-1, 1)}
-        inputs = {name: (lambda p, rows=rows: p.cut(rows)) for name, rows in given.items()}
-        p = Pass(self.backend, Slots(), len(x), inputs)
-        write(p) if write else self.step(p, [None])
+        p, given = self._graded(given, write)
         numbers = self._numbers(step, len(x), np.array([progress]))
         for name, values in numbers.items():
             if name in p.slots:
@@ -382,6 +387,29 @@ class Network:
         self.kernels.download(self.parameters.gradients, *[watched.values for watched in p.losses.values()])
         sums = np.array([[self.kernels.total(watched.values.reshape(-1)) for watched in p.losses.values()]])
         return self._reported(p, sums, len(x), np.array([progress]))[0]
+
+    def _graded(
+        self, given: dict[str, np.ndarray], write: Callable[[Pass], None] | None
+    ) -> tuple[Pass, dict[str, np.ndarray]]:
+        """The pass of `loss_and_gradients`, and its inputs with those rows in them. The last one is used again where it
+        would be the same: a loop of somebody's own asks for it step by step."""
+        how = self.written_by() if write is None else None
+        key = how, {name: rows.shape for name, rows in given.items()}
+        if how is not None and self._last_graded is not None and self._last_graded[0] == key:
+            _, p, rows_of = self._last_graded
+            for name, rows in given.items():
+                rows_of[name][...] = rows
+            return p, rows_of
+        rows_of = {name: empty(*rows.shape) for name, rows in given.items()}
+        for name, rows in given.items():
+            rows_of[name][...] = rows
+        inputs = {name: (lambda p, rows=rows: p.cut(rows)) for name, rows in rows_of.items()}
+        p = Pass(self.backend, Slots(), len(given["x"]), inputs)
+        write(p) if write else self.step(p, [None])
+        p.finish()
+        if how is not None:
+            self._last_graded = key, p, rows_of
+        return p, rows_of
 
     def faults(self, rows: int) -> str:
         """Name the first layer with a parameter, or else with an output for the last batch, that is not finite."""

@@ -1,5 +1,6 @@
 """Where a model's likelihood, layers and activations come from that are not the package's: see `fastvae.own`."""
 
+import pathlib
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -26,9 +27,16 @@ def classes_of(network: Any) -> list[tuple[str, Any]]:
 def origins(network: Any) -> list[dict[str, str]]:
     """What a file says of them: names alone, which nobody ever imports."""
     return [
-        {"kind": kind, "name": cls.NAME, "module": cls.__module__, "class": cls.__qualname__}
+        {"kind": kind, "name": cls.NAME, "module": _module_of(cls), "class": cls.__qualname__}
         for kind, cls in classes_of(network)
     ]
+
+
+def _module_of(cls: Any) -> str:
+    """The module to import; that of a program by its file, where it has one."""
+    name: str = cls.__module__
+    file = getattr(sys.modules.get(name), "__file__", None) if name == "__main__" else None
+    return pathlib.Path(file).stem if file else name
 
 
 def check_origins(path: Any, header: Mapping[str, Any], model: str) -> None:
@@ -42,13 +50,19 @@ def check_origins(path: Any, header: Mapping[str, Any], model: str) -> None:
                 raise ValueError(f"own has {each}; expected a kind, a name, a module and a class")
     except ValueError as error:
         raise ModelFileError(f"{path}: it does not describe a {model}: {error}") from None
-    for each in stored:
-        if each["name"] not in TABLES[each["kind"]]:
-            where = f"import {each['module']}" if each["module"] != "__main__" else "run the program"
-            raise ModelFileError(
-                f"{path}: this {model} was saved with a {each['kind']} of its own, {each['name']!r}, which is not "
-                f"registered here: first {where} that defines the class {each['class']}"
-            )
+    missing = [each for each in stored if each["name"] not in TABLES[each["kind"]]]
+    if missing:
+        named = " and ".join(f"the {each['kind']} {each['name']!r}" for each in missing)
+        homes: dict[str, list[str]] = {}
+        for each in missing:
+            homes.setdefault(each["module"], []).append(each["class"])
+        first = "; ".join(
+            f"{'run the code' if module == '__main__' else f'import {module}'}, which defines {' and '.join(classes)}"
+            for module, classes in homes.items()
+        )
+        raise ModelFileError(
+            f"{path}: this {model} was saved with {named} of somebody's own, not registered here: first {first}"
+        )
 
 
 def importable(*arguments: Mapping[str, Any]) -> tuple[Any, ...]:

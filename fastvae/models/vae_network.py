@@ -6,8 +6,7 @@ p(z) = N(0, I), p(x|z) a likelihood, q(z|x) a diagonal Gaussian; the loss is tha
 default the mean over the batch of nll + beta kl. Kingma and Welling 2014; Rezende, Mohamed and Wierstra 2014.
 """
 
-import functools
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,6 +152,10 @@ class VAENetwork(Network):
     def shown(self, p: Pass, x: np.ndarray) -> np.ndarray:
         """Write what is trained on of the rows x (B, D): themselves."""
         return x
+
+    def written_by(self) -> Hashable:
+        """See `engine.Network`."""
+        return type(self.objective), tuple(vars(self.objective).values())
 
     def condition_of(self, p: Pass) -> np.ndarray | None:
         """The condition (B, C) of each row, as it is read; None for a model without."""

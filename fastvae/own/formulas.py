@@ -31,7 +31,7 @@ LEAST_NORMAL, INFINITY, NOTHING = f32(2.0**-126), f32(math.inf), f32(math.nan)
 RAISED, LOG_RAISED = f32(2.0**24), f32(24.0 * math.log(2.0))
 
 
-# ---- NumPy's functions of one number, over the whole of float32 ---------------------------------------------------
+# ---- NumPy's functions of one number, over the whole of float32 -----------------------------------------------------
 
 
 @formula

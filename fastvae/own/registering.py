@@ -1,5 +1,6 @@
 """How a likelihood of one's own is registered: its formulas are checked, and become ops."""
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ def register_likelihood(kind: type[Likelihood]) -> None:
     check_normalised(kind, term)
     if kind.IS_IDENTITY and isinstance(kind.__dict__.get("NUMPY_MEAN", Missing("")), Missing):
         kind.NUMPY_MEAN = "a"
-    if "encoder_input" in formulas and kind.NUMPY_SEEN == "u":
+    if "encoder_input" in formulas and inspect.getattr_static(kind, "NUMPY_SEEN") == "u":
         kind.NUMPY_SEEN = Missing("NUMPY_SEEN, its encoder_input(u) as an expression of NumPy, such as 'np.log1p(u)'")
     _add_ops(kind, term, pair, params)
     LIKELIHOODS[name] = kind
