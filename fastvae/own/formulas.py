@@ -187,11 +187,18 @@ class Formula:
             raise TypeError(f"{self.where} takes ({', '.join(found)}); it must take ({', '.join(expected)}){said}")
 
     def over(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-        """What it gives over arrays that go together, in float64, one by one: it may branch."""
+        """What it gives over arrays that go together, in float64: all at once, or one by one where it branches."""
         given = np.broadcast_arrays(*(np.asarray(array, np.float64) for array in arrays))
         with np.errstate(all="ignore"):
             one = self(*(array.flat[0] for array in given))
             count = len(one) if isinstance(one, tuple) else 1
+            try:
+                whole = self.exact(*given)
+                found = [np.asarray(each, np.float64) for each in (whole if isinstance(whole, tuple) else (whole,))]
+                if len(found) == count and all(each.shape in ((), given[0].shape) for each in found):
+                    return tuple(np.broadcast_to(each, given[0].shape) for each in found)
+            except (TypeError, ValueError):  # a truth of many, a function of one number
+                pass
             found = np.vectorize(self.__call__, otypes=[np.float64] * count)(*given)
         return tuple(found) if isinstance(found, tuple) else (found,)
 

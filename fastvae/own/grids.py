@@ -1,11 +1,13 @@
 """What is asked of formulas when they are registered: each message says where one fails, what was found, what to do."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fastvae.own.formulas import Formula
+from fastvae.reference import sigmoid
 
 APART = 0.0137  # outputs lie so far from round numbers, where formulas may have kinks
 OUTPUTS = np.linspace(-12.0, 12.0, 33) + APART
@@ -15,6 +17,7 @@ SLOPE, ROUNDED = 1e-5, 1e-8  # allowed of a slope: by its size, and by that of t
 NARROW = 1e-3  # of float32, by the size of what is found
 AWAY, MASS = 0.02, 4001  # allowed of the sum of all probabilities; places of an integral
 MOST_COUNT = 4000
+KNOWN: dict[str, Callable[[np.ndarray], np.ndarray]] = {"sigmoid": sigmoid, "exp": np.exp, "log1p": np.log1p}
 LEAST = (-6.0, -0.7, 0.0, 1.1, 3.3)  # outputs at which probabilities are added up
 
 
@@ -121,7 +124,7 @@ def _check_narrow(function: Formula, names: list[str], given: list[np.ndarray], 
 
 
 def check_inverse_link(kind: Any, inverse_link: Formula) -> None:
-    """A number, finite, the same in float32, and as NumPy has it."""
+    """A number, finite, the same in float32."""
     one = call(inverse_link, OUTPUTS[0])
     if np.ndim(one) or not isinstance(one, int | float | np.number):
         raise TypeError(f"{inverse_link.where} returned {one!r}; a number is needed: the mean of p(x|z)")
@@ -129,18 +132,26 @@ def check_inverse_link(kind: Any, inverse_link: Formula) -> None:
     _check_finite(inverse_link.where, ["a"], [OUTPUTS], found, "the mean")
     if not kind.IS_IDENTITY:
         _check_narrow(inverse_link, ["a"], [OUTPUTS], (found,))
-    expression = kind.__dict__.get("NUMPY_MEAN")
-    if isinstance(expression, str):
-        from fastvae.reference import sigmoid, silu, softplus
 
-        scope = {"np": np, "a": OUTPUTS, "sigmoid": sigmoid, "softplus": softplus, "silu": silu}
-        said = np.broadcast_to(eval(expression, scope), OUTPUTS.shape)
-        if not np.allclose(said, found, rtol=1e-6, atol=1e-6):
-            at = int(np.argmax(np.abs(said - found)))
-            raise ValueError(
-                f"{kind.__qualname__}.NUMPY_MEAN: {expression!r} is {said[at]:.6g} at a = {OUTPUTS[at]:.6g}, where "
-                f"inverse_link gives {found[at]:.6g}"
-            )
+
+def check_known(kind: Any, attribute: str, method: str) -> None:
+    """What a class says that a formula is, by name, it must be."""
+    name = vars(kind).get(attribute)
+    if name in (None, "identity", "own"):
+        return
+    if name not in KNOWN or method not in kind.FORMULAS:
+        raise ValueError(
+            f"{kind.__qualname__}.{attribute} is {name!r}; {' or '.join(map(repr, KNOWN))} is needed, or nothing"
+        )
+    at = points(kind.SUPPORT, kind.WHOLE) if method == "encoder_input" else OUTPUTS
+    with np.errstate(all="ignore"):
+        said, found = KNOWN[name](at), kind.FORMULAS[method].over(at)[0]
+    if not np.allclose(said, found, rtol=1e-6, atol=1e-6):
+        worst = int(np.argmax(~np.isclose(said, found, rtol=1e-6, atol=1e-6)))
+        raise ValueError(
+            f"{kind.__qualname__}.{attribute}: {name} is {said[worst]:.6g} at {at[worst]:.6g}, where {method} gives "
+            f"{found[worst]:.6g}"
+        )
 
 
 def check_normalised(kind: Any, term: Formula) -> None:

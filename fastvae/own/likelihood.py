@@ -19,16 +19,6 @@ from fastvae.passes import Pass
 LEAST_START, NEAR, FURTHEST = 7.0, 1e-3, 1e9  # of the outputs at first: see `intercept`
 
 
-class Missing:
-    """A class attribute that says what it is needed for, where it is asked for and is not there."""
-
-    def __init__(self, needed: str):
-        self._needed = needed
-
-    def __get__(self, instance: Any, owner: Any) -> Any:
-        raise ValueError(f"likelihood={owner.NAME!r} ({owner.__qualname__}) has no {self._needed}")
-
-
 class Likelihood(base.Likelihood):
     """A likelihood of one's own: formulas of one number, in plain NumPy, of which `register` makes the compiled loops.
 
@@ -69,18 +59,13 @@ class Likelihood(base.Likelihood):
     NORMALISED
         False for a loss that is no likelihood: then nobody checks that the probabilities of all x add up to 1, and
         scores and evaluations are of that loss.
-    NUMPY_MEAN, NUMPY_SEEN
-        The inverse link of `a`, and what an encoder is given of `u`, as expressions of NumPy, "np.exp(a)" say: needed
-        to write a model as a file of NumPy, unless they are the identity.
+    MEAN, SEEN
+        "sigmoid" or "exp", and "log1p", where the inverse link and what an encoder is given are that: of such ones
+        alone a model can be exported, and of those that are the identity.
     """
 
     PARAMETERS: ClassVar[dict[str, Any]] = {}
     NORMALISED: ClassVar[bool] = True
-    NUMPY_SEEN: ClassVar[Any] = "u"
-    NUMPY_MEAN: ClassVar[Any] = Missing(
-        "NUMPY_MEAN, its inverse_link(a) as an expression of NumPy such as 'np.exp(a)', without which no file of NumPy "
-        "can be written: add it to the class, or save the model with save(path)"
-    )
     FORMULAS: ClassVar[dict[str, Formula]]  # set by `register`
     IS_IDENTITY: ClassVar[bool]
 
@@ -154,6 +139,10 @@ class Likelihood(base.Likelihood):
         return a
 
     # ---- over arrays of the host ----------------------------------------------------------------------------------
+
+    def terms(self, x: np.ndarray, a: np.ndarray) -> np.ndarray:
+        """See `base.Likelihood`: by the formula itself."""
+        return -self.FORMULAS["term"].over(x, a, *self._values)[0]
 
     def draw(
         self, mean: np.ndarray, kernels: Any, seed: np.uint64, call: int, columns: slice = slice(None)

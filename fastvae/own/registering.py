@@ -1,6 +1,5 @@
 """How a likelihood of one's own is registered: its formulas are checked, and become ops."""
 
-import inspect
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,8 @@ from fastvae.kernels.formulas import ZERO, f32, formula
 from fastvae.kernels.row_losses import RowLoss, function_of
 from fastvae.likelihoods import LIKELIHOODS
 from fastvae.own.formulas import Formula
-from fastvae.own.grids import check_inverse_link, check_normalised, check_term
-from fastvae.own.likelihood import Likelihood, Missing
+from fastvae.own.grids import check_inverse_link, check_known, check_normalised, check_term
+from fastvae.own.likelihood import Likelihood
 from fastvae.own.ops import OWN, add_op, check_new, remove_op
 
 TAKEN = {"x", "a", "weight", "weights", "nll", "d_a", "first", "last", "accumulate", "rows", "columns", "repeats"}
@@ -66,10 +65,12 @@ def register_likelihood(kind: type[Likelihood]) -> None:
     operands = ", ".join(("x", "a", *params))
     pair = formula(function_of(PAIR.format(operands=operands), "pair", _scope(term)))
     check_normalised(kind, term)
-    if kind.IS_IDENTITY and isinstance(kind.__dict__.get("NUMPY_MEAN", Missing("")), Missing):
-        kind.NUMPY_MEAN = "a"
-    if "encoder_input" in formulas and inspect.getattr_static(kind, "NUMPY_SEEN") == "u":
-        kind.NUMPY_SEEN = Missing("NUMPY_SEEN, its encoder_input(u) as an expression of NumPy, such as 'np.log1p(u)'")
+    if kind.IS_IDENTITY:
+        kind.MEAN = "identity"
+    if "encoder_input" in formulas and kind.SEEN == "identity":
+        kind.SEEN = "own"
+    for attribute, method in (("MEAN", "inverse_link"), ("SEEN", "encoder_input")):
+        check_known(kind, attribute, method)
     _add_ops(kind, term, pair, params)
     LIKELIHOODS[name] = kind
 

@@ -34,7 +34,7 @@ class SameBernoulli(Likelihood):
 class OwnBernoulli(Likelihood):
     """In plain NumPy, as a textbook has it."""
 
-    NAME, SUPPORT, NUMPY_MEAN = "own_bernoulli", (0.0, 1.0), "1 / (1 + np.exp(-a))"
+    NAME, SUPPORT, MEAN = "own_bernoulli", (0.0, 1.0), "sigmoid"
 
     @staticmethod
     def term(x, a):
@@ -67,7 +67,7 @@ class OwnGaussian(Likelihood):
 class OwnPoisson(Likelihood):
     """Of counts, of which the encoder sees log(1 + x)."""
 
-    NAME, SUPPORT, WHOLE = "own_poisson", (0.0, np.inf), True
+    NAME, SUPPORT, WHOLE, SEEN = "own_poisson", (0.0, np.inf), True, "log1p"
 
     @staticmethod
     def term(x, a):
