@@ -140,9 +140,8 @@ def check_known(kind: Any, attribute: str, method: str) -> None:
     if name in (None, "identity", "own"):
         return
     if name not in KNOWN or method not in kind.FORMULAS:
-        raise ValueError(
-            f"{kind.__qualname__}.{attribute} is {name!r}; {' or '.join(map(repr, KNOWN))} is needed, or nothing"
-        )
+        known = " or ".join(map(repr, KNOWN))
+        raise ValueError(f"{kind.__qualname__}.{attribute} is {name!r}; {known} is needed, or nothing")
     at = points(kind.SUPPORT, kind.WHOLE) if method == "encoder_input" else OUTPUTS
     with np.errstate(all="ignore"):
         said, found = KNOWN[name](at), kind.FORMULAS[method].over(at)[0]

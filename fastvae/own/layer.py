@@ -168,7 +168,7 @@ class Layer:
     def weight(self) -> np.ndarray:
         """A layer of one's own has no weight that others know."""
         raise ValueError(
-            f"layer {self.name!r} is a {self.NAME!r}, a layer of one's own, of which no format of other programs knows: "
+            f"layer {self.name!r} is a {self.NAME!r}, a layer of one's own, which no format of others knows: "
             "save the model with save(path)"
         )
 

@@ -104,7 +104,7 @@ def test_saved_and_pickled(tmp_path):
     for other in (VAE.load(tmp_path / "m.npz"), pickle.loads(pickle.dumps(vae))):
         np.testing.assert_array_equal(other.score_samples(TABLE), scores)
         assert other.hidden == (6, "scaling")
-    with pytest.raises(ValueError, match="is a 'gelu', a layer of one's own, of which no format"):
+    with pytest.raises(ValueError, match="is a 'gelu', a layer of one's own, which no format"):
         numpy_file.write(vae, tmp_path / "exported")
     unregister(Gelu)
     with pytest.raises(ValueError, match="the layer 'gelu' of .* own, .* first import tests.own.layers, which"):
