@@ -6,6 +6,7 @@ p(z) = N(0, I), p(x|z) a likelihood, q(z|x) a diagonal Gaussian; the loss is tha
 default the mean over the batch of nll + beta kl. Kingma and Welling 2014; Rezende, Mohamed and Wierstra 2014.
 """
 
+import functools
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
