@@ -14,6 +14,7 @@ import hashlib
 import inspect
 import itertools
 import math
+import pathlib
 import types
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +27,10 @@ from fastvae.kernels import formulas
 from fastvae.kernels.cpu.cache import ENDING, SHARED_DIGEST, VERSIONS, Cache
 from fastvae.kernels.cpu.processor import UNIT
 from fastvae.kernels.formulas import ONE, ZERO, exp, f32, formula
+from fastvae.version import VERSION
 
+SOURCES = [file.read_bytes() for file in sorted(pathlib.Path(__file__).parent.glob("*.py"))]  # what writes the loops
+OWN_DIGEST = hashlib.sha256(b"".join([VERSION.encode(), *SOURCES])).hexdigest()
 LEAST_NORMAL, INFINITY, NOTHING = f32(2.0**-126), f32(math.inf), f32(math.nan)
 RAISED, LOG_RAISED = f32(2.0**24), f32(24.0 * math.log(2.0))
 
@@ -116,7 +120,7 @@ class DigestCache(Cache):
         self._digest = digest
 
     def _file_name(self, types: Any, codegen: Any) -> str:
-        key = repr((self._digest, types, codegen.magic_tuple(), SHARED_DIGEST, UNIT.name, VERSIONS))
+        key = repr((self._digest, types, codegen.magic_tuple(), SHARED_DIGEST, OWN_DIGEST, UNIT.name, VERSIONS))
         return f"{self.prefix()}{hashlib.sha256(key.encode()).hexdigest()[:24]}{ENDING}"
 
     def load_overload(self, types: Any, target_context: Any) -> Any:
@@ -333,7 +337,8 @@ def _gather(function: Any, found: list[str], seen: set[int]) -> bool:
     seen.add(id(function))
     code = function.__code__
     found.append(_told(code))
-    if not _told_value(function.__defaults__, "defaults", found, seen):
+    more = tuple((function.__kwdefaults__ or {}).items())
+    if not _told_value((function.__defaults__, more), "defaults", found, seen):
         return False
     scope = function.__globals__
     for name in sorted(_names(code) & scope.keys()):
@@ -351,7 +356,7 @@ def _told(code: types.CodeType) -> str:
 def _told_value(value: Any, name: str, found: list[str], seen: set[int]) -> bool:
     if isinstance(value, types.ModuleType):
         found.append(f"{name}: module {value.__name__} {getattr(value, '__version__', '')}")
-        return value.__name__.split(".")[0] in ("numpy", "math", "numba", "fastvae")
+        return f"{value.__name__}.".startswith(("numpy.", "math.", "numba.", "fastvae.kernels."))
     if value is None or isinstance(value, bool | int | float | str | np.generic):
         found.append(f"{name}: {type(value).__name__} {value!r}")
         return True
@@ -365,6 +370,7 @@ def _told_value(value: Any, name: str, found: list[str], seen: set[int]) -> bool
     if isinstance(value, type) and issubclass(value, np.generic):
         found.append(f"{name}: {value.__name__}")
         return True
+    found.append(f"{name}: {sorted(getattr(value, 'targetoptions', {}).items())}")
     return isinstance(inner, types.FunctionType) and _gather(inner, found, seen)
 
 

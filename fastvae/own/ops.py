@@ -9,6 +9,7 @@ import functools
 import hashlib
 import inspect
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -65,15 +66,24 @@ def check_new(name: Any, what: str, owner: Any, taken: Any) -> None:
 
 
 def same_place(one: Any, other: Any) -> bool:
-    """Whether two functions or classes stand at the same place: one is the other's later edition."""
-    places = [(getattr(each, "__module__", None), getattr(each, "__qualname__", None)) for each in (one, other)]
-    return None not in places[0] and places[0] == places[1] and not str(places[0][0]).startswith("fastvae.")
+    """Whether two functions or classes stand at the same place: one is the other's later edition. A program's own file
+    is the module of its name."""
+    return not _is_package(one) and _home(one) == _home(other)
+
+
+def _home(owner: Any) -> tuple[Any, Any]:
+    module = getattr(owner, "__module__", None)
+    return getattr(sys.modules.get(module or ""), "__file__", None) or module, getattr(owner, "__qualname__", owner)
+
+
+def _is_package(owner: Any) -> bool:
+    return str(getattr(owner, "__module__", "")).startswith("fastvae.")
 
 
 def said(owner: Any) -> str:
     """Where a function or class is from."""
     module = str(getattr(owner, "__module__", ""))
-    return "of the package" if module.startswith("fastvae.") else f"{module}.{getattr(owner, '__qualname__', owner)}"
+    return "of the package" if _is_package(owner) else f"{module}.{getattr(owner, '__qualname__', owner)}"
 
 
 def add_op(
