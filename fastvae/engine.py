@@ -505,7 +505,28 @@ class Network:
                     source.read(condition[first_row : first_row + r.rows])
             return made
 
+        def done(start: int, r: Recordings, made: Recorded, workers: Any) -> None:
+            """What a piece has made is taken, once its values have been looked at."""
+            nonlocal clip, check
+            if check is not None and not r.in_range:
+                clip, check = check(), None
+            if clip is not None and not r.in_range:
+                made = recorded(r, clip(X[start : start + r.rows]), start)
+                made.p.run(workers)
+                made.p.forget_rows()
+            keep(start, start + r.rows, *made.results)
+            self._give_back(r)
+
         with self.backend.passing(threads) as workers:
+            if count <= size and mapping is None:  # one piece, as a row alone is: the same in less time
+                r = self._borrow(count)
+                made = recorded(r, X, 0)
+                try:
+                    made.p.run(workers)
+                finally:
+                    made.p.forget_rows()
+                done(0, r, made, workers)
+                return
             for first in range(0, count, threads * size):
                 starts = range(first, min(first + threads * size, count), size)
                 pieces = [(start, self._borrow(min(size, count - start))) for start in starts]
@@ -522,14 +543,7 @@ class Network:
                     for made in running:
                         made.p.forget_rows()
                 for (start, r), made in zip(pieces, running, strict=True):
-                    if check is not None and not r.in_range:
-                        clip, check = check(), None
-                    if clip is not None and not r.in_range:
-                        made = recorded(r, clip(X[start : start + r.rows]), start)
-                        made.p.run(workers)
-                        made.p.forget_rows()
-                    keep(start, start + r.rows, *made.results)
-                    self._give_back(r)
+                    done(start, r, made, workers)
 
     def _read(self, p: Pass, dtype: np.dtype, name: str, units: Units, binarize: str | float | None) -> np.ndarray:
         """Write how rows of the data are read."""

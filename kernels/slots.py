@@ -134,14 +134,14 @@ class Source:
         self.dtype, self.name = np.dtype(dtype), name
         self.places = [slots.whole(f"{name} {word}") for word in ("address", "row bytes", "column bytes")]
         self.rows: np.ndarray | None = None
-        self._slots = slots
+        self._row, self._words = slots.row, [slot.place for slot in self.places]
 
     def read(self, rows: np.ndarray | None) -> None:
         """Have these rows (B, D) read from now on; they are kept alive here until it is told None."""
         self.rows = rows
         if isinstance(rows, np.ndarray):
-            for slot, value in zip(self.places, (rows.ctypes.data, *rows.strides), strict=True):
-                self._slots.row[slot.place] = value
+            (address, by_row, by_column), row = self._words, self._row
+            row[address], (row[by_row], row[by_column]) = rows.ctypes.data, rows.strides
 
 
 @dataclass(frozen=True, eq=False)
