@@ -90,12 +90,14 @@ def read(
     drop: Sequence[str] = (),
     ids: str | None = None,
     run: RunData | None = None,
+    mark_unknown: bool = False,
 ) -> ModelData:
     """Load a data set for a model.
 
     A table's columns are taken by the names that the model knows, whatever stands beside them. `condition` names that
     of a conditional model, by default as in its training. What is not said is as in the training, where `run` knows
     it: of the training's own file all, of another table the columns of labels and of names, where it has such.
+    `mark_unknown`: of a mixed table, see `fastvae.data.mixed_tables.load_mixed`.
     """
     known = model.network_.condition
     if known is None and condition is not None:
@@ -120,7 +122,8 @@ def read(
             beside = [name for name in (labels, ids, *(condition or ())) if name is not None]
             columns = _known_columns(names, expected, source, beside, drop)
     if isinstance(model, TableVAE):
-        data = _of_a_table(model, source, array, labels, header, condition, columns, drop, ids)
+        how: dict[str, Any] = {"header": header, "condition": condition, "columns": columns, "drop": drop, "ids": ids}
+        data = _of_a_table(model, source, array, labels, mark_unknown, how)
     else:
         data = loading.load(
             source, array, labels, header=header, condition=condition, columns=columns, drop=drop, ids=ids
@@ -139,25 +142,16 @@ def read(
 
 
 def _of_a_table(
-    model: TableVAE,
-    source: str,
-    array: str | None,
-    labels: str | None,
-    header: str,
-    condition: Any,
-    columns: Sequence[str] | None,
-    drop: Sequence[str],
-    ids: str | None,
+    model: TableVAE, source: str, array: str | None, labels: str | None, mark_unknown: bool, how: dict[str, Any]
 ) -> DataSet:
     """A data set as a model of mixed columns reads it."""
     if loading.is_table(source):
         if array is not None:
             raise ValueError(f"--array {array} chooses within an .npz; {source} is a table")
-        found = load_mixed(source, labels, header, condition, columns, drop, ids, known=model.columns_)
+        found = load_mixed(source, labels, **how, known=model.columns_, mark_unknown=mark_unknown)
         for remark in found.remarks:
             say(remark)
         return found
-    how: dict[str, Any] = {"header": header, "condition": condition, "columns": columns, "drop": drop, "ids": ids}
     data = loading.load(source, array, labels, **how)
     return replace(data, X=model.columns_.encode(np.asarray(data.X), source), table=model.columns_)
 

@@ -8,20 +8,23 @@ import argparse
 import json
 import pathlib
 import sys
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from fastvae.atomic import atomic_file
-from fastvae.command_line import INTERRUPTED, Parser, add_table_options, any_seed, one_of, run, say, table_options
+from fastvae.command_line import INTERRUPTED, Parser, add_table_options, one_of, run, say, table_options
 from fastvae.data.tables import HEADERS
 from fastvae.errors import counted
 from fastvae.evaluation.contributions import METHODS, N_SAMPLES, Contributions, contributions
 from fastvae.evaluation.observer import ProgressObserver
 from fastvae.evaluation.oddity import FOREST, MAHALANOBIS, forest, known_anomalies, mahalanobis
 from fastvae.evaluation.scores import HELD_OUT, NEW, TRAINED, Scores
+from fastvae.likelihoods.mixed import Mixed
 from fastvae.model_data import ModelData, read
+from fastvae.model_files import load_model, names_of
 from fastvae.models.settings import check_integer
 from fastvae.models.vae import VAE
 from fastvae.run_data import RunData, trained_rows
@@ -33,7 +36,7 @@ FITTED = 20_000  # rows that rivals are fitted to, at most
 NEVER = "none"
 SHOWN_COLUMNS = 5  # with other units
 FAR = 1e9  # in the model's units: a network's float32 has no room for much more
-ROW_ARRAYS = ("values", "mcse", "ess", "khat", "columns", "code")
+ROW_ARRAYS = ("values", "mcse", "ess", "khat", "columns", "code", "missing")
 
 
 def parser() -> Parser:
@@ -55,7 +58,7 @@ def parser() -> Parser:
     add("--condition", nargs="+", metavar="NAME", help="of a conditional model; default: as in its training")
     add("--header", default="auto", type=one_of(HEADERS), help="whether the .csv's first line names columns")
     add_table_options(p, "those of the model; default: by their names")
-    add("--seed", type=any_seed, default=0, help="of the draws")
+    add("--seed", type=int, default=0, help="of the draws")
     add("--json", metavar="FILE", help="write the figures there")
     add("--device", default="auto", help="auto (the CPU), cpu, or cuda")
     return p
@@ -99,22 +102,24 @@ def _score(arguments: argparse.Namespace) -> int:
     for path in (out, out.with_name(PICTURE), arguments.json):
         if path is not None:
             check_output(pathlib.Path(path), *read_too)
-    model = VAE.load(file, device=arguments.device)
+    model = load_model(file, device=arguments.device)
     known = RunData.beside(file)
     how = {"header": arguments.header, "condition": arguments.condition, **table_options(arguments)}
-    source = read(model, arguments.table, array=arguments.array, labels=arguments.labels, **how, run=known)
+    source = read(
+        model, arguments.table, array=arguments.array, labels=arguments.labels, **how, run=known, mark_unknown=True
+    )
     part = "train" if source.data.X_heldout is None else "test"
     X, labels, condition = source.part(part)
     anomalies, meant = (None, "") if arguments.labels is None else _anomalies(labels, arguments.labels)
     reference = _reference(arguments, model, known, source, part)
     roles = _roles(reference, X)
     with ProgressObserver() as observer:
-        found, heldout = _contributions(arguments, model, X, condition, reference, observer)
+        found, heldout = _contributions(arguments, model, X, condition, source.data.unknown, reference, observer)
         if found is None or not found.complete or (heldout is not None and not heldout.complete):
             say("interrupted: not all rows are scored, and nothing is written")
             return INTERRUPTED
-    beside, fitted = _rivals(reference, X, arguments.seed)
-    names = [str(name) for name in getattr(model, "feature_names_in_", numbered("x", X.shape[1]))]
+    beside, fitted = _rivals(model, reference, X, arguments.seed)
+    names = names_of(model) or numbered("x", X.shape[1])
     _say_other_units(names, X, reference)
     scores = Scores(
         found,
@@ -126,7 +131,12 @@ def _score(arguments: argparse.Namespace) -> int:
         source.id_name,
         beside,
         anomalies,
-        (*reference.remarks, *_remarks(found, heldout, roles), *fitted, *([meant] if meant else [])),
+        (
+            *reference.remarks,
+            *_remarks(found, heldout, roles, reference.places is not None),
+            *fitted,
+            *([meant] if meant else []),
+        ),
     )
     print("\n".join(scores.lines()), flush=True)
     return _write(arguments, scores, out)
@@ -222,21 +232,26 @@ def _contributions(
     model: VAE,
     X: np.ndarray,
     condition: np.ndarray | None,
+    unknown: np.ndarray | None,
     reference: Reference,
     observer: ProgressObserver,
 ) -> tuple[Contributions | None, Contributions | None]:
     """Those of the rows, and of the rows that say what is ordinary; None where it was stopped before any was done."""
     binarize = model.metadata_.get("binarize")
 
-    def of(rows: np.ndarray, beside: np.ndarray | None, name: str, seed: int) -> Contributions:
+    def of(
+        rows: np.ndarray, beside: np.ndarray | None, name: str, seed: int, unknown: np.ndarray | None = None
+    ) -> Contributions:
         observer.begin(name)
-        near = ~_far(model, model.check(rows, name))
+        beyond = _beyond(model, model.check(rows, name))
+        beyond = beyond if unknown is None else beyond | unknown
+        near = np.asarray(~beyond.any(axis=1))
         if not near.any():
             raise ValueError(f"{name}: all rows lie so far out that float32 overflows: check their units")
         some = (rows, beside) if near.all() else (rows[near], None if beside is None else beside[near])
         examples = model.examples(some[0], name, binarize=binarize, condition=some[1])
         found = contributions(model, examples, arguments.method, arguments.samples, seed=seed, observer=observer)
-        return found if near.all() or not found.complete else _with_far(found, near)
+        return found if near.all() or not found.complete else _with_beyond(found, beyond)
 
     try:
         heldout = None
@@ -244,7 +259,7 @@ def _contributions(
             heldout = of(reference.heldout, reference.condition, "held-out rows", arguments.seed + 1)
             if not heldout.complete:
                 return None, heldout
-        found = of(X, condition, pathlib.Path(arguments.table).name, arguments.seed)
+        found = of(X, condition, pathlib.Path(arguments.table).name, arguments.seed, unknown)
     except KeyboardInterrupt:
         return None, None
     if reference.places is not None and found.complete:
@@ -252,22 +267,28 @@ def _contributions(
     return found, heldout
 
 
-def _far(model: VAE, X: np.ndarray) -> np.ndarray:
-    """Rows (N,) of which float32 does not hold what a network makes of them."""
+def _beyond(model: VAE, X: np.ndarray) -> np.ndarray:
+    """Values (N, D) so far out that float32 does not hold what a network makes of them."""
     units = model.network_.units
-    with np.errstate(over="ignore"):
-        return (np.abs((np.asarray(X, np.float64) - units.offset) / units.scale) > FAR).any(axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):  # NaN is missing, and not far
+        return np.abs((np.asarray(X, np.float64) - units.offset) / units.scale) > FAR
 
 
-def _with_far(found: Contributions, near: np.ndarray) -> Contributions:
-    """The same with rows, those that are not `near`, of which only that is known: log p(x) is as low as can be."""
-    lie = "row lies" if (~near).sum() == 1 else "rows lie"
-    say(f"note: {(~near).sum():,} {lie} so far out that its log p(x) is -inf: beyond {FAR:g} times what is usual")
+def _with_beyond(found: Contributions, beyond: np.ndarray) -> Contributions:
+    """The same with rows of which only that is known: log p(x) is as low as can be, by some of their values (N, D)."""
+    far = np.asarray(beyond.any(axis=1))
+    lie = "row has values" if far.sum() == 1 else "rows have values"
+    say(
+        f"note: {far.sum():,} {lie} that the model holds for impossible, beyond {FAR:g} times what is usual or "
+        "categories that it does not know: log p(x) is -inf"
+    )
     arrays: dict[str, Any] = {}
     for name in ROW_ARRAYS:
         known = getattr(found, name)
-        arrays[name] = np.full((len(near), *known.shape[1:]), -np.inf if name == "values" else np.nan)
-        arrays[name][near] = known
+        filled = {"values": -np.inf, "missing": False}.get(name, np.nan)
+        arrays[name] = np.full((len(far), *known.shape[1:]), filled, known.dtype)
+        arrays[name][~far] = known
+    arrays["columns"][beyond] = -np.inf
     return replace(found, bounds={}, **arrays)
 
 
@@ -276,7 +297,7 @@ def _some(found: Contributions, places: Any) -> Contributions:
     return replace(found, bounds={}, **{name: getattr(found, name)[places] for name in ROW_ARRAYS})
 
 
-def _rivals(reference: Reference, X: np.ndarray, seed: int) -> tuple[dict[str, np.ndarray], list[str]]:
+def _rivals(model: VAE, reference: Reference, X: np.ndarray, seed: int) -> tuple[dict[str, np.ndarray], list[str]]:
     """Scores of the dumbest rivals by name, fitted to what was trained on, and a line about that."""
     choices = (
         (reference.trained, "the rows that were trained on"),
@@ -286,8 +307,7 @@ def _rivals(reference: Reference, X: np.ndarray, seed: int) -> tuple[dict[str, n
     known, what = next((rows, what) for rows, what in choices if rows is not None)
     if len(known) < 2:
         return {}, []
-    some = np.asarray(known[:: -(-len(known) // FITTED)], np.float64)
-    rows = np.asarray(X, np.float64)
+    some, rows = (_as_numbers(model, given) for given in (known[:: -(-len(known) // FITTED)], X))
     found = {MAHALANOBIS: mahalanobis(some, rows)}
     trees = forest(some, rows, seed)
     if trees is not None:
@@ -295,12 +315,22 @@ def _rivals(reference: Reference, X: np.ndarray, seed: int) -> tuple[dict[str, n
     return found, [f"what stands beside it was fitted to {what}"]
 
 
+def _as_numbers(model: VAE, X: np.ndarray) -> np.ndarray:
+    """Rows as numbers that are all there: of a mixed table what the encoder sees, a 1 for a category's level."""
+    network, rows = model.network_, np.asarray(X, np.float64)
+    if not isinstance(network.likelihood, Mixed):
+        return rows
+    return network.likelihood.shown((rows - network.units.offset) / network.units.scale)
+
+
 def _say_other_units(names: list[str], X: np.ndarray, reference: Reference) -> None:
     """Say it where most rows of a column lie beyond all that were known: a sign of other units."""
     known = reference.trained if reference.trained is not None else reference.heldout
     if known is None:
         return
-    middle, low, high = np.median(X, axis=0), known.min(axis=0), known.max(axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of columns without any value
+        middle, low, high = np.nanmedian(X, axis=0), np.nanmin(known, axis=0), np.nanmax(known, axis=0)
     for j in np.flatnonzero((middle < low) | (middle > high))[:SHOWN_COLUMNS]:
         say(
             f"note: the column {names[j]!r} has a median of {middle[j]:.6g}, where what the model knows lies in "
@@ -308,18 +338,24 @@ def _say_other_units(names: list[str], X: np.ndarray, reference: Reference) -> N
         )
 
 
-def _remarks(found: Contributions, heldout: Contributions | None, role: np.ndarray) -> list[str]:
+def _remarks(found: Contributions, heldout: Contributions | None, role: np.ndarray, own: bool) -> list[str]:
     usual, known = ("these rows", found) if heldout is None else ("held-out rows", heldout)
     mean = known.values[np.isfinite(known.values)].mean()
+    sums = f"with {mean:.4g}, the mean there, they add up to log p(x)"
+    if found.missing.any() or known.missing.any():
+        sums = (
+            "their sum is log p(x) less what is usual for the values that are there, by which rows are ranked, as log "
+            "p(x) is of other columns where some are missing; the rate of false alarms is about that asked for then"
+        )
     lines = [
         "nats from a column: the mean of log p(x_j|z) over p(z|x), from the code: -KL[p(z|x) || p(z)], each less its "
-        f"mean over {usual}; with {mean:.4g}, the mean there, they add up to "
-        "log p(x)"
+        f"mean over {usual}; {sums}"
     ]
     trained = int((role == TRAINED).sum())
     if trained:
+        how = "were" if own else "have the values of rows that were"
         lines.append(
-            f"{counted(trained, 'row')} were trained on: their p-values promise nothing, and are rather too large"
+            f"{counted(trained, 'row')} {how} trained on: their p-values promise nothing, and are rather too large"
         )
     unreliable = int(found.unreliable.sum())
     if unreliable:

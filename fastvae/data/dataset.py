@@ -38,6 +38,8 @@ class DataSet:
         What the columns are, where they are of several kinds or have gaps; X is an `Encoded` then.
     remarks : tuple of str
         What should be known of how it was read.
+    unknown : ndarray (N, D) of bool, or None
+        Values that a model does not know, words that its training did not have: X has them as missing.
     """
 
     name: str
@@ -53,6 +55,7 @@ class DataSet:
     ids: np.ndarray | None = None
     table: Columns | None = None
     remarks: tuple[str, ...] = ()
+    unknown: np.ndarray | None = None
 
     @classmethod
     def from_arrays(

@@ -34,6 +34,7 @@ def load_mixed(
     ids: Column | None = None,
     types: Sequence[str] = (),
     known: Columns | None = None,
+    mark_unknown: bool = False,
 ) -> DataSet:
     """Load a table whose columns may be of several kinds, with what is known of them; but for these, as
     `fastvae.data.loading.load`.
@@ -44,6 +45,8 @@ def load_mixed(
         "NAME=TYPE", for columns whose type their values do not tell: see `fastvae.models.table_vae.TableVAE`.
     known
         The columns of a model, which are those of the rows then.
+    mark_unknown
+        Whether values that the model does not know are marked, and missing in X, instead of refused.
 
     Returns
     -------
@@ -80,10 +83,14 @@ def load_mixed(
     found = None if labels is None else labels_of(table[names[place(labels, "labels")]])
     conditions = {str(c): labels_of(table[names[place(c, "condition")]]) for c in beside}
     rows = table.select(names[j] for j in used)
+    unknown = None
     if known is None:
         known, values = learned(path, rows, asked)
     else:
-        values = {name: _as_known(path, column, rows[name]) for name, column in _matched(known, rows)}
+        values, marks = {}, {}
+        for name, column in _matched(known, rows):
+            values[name], marks[column.name] = _as_known(path, column, rows[name], mark_unknown)
+        unknown = np.column_stack([marks[name] for name in known.names])
     return DataSet(
         table.name,
         known.encode(values, path),
@@ -93,6 +100,7 @@ def load_mixed(
         ids=table.ids,
         table=known,
         remarks=table.remarks,
+        unknown=unknown if mark_unknown else None,
     )
 
 
@@ -217,26 +225,34 @@ def _matched(known: Columns, table: Table) -> list[tuple[str, Known]]:
     return [(name, by_name[name]) for name in table if name in by_name]
 
 
-def _as_known(path: str, column: Known, values: np.ndarray) -> np.ndarray:
-    """The values of a column as those of a model's: words as it spells them."""
+def _as_known(path: str, column: Known, values: np.ndarray, mark: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The values of a column as those of a model's, words as it spells them; and which it does not know (N,) bool: they
+    are refused, unless they are to be marked, and missing then."""
+    unknown = np.zeros(len(values), bool)
     if not column.levels:
-        return values
+        return values, unknown
     if values.dtype.kind == "f" and isinstance(column.levels[-1], str):
         whole = (values[~np.isnan(values)] % 1 == 0).all()
         words = [None if value != value else str(int(value) if whole else value) for value in values.tolist()]
         values = np.array(words, object)
     elif values.dtype.kind == "O":
         values = _spelled(column, values)
-    valid = set(column.levels)
-    for row, value in enumerate(values.tolist()):
-        if value is not None and value == value and value not in valid:
-            shown = ", ".join(map(repr, column.levels[:SHOWN])) + (", ..." if len(column.levels) > SHOWN else "")
-            found = repr(int(value) if isinstance(value, float) and value.is_integer() else value)
-            raise ValueError(
-                f"{path}: the column {column.name!r} has {found} in row {row + 1}, which the training did not have; "
-                f"valid: {shown}, or nothing, a missing value"
-            )
-    return values
+    valid = {None, *column.levels}
+    unknown[:] = [value == value and value not in valid for value in values.tolist()]
+    if not unknown.any():
+        return values, unknown
+    if not mark:
+        row = int(unknown.argmax())
+        value = values.tolist()[row]
+        shown = ", ".join(map(repr, column.levels[:SHOWN])) + (", ..." if len(column.levels) > SHOWN else "")
+        found = repr(int(value) if isinstance(value, float) and value.is_integer() else value)
+        raise ValueError(
+            f"{path}: the column {column.name!r} has {found} in row {row + 1}, which the training did not have; "
+            f"valid: {shown}, or nothing, a missing value"
+        )
+    values = values.copy()
+    values[unknown] = np.nan if values.dtype.kind == "f" else None
+    return values, unknown
 
 
 def _spelled(column: Known, words: np.ndarray) -> np.ndarray:

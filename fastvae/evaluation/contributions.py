@@ -43,10 +43,13 @@ class Contributions(LogLikelihood):
         c_j of each column; 0 of a value that is missing.
     code : (N,) float64
         -KL[p(z|x) || p(z)], or of the ELBO -KL[q(z|x) || p(z)]: never above 0 but for Monte Carlo error.
+    missing : (N, C) bool
+        Which values are not there, so that their column contributes nothing.
     """
 
     columns: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     code: np.ndarray = field(default_factory=lambda: np.empty(0))
+    missing: np.ndarray = field(default_factory=lambda: np.empty((0, 0), bool))
 
 
 def contributions(
@@ -82,7 +85,7 @@ def contributions(
         return _of_elbo(model, network, examples, observer)
     check_integer("n_samples", n_samples, 1)
     factor, jacobian = fixed_factor(widen), _log_jacobians(network)
-    started, done, summaries, found = time.perf_counter(), 0, [], []
+    started, done, summaries, found, gone = time.perf_counter(), 0, [], [], []
     with watching(observer) as watcher:
         for piece in pieces(network, examples, seed_from(seed)):
             propose_widened(piece, n_samples, factor)
@@ -99,6 +102,7 @@ def contributions(
             summaries.append(accumulator.summary())
             check_finite(summaries[-1].values, piece.first)
             found.append(sums.means())
+            gone.append(np.isnan(piece.x))
             done += piece.rows
     if not done:
         raise KeyboardInterrupt("importance: stopped before the first examples were done")
@@ -113,6 +117,7 @@ def contributions(
         degrees_of_freedom=n_samples - 1,
         columns=columns,
         code=parts["values"] - columns.sum(axis=1),
+        missing=np.concatenate(gone),
         **parts,
     )
 
@@ -159,7 +164,7 @@ def _of_elbo(model: Any, network: Any, examples: Examples, observer: Observer | 
     started, done, jacobian = time.perf_counter(), 0, _log_jacobians(network)
     mu, logvar = (a.astype(np.float64) for a in model.encode_examples(examples))
     points, condition = symmetric_points(network.inputs["z"]), examples.condition_rows
-    columns = np.zeros((len(examples), len(jacobian)))
+    columns, missing = np.zeros((len(examples), len(jacobian))), np.zeros((len(examples), len(jacobian)), bool)
     with watching(observer) as watcher:
         for first in range(0, len(examples), ROWS):
             if watcher.stop_requested():
@@ -167,6 +172,7 @@ def _of_elbo(model: Any, network: Any, examples: Examples, observer: Observer | 
             some = slice(first, min(first + ROWS, len(examples)))
             x = np.empty((some.stop - first, network.inputs["x"]), np.float32)
             examples.fill(np.arange(first, some.stop, dtype=np.int64), x, EVALUATION, first)
+            missing[some] = np.isnan(x)
             for point in points:
                 z = (mu[some] + np.exp(0.5 * logvar[some]) * point).astype(np.float32)
                 a = _decoded(network, z, None if condition is None else condition[some])
@@ -190,6 +196,7 @@ def _of_elbo(model: Any, network: Any, examples: Examples, observer: Observer | 
         complete=done == len(examples),
         columns=columns,
         code=code,
+        missing=missing[:done],
     )
 
 

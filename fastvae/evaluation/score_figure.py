@@ -14,7 +14,7 @@ SHOWN = 0.005  # of the rows, the oddest, that may lie so far out that they woul
 
 def write_scores(path: Any, scores: Scores, what: str) -> None:
     """Histograms of log p(x) of held-out rows and of the table `what`, in shares, with the threshold."""
-    values, held = scores.found.values, None if scores.heldout is None else scores.heldout.values
+    values, held = scores.scores, scores.heldout_scores
     both = values if held is None else np.concatenate([values, held])
     both = both[np.isfinite(both)]
     low, high = float(np.quantile(both, SHOWN)), float(both.max())
@@ -40,7 +40,7 @@ def write_scores(path: Any, scores: Scores, what: str) -> None:
         axes.axvline(max(limit, low), color=ORANGE, linewidth=1.4, label=f"threshold {limit:.4g}: p = {scores.alpha:g}")
     beyond = int((values < low).sum()) + (0 if held is None else int((held < low).sum()))
     about = f"; {beyond} further left" if beyond else ""
-    axes.set_xlabel(f"log p(x), nats{about}")
+    axes.set_xlabel(f"log p(x){' less the usual' if scores.gaps else ''}, nats{about}")
     axes.set_ylabel("share of the rows")
     axes.set_yscale("log")
     axes.legend(fontsize=8, frameon=False)

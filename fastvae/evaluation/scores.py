@@ -14,7 +14,8 @@ from fastvae.evaluation.oddity import auc, rank_correlation
 
 NEW, TRAINED, HELD_OUT = "new", "trained on", "held out"
 CODE = "code"
-RESULTS = ("log_p", "p_value", "flagged", "status")  # columns of the ranked table, beside "rank" and "row"
+RELATIVE = "relative_log_p"
+RESULTS = ("log_p", RELATIVE, "p_value", "flagged", "status")  # columns of the ranked table, beside "rank" and "row"
 SHOWN_ROWS, SHOWN_TERMS = 10, 2
 LONGEST = 24  # characters of a name in the table that is printed
 
@@ -58,21 +59,43 @@ class Scores:
     remarks: tuple[str, ...] = ()
 
     @cached_property
+    def gaps(self) -> bool:
+        """Whether values are missing, of these rows or of the held-out ones: rows then have log p(x) of other columns,
+        and are compared by what is usual for the columns that they have."""
+        return bool(self.found.missing.any() or (self.heldout is not None and self.heldout.missing.any()))
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """What the rows are ranked by (N,), low ones are odd: log p(x), or, where there are gaps, how far it is from
+        what is usual, the sum of `apart`."""
+        return self._scores(self.found)
+
+    @cached_property
+    def heldout_scores(self) -> np.ndarray | None:
+        """The same of the held-out rows."""
+        return None if self.heldout is None else self._scores(self.heldout)
+
+    def _scores(self, found: Contributions) -> np.ndarray:
+        if not self.gaps:
+            return found.values
+        return np.where(np.isneginf(found.values), -np.inf, self._apart(found).sum(axis=1))
+
+    @cached_property
     def order(self) -> np.ndarray:
         """Places of the rows, the oddest first."""
-        return np.argsort(self.found.values, kind="stable")
+        return np.argsort(self.scores, kind="stable")
 
     @cached_property
     def p(self) -> np.ndarray | None:
         """Conformal p-values (N,); None without held-out rows."""
-        if self.heldout is None:
+        if self.heldout_scores is None:
             return None
-        return p_values(self.found.values, self.heldout.values, self.role == HELD_OUT)
+        return p_values(self.scores, self.heldout_scores, self.role == HELD_OUT)
 
     @cached_property
     def threshold(self) -> float | None:
-        """log p(x) below which a new row is flagged; None where none can be had."""
-        return None if self.heldout is None else threshold(self.heldout.values, self.alpha)
+        """The score below which a new row is flagged; None where none can be had."""
+        return None if self.heldout_scores is None else threshold(self.heldout_scores, self.alpha)
 
     @cached_property
     def flagged(self) -> np.ndarray:
@@ -81,12 +104,22 @@ class Scores:
         return np.zeros(len(self.found), bool) if p is None or self.threshold is None else flagged(p, self.alpha)
 
     @cached_property
-    def apart(self) -> np.ndarray:
-        """Contributions of each row, of the columns and last of the code (N, C + 1), less their means over the held-out
-        rows, or over the table where there are none: what they add up to is how far log p(x) is from its mean there."""
+    def usual(self) -> np.ndarray:
+        """Mean contributions (C + 1,), of the columns where they are there and last of the code, over the held-out
+        rows, or over the table where there are none."""
         known = self.found if self.heldout is None else self.heldout
-        usual = _terms(known)[np.isfinite(known.values)]
-        return _terms(self.found) - usual.mean(axis=0)
+        some = np.isfinite(known.values)
+        there, terms = ~_missing(known)[some], _terms(known)[some]
+        return np.where(there, terms, 0.0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
+
+    @cached_property
+    def apart(self) -> np.ndarray:
+        """Contributions of each row, of the columns and last of the code (N, C + 1), less what is `usual`; 0 of a value
+        that is missing. Without gaps they add up to how far log p(x) is from its mean there."""
+        return self._apart(self.found)
+
+    def _apart(self, found: Contributions) -> np.ndarray:
+        return np.where(_missing(found), 0.0, _terms(found) - self.usual)
 
     # ---- files --------------------------------------------------------------------------------------------------
 
@@ -97,6 +130,8 @@ class Scores:
         if self.ids is not None:
             out[f"{self.id_name} (id)" if self.id_name in (*out, *RESULTS) else str(self.id_name)] = self.ids[order]
         out["log_p"] = self.found.values[order]
+        if self.gaps:
+            out[RELATIVE] = self.scores[order]
         if p is not None:
             out["p_value"] = p[order]
             out["flagged"] = _words(self.flagged[order])
@@ -130,6 +165,7 @@ class Scores:
                     "row": int(i) + 1,
                     "id": None if self.ids is None else str(self.ids[i]),
                     "log_p": _finite(self.found.values[i]),
+                    RELATIVE: _finite(self.scores[i]) if self.gaps else None,
                     "p_value": None if p is None else float(p[i]),
                     "flagged": bool(self.flagged[i]),
                     "contributions": {n: _finite(v) for n, v in zip((*self.names, CODE), self.apart[i], strict=True)},
@@ -142,8 +178,8 @@ class Scores:
         """Of the model and each rival: the rank correlation with the model's scores, and the area under the curve where
         anomalies are known."""
         out: dict[str, dict[str, float | None]] = {}
-        for name, scores in ({"the model": self.found.values} | self.beside).items():
-            found = {"rank_correlation": rank_correlation(self.found.values, scores)}
+        for name, scores in ({"the model": self.scores} | self.beside).items():
+            found = {"rank_correlation": rank_correlation(self.scores, scores)}
             if self.anomalies is not None:
                 found["auc"] = auc(scores, self.anomalies)
             out[name] = {key: _finite(value) for key, value in found.items()}
@@ -171,8 +207,9 @@ class Scores:
                 f"no threshold: false alarms of {self.alpha:g} take {fewest(self.alpha):,} held-out rows, there are "
                 f"{count:,}; the least that can be asked for is {1 / (count + 1):.4g}"
             ]
+        of = "log p(x) less the usual" if self.gaps else "log p(x)"
         lines = [
-            f"flagged: {self.flagged.sum():,}, where p <= {self.alpha:g}, of new rows log p(x) < {limit:.4g}; "
+            f"flagged: {self.flagged.sum():,}, where p <= {self.alpha:g}, of new rows {of} < {limit:.4g}; "
             f"p-values from {rows}: of new rows from their source at most {self.alpha:.3%} are flagged in the mean"
         ]
         return [line.replace(".000%", "%") for line in lines]
@@ -181,13 +218,14 @@ class Scores:
         p, apart, flags = self.p, self.apart, self.flagged
         names = [name if len(name) <= LONGEST else name[: LONGEST - 3] + "..." for name in (*self.names, CODE)]
         head = ["row", *([] if self.ids is None else [str(self.id_name)]), "log p(x)"]
-        head += [] if p is None else ["p"]
+        head += (["less usual"] if self.gaps else []) + ([] if p is None else ["p"])
         rows = [[*head, "status", "nats below what is usual, the most"]]
         for i in self.order[:SHOWN_ROWS]:
             largest = np.argsort(apart[i], kind="stable")[:SHOWN_TERMS]
             cells = [f"{i + 1}", *([] if self.ids is None else [str(self.ids[i])[:LONGEST]])]
-            cells += [f"{self.found.values[i]:.2f}", *([] if p is None else [f"{p[i]:.4g}{'*' if flags[i] else ' '}"])]
-            shown = [f"{names[j]} {apart[i, j]:+.2f}" for j in largest if math.isfinite(apart[i, j])]
+            cells += [f"{self.found.values[i]:.2f}", *([f"{self.scores[i]:.2f}"] if self.gaps else [])]
+            cells += [] if p is None else [f"{p[i]:.4g}{'*' if flags[i] else ' '}"]
+            shown = [f"{names[j]} {apart[i, j]:+.2f}" for j in largest if not math.isnan(apart[i, j])]
             rows.append([*cells, str(self.role[i]), ", ".join(shown)])
         widths = [max(len(row[j]) for row in rows) for j in range(len(rows[0]))]
         return [
@@ -215,6 +253,11 @@ class Scores:
 
 def _terms(found: Contributions) -> np.ndarray:
     return np.column_stack([found.columns, found.code])
+
+
+def _missing(found: Contributions) -> np.ndarray:
+    """Which terms (N, C + 1) are not there: never the code."""
+    return np.column_stack([found.missing, np.zeros(len(found), bool)])
 
 
 def _finite(value: Any) -> float | None:
