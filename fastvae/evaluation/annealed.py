@@ -39,7 +39,7 @@ FEWEST = 4  # chains from whose weights a standard error is told
 N_TEMPERATURES, N_CHAINS, N_LEAPFROG, N_SIMULATED = 200, 8, 4, 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bracket:
     """Bounds of log p(x) from below and above, on the same examples, which were drawn from the model.
 
@@ -66,6 +66,12 @@ class Bracket:
     n_leapfrog: int
     start: str
     schedule: str
+
+    def __repr__(self) -> str:
+        """Its bounds, a line each. The arrays are attributes."""
+        return (
+            f"<Bracket: {self.n_temperatures:,} temperatures, {self.n_chains:,} chains\n {self.lower}\n {self.upper}>"
+        )
 
     @property
     def gaps(self) -> np.ndarray:

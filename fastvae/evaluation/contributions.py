@@ -32,7 +32,7 @@ N_SAMPLES = 1000  # of importance sampling
 ROWS = 256  # whose ELBO is taken at a time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Contributions(LogLikelihood):
     """log p(x) of each example, or its ELBO, as a sum, in nats of the user's units: `values` are `columns` and `code`
     added up.

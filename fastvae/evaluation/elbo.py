@@ -20,7 +20,7 @@ from fastvae.kernels.philox import PROPOSAL
 from fastvae.models.settings import check_integer, seed_from
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Elbo(LogLikelihood):
     """A lower bound of log p(x) for each example, in nats of the user's units: `reconstruction` less the sum of `kl`.
 

@@ -79,7 +79,7 @@ class Partition:
 EXACTLY_ONE = Partition.exact(0.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class OfPartition(LogLikelihood):
     """Whose rows share one error, that of log Z.
 

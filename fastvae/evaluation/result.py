@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from fastvae.errors import counted
 from fastvae.evaluation.pareto import threshold
 
 INTERVAL = 1.959963984540054  # deviations of a normal that an interval of 95% reaches to
@@ -29,7 +30,7 @@ def student_quantile(degrees: float) -> float:
     return z + sum(term / degrees ** (i + 1) for i, term in enumerate(terms))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LogLikelihood:
     """An estimate of log p(x) for each example, in nats of the user's units, with what tells whether to believe it.
 
@@ -87,6 +88,19 @@ class LogLikelihood:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def __repr__(self) -> str:
+        """A line: what it is, its mean with both errors ("?": none can be told), and of how many examples; the arrays
+        are attributes."""
+        errors = self.mean_mcse, self.mean_sampling_error
+        monte_carlo, sampling = ("?" if math.isnan(error) else f"{error:.2g}" for error in errors)
+        counts = counted(len(self), "example") + ("" if self.complete else ", not complete")
+        unreliable = int(np.count_nonzero(self.unreliable))
+        if unreliable:
+            counts += f", {unreliable:,} of them unreliable"
+        how = ", ".join(dict.fromkeys([self.method, self.kind]))
+        found = f"mean {self.mean:.6g} nats +-{monte_carlo} (Monte Carlo) +-{sampling} (other examples)"
+        return f"<{type(self).__name__}: {how}; {found}; {counts}>"
 
     @property
     def mean(self) -> float:

@@ -1,11 +1,13 @@
 """`VAE.evaluate` and `VAE.score_samples`: what they give, and what they refuse."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from fastvae import VAE
 from fastvae.errors import EvaluationWarning
-from fastvae.evaluation import methods
+from fastvae.evaluation import annealed, methods
 from fastvae.evaluation.importance import importance
 
 
@@ -114,3 +116,19 @@ def test_a_density_of_8_bits_is_said():
     model.fit(X + np.random.default_rng(1).uniform(size=X.shape))
     model.evaluate(X + np.random.default_rng(1).uniform(size=X.shape), n_samples=10)
     assert not methods.on_a_grid(VAE(2, (5,), epochs=1).fit(X > 128), X > 128)
+
+
+def test_a_result_is_shown_in_a_line(trained):
+    """Not all of its arrays, which are thousands of numbers."""
+    model, X = trained
+    result = model.evaluate(X, n_samples=300)
+    shown = repr(result)
+    assert len(shown) < 200
+    assert shown.startswith(f"<LogLikelihood: importance, estimate; mean {result.mean:.6g} nats +-")
+    assert f"{len(X)} examples" in shown
+    heavy = dataclasses.replace(result, khat=np.full(len(X), 2.0), complete=False)
+    assert f"{len(X)} examples, not complete, {len(X)} of them unreliable>" in repr(heavy)
+    assert "+-? (other examples); 1 example>" in repr(model.evaluate(X[:1], "elbo"))
+    bracket = annealed.bracket(model, 3, n_temperatures=5)
+    assert repr(bracket).count("\n") == 2
+    assert len(repr(bracket)) < 500
