@@ -52,7 +52,7 @@ def _kind(f: dict[str, Any]) -> str:
 def _gain(f: dict[str, Any]) -> str:
     if f.get("denoising_gain") is None:
         return MISSING
-    return f"{f['corrupted_l2']:.3g} to {f['denoised_l2']:.3g}"
+    return f"{f['corrupted_l2']:#.3g} to {f['denoised_l2']:#.3g}"
 
 
 def _count(name: str) -> Callable[[dict[str, Any]], str]:
@@ -85,8 +85,8 @@ OF_MODELS: list[tuple[str, list[tuple[str, Cell]], str]] = [
             ("Parzen", lambda f: with_error(f.get("parzen"), f.get("parzen_error"))),
         ],
         "L2 error: squared error of a row given back; denoising: of a corrupted row, before and after. log p(x): in "
-        "brackets its Monte Carlo error (?: its weights are too heavy for one) and that of other test rows. Parzen: a "
-        "window over samples, no likelihood",
+        "brackets its Monte Carlo error (?: its weights are too heavy for one) and that of other test rows; rows: the "
+        "first test rows, as many as there was time for. Parzen: a window over samples, no likelihood",
     ),
 ]  # fmt: skip
 OF_SAMPLES = [

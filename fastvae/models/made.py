@@ -25,7 +25,7 @@ from fastvae.likelihoods import LIKELIHOODS, make_likelihood
 from fastvae.models.absent import absent
 from fastvae.models.autoregressive import AT_ONCE, FIRST_ORDER, ORDERS, AutoregressiveEstimator
 from fastvae.models.rows import finite
-from fastvae.models.settings import check_integer, checked_names, widths
+from fastvae.models.settings import check_flag, check_integer, checked_names, widths
 from fastvae.passes import Pass
 
 
@@ -240,13 +240,11 @@ class MADE(AutoregressiveEstimator):
         given = self.get_params()
         names = checked_names(given, activation=ACTIVATIONS, likelihood=LIKELIHOODS)
         check_name("order", given["order"], ORDERS)
-        orderings, direct = check_integer("orderings", given["orderings"], 1), given["direct"]
-        if not isinstance(direct, bool | np.bool_):
-            raise TypeError(f"direct={direct!r} must be True or False")
+        orderings, direct = check_integer("orderings", given["orderings"], 1), check_flag("direct", given["direct"])
         if LIKELIHOODS[names[1]].HAS_SIGMA and orderings > 1:
             found = f"likelihood={names[1]!r} learns a deviation, and goes with one ordering"
             raise ValueError(f"{found}; orderings={orderings}: use 1, or average the probabilities of several models")
-        return Architecture(columns, widths("hidden", given["hidden"]), orderings, given["order"], bool(direct), *names)
+        return Architecture(columns, widths("hidden", given["hidden"]), orderings, given["order"], direct, *names)
 
     def _begin(self, network: MADENetwork, X: Any, units: Any, facts: Any, seed: np.uint64) -> None:
         network.initialise(seed, (facts.mean - units.offset) / units.scale, facts.deviation / units.scale)

@@ -15,7 +15,7 @@ from fastvae.likelihoods import make_likelihood
 from fastvae.models.abilities import Abilities
 from fastvae.models.boltzmann import BoltzmannEstimator
 from fastvae.models.rbm_network import Architecture, RBMNetwork
-from fastvae.models.settings import check_integer
+from fastvae.models.settings import check_flag, check_integer
 from fastvae.reference import softplus
 
 VISIBLE = ("bernoulli", "gaussian")
@@ -109,7 +109,8 @@ class RBM(BoltzmannEstimator):
         if self.sigma == "optimal":
             raise ValueError("sigma='optimal' goes with a decoder; an RBM takes 'learned', or a number")
         sigma = self.sigma if isinstance(self.sigma, str) else float(self.sigma)
-        of_chains = k, bool(self.persistent), chains, bool(self.centre)
+        persistent, centre = (check_flag(name, getattr(self, name)) for name in ("persistent", "centre"))
+        of_chains = k, persistent, chains, centre
         return Architecture(columns, hidden, self.likelihood, *of_chains, sigma)
 
     @property

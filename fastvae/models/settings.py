@@ -24,6 +24,13 @@ def check_integer(argument: str, value: object, lowest: int) -> int:
     return int(value)
 
 
+def check_flag(argument: str, value: object) -> bool:
+    """Return True or False, of Python or NumPy, as Python's."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{argument}={value!r} must be True or False")
+    return bool(value)
+
+
 def check_number(
     argument: str, value: object, lowest: float, inclusive: bool = True, highest: float = math.inf
 ) -> float:

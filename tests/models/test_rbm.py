@@ -301,6 +301,14 @@ def test_refusals(settings, data, message):
         model(**settings).fit(data.astype(np.float32))
 
 
+@pytest.mark.parametrize("name", ["persistent", "centre"])
+def test_flags_are_told_by_their_names(name):
+    for value in ("x", 0, 2.5, None, float("nan"), [1]):
+        with pytest.raises(TypeError, match=rf"^{name}=.* must be True or False$"):
+            model(**{name: value}).fit(DATA)
+    assert not model(**{name: np.bool_(False)}).fit(DATA).get_params()[name]
+
+
 def test_rows_that_cannot_be_scored_are_refused_before_the_training(monkeypatch):
     """Grey values are probabilities of a 1 in a training; those that are held out would be scored after an epoch."""
     monkeypatch.setattr(RBM, "_train", None)
