@@ -1,27 +1,28 @@
 """Pictures of a model: its history, samples, reconstructions and latent space. Needs the `plot` extra."""
 
 import pathlib
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps, rc_context
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fastvae.atomic import atomic_file
+from fastvae import table_report
 from fastvae.data.condition import Labels
 from fastvae.errors import counted
+from fastvae.models.table_vae import TableVAE
 from fastvae.models.vae import VAE
+from fastvae.picture_files import plain_name, save
 from fastvae.training import spoken
 
 GRID = 8  # images a side
 MOST_POINTS = 5000
+FEWEST_DRAWN = 2000  # samples of a table, whose distributions are shown
 MOST_CLASSES = 20  # with a colour each
 MOST_NAMED = 30  # columns whose names fit below an axis
-LONGEST_NAME = 40  # letters that are shown of it
 
 
 def write_pictures(
@@ -38,17 +39,19 @@ def write_pictures(
 
     Returns a line about each that could not be made; the others are.
     """
-    shown = np.linspace(0, len(unseen) - 1, min(10, len(unseen))).astype(int)
+    most = MOST_POINTS if isinstance(model, TableVAE) else 10
+    shown = np.unique(np.linspace(0, len(unseen) - 1, min(most, len(unseen))).astype(int))
     rows = np.unique(np.linspace(0, len(X) - 1, min(MOST_POINTS, len(X))).astype(int))
+    some = None if condition is None else condition[rows]
     pictures: dict[str, Callable[[pathlib.Path], None]] = {
         "history.png": lambda path: write_history(path, model),
-        "samples.png": lambda path: _write_own_samples(path, model, unseen_condition),
+        "samples.png": lambda path: _write_own_samples(path, model, X[rows], some, unseen_condition),
         "reconstructions.png": lambda path: write_reconstructions(
             path, model, unseen[shown], None if unseen_condition is None else unseen_condition[shown]
         ),
         "latent.png": lambda path: write_latent(
             path,
-            model.transform(X[rows], None if condition is None else condition[rows]),
+            model.transform(X[rows], some),
             None if labels is None else labels[rows],
         ),
     }
@@ -59,19 +62,6 @@ def write_pictures(
         except Exception as error:  # whatever a plotting library raises: the model is worth more than a picture
             failures.append(f"no {name}: {type(error).__name__}: {' '.join(str(error).split())}")
     return failures
-
-
-def _plain(name: object) -> str:
-    """A name as it is read, on one line and not too long: no formula, and none that a legend leaves out."""
-    text = "".join(c if c.isprintable() else " " for c in str(name))
-    text = text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 3] + "..."
-    return (" " if text.startswith("_") else "") + text.replace("$", "\\$")
-
-
-def _save(path: pathlib.Path, figure: Figure) -> None:
-    with warnings.catch_warnings(), rc_context({"text.usetex": False}), atomic_file(path) as file:
-        warnings.simplefilter("ignore")  # of fonts without a glyph, and of layouts
-        figure.savefig(file, format="png", dpi=120, bbox_inches="tight")
 
 
 def write_history(path: pathlib.Path, model: VAE) -> None:
@@ -93,15 +83,23 @@ def write_history(path: pathlib.Path, model: VAE) -> None:
         if model.best_epoch_:
             axes.axvline(model.best_epoch_, color="0.6", linewidth=1, linestyle=":", label="kept")
         axes.legend()
-    _save(path, figure)
+    save(path, figure)
 
 
 # ---- samples and reconstructions --------------------------------------------------------------------------------
 
 
-def _write_own_samples(path: pathlib.Path, model: VAE, condition: np.ndarray | None) -> None:
-    """Samples of a model; of a conditional one some for each label, or for each of some conditions (N, ...), with the
-    same z for all."""
+def _write_own_samples(
+    path: pathlib.Path, model: VAE, X: np.ndarray, beside: np.ndarray | None, condition: np.ndarray | None
+) -> None:
+    """Samples of a model; of a table of few columns their distributions, beside those of rows X (N, D) with a condition
+    `beside`; of a conditional one some for each label, or for each of some conditions (N, ...), with the same z for
+    all."""
+    columns = table_report.columns_of(model)
+    if columns is not None:
+        drawn = table_report.draws(model, len(X) if beside is not None else max(len(X), FEWEST_DRAWN), beside)
+        table_report.write_marginals(path, columns, np.asarray(X), drawn)
+        return
     if condition is None:
         write_samples(path, model, model.sample(GRID * GRID, random_state=0))
         return
@@ -119,30 +117,35 @@ def _write_own_samples(path: pathlib.Path, model: VAE, condition: np.ndarray | N
 def write_samples(
     path: pathlib.Path,
     model: VAE,
-    samples: np.ndarray,
+    samples: Any,
     what: str = "means of p(x|z)",
     conditions: Sequence[str] = (),
 ) -> None:
-    """Images side by side; rows of a table as lines over its columns; a single column as a histogram.
+    """Images side by side; rows of a table as lines over its columns; a single column as a histogram; of a mixed table
+    the distribution of each column.
 
     With several `conditions`, by their names, of which each has as many samples, one after the other: a row of images
     for each, or a colour.
     """
+    if isinstance(model, TableVAE):
+        drawn = table_report.rows_of(model, samples)
+        table_report.write_marginals(path, model.columns_.columns, None, drawn, f"samples: {what}")
+        return
     shape = model.metadata_.get("image_shape")
     each = len(samples) // max(1, len(conditions))
     if shape:
         columns = min(GRID, len(samples)) if len(samples) <= GRID * GRID else int(np.ceil(len(samples) ** 0.5))
         names = None
         if len(conditions) > 1:
-            columns, names = each, [_plain(name) for name in conditions]
-        _save(path, _mosaic(samples.reshape(-1, *shape), columns, _ink(model), names))
+            columns, names = each, [plain_name(name) for name in conditions]
+        save(path, _mosaic(samples.reshape(-1, *shape), columns, _ink(model), names))
         return
     figure = Figure(figsize=(8, 3.4))
     axes = figure.subplots()
     title = f"{counted(len(samples), 'sample')}: {what}"
     if samples.shape[1] == 1:
         values = samples[:, 0].reshape(max(1, len(conditions)), -1)
-        axes.hist(list(values), bins=20, stacked=True, label=[_plain(name) for name in conditions] or None)
+        axes.hist(list(values), bins=20, stacked=True, label=[plain_name(name) for name in conditions] or None)
         _legend(axes, len(conditions))
         axes.set_xlabel(_column_names(model, 1)[0])
         axes.set_ylabel("samples")
@@ -151,20 +154,25 @@ def write_samples(
         groups = groups[:, :16] if samples.shape[1] > 50 else groups
         title = f"{counted(groups.shape[0] * groups.shape[1], 'sample')}: {what}"
         for i, few in enumerate(groups):
-            name = _plain(conditions[i]) if len(conditions) > 1 else "samples"
+            name = plain_name(conditions[i]) if len(conditions) > 1 else "samples"
             _lines(axes, model, few, name, color=f"C{i % 10}", alpha=0.35, linewidth=1)
         _legend(axes, len(conditions))
     axes.set_title(title, fontsize=10)
-    _save(path, figure)
+    save(path, figure)
 
 
 def write_reconstructions(path: pathlib.Path, model: VAE, X: np.ndarray, condition: np.ndarray | None = None) -> None:
-    """Each input above its output: images in two rows, rows of a table as two lines a panel."""
+    """Each input above its output: images in two rows, rows of a table as two lines a panel; of a mixed table each
+    column's inputs against its outputs."""
     output = model.reconstruct(X, condition)
+    if isinstance(model, TableVAE):
+        outputs = table_report.rows_of(model, output)
+        table_report.write_reconstructions(path, model.columns_.columns, np.asarray(X), outputs)
+        return
     shape = model.metadata_.get("image_shape")
     if shape:
         both = np.concatenate([np.asarray(X, np.float32), output]).reshape(-1, *shape)
-        _save(path, _mosaic(both, len(X), _ink(model), ["input", "output"]))
+        save(path, _mosaic(both, len(X), _ink(model), ["input", "output"]))
         return
     X, output = X[:6], output[:6]
     figure = Figure(figsize=(9, 1.6 * len(X)))
@@ -177,7 +185,7 @@ def write_reconstructions(path: pathlib.Path, model: VAE, X: np.ndarray, conditi
     for axes in figure.axes[:-1]:
         axes.set_xlabel("")
     figure.supylabel(_units(model), fontsize=10)
-    _save(path, figure)
+    save(path, figure)
 
 
 def _ink(model: VAE) -> bool:
@@ -192,7 +200,7 @@ def _units(model: VAE) -> str:
 
 def _column_names(model: VAE, columns: int) -> list[str]:
     names = model.metadata_.get("column_names")
-    return [_plain(name) for name in names] if names and len(names) == columns else [str(i) for i in range(columns)]
+    return [plain_name(name) for name in names] if names and len(names) == columns else [str(i) for i in range(columns)]
 
 
 def _lines(axes: Axes, model: VAE, rows: np.ndarray, label: str, **style: Any) -> None:
@@ -268,7 +276,7 @@ def write_latent(path: pathlib.Path, codes: np.ndarray, labels: np.ndarray | Non
         axes.set_xlabel(axis_names[0])
         axes.set_ylabel(axis_names[1])
     axes.set_title(f"mean of q(z|x), {counted(dimensions, 'dimension')}", fontsize=10)
-    _save(path, figure)
+    save(path, figure)
 
 
 def _is_scale(labels: np.ndarray) -> bool:
@@ -289,7 +297,7 @@ def _groups(labels: np.ndarray | None, count: int) -> list[tuple[str, np.ndarray
         kept = sorted(np.unique(text)[np.argsort(-sizes, kind="stable")[: MOST_CLASSES - 1]])
     palette = colormaps["tab10" if len(kept) <= 10 else "tab20"](range(20))
     groups: list[tuple[str, np.ndarray, Any]] = [
-        (_plain(name), np.flatnonzero(text == name), palette[i]) for i, name in enumerate(kept)
+        (plain_name(name), np.flatnonzero(text == name), palette[i]) for i, name in enumerate(kept)
     ]
     if len(kept) < len(names):
         rest = ~np.isin(text, kept)

@@ -357,7 +357,8 @@ def _figures(model: VAE, examples: Examples, held: Examples | None) -> dict[str,
         )
     if isinstance(model.network_.likelihood, Mixed) and held is not None:
         figures["heldout_independent"] = apart = rivals.rivals(model, held, examples)[rivals.INDEPENDENT]
-        say(f"held out, log p(x) of independent columns of the same kinds: {apart:.3f}")
+        without = "" if model.network_.condition is None else ", without the condition"
+        say(f"held out{without}, log p(x) of independent columns of the same kinds: {apart:.3f}")
     elif model.network_.likelihood.DENSITY and held is not None and not model.metadata_.get("image_shape"):
         full, apart = gaussian_log_density(examples.X, held.X)
         figures |= {"heldout_gaussian": full, "heldout_independent": apart}
