@@ -19,6 +19,7 @@ from fastvae.command_line import Parser, any_seed, run, say
 from fastvae.data.condition import Labels
 from fastvae.data.layout import Choice
 from fastvae.data.table_values import written_columns
+from fastvae.errors import DataFileError
 from fastvae.memory import check_memory
 from fastvae.model_files import load_model, names_of
 from fastvae.models.table_vae import TableVAE
@@ -27,6 +28,7 @@ from fastvae.runs import RunFolder
 from fastvae.table_file import ENDINGS, check_ending, is_table, numbered, write_table
 
 MOST_IN_A_PICTURE = 2500
+MOST_LISTED = 5  # files of a folder
 ALONE, SEVERAL = 64, 8  # samples of one condition, or of each of several
 ALL = "all"  # labels
 
@@ -59,9 +61,24 @@ def parser() -> Parser:
 
 
 def model_path(text: str) -> pathlib.Path:
-    """The model file that is meant: `text` itself, or the one in the run folder of that name."""
+    """The model file that is meant: `text` itself, or the one in the run folder of that name.
+
+    Raises
+    ------
+    DataFileError
+        A folder without one, of a comparison say.
+    """
     path = pathlib.Path(text)
-    return path / "model.npz" if path.is_dir() else path
+    if not path.is_dir():
+        return path
+    found = RunFolder(path).model
+    if not found.exists():
+        others = [str(other) for other in sorted(path.glob("*.npz"))[:MOST_LISTED]]
+        advice = (
+            f"name one of its files: {', '.join(others)}" if others else "name the folder of a run, or a model file"
+        )
+        raise DataFileError(f"{text}: this folder holds no {found.name}; {advice}")
+    return found
 
 
 def check_output(out: pathlib.Path, *read: str | pathlib.Path) -> None:

@@ -50,6 +50,20 @@ def test_codes(model):
         np.testing.assert_array_equal(codes["labels"], data.labels)
 
 
+def test_a_folder_that_is_no_run_is_told_with_what_it_holds(tmp_path, capsys):
+    """That of a comparison has a file for each model."""
+    for names, said in (
+        ([], "c: this folder holds no model.npz; name the folder of a run, or a model file"),
+        (["vae.npz", "made.npz", "vae.json"], "holds no model.npz; name one of its files: c/made.npz, c/vae.npz\n"),
+    ):
+        pathlib.Path("c").mkdir(exist_ok=True)
+        for name in names:
+            pathlib.Path("c", name).write_text("")
+        for command, words in (sample, ["c"]), (encode, ["c", "digits"]):
+            assert command.main(words) == 2
+            assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("command", "words", "message"),
     [
