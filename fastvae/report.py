@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from fastvae import table_report
 from fastvae.data.condition import Labels
 from fastvae.errors import counted
+from fastvae.evaluation.drawing import show, tiles
 from fastvae.models.table_vae import TableVAE
 from fastvae.models.vae import VAE
 from fastvae.picture_files import plain_name, save
@@ -220,20 +221,13 @@ def _lines(axes: Axes, model: VAE, rows: np.ndarray, label: str, **style: Any) -
 
 
 def _mosaic(images: np.ndarray, columns: int, ink: bool, names: list[str] | None = None) -> Figure:
-    """Images (n, H, W) in a grid with thin gaps."""
-    count, height, width = images.shape
-    rows = -(-count // columns)
-    gap = max(1, min(height, width) // 14)
-    canvas = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap), np.nan)
-    for i, image in enumerate(images):
-        y, x = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)
-        canvas[y : y + height, x : x + width] = image
+    """Images (n, H, W), or (n, H, W, 3) in colour, in a grid with thin gaps."""
+    height, width = images.shape[1:3]
+    canvas, gap = tiles(images, columns)
     inches = 0.7 * columns * max(1.0, (width / height) ** 0.5)
     figure = Figure(figsize=(inches, inches * canvas.shape[0] / canvas.shape[1]))
     axes = figure.add_axes((0, 0, 1, 1))
-    low, high = np.percentile(images, (0.5, 99.5))  # one odd pixel must not take the contrast from all
-    colours = "gray_r" if ink else "gray"
-    axes.imshow(canvas, cmap=colours, vmin=low, vmax=high, interpolation="nearest", aspect="auto")
+    show(axes, canvas, images, ink, aspect="auto")
     axes.set_axis_off()
     for i, name in enumerate(names or []):
         axes.text(-gap, gap + i * (height + gap) + height / 2, name + " ", ha="right", va="center", fontsize=9)

@@ -32,6 +32,11 @@ OF_ONE_KIND = {"likelihood": None, "sigma": None, "sigma_per_column": AUTO, "sca
 def read(options: argparse.Namespace) -> DataSet:
     """The data of a run: with `table`, where they are a table of several kinds of columns, or with gaps, or somebody
     says of which types they are."""
+    data = _read(options)
+    return data if options.image_shape is None else data.as_images(options.image_shape)
+
+
+def _read(options: argparse.Namespace) -> DataSet:
     chosen = {"header": options.header, "condition": options.condition, **table_options(options)}
     types = tuple(options.column_types or ())
     if types or options.hide is not None:

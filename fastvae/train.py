@@ -71,6 +71,8 @@ def parser() -> Parser:
         f"not tell it: {', '.join(WORDS)}, or a likelihood; makes it a mixed table")  # fmt: skip
     add("--hide", type=_fraction_of_values, metavar="SHARE", help="of a mixed table: share of the values that each "
         "step leaves out, for gaps that come later; default: 0")  # fmt: skip
+    add("--image-shape", type=int, nargs="+", metavar="N", help="of a table whose rows are images: HEIGHT WIDTH, and 3 "
+        "of colours, for each pixel together")  # fmt: skip
     add("--likelihood", type=one_of(LIKELIHOODS), help=f"{', '.join(LIKELIHOODS)}; default: bernoulli for images, else "
         "gaussian")  # fmt: skip
     add("--sigma", type=_sigma, help="gaussian: a number in model units, learned (the default), or optimal")

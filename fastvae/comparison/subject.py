@@ -56,7 +56,7 @@ class Subject:
     validation_labels: np.ndarray | None
     test_labels: np.ndarray | None
     binarize: str
-    image_shape: tuple[int, int] | None
+    image_shape: tuple[int, ...] | None
     log_jacobian: float
     conventions: list[str]
     ink: bool

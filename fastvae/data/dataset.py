@@ -1,12 +1,13 @@
 """What a data set is: examples as rows, and what its source says about them."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fastvae.data.columns import Columns
-from fastvae.errors import DataFileError
+from fastvae.errors import DataFileError, counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +23,8 @@ class DataSet:
         big-endian (IDX) or in Fortran order (`.npy`): convert batch by batch.
     labels : ndarray (N,) or None
         Numbers or text.
-    image_shape : (height, width) or None
-        Where each row is an image, D = height * width.
+    image_shape : (height, width), or (height, width, 3) in colour, or None
+        Where each row is an image: D is their product.
     value_range : (low, high) or None
         The range that the source allows, where it is known without looking: (0, 255) for uint8 images.
     X_heldout, labels_heldout : ndarray (M, D), (M,) or None
@@ -45,7 +46,7 @@ class DataSet:
     name: str
     X: np.ndarray
     labels: np.ndarray | None = None
-    image_shape: tuple[int, int] | None = None
+    image_shape: tuple[int, ...] | None = None
     value_range: tuple[float, float] | None = None
     X_heldout: np.ndarray | None = None
     labels_heldout: np.ndarray | None = None
@@ -56,6 +57,28 @@ class DataSet:
     table: Columns | None = None
     remarks: tuple[str, ...] = ()
     unknown: np.ndarray | None = None
+
+    def as_images(self, shape: Sequence[int]) -> "DataSet":
+        """The same, where rows of a table are images of that shape: (height, width), (height, width, 1), or (height,
+        width, 3), in colour.
+
+        Raises
+        ------
+        ValueError
+            They are no such images.
+        """
+        given, columns = " ".join(map(str, shape)), self.X.shape[1]
+        if self.table is not None:
+            raise ValueError(f"--image-shape {given}: {self.name} is a mixed table, of words or with gaps")
+        if self.image_shape is not None:
+            known = " x ".join(map(str, self.image_shape))
+            raise ValueError(f"--image-shape {given}: {self.name} is of images already, {known}: leave it out")
+        if len(shape) not in (2, 3) or min(shape) < 1 or (len(shape) == 3 and shape[2] not in (1, 3)):
+            raise ValueError(f"--image-shape {given}: expected HEIGHT WIDTH, and 3 for images in colour")
+        if math.prod(shape) != columns:
+            product, found = " x ".join(map(str, shape)), counted(columns, "column")
+            raise ValueError(f"--image-shape {given}: {product} is {math.prod(shape):,}; {self.name} has {found}")
+        return replace(self, image_shape=tuple(shape[:2] if shape[2:] == [1] else shape))
 
     @classmethod
     def from_arrays(

@@ -4,6 +4,8 @@ import pathlib
 import warnings
 from typing import Any
 
+import numpy as np
+
 from fastvae.atomic import atomic_file
 
 # of Okabe and Ito, which people see apart whatever colours they see
@@ -41,3 +43,28 @@ def quiet(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="0.92", linewidth=0.8)
     axes.set_axisbelow(True)
+
+
+def tiles(images: np.ndarray, columns: int) -> tuple[np.ndarray, int]:
+    """Images (n, H, W), or (n, H, W, 3) in colour, side by side in so many columns, as one image, and how wide the gaps
+    between are, which are NaN."""
+    count, height, width = images.shape[:3]
+    rows = -(-count // columns)
+    gap = max(1, min(height, width) // 14)
+    shape = (rows * (height + gap) + gap, columns * (width + gap) + gap, *images.shape[3:])
+    canvas = np.full(shape, np.nan)
+    for i, image in enumerate(images):
+        y, x = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)
+        canvas[y : y + height, x : x + width] = image
+    return canvas, gap
+
+
+def show(axes: Any, canvas: np.ndarray, images: np.ndarray, ink: bool, **style: Any) -> None:
+    """Draw what `tiles` made of images: grey, `ink` dark on light, or in colour. One odd pixel must not take the
+    contrast from all."""
+    low, high = (float(value) for value in np.percentile(images, (0.5, 99.5)))
+    if canvas.ndim == 2:
+        axes.imshow(canvas, cmap="gray_r" if ink else "gray", vmin=low, vmax=high, interpolation="nearest", **style)
+        return
+    scaled = np.clip((canvas - low) / ((high - low) or 1.0), 0.0, 1.0)
+    axes.imshow(np.where(np.isnan(scaled), 1.0, scaled), interpolation="nearest", **style)

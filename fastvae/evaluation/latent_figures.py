@@ -10,7 +10,7 @@ import numpy as np
 from fastvae.data.minibatches import Examples
 from fastvae.evaluation.aggregated import kolmogorov
 from fastvae.evaluation.densities import Joint
-from fastvae.evaluation.drawing import BLUE, ORANGE, figure, quiet, save
+from fastvae.evaluation.drawing import BLUE, ORANGE, figure, quiet, save, show, tiles
 from fastvae.evaluation.quadrature import check_dimensions, quadrature_of
 
 MOST_POINTS = 2000  # draws of q(z) that are shown
@@ -45,19 +45,14 @@ def write_traversals(
 
 
 def _image_traversals(x: np.ndarray, chosen: Sequence[int], values: Sequence[float], ink: bool) -> Any:
-    """Images (J, V, H, W) with a thin gap between."""
-    rows, columns, height, width = x.shape
-    gap = max(1, min(height, width) // 14)
-    canvas = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap), np.nan)
-    for i in range(rows):
-        for j in range(columns):
-            y, left = gap + i * (height + gap), gap + j * (width + gap)
-            canvas[y : y + height, left : left + width] = x[i, j]
+    """Images (J, V, H, W), or (J, V, H, W, 3) in colour, with a thin gap between."""
+    rows, columns, height, width = x.shape[:4]
+    images = x.reshape(rows * columns, *x.shape[2:])
+    canvas, gap = tiles(images, columns)
     inches = 0.62 * columns * max(1.0, (width / height) ** 0.5)
     fig = figure(inches + 1.0, inches * canvas.shape[0] / canvas.shape[1] + 0.8)
     axes = fig.subplots()
-    low, high = np.percentile(x, (0.5, 99.5))
-    axes.imshow(canvas, cmap="gray_r" if ink else "gray", vmin=low, vmax=high, interpolation="nearest")
+    show(axes, canvas, images, ink)
     axes.set_yticks([gap + i * (height + gap) + height / 2 for i in range(rows)], [f"$z_{{{j}}}$" for j in chosen])
     places = [gap + j * (width + gap) + width / 2 for j in range(columns)]
     axes.set_xticks(places, [f"{v:g}" for v in np.round(values, 2)], fontsize=9)

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from fastvae.evaluation.drawing import BLUE, GREY, ORANGE, PINK, figure, quiet, save
-from fastvae.evaluation.scores import TRAINED, Scores
+from fastvae.evaluation.scores import NEW, TRAINED, Scores
 
-BINS = 50
+FEWEST_BINS, MOST_BINS = 15, 50
 SHOWN = 0.005  # of the rows, the oddest, that may lie so far out that they would hide all others
 
 
@@ -19,7 +19,8 @@ def write_scores(path: Any, scores: Scores, what: str) -> None:
     both = both[np.isfinite(both)]
     low, high = float(np.quantile(both, SHOWN)), float(both.max())
     low = max(float(both.min()), low - (high - low))  # what is further out is in the first bin
-    edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
+    bins = int(np.clip(2 * math.sqrt(len(values if held is None else held)), FEWEST_BINS, MOST_BINS))
+    edges = np.linspace(low, high if high > low else low + 1, bins + 1)
     fig = figure(7.4, 4.2)
     axes = fig.subplots()
 
@@ -32,9 +33,8 @@ def write_scores(path: Any, scores: Scores, what: str) -> None:
 
     if held is not None:
         histogram(held, "held-out rows", GREY, alpha=0.7)
-    trained = scores.role == TRAINED
-    histogram(values[~trained], what, BLUE, histtype="step", linewidth=1.6)
-    histogram(values[trained], f"{what}, trained on", PINK, histtype="step", linewidth=1.2)
+    histogram(values[scores.role == NEW], what, BLUE, histtype="step", linewidth=1.6)
+    histogram(values[scores.role == TRAINED], f"{what}, trained on", PINK, histtype="step", linewidth=1.2)
     limit = scores.threshold
     if limit is not None and math.isfinite(limit):
         axes.axvline(max(limit, low), color=ORANGE, linewidth=1.4, label=f"threshold {limit:.4g}: p = {scores.alpha:g}")

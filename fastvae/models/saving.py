@@ -320,7 +320,7 @@ def _checked_metadata(metadata: Any, columns: int) -> dict[str, Any]:
     found: dict[str, Any] = declared("metadata", metadata, dict[str, Any])
     known = {name: declared(f"metadata.{name}", found.get(name), kind | None) for name, kind in METADATA.items()}
     shape, binarize = known["image_shape"], known["binarize"]
-    if shape is not None and (len(shape) != 2 or math.prod(shape) != columns):
+    if shape is not None and (len(shape) not in (2, 3) or math.prod(shape) != columns):
         raise ValueError(f"metadata.image_shape is {shape}; the model has {columns} columns")
     if known["column_names"] is not None:
         _checked_names("metadata.column_names", known["column_names"], columns)
