@@ -2,16 +2,34 @@
 
 import pathlib
 import sys
+import warnings
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from fastvae.declared import declared
-from fastvae.errors import ModelFileError
+import numpy as np
+
+from fastvae.declared import declared, from_fields
+from fastvae.errors import ModelFileError, check_name
 from fastvae.layers import LAYERS
 from fastvae.likelihoods import LIKELIHOODS
 
 PACKAGE = "fastvae."
 TABLES: dict[str, Mapping[str, Any]] = {"likelihood": LIKELIHOODS, "layer": LAYERS}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One of them as a file has it: kind, name, where its class is from, and what it computes of some numbers."""
+
+    kind: str
+    name: str
+    module: str
+    home: str
+    probe: list[float]
+
+    def __post_init__(self) -> None:
+        check_name("own.kind", self.kind, TABLES)
 
 
 def classes_of(network: Any) -> list[tuple[str, Any]]:
@@ -24,10 +42,10 @@ def classes_of(network: Any) -> list[tuple[str, Any]]:
             and not cls.__module__.startswith(PACKAGE)]  # fmt: skip
 
 
-def origins(network: Any) -> list[dict[str, str]]:
-    """What a file says of them: names alone, which nobody ever imports."""
+def origins(network: Any) -> list[dict[str, Any]]:
+    """What a file says of them: names, which nobody ever imports, and what they compute of some numbers."""
     return [
-        {"kind": kind, "name": cls.NAME, "module": _module_of(cls), "class": cls.__qualname__}
+        asdict(Origin(kind, cls.NAME, _module_of(cls), cls.__qualname__, cls.PROBE))
         for kind, cls in classes_of(network)
     ]
 
@@ -40,22 +58,21 @@ def _module_of(cls: Any) -> str:
 
 
 def check_origins(path: Any, header: Mapping[str, Any], model: str) -> None:
-    """Raise `ModelFileError` where something is not registered that the file's model has."""
+    """Raise `ModelFileError` where something is not registered that the file's model has; warn where it computes
+    something else than where the model was saved."""
     if "own" not in header:
         return
     try:
-        stored = declared("own", header["own"], list[dict[str, str]])
-        for each in stored:
-            if set(each) != {"kind", "name", "module", "class"} or each["kind"] not in TABLES:
-                raise ValueError(f"own has {each}; expected a kind, a name, a module and a class")
-    except ValueError as error:
+        given = declared("own", header["own"], list[Any])
+        stored = [from_fields(Origin, f"own[{i}]", each) for i, each in enumerate(given)]
+    except (TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: it does not describe a {model}: {error}") from None
-    missing = [each for each in stored if each["name"] not in TABLES[each["kind"]]]
+    missing = [each for each in stored if each.name not in TABLES[each.kind]]
     if missing:
-        named = " and ".join(f"the {each['kind']} {each['name']!r}" for each in missing)
+        named = " and ".join(f"the {each.kind} {each.name!r}" for each in missing)
         homes: dict[str, list[str]] = {}
         for each in missing:
-            homes.setdefault(each["module"], []).append(each["class"])
+            homes.setdefault(each.module, []).append(each.home)
         first = "; ".join(
             f"{'run the code' if module == '__main__' else f'import {module}'}, which defines {' and '.join(classes)}"
             for module, classes in homes.items()
@@ -63,6 +80,14 @@ def check_origins(path: Any, header: Mapping[str, Any], model: str) -> None:
         raise ModelFileError(
             f"{path}: this {model} was saved with {named} of somebody's own, not registered here: first {first}"
         )
+    for each in stored:
+        found = getattr(TABLES[each.kind][each.name], "PROBE", [])
+        if len(found) != len(each.probe) or not np.allclose(found, each.probe, rtol=1e-6, atol=1e-9):
+            warnings.warn(
+                f"{path}: the {each.kind} {each.name!r} computes something else here than where this {model} was saved "
+                f"({each.home} of {each.module}): so does the model, until it is loaded with that one",
+                stacklevel=4,
+            )
 
 
 def importable(*arguments: Mapping[str, Any]) -> tuple[Any, ...]:

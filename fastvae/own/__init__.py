@@ -16,7 +16,12 @@ and results do not depend on the number of threads. `help` of each says what it 
 when it is registered, with its place.
 
 A model's file says what it was made with, by name and module, and nothing of it is ever imported by that: import the
-module that registers it, then load. Pickles import it themselves. They work on the CPU; on a GPU they are refused.
+module that registers it, then load; a command is told so by python -c "import mine; from fastvae.evaluate import main;
+main()" and its arguments. Where a formula has changed since, loading warns. Pickles import the module themselves. All
+of it works on the CPU; on a GPU it is refused.
+
+A loop of one's own needs none of this: `initialize(X)`, `loss_and_gradients(X)` and `parameters()` of an estimator,
+whose arrays are the model's own; then `save`, and whatever a model does.
 """
 
 from typing import Any, TypeVar

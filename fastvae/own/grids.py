@@ -123,15 +123,15 @@ def _check_narrow(function: Formula, names: list[str], given: list[np.ndarray], 
             )
 
 
-def check_inverse_link(kind: Any, inverse_link: Formula) -> None:
-    """A number, finite, the same in float32."""
-    one = call(inverse_link, OUTPUTS[0])
+def check_function(function: Formula, places: np.ndarray, what: str, narrow: bool = True) -> None:
+    """A number, finite at all places, the same in float32 where that is to be looked at."""
+    one = call(function, places[0])
     if np.ndim(one) or not isinstance(one, int | float | np.number):
-        raise TypeError(f"{inverse_link.where} returned {one!r}; a number is needed: the mean of p(x|z)")
-    (found,) = inverse_link.over(OUTPUTS)
-    _check_finite(inverse_link.where, ["a"], [OUTPUTS], found, "the mean")
-    if not kind.IS_IDENTITY:
-        _check_narrow(inverse_link, ["a"], [OUTPUTS], (found,))
+        raise TypeError(f"{function.where} returned {one!r}; a number is needed: {what}")
+    (found,) = function.over(places)
+    _check_finite(function.where, function.parameters, [places], found, what.split(" of ")[0])
+    if narrow:
+        _check_narrow(function, function.parameters, [places], (found,))
 
 
 def check_known(kind: Any, attribute: str, method: str) -> None:
@@ -198,8 +198,17 @@ def _places(least: float, most: float, kind: Any) -> tuple[np.ndarray, np.ndarra
     return np.sinh(t), np.cosh(t) * step
 
 
-def check_activation(formula: Formula) -> None:
-    """Two numbers, finite, the second the derivative of the first; the same in float32."""
+def probe(kind: Any) -> list[float]:
+    """What a likelihood's formulas give at a few places."""
+    x, a = points(kind.SUPPORT, kind.WHOLE)[:3], OUTPUTS[[5, 16, 20]]
+    values = [*kind.FORMULAS["term"].over(x, a, *starts(kind)), *kind.FORMULAS["inverse_link"].over(a)]
+    if "encoder_input" in kind.FORMULAS:
+        values += kind.FORMULAS["encoder_input"].over(x)
+    return [float(value) for array in values for value in array]
+
+
+def check_activation(formula: Formula) -> list[float]:
+    """Two numbers, finite, the second the derivative of the first; the same in float32. Return it at a few places."""
     one = call(formula, OUTPUTS[0])
     if not isinstance(one, tuple) or len(one) != 2 or any(np.ndim(value) for value in one):
         raise TypeError(f"{formula.where} returned {one!r}; two numbers are needed: the activation, and its derivative")
@@ -215,3 +224,4 @@ def check_activation(formula: Formula) -> None:
             f"{expected[at]:.6g} with a: it must be the derivative"
         )
     _check_narrow(formula, ["a"], [OUTPUTS], (value, slope))
+    return [float(each) for each in value[[5, 16, 20]]]

@@ -67,6 +67,7 @@ class Layer:
     ROW: ClassVar[str]
     START: ClassVar[dict[str, Any]] = {}
     OPERANDS: ClassVar[Op]  # set by `register`
+    PROBE: ClassVar[list[float]]  # what it computes of some numbers: files tell it by that
 
     def __init__(self, name: str, inputs: int, outputs: int | None = None):
         if type(self).NAME not in LAYERS:
@@ -239,7 +240,7 @@ def register_layer(kind: type[Layer]) -> None:
             raise TypeError(f"{where} lacks formula(a), a @staticmethod: the activation of one number and its slope")
         formula = Formula(kind.formula, f"{where}.formula")
         formula.check_parameters(["a"])
-        check_activation(formula)
+        kind.PROBE = check_activation(formula)
         kind.OPERANDS = Op(kind.NAME, kind.ROW)
         scope = {"formula": formula.compiled, "f32": f32, "__name__": __name__}
         for way, source, row in (("forward", FORWARD, kind.ROW), ("backward", BACKWARD, _backward_row(kind))):
@@ -249,7 +250,7 @@ def register_layer(kind: type[Layer]) -> None:
     else:
         kind.OPERANDS = _operands(kind)
         functions = _functions(kind)
-        check_layer(kind)
+        kind.PROBE = check_layer(kind)
         for way, function in functions.items():
             row = {"forward": kind.ROW, "backward": _backward_row(kind), "gradient": _gradient_row(kind)}[way]
             array_op(f"{kind.NAME}_{way}", row, function, kind, f"{where}.{way}")

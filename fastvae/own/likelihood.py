@@ -68,6 +68,13 @@ class Likelihood(base.Likelihood):
     NORMALISED: ClassVar[bool] = True
     FORMULAS: ClassVar[dict[str, Formula]]  # set by `register`
     IS_IDENTITY: ClassVar[bool]
+    PROBE: ClassVar[list[float]]  # what it computes of some numbers: files tell it by that
+
+    def __init__(self, columns: int = 1):
+        super().__init__(columns)
+        self._values = [np.empty(columns, np.float32) for _ in self.PARAMETERS]
+        self._mean = np.zeros(columns)
+        self.initialise(np.ones(columns), self._mean)
 
     # ---- what one brings ----------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from fastvae.kernels.formulas import ZERO, f32, formula
 from fastvae.kernels.row_losses import RowLoss, function_of
 from fastvae.likelihoods import LIKELIHOODS
 from fastvae.own.formulas import Formula
-from fastvae.own.grids import check_inverse_link, check_known, check_normalised, check_term
+from fastvae.own.grids import OUTPUTS, check_function, check_known, check_normalised, check_term, points, probe
 from fastvae.own.likelihood import Likelihood
 from fastvae.own.ops import OWN, add_op, check_new, remove_op
 
@@ -61,10 +61,13 @@ def register_likelihood(kind: type[Likelihood]) -> None:
     term = formulas["term"]
     kind.IS_IDENTITY = _is_identity(formulas["inverse_link"])
     check_term(kind, term)
-    check_inverse_link(kind, formulas["inverse_link"])
+    check_function(formulas["inverse_link"], OUTPUTS, "the mean of p(x|z)", narrow=not kind.IS_IDENTITY)
+    if "encoder_input" in formulas:
+        check_function(formulas["encoder_input"], points(kind.SUPPORT, kind.WHOLE), "what the encoder is given of x")
     operands = ", ".join(("x", "a", *params))
     pair = formula(function_of(PAIR.format(operands=operands), "pair", _scope(term)))
     check_normalised(kind, term)
+    kind.PROBE = probe(kind)
     if kind.IS_IDENTITY:
         kind.MEAN = "identity"
     if "encoder_input" in formulas and kind.SEEN == "identity":

@@ -10,7 +10,7 @@ from fastvae import MADE, VAE, Autoencoder, reference
 from fastvae.errors import NotAvailableError
 from fastvae.export import numpy_file
 from fastvae.kernels import cpu
-from fastvae.likelihoods import LIKELIHOODS
+from fastvae.likelihoods import LIKELIHOODS, Poisson
 from fastvae.own import Likelihood, check_gradients, register, unregister
 from fastvae.own.likelihood import _solved
 from fastvae.parameters import Parameters
@@ -168,6 +168,32 @@ def test_a_file_of_what_is_not_registered(tmp_path):
         VAE.load(tmp_path / "m.npz")
     register(OwnGaussian)
     VAE.load(tmp_path / "m.npz")
+
+
+def test_a_file_of_another_formula(tmp_path):
+    register(laplace())
+    trained("laplace", TABLE).save(tmp_path / "m.npz")
+    register(laplace())
+    VAE.load(tmp_path / "m.npz")
+    register(laplace(term=lambda x, a: (abs(x - a) / 2 + np.log(4), np.sign(a - x) / 2)))
+    with pytest.warns(UserWarning, match=r"m.npz: the likelihood 'laplace' computes something else here than where "
+                      r"this VAE was saved \(Laplace of elsewhere\)"):  # fmt: skip
+        VAE.load(tmp_path / "m.npz")
+
+
+def test_what_columns_contribute():
+    register(OwnGaussian)
+    vae = small("own_gaussian", linear=False).fit(TABLE)
+    other = small("gaussian", sigma=1.0, linear=False).fit(TABLE)
+    vae.parameters()["own_gaussian.log_sigma"][:] = 0
+    weights_of(vae, other)
+    likelihoods = vae.network_.likelihood, other.network_.likelihood
+    x, a = (RNG.normal(size=(5, 12)).astype(np.float32) for _ in range(2))
+    own, built_in = (likelihood.terms(x, a) for likelihood in likelihoods)
+    np.testing.assert_allclose(own, built_in, rtol=1e-12)
+    register(OwnPoisson)  # with a function of one number
+    rates = np.broadcast_to(a[:1], COUNTS.shape)
+    np.testing.assert_allclose(OwnPoisson(12).terms(COUNTS, rates), Poisson(12).terms(COUNTS, rates), rtol=1e-6)
 
 
 def test_a_file_of_numpy(tmp_path):

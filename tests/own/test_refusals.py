@@ -46,6 +46,7 @@ LOG_2 = np.log(2)
         ({"inverse_link": lambda a: np.sqrt(a)}, ValueError, "Laplace.inverse_link: the mean is nan at a = -11.9863"),
         ({"inverse_link": lambda a: np.exp(a) + 1, "MEAN": "exp"}, ValueError, "Laplace.MEAN: exp is 6.22"),
         ({"inverse_link": lambda a: np.exp(a), "MEAN": "cosh"}, ValueError, "Laplace.MEAN is 'cosh'; 'sigmoid' or"),
+        ({"encoder_input": lambda x: np.log(x)}, ValueError, "Laplace.encoder_input: what the encoder is given is"),
         ({"PARAMETERS": {"weight": 0.0}}, ValueError, "'weight' is no name that a parameter can have"),
         ({"PARAMETERS": {"b": "one"}}, TypeError, "Laplace.term takes (x, a); it must take (x, a, b)"),
         ({"PARAMETERS": {"b": "one"}, "term": lambda x, a, b: (x, a, b)}, TypeError, "PARAMETERS['b']: 'one' gives no"),
