@@ -1,6 +1,7 @@
 """What `help` says of an op: its formula from the contract, its operands from the table, and a call of it."""
 
 import inspect
+import json
 import re
 import textwrap
 
@@ -161,3 +162,54 @@ def description(op: Op) -> str:
         "",
         "See `fastvae.kernels` for the letters, and for what all ops have in common.",
     ])  # fmt: skip
+
+
+TYPES = {
+    "whole": "int | np.integer[Any]", "seed": "int | np.uint64", "real": "float | np.floating[Any]", "fixed": "int",
+    "activation": "int", "derivative": "int", "data": "npt.NDArray[Any]", "source": "npt.NDArray[Any]",
+    "indices": "npt.NDArray[np.int64]", "scaling": "npt.NDArray[Any]",
+}  # fmt: skip
+STUB = '''"""The ops on the CPU to a type checker: made of the table, by `fastvae.kernels.described.stub`."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastvae.kernels.cpu.embedding import address as address
+from fastvae.kernels.cpu.embedding import header as header
+from fastvae.kernels.cpu.embedding import prototype as prototype
+from fastvae.kernels.cpu.minibatch import shuffled_indices as shuffled_indices
+from fastvae.kernels.cpu.optimizers import squared_norm as squared_norm
+from fastvae.kernels.cpu.program import Program as Program
+from fastvae.kernels.cpu.sums import total as total
+
+__all__ = {all}
+Array = npt.NDArray[np.float32]
+KEEPS_NOISE: bool
+ON_HOST: bool
+
+def upload(*arrays: npt.NDArray[Any]) -> None: ...
+def forget(array: Any) -> None: ...
+def download(*arrays: npt.NDArray[Any]) -> None: ...
+'''
+
+
+def stub() -> str:
+    """The text of `kernels/cpu/__init__.pyi`: each op of the table as a function. What it returns depends on which of
+    its outputs are given, so that this is not said."""
+    others = ("address", "header", "prototype", "shuffled_indices", "squared_norm", "total")
+    names = "".join(f"    {json.dumps(name)},\n" for name in sorted((*OPS, *others)))
+    lines = [STUB.rstrip().replace("{all}", f"[\n{names}]")]
+    for name, op in OPS.items():
+        kinds = {"data" if operand.kind == "source" else operand.name: operand for operand in op.operands}
+        given = list[str]()
+        for parameter in signature_of(op).parameters.values():
+            operand = kinds[parameter.name]
+            kind = "Array" if operand.shape is not None else TYPES[operand.kind]
+            maybe = " | None" if operand.optional or parameter.default is None else ""
+            given.append(f"{parameter.name}: {kind}{maybe}{' = None' if parameter.default is None else ''}")
+        lines.append(f"def {name}(")
+        lines += [f"    {each}," for each in [*given, "*", "check: bool = True"]]
+        lines.append(") -> Any: ...")
+    return "\n".join(lines) + "\n"
