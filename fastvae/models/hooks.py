@@ -58,6 +58,9 @@ class Hooks(Protocol):
     def _set_objective(self, network: Any) -> None:
         """Tell the network what of the arguments enters the loss."""
 
+    def _check_weighted(self) -> None:
+        """Raise where the arguments ask for what does not go with weights of rows."""
+
     def _warmup(self) -> float:
         """Epochs over which the loss changes."""
 

@@ -3,11 +3,13 @@
 import functools
 import warnings
 
+import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
@@ -133,3 +135,46 @@ def test_in_other_tools():
     assert found.shape == (60, 3)
     one, other = made("VAE").fit(X), clone(made("VAE")).fit(X)
     np.testing.assert_array_equal(one.transform(X), other.transform(X))
+
+
+@pytest.mark.parametrize("container", ["pandas", "polars"])
+def test_frames_in_pipelines_and_columns(container):
+    """`set_output` of a pipeline, and of a ColumnTransformer, reaches the model in it and its names of columns."""
+    library = pytest.importorskip(container, reason=f"{container} is not installed")
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    frame = frame if container == "pandas" else library.from_pandas(frame)
+    columns = ColumnTransformer([("codes", made("VAE"), ["a", "b", "c"]), ("kept", "passthrough", ["d"])])
+    pipe = make_pipeline(columns, StandardScaler()).set_output(transform=container)
+    found = pipe.fit(frame).transform(frame)
+    assert isinstance(found, library.DataFrame)
+    assert list(found.columns) == ["codes__vae0", "codes__vae1", "kept__d"]
+    assert list(pipe.get_feature_names_out()) == list(found.columns)
+    np.testing.assert_allclose(clone(pipe).set_output(transform="default").fit(frame).transform(frame), found)
+
+
+def test_weights_through_a_pipeline_and_scores_of_a_cross_validation():
+    w = np.arange(60.0)
+    pipe = make_pipeline(StandardScaler(), made("VAE")).fit(X, vae__sample_weight=w)
+    alone = made("VAE").fit(StandardScaler().fit_transform(X), sample_weight=w)
+    np.testing.assert_array_equal(pipe[-1].transform(X), alone.transform(X))
+    assert pipe.score(X, sample_weight=w) == pytest.approx(np.average(pipe.score_samples(X), weights=w))
+    scores = cross_val_score(made("MADE"), X, cv=KFold(3))
+    expected = [made("MADE").fit(X[kept]).score(X[held]) for kept, held in KFold(3).split(X)]
+    np.testing.assert_array_equal(scores, expected)
+
+
+def test_a_file_of_joblib(tmp_path):
+    model = made("VAE").fit(X)
+    joblib.dump(make_pipeline(StandardScaler(), model).fit(X), tmp_path / "pipe.joblib", compress=3)
+    again = joblib.load(tmp_path / "pipe.joblib")
+    assert again.score(X) == make_pipeline(StandardScaler(), made("VAE")).fit(X).score(X)
+    np.testing.assert_array_equal(again[-1].partial_fit(X).n_steps_, 3)
+
+
+@pytest.mark.long
+def test_a_search_in_two_processes_finds_what_one_finds():
+    grid = {"latent_dim": [1, 2], "learning_rate": [1e-3, 1e-2]}
+    one, two = (GridSearchCV(made("VAE"), grid, cv=2, n_jobs=jobs).fit(X) for jobs in (1, 2))
+    np.testing.assert_array_equal(two.cv_results_["mean_test_score"], one.cv_results_["mean_test_score"])
+    assert two.best_params_ == one.best_params_
+    np.testing.assert_array_equal(two.transform(X), one.transform(X))
