@@ -5,7 +5,8 @@
 
 Each implementation runs alone in a process of its own; their rounds alternate. Every call is timed by itself, from a
 NumPy array (1, D) of float32 to a NumPy array. What counts is p50, what a call takes, and p99, what one in a hundred
-takes at least. Results must agree with fastvae's before anything is timed.
+takes at least. Results must agree with fastvae's before anything is timed. `--cpu` has the time that the calling thread
+had a processor for, in place of the clock's: with one thread each, what a busy machine can still measure.
 """
 
 import argparse
@@ -108,12 +109,12 @@ def of_onnx(stem: pathlib.Path, threads: int | None) -> dict:
     return found
 
 
-def serve(implementation: str, folder: str, threads: str) -> None:
+def serve(implementation: str, folder: str, threads: str, clock_name: str) -> None:
     """Answer lines of "SIZE FUNCTION CALLS": nanoseconds of each call; with 0 calls, what a call gives."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints must not get among the answers
-    known, clock = {}, time.perf_counter_ns
-    if implementation.startswith("torch") and threads != "None":
+    known, clock = {}, getattr(time, clock_name)
+    if implementation.startswith("torch") and int(threads):
         import torch
 
         torch.set_num_threads(int(threads))
@@ -122,9 +123,7 @@ def serve(implementation: str, folder: str, threads: str) -> None:
         columns, arguments = SIZES[size]
         if size not in known:
             stem = "m" + size.replace("-", "_")
-            known[size] = functions(
-                implementation, pathlib.Path(folder), stem, json.loads(threads.lower().replace("none", "null"))
-            )
+            known[size] = functions(implementation, pathlib.Path(folder), stem, int(threads) or None)
         call, given = known[size][function], rows(columns, arguments["latent_dim"], function)
         if not int(calls):
             found = call(given[3])
@@ -146,9 +145,9 @@ def serve(implementation: str, folder: str, threads: str) -> None:
 class Asked:
     """The process of one implementation."""
 
-    def __init__(self, implementation: str, folder: pathlib.Path, threads: int | None):
+    def __init__(self, implementation: str, folder: pathlib.Path, threads: int | None, clock: str):
         settings = dict.fromkeys((*THREAD_SETTINGS, "OPENBLAS_NUM_THREADS"), str(threads)) if threads else {}
-        words = [sys.executable, __file__, "--serve", implementation, str(folder), str(threads)]
+        words = [sys.executable, __file__, "--serve", implementation, str(folder), str(threads or 0), clock]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, env=os.environ | settings)
         self._name = implementation
@@ -169,9 +168,9 @@ class Asked:
         self._process.stdout.close()
 
 
-def measure(by: list[str], folder: pathlib.Path, threads: int | None, calls: int) -> None:
+def measure(by: list[str], folder: pathlib.Path, threads: int | None, calls: int, clock: str) -> None:
     """Print the table of so many threads."""
-    asked = {name: Asked(name, folder, threads) for name in by}
+    asked = {name: Asked(name, folder, threads, clock) for name in by}
     print(f"\nthreads of each: {threads or 'what it chooses'}\n")
     print("| size | function | by | p50, us | p99, us | p50 / fastvae |\n|---|---|---|---|---|---|")
     for size in SIZES:
@@ -204,7 +203,11 @@ def main() -> None:
     parser.add_argument("--by", nargs="+", default=list(IMPLEMENTATIONS), choices=IMPLEMENTATIONS, help="default: all")
     parser.add_argument("--calls", type=int, default=5000, help="of each function; default: %(default)s")
     parser.add_argument("--threads", type=int, help="default: 1, then what each chooses itself")
+    parser.add_argument(
+        "--cpu", action="store_true", help="the processor's time of the calling thread; one thread each"
+    )
     chosen = parser.parse_args()
+    clock, chosen.threads = ("thread_time_ns", 1) if chosen.cpu else ("perf_counter_ns", chosen.threads)
     about = machine.describe_machine()
     print(
         f"{about['processor']}, {about['cores']} cores, Python {about['python']}; {machine.busy() or 'idle otherwise'}"
@@ -218,7 +221,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as path:
         train(pathlib.Path(path))
         for threads in [chosen.threads] if chosen.threads else [1, None]:
-            measure(by, pathlib.Path(path), threads, chosen.calls)
+            measure(by, pathlib.Path(path), threads, chosen.calls, clock)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ import numpy as np
 
 from fastvae.data.condition import Condition, Labels, Vectors
 from fastvae.data.scaling import Units
-from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.layers import Half
 from fastvae.models.registry import ESTIMATORS
 from fastvae.models.vae_network import symmetric_points
 
-SEEN, MEANS = ("identity", "log1p"), ("identity", "sigmoid", "exp")  # functions that all formats know
+ACTIVATIONS = {"identity", "relu", "leaky_relu", "tanh", "sigmoid", "softplus", "silu"}  # which all formats know
+SEEN, MEANS = ("identity", "log1p"), ("identity", "sigmoid", "exp")  # and functions of one number
 SCORED = ("bernoulli", "gaussian", "poisson")  # likelihoods whose nll they know
 
 
@@ -116,7 +116,7 @@ def _described(model: Any, network: Any) -> Portable:
         ("identity", "identity") if likelihood is None else (likelihood.SEEN, vars(type(likelihood)).get("MEAN"))
     )
     layers = [layer for half in halves.values() for layer in (*half.layers, *half.heads.values())]
-    unknown = sorted({layer.activation for layer in layers} - set(ACTIVATIONS))
+    unknown = sorted({layer.activation for layer in layers} - ACTIVATIONS)
     known = isinstance(network.condition, Labels | Vectors | None)
     if "decode" not in halves or seen not in SEEN or mean not in MEANS or unknown or not known:
         parts = f"likelihood {likelihood.NAME!r}" if mean not in MEANS or seen not in SEEN else ", ".join(unknown)

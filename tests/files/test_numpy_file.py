@@ -236,6 +236,15 @@ def test_models_without_such_a_file(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("known", "said"), [
+    ("ACTIVATIONS", "no format knows relu"), ("MEANS", "no format knows likelihood 'gaussian'"), ("SEEN", "'gaussian'"),
+])  # fmt: skip
+def test_parts_that_no_format_knows(known, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(f"fastvae.export.portable.{known}", {"identity"} if known == "ACTIVATIONS" else ())
+    with pytest.raises(TypeError, match=f"this VAE cannot be exported: .*{said}"):
+        to_numpy(fitted("gaussian")[0], tmp_path / "x")
+
+
 def test_what_is_loaded_as_a_decoder_alone(tmp_path):
     vae = VAE(likelihood="gaussian", **SMALL).fit(REAL, condition=TEXT)
     vae.save(tmp_path / "model.npz")
