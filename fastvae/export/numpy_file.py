@@ -36,7 +36,7 @@ import numpy as np
 
 with np.load(pathlib.Path(__file__).with_name({data!r})) as _file:
     _NUMBERS = {{name: _file[name] for name in _file.files}}
-_LARGEST = {largest!r}  # of float32
+_LARGEST, _QUIET = {largest!r}, np.errstate(all="ignore")  # of float32; what overflows is refused in the end
 {constants}'''
 
 
@@ -213,10 +213,10 @@ def _encode(m: Portable, numbers: dict[str, np.ndarray]) -> str:
         lines.append(f"{name} = np.clip({value}, {limits})" if name == "logvar" else f"{name} = {value}")
     names = list(m.encoder.heads)
     heads = _function(f"_heads(u{beside})", [*lines, f"return {', '.join(names)}{',' * (len(names) == 1)}"])
-    lines = [f"X = _rows(X, {m.columns}, 'X')", "u = _scaled(X)", "with np.errstate(all='ignore'):"]
-    lines.append(f"    {', '.join(names)}{',' * (len(names) == 1)} = _heads(u{beside})")
+    lines = [f"X = _rows(X, {m.columns}, 'X')"]
+    lines.append(f"{', '.join(names)}{',' * (len(names) == 1)} = _heads(_scaled(X){beside})")
     lines.append("return " + ", ".join(f"_checked({name}, X)" for name in names))
-    return heads + "\n\n" + _function(f"encode(X{beside})", lines)
+    return heads + "\n\n@_QUIET\n" + _function(f"encode(X{beside})", lines)
 
 
 def _decode(m: Portable, numbers: dict[str, np.ndarray]) -> str:
@@ -229,13 +229,11 @@ def _decode(m: Portable, numbers: dict[str, np.ndarray]) -> str:
     z = "_float32(Z, Z, 'Z')"
     lines = [f"Z = _rows(Z, {m.codes}, 'Z')", f"z = _with_condition({z}, condition)" if beside else f"z = {z}"]
     mean = _applied(m.mean, "_outputs(z)")
-    lines.append("with np.errstate(all='ignore'):")
     if m.units.same:
-        lines += [f"    mean = {mean}", "return _checked(mean, Z)"]
+        lines.append(f"return _checked({mean}, Z)")
     else:
-        lines += [f"    offset, scale = _UNITS[np.{kind}]", f"    mean = {mean} * scale + offset"]
-        lines.append("return _checked(mean, Z)")
-    return outputs + "\n\n" + _function(f"decode(Z{beside})", lines)
+        lines += [f"offset, scale = _UNITS[np.{kind}]", f"return _checked({mean} * scale + offset, Z)"]
+    return outputs + "\n\n@_QUIET\n" + _function(f"decode(Z{beside})", lines)
 
 
 def _score(m: Portable, numbers: dict[str, np.ndarray]) -> str:
@@ -246,7 +244,7 @@ def _score(m: Portable, numbers: dict[str, np.ndarray]) -> str:
     text = nll.strip() + "\n\n\n" + (parts.NLL if m.points is None else parts.ELBO).strip()
     if m.points is not None:
         numbers["points"] = m.points
-    text = text.replace("        MORE\n", "        " + parts.MORE if beside else "").replace(", BESIDE", beside)
+    text = text.replace("    MORE\n", "    " + parts.MORE if beside else "").replace(", BESIDE", beside)
     for word, value in (("COLUMNS", m.columns), ("CODES", m.codes), ("JACOBIAN", m.log_jacobian)):
         text = text.replace(word, repr(value))
     return text

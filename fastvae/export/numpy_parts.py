@@ -16,17 +16,15 @@ def _check_values(X, name):
 
 
 def _float32(u, X, name):
-    with np.errstate(over="ignore"):
-        found = u.astype(np.float32)
+    found = u.astype(np.float32)
     if not np.isfinite(found).all():
         _check_values(X, name)
     return found
 
 
 def _checked(found, X):
-    wrong = ~np.isfinite(found).reshape(len(found), -1).all(axis=1)
-    if wrong.any():
-        first = int(wrong.argmax())
+    if not np.isfinite(found).all():
+        first = int((~np.isfinite(found).reshape(len(found), -1).all(axis=1)).argmax())
         raise ValueError(f"rows lie so far from the data of the training that float32 overflows (first: row {first})")
     return found.astype(np.float64) if X.dtype == np.float64 else found
 """
@@ -36,8 +34,7 @@ def _scaled(X):
     kind = np.float32 if X.dtype.itemsize <= 2 or X.dtype == np.float32 else np.float64
     (offset, scale), X = _UNITS[kind], X.astype(kind, copy=False)
     CHECKS
-    with np.errstate(over="ignore"):
-        return _float32((X - offset) / scale, X, "X")
+    return _float32((X - offset) / scale, X, "X")
 """
 
 WHOLE = """    if not ((X >= 0) & (X == np.floor(X))).all():
@@ -57,7 +54,7 @@ CLIP = """    u = (X.astype(np.float64) - _NUMBERS["offset"]) / _NUMBERS["scale"
             warnings.warn(
                 f"X has values beyond the range of the training data, by up to {beyond:.3g} times its width; "
                 "each is taken as the nearest end of it",
-                stacklevel=3,
+                stacklevel=4,
             )
         X = np.clip(X, offset, (_NUMBERS["offset"] + _NUMBERS["scale"]).astype(kind))
 """
@@ -89,8 +86,7 @@ def _with_condition(rows, condition):
     condition = condition.reshape(1, -1) if one else condition.reshape(len(condition), -1)
     if len(shape) > 2 or condition.shape[1] != columns or len(condition) not in (1, count):
         raise ValueError(f"condition has shape {shape}; ({count}, {columns}), or one row for all, needed")
-    with np.errstate(over="ignore", invalid="ignore"):
-        seen = ((condition.astype(np.float64) - offset) / _NUMBERS["condition.scale"]).astype(np.float32)
+    seen = ((condition.astype(np.float64) - offset) / _NUMBERS["condition.scale"]).astype(np.float32)
     if not (np.isfinite(seen).all() and (np.abs(condition) <= _LARGEST).all()):
         raise ValueError("condition has values that are not finite, or too far from those of the training")
     return np.concatenate([rows, np.broadcast_to(seen, (count, columns))], axis=1)
@@ -125,28 +121,26 @@ def _nll(x, a):
 '''
 
 ELBO = """
+@_QUIET
 def score(X, BESIDE):
     X = _rows(X, COLUMNS, "X")
     u, points = _scaled(X), _NUMBERS["points"]  # (P, CODES): what z is drawn by, mu + sigma points
-    with np.errstate(all="ignore"):
-        mu, logvar = _heads(u, BESIDE)
-        kl = 0.5 * (np.exp(logvar) + mu * mu - 1 - logvar).sum(axis=1, dtype=np.float64).astype(np.float32)
-        z = (mu[:, None] + np.exp(0.5 * logvar)[:, None] * points).reshape(-1, CODES)
-        MORE
-        nll = _nll(u[:, None], _outputs(z).reshape(len(X), len(points), COLUMNS))
-        found = -(nll.astype(np.float64).mean(axis=1) + kl) - JACOBIAN
-    return _checked(found, X)
+    mu, logvar = _heads(u, BESIDE)
+    kl = 0.5 * (np.exp(logvar) + mu * mu - 1 - logvar).sum(axis=1, dtype=np.float64).astype(np.float32)
+    z = (mu[:, None] + np.exp(0.5 * logvar)[:, None] * points).reshape(-1, CODES)
+    MORE
+    nll = _nll(u[:, None], _outputs(z).reshape(len(X), len(points), COLUMNS))
+    return _checked(-(nll.astype(np.float64).mean(axis=1) + kl) - JACOBIAN, X)
 """
 
 MORE = """given = _with_condition(np.empty((len(X), 0), np.float32), condition)
-        z = np.concatenate([z, np.repeat(given, len(points), axis=0)], axis=1)
+    z = np.concatenate([z, np.repeat(given, len(points), axis=0)], axis=1)
 """
 
 NLL = """
+@_QUIET
 def score(X):
     X = _rows(X, COLUMNS, "X")
     u = _scaled(X)
-    with np.errstate(all="ignore"):
-        found = -_nll(u, _outputs(_heads(u)[0])).astype(np.float64) - JACOBIAN
-    return _checked(found, X)
+    return _checked(-_nll(u, _outputs(_heads(u)[0])).astype(np.float64) - JACOBIAN, X)
 """
