@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.commands import python
 
-MOST_MB = 25  # of growth after the first fifth of the time; a kilobyte an answer would be more
+MOST_MB = 15  # of growth after the first fifth of the time: less than a kilobyte an answer
 SCRIPT = """
     import sys
     from benchmarks.serving import serve
