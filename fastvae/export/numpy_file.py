@@ -12,6 +12,7 @@ from fastvae.atomic import atomic_file, check_writable
 from fastvae.data.condition import KINDS, Labels, Vectors
 from fastvae.data.scaling import ROUNDING
 from fastvae.data.validation import LARGEST
+from fastvae.export import named
 from fastvae.export import numpy_parts as parts
 from fastvae.export.portable import Portable, portable
 from fastvae.layers import Half, Layer
@@ -77,10 +78,7 @@ def write(model: Any, path: str | os.PathLike[str]) -> tuple[pathlib.Path, pathl
 
 def paths(path: str | os.PathLike[str]) -> tuple[pathlib.Path, pathlib.Path]:
     """NAME.py and NAME.npz; a `ValueError` where Python could not import the name."""
-    target = pathlib.Path(path)
-    if target.suffix not in ("", ".py"):
-        raise ValueError(f"{target.name}: a file of NumPy ends in .py, not in {target.suffix}")
-    target = target.with_name(target.name.removesuffix(".py") + ".py")
+    target = named(path, ".py", "NumPy")
     if not target.stem.isidentifier() or keyword.iskeyword(target.stem):
         raise ValueError(
             f"{target.name}: {target.stem!r} is no name that Python can import: take letters, digits and _"

@@ -21,6 +21,7 @@ from fastvae.atomic import atomic_file, check_writable
 from fastvae.data.condition import Labels, Vectors
 from fastvae.data.scaling import ROUNDING, WIDE
 from fastvae.errors import MissingPackageError
+from fastvae.export import named
 from fastvae.export.portable import Portable, portable
 from fastvae.layers import Half, Layer
 from fastvae.reference import LEAKY_SLOPE, LOGVAR_HIGHEST, LOGVAR_LOWEST
@@ -73,9 +74,7 @@ def write(model: Any, path: str | os.PathLike[str]) -> tuple[pathlib.Path, ...]:
 
 def paths(path: str | os.PathLike[str]) -> dict[str, pathlib.Path]:
     """Name of each function to the file that it would be written to."""
-    target = pathlib.Path(path)
-    if target.suffix not in ("", ".onnx"):
-        raise ValueError(f"{target.name}: a file of ONNX ends in .onnx, not in {target.suffix}")
+    target = named(path, ".onnx", "ONNX")
     stem = target.name.removesuffix(".onnx")
     return {name: target.with_name(f"{stem}.{name}.onnx") for name in ("encoder", "decoder", "score")}
 

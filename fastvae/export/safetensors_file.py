@@ -18,6 +18,7 @@ import numpy as np
 from fastvae import persistence
 from fastvae.atomic import access_error, atomic_file, check_writable, checked_path
 from fastvae.errors import MissingPackageError, ModelFileError
+from fastvae.export import named
 from fastvae.version import VERSION
 
 FORMAT_VERSION, ENTRY = 1, "fastvae"
@@ -67,10 +68,7 @@ def write(model: Any, path: str | os.PathLike[str]) -> tuple[pathlib.Path]:
 
 def paths(path: str | os.PathLike[str]) -> tuple[pathlib.Path]:
     """NAME.safetensors."""
-    target = pathlib.Path(path)
-    if target.suffix not in ("", ".safetensors"):
-        raise ValueError(f"{target.name}: a file of safetensors ends in .safetensors, not in {target.suffix}")
-    return (target.with_name(target.name.removesuffix(".safetensors") + ".safetensors"),)
+    return (named(path, ".safetensors", "safetensors"),)
 
 
 def library() -> Any:

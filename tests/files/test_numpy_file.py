@@ -13,7 +13,7 @@ from fastvae.__main__ import main
 from fastvae.errors import FileAccessError, NotFittedError
 from fastvae.export import to_numpy
 from fastvae.models.registry import load
-from tests.support.exported import BINARY, COUNTS, MODELS, REAL, SMALL, TEXT, extreme, fitted, methods
+from tests.support.exported import BINARY, COUNTS, MODELS, NAMES, REAL, SMALL, TEXT, extreme, fitted, methods
 
 RNG = np.random.default_rng(1)
 ALONE = """
@@ -112,7 +112,7 @@ def check_alike(model, what, found, wanted, place):
         assert (np.abs(one - two) <= 1e-5 * np.maximum(size, 1.0)).all(), f"{what}: {place}: {one} is not {two}"
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_extreme_rows_and_codes(name, written):
     (model, X, condition), file = fitted(name), written(name)
     beside = [] if condition is None else [condition[:1]]
@@ -178,6 +178,7 @@ def test_names_of_columns_are_data_and_no_code(tmp_path):
 
 def test_the_command_and_what_it_refuses(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "some").mkdir()
     VAE(likelihood="gaussian", **SMALL).fit(REAL).save("model.npz")
     Autoencoder(likelihood="gaussian", **SMALL).fit(REAL).save("other.npz")
     assert main(["export", "model.npz", "--out", "vae_model.py"]) == 0
@@ -193,6 +194,8 @@ def test_the_command_and_what_it_refuses(tmp_path, capsys, monkeypatch):
         ("model.npz", "x.pt"): "the ending '.pt' is not known; valid: .py, .onnx, .safetensors",
         ("model.npz", "no/x.py"): "the folder",
         ("vae_model.py", "x.py"): "is a text file",
+        ("model.npz", "."): ". is a folder: give the name of a file in it, NAME.py",
+        ("model.npz", "some/"): "some is a folder",
     }.items():
         capsys.readouterr()
         assert main(["export", words[0], "--out", words[1]]) == 2

@@ -12,7 +12,7 @@ from fastvae.errors import FileAccessError, MissingPackageError
 from fastvae.export import to_onnx
 from fastvae.models.registry import load
 from tests.files.test_numpy_file import check_alike, outcome
-from tests.support.exported import MODELS, REAL, SMALL, TEXT, extreme, fitted, methods
+from tests.support.exported import NAMES, REAL, SMALL, TEXT, extreme, fitted, methods
 
 RNG = np.random.default_rng(2)
 
@@ -65,7 +65,7 @@ def refusing(found):
 FUNCTIONS = {"encoder": "encode", "decoder": "decode", "score": "score"}
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_it_gives_what_the_model_gives(name, sessions):
     (model, X, condition), files = fitted(name), sessions(name)
     known = methods(model)
@@ -87,7 +87,7 @@ def test_it_gives_what_the_model_gives(name, sessions):
                     check_alike(model, FUNCTIONS[function], one, two, f"row {i}")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_extreme_rows_and_codes(name, sessions):
     """A row at a time, and all at once: no row changes what another gives."""
     (model, X, condition), files = fitted(name), sessions(name)
@@ -155,6 +155,8 @@ def test_the_command_and_what_it_refuses(runtime, tmp_path, capsys, monkeypatch)
         to_onnx(fitted("gaussian")[0], "m.py")
     with pytest.raises(FileAccessError, match="the folder .* does not exist"):
         to_onnx(fitted("gaussian")[0], "no/m.onnx")
+    with pytest.raises(ValueError, match="is a folder: give the name of a file in it, NAME.onnx"):
+        to_onnx(fitted("gaussian")[0], tmp_path)
     assert [p.name for p in to_onnx(load("model.npz", decoder_only=True), "half")] == ["half.decoder.onnx"]
     (tmp_path / "f.decoder.onnx").mkdir()
     assert main(["export", "model.npz", "--out", "f.onnx"]) == 2

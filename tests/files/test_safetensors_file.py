@@ -152,6 +152,7 @@ def test_the_command_and_what_it_refuses(tmp_path, capsys, monkeypatch):
     for path, error, said in (
         ("x.npz", ValueError, "ends in .safetensors, not in .npz"),
         ("no/x.safetensors", FileAccessError, "the folder"),
+        (".", ValueError, "is a folder: give the name"),
     ):
         with pytest.raises(error, match=said):
             to_safetensors(fitted("labels")[0], path)

@@ -1,6 +1,7 @@
 """Small models of every kind that is exported, with rows to ask them about: usual ones, and extreme ones."""
 
 import numpy as np
+import pytest
 
 from fastvae import GAN, RBM, VAE, Autoencoder, DenoisingAutoencoder, SparseAutoencoder
 
@@ -41,6 +42,9 @@ MODELS = {
     "rbm": (RBM(4, epochs=2, random_state=0), BINARY, None),
     "rbm of real rows": (RBM(4, visible="gaussian", epochs=2, random_state=0), REAL, None),
 }  # fmt: skip
+
+USUAL = {"gaussian", "far from 0, tanh", "minmax", "poisson", "labels", "numbers", "autoencoder", "gan", "rbm"}
+NAMES = [name if name in USUAL else pytest.param(name, marks=pytest.mark.long) for name in MODELS]
 
 
 def fitted(name):
