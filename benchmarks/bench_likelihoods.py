@@ -25,6 +25,24 @@ bernoulli_fastvae = functools.partial(loss_fastvae, "bernoulli_forward_backward"
 squared_error_fastvae = functools.partial(loss_fastvae, "squared_error_forward_backward", (0.0, 1.0))  # sigma is 1
 
 
+continuous_fastvae = functools.partial(loss_fastvae, "continuous_bernoulli_forward_backward", ())
+
+
+def continuous_numpy(s):
+    x, a = inputs(s)
+    nll, d_a = np.empty(s.B, np.float32), np.empty_like(x)
+
+    def step():
+        y = np.abs(a) + np.float32(1e-6)
+        e = -np.expm1(-y)
+        np.sum(np.log(e / y) + np.maximum(a, 0) - x * a, axis=1, out=nll)
+        rest = 1 / y - (1 - e) / e
+        np.subtract(np.where(a < 0, rest, 1 - rest), x, out=d_a)
+        np.multiply(d_a, 1 / s.B, out=d_a)
+
+    return Case(step, lambda: [nll.sum() / s.B, d_a])
+
+
 def bernoulli_numpy(s):
     x, logits = inputs(s)
     nll, d_logits, e = np.empty(s.B, np.float32), np.empty_like(x), np.empty_like(x)
@@ -262,6 +280,11 @@ OPS = {
         "byte",
         lambda s: 4 * 2 * s.B * s.D,
         {**ours(sigmoid_fastvae), "numpy": sigmoid_numpy, "torch": sigmoid_torch},
+    ),
+    "continuous_bernoulli_forward_backward": Op(
+        "byte",
+        lambda s: 4 * (3 * s.B * s.D + s.B),
+        {**ours(continuous_fastvae), "numpy": continuous_numpy},
     ),
     "tanh_inplace": Op(
         "byte", lambda s: 4 * 2 * s.B * s.H, {**ours(tanh_fastvae), "numpy": tanh_numpy, "torch": tanh_torch}

@@ -139,12 +139,18 @@ Likelihoods (of N rows of x beside B = N K rows of output, of which rows i K ...
         derivatives.
     mixed_parameter_backward(d_theta (B, D), parameter (D,), lowest (D,), d_parameter (D,))
         The gradient by the parameter of theta = lowest + softplus(10 parameter - lowest), see `sigma_forward`.
+    continuous_bernoulli_forward(x in [0, 1] (N, D), logits (B, D), nll (B,))
+    continuous_bernoulli_forward_backward(x, logits, weight, nll, d_logits (B, D))
+        nll = sum_D log((e^a - 1) / a) - x a, of the density a e^(x a) / (e^a - 1) on [0, 1];  d_logits = weight (m -
+        x), m the mean, 1 / (1 - e^-a) - 1 / a. Loaiza-Ganem and Cunningham 2019.
     divergence_forward(x in (0, 1) (N, D), mean (B, D), nll (B,))
     divergence_forward_backward(x, mean, weight, nll, d_mean (B, D))
         nll = sum_D x ln(x / m) + (1 - x) ln((1 - x) / (1 - m)): the KL divergence of Bernoullis with these means, m
         limited to [2^-20, 1 - 2^-20];  d_mean = weight (m - x) / (m (1 - m)).
     sigmoid_inplace(x (B, D)), exp_inplace(x (B, D))
         The mean of p(x|z), written over logits, or over the logarithms of rates.
+    continuous_mean_inplace(x (B, D))
+        The same of a continuous Bernoulli: 1 / (1 - e^-x) - 1 / x.
     tanh_inplace(x (B, D))
         x = tanh(x): where an activation does not follow a product, as behind noise.
     log1p(x (B, D), out (B, D))

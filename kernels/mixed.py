@@ -54,19 +54,35 @@ def gaussian_terms(x, a, log_sigma):
 
 
 @formula
+def continuous_bernoulli_rest(a):
+    """1 - the mean of a continuous Bernoulli of logit |a|: t = 1 / y - 1 / (e^y - 1) with y = |a|, near 0 a series."""
+    y = abs(a)
+    q, near = y * y, y < NEAR_EVEN
+    safe = NEAR_EVEN if near else y
+    far = ONE / safe - exp(-safe) / one_minus_exp_minus(safe)
+    return HALF - y * (D0 + q * (D1 + q * (D2 + q * D3))) if near else far
+
+
+@formula
+def continuous_bernoulli_mean(a):
+    """1 / (1 - e^-a) - 1 / a, of the density a e^(x a) / (e^a - 1) on [0, 1]."""
+    rest = continuous_bernoulli_rest(a)
+    return rest if a < ZERO else ONE - rest
+
+
+@formula
 def continuous_bernoulli_term(x, a):
     """(log((e^a - 1) / a) - x a, its slope by a): a density on [0, 1]; Loaiza-Ganem and Cunningham 2019.
 
-    With y = |a|: log((1 - e^-y) / y) - x a for a < 0, else (1 - x) a in the place of -x a; and the mean is 1 - t, for
-    a < 0 t, with t = 1 / y - 1 / (e^y - 1). Near 0 both are series: t = 1/2 - y/12 + ...
+    With y = |a|: log((1 - e^-y) / y) - x a for a < 0, else (1 - x) a in the place of -x a; near 0 by the series of the
+    logarithm. The mean is 1 - t, for a < 0 t, with t of `continuous_bernoulli_rest`.
     """
     y, negative = abs(a), a < ZERO
-    q = y * y
-    near = y < NEAR_EVEN
+    q, near = y * y, y < NEAR_EVEN
     safe = NEAR_EVEN if near else y
-    rest = one_minus_exp_minus(safe)
-    log_norm = q * (C1 + q * (C2 + q * (C3 + q * C4))) - HALF * y if near else log(rest / safe)
-    tail = HALF - y * (D0 + q * (D1 + q * (D2 + q * D3))) if near else ONE / safe - exp(-safe) / rest
+    series = q * (C1 + q * (C2 + q * (C3 + q * C4))) - HALF * y
+    log_norm = series if near else log(one_minus_exp_minus(safe) / safe)
+    tail = continuous_bernoulli_rest(a)
     linear = -x * a if negative else (ONE - x) * a
     return log_norm + linear, (tail - x if negative else (ONE - x) - tail)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastvae.kernels.formulas import exp, log_one_plus, sigmoid, tanh
+from fastvae.kernels.mixed import continuous_bernoulli_mean
 from fastvae.kernels.row_losses import ROW_LOSSES
 from fastvae.kernels.slots import Slot, Source
 
@@ -272,7 +273,12 @@ ROWS = (
 )
 
 # Functions of one number: written over it, and elsewhere.
-INPLACE = {"sigmoid_inplace": sigmoid, "exp_inplace": exp, "tanh_inplace": tanh}
+INPLACE = {
+    "sigmoid_inplace": sigmoid,
+    "exp_inplace": exp,
+    "tanh_inplace": tanh,
+    "continuous_mean_inplace": continuous_bernoulli_mean,
+}
 MAPPED = {"log1p": log_one_plus}
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastvae.kernels.formulas import bernoulli_term, divergence_term, poisson_term, squared_error_term
+from fastvae.kernels.mixed import continuous_bernoulli_term
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ DEVIATION = ("log_sigma", "inverse")
 ROW_LOSSES = (
     RowLoss("bernoulli", bernoulli_term, "logits"),
     RowLoss("poisson", poisson_term, "log_rate"),
+    RowLoss("continuous_bernoulli", continuous_bernoulli_term, "logits"),
     RowLoss("divergence", divergence_term, "mean"),
     RowLoss("squared_error", squared_error_term, "xhat", DEVIATION, gaussian=True),
     RowLoss("gaussian", squared_error_term, "xhat", DEVIATION, per_column=True, gaussian=True),

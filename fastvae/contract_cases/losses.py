@@ -67,6 +67,15 @@ def _bernoulli(rng, shape, precision, samples):
     return _both_ways("bernoulli", (x, logits), (nll, np.abs(nll)), (slope, (1 - x64) * s + x64 * (1 - s)))
 
 
+def _continuous_bernoulli(rng, shape, precision, samples):
+    x, logits = rng.random(shape[:2], np.float32), 4 * normal(rng, shape[0] * samples, shape[1])
+    logits[:, ::3] *= np.float32(0.01)
+    x64, logits64 = _each(x, logits)
+    nll, slope, _ = reference.mixed.continuous_bernoulli(x64, logits64, 0.0)
+    size = (np.abs(nll) + np.abs(logits64) + 1).sum(axis=1)
+    return _both_ways("continuous_bernoulli", (x, logits), (nll.sum(axis=1), size), (slope, np.ones_like(slope)))
+
+
 def _divergence(rng, shape, precision, samples):
     x, mean = (rng.uniform(0.02, 0.98, (shape[0] * k, shape[1])).astype(np.float32) for k in (1, samples))
     x64, mean64 = _each(x, mean)
@@ -219,11 +228,18 @@ CASES = {
     "sigma_remember": _sigma_remember,
     "bernoulli_forward": _forward(_bernoulli),
     "bernoulli_forward_backward": _forward_backward(_bernoulli),
+    "continuous_bernoulli_forward": _forward(_continuous_bernoulli),
+    "continuous_bernoulli_forward_backward": _forward_backward(_continuous_bernoulli),
     "divergence_forward": _forward(_divergence),
     "divergence_forward_backward": _forward_backward(_divergence),
     "poisson_forward": _forward(_poisson),
     "poisson_forward_backward": _forward_backward(_poisson),
     "sigmoid_inplace": _inplace("sigmoid_inplace", reference.sigmoid, lambda rng, *shape: 5 * normal(rng, *shape)),
+    "continuous_mean_inplace": _inplace(
+        "continuous_mean_inplace",
+        lambda a: reference.mixed.continuous_bernoulli(np.zeros_like(a), a, 0.0)[1],
+        lambda rng, *shape: 5 * normal(rng, *shape),
+    ),
     "tanh_inplace": _inplace("tanh_inplace", np.tanh, normal),
     "exp_inplace": _inplace("exp_inplace", np.exp, lambda rng, *shape: 5 * normal(rng, *shape)),
     "log1p": _log1p,

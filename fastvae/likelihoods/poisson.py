@@ -57,12 +57,13 @@ class Poisson(Likelihood):
         scaling: tuple[np.ndarray, np.ndarray],
         name: str = "X",
         asked: Any = None,
+        needed_by: str = NAME,
     ) -> None:
         """Raise `ValueError` unless all values are whole numbers from 0, and no scaling was asked for."""
         offset, scale = scaling
-        needs = f"likelihood={self.NAME!r} needs counts, whole numbers from 0: use likelihood='gaussian' for other data"
+        needs = f"likelihood={needed_by!r} needs counts, whole numbers from 0: use likelihood='gaussian' for other data"
         if (offset != 0).any() or (scale != 1).any():
-            taken = f"likelihood={self.NAME!r} takes counts as they are"
+            taken = f"likelihood={needed_by!r} takes counts as they are"
             raise ValueError(f"{taken}: scale={asked!r} must be None or 'auto'")
         smallest = float(found[0].min())
         if smallest < 0:

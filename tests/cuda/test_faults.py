@@ -62,6 +62,8 @@ USERS = {
     "bernoulli": ["bernoulli_forward", "bernoulli_forward_backward"],
     "squared_error": ["squared_error_forward", "squared_error_forward_backward"],
     "poisson": ["poisson_forward", "poisson_forward_backward"],
+    "continuous_bernoulli": ["continuous_bernoulli_forward", "continuous_bernoulli_forward_backward"],
+    "continuous_mean_inplace": ["continuous_mean_inplace"],
     "divergence": ["divergence_forward", "divergence_forward_backward"],
     "sigmoid_inplace": ["sigmoid_inplace"],
     "exp_inplace": ["exp_inplace"],

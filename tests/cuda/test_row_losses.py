@@ -87,7 +87,13 @@ def test_a_loss_with_parameters(device, each, columns, monkeypatch):
     check_line(runner(device, {"line": LINE_KERNELS[each]}, {"line": LINES[each]}), each, columns)
 
 
-INPLACE = {"sigmoid_inplace": reference.sigmoid, "exp_inplace": np.exp, "tanh_inplace": np.tanh, "log1p": np.log1p}
+INPLACE = {
+    "sigmoid_inplace": reference.sigmoid,
+    "exp_inplace": np.exp,
+    "tanh_inplace": np.tanh,
+    "continuous_mean_inplace": lambda a: reference.mixed.continuous_bernoulli(0 * a, a, 0.0)[1],
+    "log1p": np.log1p,
+}
 
 
 @pytest.mark.parametrize("name", elementwise.KERNEL)

@@ -4,8 +4,9 @@ import numpy as np
 
 from fastvae.likelihoods.kinds.kind import Kind
 
-MOST_LOGIT = 30.0  # that is found for a mean
+MOST_LOGIT = 1e4  # that is found for a mean
 EVEN = 1e-3  # logits that count as 0
+HALVINGS = 60
 
 
 class ContinuousBernoulliKind(Kind):
@@ -13,19 +14,37 @@ class ContinuousBernoulliKind(Kind):
 
     NAME = "continuous_bernoulli"
 
+    @staticmethod
+    def mean_of(a: np.ndarray) -> np.ndarray:
+        """The mean at logits a, of any shape: 1 / (1 - e^-a) - 1 / a."""
+        even, y = np.abs(a) < EVEN, np.maximum(np.abs(a), EVEN)
+        rest = np.where(even, 0.5 - np.abs(a) / 12, 1 / y - np.exp(-y) / -np.expm1(-y))
+        return np.where(a < 0, rest, 1 - rest)
+
+    def logit(self, mean: np.ndarray) -> np.ndarray:
+        """The logits at which the mean is that, of any shape: by halves, as it rises with the logit."""
+        low, high = np.full(np.shape(mean), -MOST_LOGIT), np.full(np.shape(mean), MOST_LOGIT)
+        for _ in range(HALVINGS):
+            middle = 0.5 * (low + high)
+            below = self.mean_of(middle) < mean
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        return 0.5 * (low + high)
+
+    @staticmethod
+    def quantile(a: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Below which x lies with probability u: log(1 + u (e^a - 1)) / a."""
+        size = np.maximum(np.abs(a), 1e-6)
+        up = a > 0  # then 1 - x has the logit -a
+        x = -np.log1p(np.where(up, 1 - u, u) * np.expm1(-size)) / size
+        return np.clip(np.where(up, 1 - x, x), 0.0, 1.0)
+
     def mean(self, a, theta):  # noqa: D102
-        safe = np.where(np.abs(a[:, 0]) < EVEN, 1.0, a[:, 0])
-        return np.where(np.abs(a[:, 0]) < EVEN, 0.5 + a[:, 0] / 12, 1 / -np.expm1(-safe) - 1 / safe)
+        return self.mean_of(a[:, 0])
 
     def draw(self, a, theta, rng):  # noqa: D102
-        u, size = rng.random(len(a)), np.maximum(np.abs(a[:, 0]), 1e-6)
-        drawn = -np.log1p(u * np.expm1(-size)) / size  # of -|a|: the density falls from 0
-        return np.clip(np.where(a[:, 0] > 0, 1 - drawn, drawn), 0.0, 1.0)
+        return self.quantile(a[:, 0], rng.random(len(a)))
 
     def start(self, x, levels):  # noqa: D102
-        low, high, wanted = -MOST_LOGIT, MOST_LOGIT, x.mean()
-        for _ in range(60):  # by halves: the mean rises with the logit
-            middle = 0.5 * (low + high)
-            low, high = (middle, high) if self.mean(np.array([[middle]]), 0.0)[0] < wanted else (low, middle)
-        ends = self.mean(np.array([[middle - EVEN], [middle + EVEN]]), 0.0)
-        return np.array([middle]), 0.0, float((x.std() or 1.0) * 2 * EVEN / (ends[1] - ends[0]))
+        a = self.logit(np.array([x.mean()]))
+        ends = self.mean_of(np.array([a[0] - 10 * EVEN, a[0] + 10 * EVEN]))
+        return a, 0.0, float((x.std() or 1.0) * 20 * EVEN / max(ends[1] - ends[0], 1e-12))

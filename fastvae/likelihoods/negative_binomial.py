@@ -1,0 +1,62 @@
+"""Negative binomial: counts that vary more than a Poisson's."""
+
+from typing import Any
+
+import numpy as np
+
+from fastvae.kernels import philox
+from fastvae.kernels.mixed import LOG_SIZE_HIGHEST, LOG_SIZE_LOWEST
+from fastvae.likelihoods.kinds.negative_binomial import NegativeBinomialKind
+from fastvae.likelihoods.mixed import Mixed
+from fastvae.likelihoods.poisson import MOST, Poisson
+from fastvae.passes import Pass
+
+
+class NegativeBinomial(Mixed):
+    """Counts of mean m = exp(a), a the decoder's outputs, and variance m + m^2 / r, with a size r for each column,
+    which is learned: nll = sum_D log Gamma(r) - log Gamma(x + r) + log x! + (x + r) log(1 + m / r) + x (log r - a).
+
+    A probability mass, as "poisson", which it is where r is large.
+    """
+
+    NAME, SUPPORT, WHOLE, LINEAR = "negative_binomial", (0.0, np.inf), True, False
+    NUMPY_SEEN, NUMPY_MEAN = "np.log1p(u)", "np.exp(a)"
+
+    def __init__(self, columns: int = 1):
+        super().__init__((NegativeBinomialKind.NAME,) * columns, (1,) * columns, (False,) * columns)
+
+    def initialise(self, deviation: np.ndarray, mean: np.ndarray) -> None:
+        """Sizes by the means and variances of the columns."""
+        excess = np.maximum(deviation.astype(np.float64) ** 2 - mean, 1e-3)
+        sizes = 2 * np.log(np.maximum(mean.astype(np.float64), 1e-3)) - np.log(excess)
+        self.lowest[:] = LOG_SIZE_LOWEST
+        self.set_theta(np.clip(sizes, LOG_SIZE_LOWEST / 2, LOG_SIZE_HIGHEST / 2))
+
+    def intercept(self, mean: np.ndarray) -> np.ndarray:
+        """See `Poisson`."""
+        return Poisson(self.columns).intercept(mean)
+
+    def mean(self, p: Pass, a: np.ndarray) -> np.ndarray:
+        """Write exp(a) over a."""
+        p.add("exp_inplace", a)
+        return a
+
+    def draw(
+        self, mean: np.ndarray, kernels: Any, seed: np.uint64, call: int, columns: slice = slice(None)
+    ) -> np.ndarray:
+        """Poisson's counts at rates from a Gamma distribution, by NumPy's generator."""
+        rng = np.random.Generator(np.random.Philox(key=int(seed), counter=[0, 0, call, philox.OBSERVATION]))
+        r = np.exp(np.clip(self.theta, LOG_SIZE_LOWEST, LOG_SIZE_HIGHEST))[columns]
+        rate = rng.gamma(r, np.minimum(mean.astype(np.float64), MOST) / r)
+        return rng.poisson(np.minimum(rate, MOST)).astype(mean.dtype)
+
+    def check(
+        self,
+        X: Any,
+        found: tuple[np.ndarray, np.ndarray],
+        scaling: tuple[np.ndarray, np.ndarray],
+        name: str = "X",
+        asked: Any = None,
+    ) -> None:
+        """As `Poisson` does."""
+        Poisson(self.columns).check(X, found, scaling, name, asked, self.NAME)
