@@ -41,6 +41,8 @@ class Likelihood:
         The scaling that suits, where the user leaves that open.
     HAS_SIGMA
         Whether it has a standard deviation sigma that the user may choose.
+    LEARNS
+        Whether it may learn a parameter for each column.
     SEEN, MEAN
         What `seen` and `mean` do, by the name of a function of one number: see `export.portable`. Without a MEAN of its
         own a model is not exported.
@@ -54,6 +56,7 @@ class Likelihood:
     DENSITY: ClassVar[bool] = False
     SCALING: ClassVar[str | None] = None
     HAS_SIGMA: ClassVar[bool] = False
+    LEARNS: ClassVar[bool] = False
     LINEAR: ClassVar[bool] = False
     SEEN: ClassVar[str] = "identity"
     MEAN: ClassVar[str]

@@ -21,7 +21,6 @@ class ContinuousBernoulli(Likelihood):
     """
 
     NAME, SUPPORT, DENSITY = "continuous_bernoulli", (0.0, 1.0), True
-    NUMPY_MEAN = "np.where(abs(a) < 1e-3, 0.5 + a / 12, 1 / -np.expm1(-a - (a == 0)) - 1 / (a + (a == 0)))"
 
     def mean(self, p: Pass, a: np.ndarray) -> np.ndarray:
         """Write 1 / (1 - e^-a) - 1 / a over a."""

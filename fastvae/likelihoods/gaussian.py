@@ -35,7 +35,7 @@ class Gaussian(Likelihood):
         Whether each column has a sigma of its own; only where it is not fixed.
     """
 
-    NAME, DENSITY, SCALING, HAS_SIGMA, LINEAR = "gaussian", True, "standard", True, True
+    NAME, DENSITY, SCALING, HAS_SIGMA, LINEAR, LEARNS = "gaussian", True, "standard", True, True, True
     MEAN = "identity"
     PARAMETER, LOWEST = "sigma.parameter", "sigma.lowest"
     CHOICES = ("learned", "optimal")

@@ -19,11 +19,15 @@ class NegativeBinomial(Mixed):
     A probability mass, as "poisson", which it is where r is large.
     """
 
-    NAME, SUPPORT, WHOLE, LINEAR = "negative_binomial", (0.0, np.inf), True, False
-    NUMPY_SEEN, NUMPY_MEAN = "np.log1p(u)", "np.exp(a)"
+    NAME, SUPPORT, WHOLE, LINEAR, LEARNS = "negative_binomial", (0.0, np.inf), True, False, True
+    SEEN, MEAN = "log1p", "exp"
 
     def __init__(self, columns: int = 1):
         super().__init__((NegativeBinomialKind.NAME,) * columns, (1,) * columns, (False,) * columns)
+
+    def seen(self, p: Pass, x: np.ndarray) -> np.ndarray:
+        """See `Poisson`."""
+        return Poisson(self.columns).seen(p, x)
 
     def initialise(self, deviation: np.ndarray, mean: np.ndarray) -> None:
         """Sizes by the means and variances of the columns."""

@@ -241,8 +241,8 @@ class MADE(AutoregressiveEstimator):
         names = checked_names(given, activation=ACTIVATIONS, likelihood=LIKELIHOODS)
         check_name("order", given["order"], ORDERS)
         orderings, direct = check_integer("orderings", given["orderings"], 1), check_flag("direct", given["direct"])
-        if LIKELIHOODS[names[1]].HAS_SIGMA and orderings > 1:
-            found = f"likelihood={names[1]!r} learns a deviation, and goes with one ordering"
+        if LIKELIHOODS[names[1]].LEARNS and orderings > 1:
+            found = f"likelihood={names[1]!r} learns a parameter for each column, and goes with one ordering"
             raise ValueError(f"{found}; orderings={orderings}: use 1, or average the probabilities of several models")
         return Architecture(columns, widths("hidden", given["hidden"]), orderings, given["order"], direct, *names)
 

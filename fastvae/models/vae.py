@@ -52,7 +52,8 @@ class VAE(Evaluated):
     activation
         "identity", "relu", "leaky_relu", "tanh", "sigmoid", "softplus" or "silu".
     likelihood
-        "bernoulli", for data in [0, 1]; "gaussian"; or "poisson", for counts, of which the encoder sees log(1 + x).
+        "bernoulli", for data in [0, 1]; "gaussian"; "poisson" or "negative_binomial", for counts, of which the encoder
+        sees log(1 + x), the latter with a dispersion for each column; or "continuous_bernoulli", a density of [0, 1].
         Where scale="minmax" has learned what becomes [0, 1], values beyond it, which come later, are taken as the
         nearest end, with a warning.
     sigma
