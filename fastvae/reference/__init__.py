@@ -46,7 +46,7 @@ from fastvae.reference.likelihoods import (
     soft_sigma,
     squared_error_forward_backward,
 )
-from fastvae.reference.mixed import mixed_inputs, mixed_terms
+from fastvae.reference.mixed import continuous_bernoulli_forward_backward, mixed_inputs, mixed_terms
 from fastvae.reference.nade import nade_log_prob, prefix_backward, prefix_forward, prefix_units
 from fastvae.reference.noise import (
     BINARIZATION,

@@ -87,9 +87,16 @@ def gaussian(rng, shape):
     return (x, xhat, (log_sigma, inverse)), (nll, slope), (size, np.abs(slope))
 
 
+def continuous_bernoulli(rng, shape):
+    x, a = rng.random(shape, np.float32), 4 * normal(rng, *shape)
+    nll, slope, _ = reference.mixed.continuous_bernoulli(x.astype(float), a.astype(float), 0.0)
+    size = (np.abs(nll) + np.abs(a) + 1).sum(axis=1)
+    return (x, a, ()), (nll.sum(axis=1), slope), (size, np.ones_like(slope))
+
+
 LOSSES = {
-    "bernoulli": bernoulli, "poisson": poisson, "divergence": divergence, "squared_error": squared_error,
-    "gaussian": gaussian,
+    "bernoulli": bernoulli, "poisson": poisson, "continuous_bernoulli": continuous_bernoulli, "divergence": divergence,
+    "squared_error": squared_error, "gaussian": gaussian,
 }  # fmt: skip
 
 
@@ -233,6 +240,8 @@ def test_operands_are_those_of_the_contract():
     assert names == {
         "bernoulli_forward": "x,logits,nll",
         "bernoulli_forward_backward": "x,logits,weight,nll,d_logits",
+        "continuous_bernoulli_forward": "x,logits,nll",
+        "continuous_bernoulli_forward_backward": "x,logits,weight,nll,d_logits",
         "divergence_forward": "x,mean,nll",
         "divergence_forward_backward": "x,mean,weight,nll,d_mean",
         "poisson_forward": "x,log_rate,nll",
@@ -255,7 +264,7 @@ def test_each_has_code_of_its_own():
         signature = tuple(typeof(argument) for argument in arguments)
         assert signature in function.overloads
         files.add(function._cache._file_name(signature, function.targetctx.codegen()))
-    assert len(files) == len(FUNCTIONS) == 10
+    assert len(files) == len(FUNCTIONS) == 2 * len(ROW_LOSSES)
 
 
 @pytest.mark.skipif(processor.architecture() != "x86_64", reason="looks for instructions of x86-64")
