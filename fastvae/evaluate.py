@@ -297,6 +297,8 @@ def _beside(
 def _binarization(asked: str, model: VAE) -> str | float | None:
     if asked == AS_TRAINED:
         return model.metadata_.get("binarize")
+    if isinstance(model, TableVAE):
+        raise ValueError(f"--binarize {asked}: the model is of a mixed table, which is taken as it is: leave it out")
     if asked in (NO_BINARIZATION, "dynamic"):
         return None if asked == NO_BINARIZATION else asked
     try:

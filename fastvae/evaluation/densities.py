@@ -172,8 +172,9 @@ def encoded(network: VAENetwork, data: Data) -> tuple[np.ndarray, np.ndarray]:
 
 
 def decoded(network: VAENetwork, z: np.ndarray, condition: np.ndarray | None = None) -> np.ndarray:
-    """The mean of p(x|z) in the model's units (N, D) float32, for z (N, Z) float32 and the condition (N, C)."""
-    mean = np.empty((len(z), network.inputs["x"]), np.float32)
+    """What the likelihood draws by, for z (N, Z) float32 and the condition (N, C): the mean of p(x|z) in the model's
+    units (N, D) float32, or of a mixed table the decoder's outputs (N, A)."""
+    mean = np.empty((len(z), network.likelihood.outputs), np.float32)
 
     def keep(start: int, stop: int, found: np.ndarray) -> None:
         mean[start:stop] = found

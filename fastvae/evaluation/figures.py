@@ -15,6 +15,7 @@ from fastvae.evaluation.pareto import khat, tail_length, threshold
 from fastvae.evaluation.result import INTERVAL, LogLikelihood
 from fastvae.evaluation.row_weights import importance_weights_of
 from fastvae.evaluation.width import normalised
+from fastvae.likelihoods.mixed import Mixed
 
 WORST = 4  # rows whose weights are drawn
 MOST_NAMED = 30  # dimensions that have their number below their bar
@@ -219,7 +220,7 @@ def write_all(
     if examples is not None:
         makers["aggregated.png"] = lambda p: write_aggregated(p, *model.encode_examples(examples))
         condition = examples.condition_rows
-        if condition is None:
+        if condition is None and not isinstance(model.network_.likelihood, Mixed):  # whose columns have no common axis
             order = None if diagnosis is None else np.argsort(-diagnosis.kl)
             makers["traversals.png"] = lambda p: write_traversals(p, model, order)
         if model.network_.inputs["z"] <= 2:

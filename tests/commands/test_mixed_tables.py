@@ -170,6 +170,18 @@ def test_log_p_stands_beside_that_of_independent_columns(folder, capsys):
     assert len(data.X) == 60
 
 
+def test_annealed_importance_sampling_of_a_mixed_table(folder, capsys):
+    words = [str(folder / "run"), str(folder / "t.csv"), "--rows", "3", "--seed", "1", "--json", "f.json"]
+    assert evaluate.main([*words, "--samples", "2000"]) == 0
+    expected = json.loads(pathlib.Path("f.json").read_text())["log_p"]
+    assert evaluate.main([*words, "--method", "annealed", "--samples", "50", "--temperatures", "20"]) == 0
+    found = json.loads(pathlib.Path("f.json").read_text())
+    assert found["log_p"] == pytest.approx(expected, abs=0.2)
+    assert found["details"]["gap"] > -0.1
+    assert evaluate.main([*words, "--binarize", "0.5"]) == 2
+    assert "--binarize 0.5: the model is of a mixed table" in capsys.readouterr().err
+
+
 def test_pictures_show_each_column_beside_the_data(folder, capsys, monkeypatch):
     words = ["--data", str(folder / "t.csv"), "--id", "name", "--labels", "kind", *SMALL, "--epochs", "1"]
     assert train.main([*words, "--out", "run"]) == 0
