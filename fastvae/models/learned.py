@@ -11,7 +11,7 @@ from fastvae.data.scaling import Units
 from fastvae.engine import Network
 from fastvae.errors import NotFittedError
 from fastvae.exclusion import Exclusion
-from fastvae.models.origin import importable
+from fastvae.models.origin import importable, register_again
 from fastvae.models.settings import seed_from
 from fastvae.optimizers import Optimizer
 from fastvae.training import State
@@ -62,7 +62,7 @@ class Learned:
         state = vars(self).copy()
         network, optimizer = state.pop("network_", None), state.pop("_optimizer", None)
         if own := importable(state, state.get("_fitted", {})):
-            state["_own"] = own  # a pickle imports their modules, which registers them
+            state["_own"] = own  # a pickle imports their modules
 
         def pack() -> None:
             state["_state"] = copy.deepcopy(state["_state"])
@@ -84,7 +84,7 @@ class Learned:
             self._exclusion = Exclusion()
         state = dict(state)
         packed, packed_optimizer = state.pop("_packed", None), state.pop("_packed_optimizer", None)
-        state.pop("_own", None)
+        register_again(state.pop("_own", ()))
         packed_state = state.pop("_packed_state", {})  # a pickle of earlier versions has none
         made = self._copy_with(state)
         if packed is not None:

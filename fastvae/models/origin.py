@@ -103,6 +103,15 @@ def importable(*arguments: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(found)
 
 
+def register_again(classes: tuple[Any, ...]) -> None:
+    """Register the classes of a pickle, where importing their modules has not done so."""
+    for cls in classes:
+        if not any(cls.NAME in table for table in TABLES.values()):
+            from fastvae.own import register
+
+            register(cls)
+
+
 def _is_found(cls: Any) -> bool:
     there: Any = sys.modules.get(cls.__module__)
     for name in cls.__qualname__.split("."):

@@ -40,6 +40,8 @@ def test_the_same_formula_gives_the_same_bits():
     np.testing.assert_array_equal(own.score_samples(PIXELS), built_in.score_samples(PIXELS))
     np.testing.assert_array_equal(own.reconstruct(PIXELS), built_in.reconstruct(PIXELS))
     np.testing.assert_array_equal(own.evaluate(PIXELS[:20]).values, built_in.evaluate(PIXELS[:20]).values)
+    annealed = [model.evaluate(PIXELS[:4], method="annealed").values for model in (own, built_in)]
+    np.testing.assert_array_equal(*annealed)
     np.testing.assert_array_equal(own.sample(5), built_in.sample(5))
     assert set(np.unique(own.sample(5, noise=True))) <= {0.0, 1.0}
 
@@ -168,6 +170,14 @@ def test_a_file_of_what_is_not_registered(tmp_path):
         VAE.load(tmp_path / "m.npz")
     register(OwnGaussian)
     VAE.load(tmp_path / "m.npz")
+
+
+def test_a_pickle_registers_what_it_needs():
+    register(OwnGaussian)
+    pickled = pickle.dumps(small("own_gaussian")), pickle.dumps(trained("own_gaussian", TABLE))
+    unregister(OwnGaussian)
+    fresh, fitted = map(pickle.loads, pickled)
+    assert fresh.fit(TABLE).score(TABLE) == fitted.score(TABLE)
 
 
 def test_a_file_of_another_formula(tmp_path):
