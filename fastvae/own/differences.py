@@ -26,6 +26,8 @@ def check_layer(kind: Any) -> list[float]:
     inputs = [operand for operand in kind.OPERANDS.operands if not operand.output]
     outs = [operand for operand in kind.OPERANDS.operands if operand.output]
     given = {operand.name: rng.normal(size=[SIZES[letter] for letter in operand.shape]) for operand in inputs}
+    if "noise" in given and kind.NOISE == "uniform":
+        given["noise"] = rng.random(given["noise"].shape)
     x = inputs[0].name
 
     def forward(values: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -39,13 +41,14 @@ def check_layer(kind: Any) -> list[float]:
         if not np.isfinite(array).all():
             place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
             raise ValueError(f"{where}.forward: {operand.name}{list(place)} is not finite, or was not written")
-    alone = forward(given | {x: given[x][1:2]})
+    alone = forward({name: array[1:2] if name in (x, "noise") else array for name, array in given.items()})
     if any(not np.allclose(one, whole[1:2]) for one, whole in zip(alone, found, strict=True)):
         raise ValueError(f"{where}.forward: a row of {x} gives something else alone than beside others: threads share "
                          "the rows, so that each must be treated by itself")  # fmt: skip
     d_out = rng.normal(size=found[0].shape)
     before = [*(array.copy() for array in given.values()), *found, d_out]
-    for way, wanted in (("backward", [x]), ("gradient", [operand.name for operand in inputs[1:]])):
+    params = [operand.name for operand in inputs[1:] if operand.name != "noise"]
+    for way, wanted in (("backward", [x]), ("gradient", params)):
         if not wanted:
             continue
         made = [np.full(given[name].shape, np.nan) for name in wanted]

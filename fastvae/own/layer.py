@@ -1,6 +1,7 @@
 """Layers of one's own: functions over arrays, which become ops, and what writes them in a pass."""
 
 import inspect
+import zlib
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -9,7 +10,7 @@ import numpy as np
 from fastvae.kernels import philox
 from fastvae.kernels.cpu.compiler import as_part, kernel
 from fastvae.kernels.formulas import f32
-from fastvae.kernels.ops import OPS, Op
+from fastvae.kernels.ops import OPS, Op, Operand
 from fastvae.kernels.row_losses import function_of
 from fastvae.layers import LAYERS
 from fastvae.own.differences import check_layer
@@ -17,8 +18,9 @@ from fastvae.own.formulas import Formula
 from fastvae.own.grids import check_activation
 from fastvae.own.ops import OWN, add_op, array_op, check_new, remove_op
 from fastvae.parameters import Parameters, Shape
-from fastvae.passes import Backprop, Pass
+from fastvae.passes import ROW, Backprop, Pass
 
+NOISES, STREAM = ("uniform", "normal"), 1 << 30  # streams of noise from there on
 ADDED = "own_added"  # the op that adds arrays, which exists once a layer needs it
 
 
@@ -52,8 +54,13 @@ class Layer:
         The operands of `forward` in the notation of `kernels/ops.py`: x (B, D), parameters by the letters of their
         shape, in D, inputs, and H, outputs; behind the arrow the output (B, D) or (B, H), and what else the backward
         needs, with B first.
+        An operand noise:B,D or noise:B,H is no parameter: it is drawn anew in each step, see `NOISE`.
     START
         Name to start of a parameter, 0 by default: a number, or a function of a generator of NumPy and the shape.
+    NOISE
+        What `noise` is: "uniform", in (0, 1], or "normal", N(0, 1).
+    TRAINING_ONLY
+        Whether passes that train nothing leave the layer out, as they do dropout.
 
     Parameters
     ----------
@@ -66,6 +73,8 @@ class Layer:
     NAME: ClassVar[str]
     ROW: ClassVar[str]
     START: ClassVar[dict[str, Any]] = {}
+    NOISE: ClassVar[str] = "uniform"
+    TRAINING_ONLY: ClassVar[bool] = False
     OPERANDS: ClassVar[Op]  # set by `register`
     PROBE: ClassVar[list[float]]  # what it computes of some numbers: files tell it by that
 
@@ -77,7 +86,7 @@ class Layer:
         main = next(operand for operand in self.OPERANDS.operands if operand.output)
         if main.shape == ("B", "D") and self.outputs != inputs:
             raise ValueError(f"layer {name!r} ({self.NAME}) has as many outputs as inputs, {inputs}, not {outputs}")
-        self._params = [operand for operand in self.OPERANDS.operands[1:] if not operand.output]
+        self._params = parameters_of(self.OPERANDS)
         self._outs = [operand for operand in self.OPERANDS.operands if operand.output]
 
     # ---- what one brings ----------------------------------------------------------------------------------------
@@ -125,9 +134,17 @@ class Layer:
 
     def __call__(self, p: Pass, x: np.ndarray) -> tuple[np.ndarray, Backprop]:
         """Write the outputs; return the first, and what writes the backward."""
+        if self.TRAINING_ONLY and not p.backward:
+            return x, lambda d_out, inputs=True, add_to=None: d_out
         outs = [p.beside(x, *(self._sizes[letter] for letter in (operand.shape or ())[1:])) for operand in self._outs]
         p.outputs[self.name] = outs[0]
-        given = x, *self._values, *outs
+        values = iter(self._values)
+        inputs = [
+            self._noise(p, x, operand) if operand.name == "noise" else next(values)
+            for operand in self.OPERANDS.operands[1:]
+            if not operand.output
+        ]
+        given = x, *inputs, *outs
         p.add(f"{self.NAME}_forward", *given)
 
         def backprop(d_out: np.ndarray, inputs: bool = True, add_to: np.ndarray | None = None) -> np.ndarray | None:
@@ -143,6 +160,15 @@ class Layer:
             return add_to
 
         return outs[0], backprop
+
+    def _noise(self, p: Pass, x: np.ndarray, operand: Operand) -> np.ndarray:
+        """Write the noise of a step for rows x, or K for each of the pass: one that is drawn by the pass's own rows, so
+        that it does not matter how these are cut."""
+        columns = self._sizes[(operand.shape or ())[1]]
+        drawn = p.empty(len(x) // max(p.rows, 1) * columns)
+        stream = STREAM | (zlib.crc32(self.name.encode()) + p.mark()) % STREAM  # of each use its own
+        p.add(f"{self.NOISE}_noise", p.seed, stream, p.step, ROW, drawn)
+        return p.cut(drawn.reshape(len(x), columns))
 
     def write_gradient(self, program: Any, use: Any, part: int, parts: int, accumulate: bool) -> None:
         """All of them in the first part: their sums over the rows are one function's."""
@@ -172,6 +198,11 @@ class Layer:
             f"layer {self.name!r} is a {self.NAME!r}, a layer of one's own, which no format of others knows: "
             "save the model with save(path)"
         )
+
+
+def parameters_of(op: Op) -> list[Operand]:
+    """The operands of a layer's forward that are parameters."""
+    return [operand for operand in op.operands[1:] if not operand.output and operand.name != "noise"]
 
 
 def _adding() -> str:
@@ -266,6 +297,9 @@ def _operands(kind: type[Layer]) -> Op:
         shape = operand.shape or ()
         if operand.optional or not shape or any(letter not in "BDH" for letter in shape):
             raise ValueError(f"{where}: {operand.name}:{operand.kind} must be an array, by the letters B, D and H")
+        is_noise = operand.name == "noise" and not operand.output and kind.NOISE in NOISES
+        if is_noise and shape[0] == "B" and len(shape) == 2:
+            continue
         if operand.output != (shape[0] == "B" and operand is not found.operands[0]):
             raise ValueError(f"{where}: {operand.name}: parameters have no B, and outputs have it first")
     first, outs = found.operands[0], [operand for operand in found.operands if operand.output]
@@ -285,7 +319,7 @@ def _backward_row(kind: type[Layer]) -> str:
 
 
 def _gradient_row(kind: type[Layer]) -> str:
-    params = [operand for operand in kind.OPERANDS.operands[1:] if not operand.output]
+    params = parameters_of(kind.OPERANDS)
     before = _backward_row(kind).split(" ->")[0]
     return f"{before} -> " + " ".join(f"d_{param.name}:{','.join(param.shape or ())}" for param in params)
 
@@ -293,7 +327,7 @@ def _gradient_row(kind: type[Layer]) -> str:
 def _functions(kind: type[Layer]) -> dict[str, Callable[..., Any]]:
     """Those that a class has; a `TypeError` that names what it lacks, or takes otherwise."""
     rows = {"forward": kind.ROW, "backward": _backward_row(kind)}
-    if any(not operand.output for operand in kind.OPERANDS.operands[1:]):
+    if parameters_of(kind.OPERANDS):
         rows["gradient"] = _gradient_row(kind)
     found = {}
     for way, row in rows.items():
@@ -311,7 +345,7 @@ def _functions(kind: type[Layer]) -> dict[str, Callable[..., Any]]:
             raise TypeError(f"{where} takes ({', '.join(taken)}); by ROW it must take ({', '.join(names)}){said_self}")
         found[way] = given
     for name in kind.START:
-        if name not in [operand.name for operand in kind.OPERANDS.operands[1:] if not operand.output]:
+        if name not in [operand.name for operand in parameters_of(kind.OPERANDS)]:
             raise ValueError(f"{kind.__qualname__}.START: {name!r} is no parameter in ROW")
     return found
 

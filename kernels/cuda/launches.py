@@ -253,6 +253,8 @@ def launch_of(name: str, operands: tuple, memory: Memory, settings: Settings, sl
         arguments += [getattr(settings, attribute) for attribute in kind.reads]
         return Launch(kind.kernel, grid, [*arguments, *kind.flags, *sizes])
     loss, backward = name.removesuffix("_backward").removesuffix("_forward"), name.endswith("_backward")
+    if loss not in row_losses.KERNEL:
+        raise ValueError(f"op {name!r} is compiled for the CPU alone: use device='cpu'")
     (rows, across), examples = operands[1].shape, len(named["x"])
     if not backward:
         arguments = [*arguments[:-1], 0, arguments[-1], settings.nothing]  # no weight, no gradient

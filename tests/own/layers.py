@@ -63,6 +63,24 @@ class Product(Layer):
                     d_weight[j, k] += x[i, j] * d_out[i, k]
 
 
+class Dropout(Layer):
+    """Units are 0 with probability 1/4 in training, the others larger (Srivastava et al. 2014)."""
+
+    NAME, ROW, TRAINING_ONLY = "dropout", "x:B,D noise:B,D -> out:B,D", True
+
+    @staticmethod
+    def forward(x, noise, out):
+        for i in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                out[i, j] = x[i, j] / 0.75 if noise[i, j] > 0.25 else 0.0
+
+    @staticmethod
+    def backward(x, noise, out, d_out, d_x):
+        for i in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                d_x[i, j] = d_out[i, j] / 0.75 if noise[i, j] > 0.25 else 0.0
+
+
 class OwnTanh(Activation):
     """The package's, as a formula."""
 

@@ -12,7 +12,7 @@ from fastvae.layers import LAYERS, MLP, mirrored
 from fastvae.own import Activation, Layer, check_gradients, register, unregister
 from fastvae.parameters import Parameters
 from tests.models.test_layers import bound, forward_backward
-from tests.own.layers import Gelu, OwnTanh, Product, Scaling
+from tests.own.layers import Dropout, Gelu, OwnTanh, Product, Scaling
 from tests.support.models import TABLE, small
 from tests.support.passes import new_pass, run
 
@@ -83,6 +83,38 @@ def test_in_a_model():
     gan = GAN(2, (6, "scaling"), epochs=2, output="identity", random_state=0).fit(TABLE)
     assert np.isfinite(gan.sample(3)).all()
     assert (gan.parameters()["discriminator.1.gain"] != 1).any()
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_noise(repeats):
+    """As much as it should be, other noise for each use and each step, the same however the rows are cut; none where
+    nothing is trained."""
+    register(Dropout)
+    layer, x = Dropout("d", 40), np.ones((12 * repeats, 40), np.float32)
+    layer.bind(Parameters({}), cpu)
+    found = []
+    for shares, step in ((1, 1), (3, 1), (1, 2)):
+        p = new_pass(cpu, 12, shares)
+        cut = p.cut(x)
+        (first, back), (second, _) = layer(p, cut), layer(p, cut)
+        d_x = back(p.cut(x.copy()))
+        run(p, seed=7, step=step)
+        np.testing.assert_array_equal(d_x, first)
+        found.append((first.copy(), second.copy()))
+    np.testing.assert_array_equal(found[0], found[1])
+    kept = [array > 0 for pair in (found[0], found[2]) for array in pair]
+    assert all(abs(each.mean() - 0.75) < 0.1 for each in kept)
+    assert all((one != other).mean() > 0.2 for i, one in enumerate(kept) for other in kept[:i])
+    assert len({row.tobytes() for row in kept[0]}) == 12 * repeats
+    p = new_pass(cpu, 12, backward=False)
+    assert layer(p, x)[0] is x
+
+
+def test_a_model_with_noise():
+    register(Dropout)
+    vae = small("gaussian", hidden=(8, "dropout"), activation="tanh", n_samples=2).fit(TABLE)
+    np.testing.assert_array_equal(vae.score_samples(TABLE), vae.score_samples(TABLE))
+    assert max(error for name, error in check_gradients(vae, TABLE[:12]).items() if name != "sigma.parameter") < 1e-2
 
 
 def test_the_number_of_threads_changes_nothing(monkeypatch):
