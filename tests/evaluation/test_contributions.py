@@ -57,6 +57,8 @@ DATA = {
     "gaussian": lambda rng: 100 + 7 * rng.normal(size=(300, 6)),
     "bernoulli": lambda rng: rng.integers(0, 2, (300, 6)),
     "poisson": lambda rng: rng.poisson(3, (300, 6)),
+    "negative_binomial": lambda rng: rng.negative_binomial(2, 0.4, (300, 6)),
+    "continuous_bernoulli": lambda rng: rng.uniform(size=(300, 6)),
 }
 
 
