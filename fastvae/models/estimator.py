@@ -48,6 +48,11 @@ class Estimator(Arguments, Duration, Rows):
     warm_start: bool = False
 
     def __sklearn_tags__(self) -> Any:
+        """What scikit-learn asks of an estimator. Its `check_estimator` finds one thing: whole weights of rows give the
+        objective of so many copies of each, not the same bits, as sums in float32 go by the order of rows and noise by
+        their place in the batch. Its rows are real numbers, for which there is no tag: `DBM` and `NADE` pass where they
+        are binarized first, `GAN` with output="identity", `GSN` with scale="minmax", the others with a Gaussian
+        likelihood, or that too."""
         from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
 
         transforms = TransformerTags(preserves_dtype=["float64", "float32"]) if hasattr(self, "transform") else None

@@ -66,9 +66,10 @@ class TrainedEstimator(Estimator):
             w / mean(w), the mean over the rows of X that are trained on, so that the loss of an epoch is
             sum_i w_i loss_i / sum_i w_i, of which that of a batch of B rows is an estimate without bias,
             1/B sum_i w_i / mean(w) loss_i; the learning rate keeps its meaning. Scaling, the first parameters and the
-            held-out score go by the weights too: whole numbers make what so many copies of each row would make. Rows of
-            weight 0 are left out before anything else: their values do not matter, as long as they are finite. Not with
-            sigma="optimal", nor with free_bits.
+            held-out score go by the weights too: whole numbers make the objective that so many copies of each row would
+            make, though not the same bits, as batches and noise go by the place of a row. Rows of weight 0 are left out
+            before anything else: their values do not matter, as long as they are finite. Not with sigma="optimal", nor
+            with free_bits.
         heldout_weight : (M,), optional
             That of `heldout`, whose score is then sum w s / sum w. Default: all rows count alike.
         callbacks

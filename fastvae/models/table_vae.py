@@ -26,6 +26,7 @@ from fastvae.models.vae_network import INITS
 
 MOST_LATENT = 20  # dimensions of the code by default
 MOST_START_ROWS = 20_000  # from which the linear start is made
+COPIES = 16  # of a row of the mean weight there, where rows are few
 
 
 class TableVAE(VAE):
@@ -216,7 +217,7 @@ class TableVAE(VAE):
         whole = counts.sum(axis=0)
         mean = (counts * known).sum(axis=0) / whole
         deviation = np.sqrt((counts * (known - mean) ** 2).sum(axis=0) / whole)
-        return Statistics(np.nanmin(rows, axis=0), np.nanmax(rows, axis=0), mean, deviation)
+        return Statistics(np.nanmin(rows, axis=0), np.nanmax(rows, axis=0), mean, deviation, weights)
 
     def _scaling(self, facts: Statistics) -> tuple[np.ndarray, np.ndarray]:
         offset, scale = super()._scaling(facts)
@@ -229,8 +230,8 @@ class TableVAE(VAE):
         if not network.architecture.kinds:
             return super()._begin(network, X, units, facts, seed, *condition)
         rows = np.asarray(X)
-        if len(rows) > MOST_START_ROWS:
-            drawn = np.sort(np.random.default_rng(int(seed)).choice(len(rows), MOST_START_ROWS, replace=False))
+        if facts.weights is not None or len(rows) > MOST_START_ROWS:
+            drawn = _start_rows(len(rows), facts.weights, seed)
             rows, condition = rows[drawn], tuple(c[drawn] for c in condition)
         x = (rows - units.offset) / units.scale
         network.likelihood.learn(x, units.scale)
@@ -379,3 +380,12 @@ class TableVAE(VAE):
         if return_result:
             return found
         return found.table if n_draws is None else found.draws
+
+
+def _start_rows(rows: int, weights: np.ndarray | None, seed: np.uint64) -> np.ndarray:
+    """Which of so many rows a linear start is made from, in order; of rows with weights (N,) each as often as its
+    weight says, to a sixteenth of their mean or one in 20,000."""
+    if weights is None:
+        return np.sort(np.random.default_rng(int(seed)).choice(rows, MOST_START_ROWS, replace=False))
+    ends, count = np.cumsum(weights), min(MOST_START_ROWS, COPIES * rows)
+    return np.searchsorted(ends, (np.arange(count) + 0.5) / count * ends[-1])

@@ -33,6 +33,7 @@ from fastvae.training import Observer
 from tests.cuda.ptx_device import OfAnotherLibrary, PTXDevice
 
 X = np.random.default_rng(0).random((36, 16)).astype(np.float32)
+ROWS = np.arange(36)
 LAUNCHES = 15  # of a step; a sigma that is not fixed adds two
 
 
@@ -134,6 +135,21 @@ def test_models_that_run_a_chain(device, kind, settings):
         lambda model: model.sample(6, chains=3, burn_in=1, start=X[:3], random_state=1),
     ):
         np.testing.assert_allclose(use(found), use(expected), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "settings"), [
+    (VAE, {"latent_dim": 4, "hidden": (24,), "likelihood": "gaussian"}),
+    (VAE, {"latent_dim": 4, "hidden": (24,), "likelihood": "gaussian", "n_samples": 2}),
+    (VAE, {"latent_dim": 4, "hidden": (24,), "objective": "dreg", "n_samples": 2}),
+    (SparseAutoencoder, {"latent_dim": 20}),
+], ids=str)  # fmt: skip
+def test_rows_with_weights(device, kind, settings):
+    """One more input is gathered; gradients, losses and a mean over the batch are multiplied by it."""
+    settings, weights = {"batch_size": 8, "epochs": 1, "random_state": 0, "early_stopping": False} | settings, ROWS % 4
+    found, expected = (kind(device=on, **settings).fit(X, sample_weight=weights) for on in ("cuda", "cpu"))
+    check_same(found.parameters(), expected.parameters())
+    np.testing.assert_allclose(found.history_["loss"], expected.history_["loss"], rtol=1e-5)
+    assert "scale_rows_inplace" in device.launched
 
 
 @pytest.mark.parametrize("penalty", ["kl", "l1"])

@@ -155,6 +155,32 @@ def test_wide_rows_and_shrinkage_go_by_weights():
     assert np.abs(starts[2].encoder - starts[0].encoder).max() > 1e-2
 
 
+def test_whole_weights_are_repeated_rows_of_a_mixed_table():
+    """Also where it starts, from rows that are drawn as often as they count, and with values missing."""
+    rng = np.random.default_rng(0)
+    size = rng.normal(size=24)
+    table = {
+        "size": np.where(np.arange(24) % 7, size, np.nan),
+        "kind": np.where(size + 0.3 * rng.normal(size=24) > 0, "large", "small"),
+        "count": rng.poisson(np.exp(size) * 9),
+    }
+    repeated = {name: np.repeat(values, COUNTS) for name, values in table.items()}
+    one, other, plain = (estimator("TableVAE")(2, (5,), random_state=0) for _ in range(3))
+    one.initialize(table, sample_weight=COUNTS)
+    other.initialize(repeated)
+    plain.initialize(table)
+    np.testing.assert_allclose(one.scale_, other.scale_, rtol=1e-9)
+    start, wanted, without = (each.network_.parameters.values.copy() for each in (one, other, plain))
+    assert np.linalg.norm(start - wanted) < 0.2 * np.linalg.norm(without - wanted)
+    for name, values in one.parameters().items():
+        values[...] = other.parameters()[name]
+    noise = rng.normal(size=(24, 2))
+    loss, _, found = one.loss_and_gradients(table, noise, sample_weight=COUNTS)
+    expected_loss, _, expected = other.loss_and_gradients(repeated, np.repeat(noise, COUNTS, axis=0))
+    assert loss == pytest.approx(expected_loss, rel=1e-4)
+    assert distance(found, expected) < 1e-3
+
+
 def test_weights_that_are_alike_change_nothing_and_threads_agree(monkeypatch):
     models = []
     for threads, w in (("1", None), ("1", np.full(24, 7.0)), ("2", np.full(24, 0.1)), ("2", COUNTS), ("1", COUNTS)):

@@ -45,6 +45,15 @@ def test_two_fits_are_one_that_is_longer(name):
     assert all((first[n] == v).all() for n, v in anew.parameters().items())
 
 
+def test_every_estimator_has_the_same_words():
+    shared = {"schedule", "warmup_steps", "average", "optimizer", "weight_decay", "clip_norm", "warm_start"}
+    for name in ESTIMATORS:
+        params = estimator(name)().get_params()
+        assert shared <= set(params), name
+        stops = {"early_stopping", "validation_fraction"} & set(params)
+        assert len(stops) == (0 if name == "GAN" else 2), name  # which has no score to stop by
+
+
 def test_a_warm_start_has_the_condition_scaling_and_names_of_the_first_fit():
     labels = np.arange(60) % 3
     vae = small("gaussian", warm_start=True).fit(TABLE, condition=labels)
