@@ -23,6 +23,9 @@ __all__ = [
     "clip_scale",
     "concatenate",
     "concatenate_backward",
+    "continuous_bernoulli_forward",
+    "continuous_bernoulli_forward_backward",
+    "continuous_mean_inplace",
     "corrupt",
     "dense_accumulate",
     "dense_adam_inplace",
@@ -561,6 +564,22 @@ def poisson_forward_backward(
     *,
     check: bool = True,
 ) -> Any: ...
+def continuous_bernoulli_forward(
+    x: Array,
+    logits: Array,
+    nll: Array | None = None,
+    *,
+    check: bool = True,
+) -> Any: ...
+def continuous_bernoulli_forward_backward(
+    x: Array,
+    logits: Array,
+    weight: float | np.floating[Any],
+    nll: Array | None = None,
+    d_logits: Array | None = None,
+    *,
+    check: bool = True,
+) -> Any: ...
 def divergence_forward(
     x: Array,
     mean: Array,
@@ -628,6 +647,11 @@ def exp_inplace(
     check: bool = True,
 ) -> Any: ...
 def tanh_inplace(
+    x: Array,
+    *,
+    check: bool = True,
+) -> Any: ...
+def continuous_mean_inplace(
     x: Array,
     *,
     check: bool = True,
