@@ -14,6 +14,7 @@ import numpy as np
 
 from fastvae.command_line import Parser, one_of, run, say
 from fastvae.data import loading
+from fastvae.data.arrays import valid_names
 from fastvae.data.columns import Column
 from fastvae.data.condition import Labels
 from fastvae.data.dataset import DataSet
@@ -145,8 +146,14 @@ def _source(model: TableVAE, arguments: argparse.Namespace, out: pathlib.Path) -
     header = "yes" if named else "no"
     chosen = None if used is None else [j + 1 for j in used]
     if used is None:
-        chosen = [names.index(name) + 1 for name in columns.names if name in names]
-    data = load_mixed(path, header=header, condition=condition, columns=chosen or None, known=columns)
+        if missing := [name for name in columns.names if name not in names]:
+            others = [name for name in names if name not in columns.names] or names
+            raise ValueError(
+                f"{path} has no column {missing[0]!r}, which the model was trained on; "
+                f"{valid_names(missing[0], others)}"
+            )
+        chosen = [names.index(name) + 1 for name in columns.names]
+    data = load_mixed(path, header=header, condition=condition, columns=chosen, known=columns)
     if known is not None:
         data = with_condition(data, "labels" if isinstance(known, Labels) else "numbers")
     places = [names.index(name) for name in columns.names] if used is None else used

@@ -131,11 +131,13 @@ def test_parquet_keeps_its_types(folder, library, monkeypatch):
         (["{t}", "--out", "{t}"], "that is what is read"),
         (["digits"], "digits is no table"),
         (["nosuch.csv"], "nosuch.csv"),
+        (["{o}"], "has no column 'site', which the model was trained on; did you mean 'sites'?"),
         (["{t}", "--condition", "ok"], "the model has no condition"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_writes_nothing(folder, words, message, capsys):
-    words = [word.replace("{t}", str(folder / "t.csv")) for word in words]
+    (folder / "o.csv").write_text(TEXT.replace("site ", "sites"))
+    words = [word.replace("{t}", str(folder / "t.csv")).replace("{o}", str(folder / "o.csv")) for word in words]
     assert message in error_of([folder / "run", *words], capsys)
     assert not list(pathlib.Path().iterdir())
     assert (folder / "t.csv").read_text() == TEXT
