@@ -182,6 +182,7 @@ def test_annealed_importance_sampling_of_a_mixed_table(folder, capsys):
     assert "--binarize 0.5: the model is of a mixed table" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_pictures_show_each_column_beside_the_data(folder, capsys, monkeypatch):
     words = ["--data", str(folder / "t.csv"), "--id", "name", "--labels", "kind", *SMALL, "--epochs", "1"]
     assert train.main([*words, "--out", "run"]) == 0
