@@ -124,8 +124,8 @@ def _of_a_table(options: argparse.Namespace, data: DataSet) -> TableVAE:
             option = f"--{name.replace('_', '-')}"
             raise ValueError(
                 f"{option} {value if isinstance(value, str | float) else ' '.join(map(str, value))}: {data.name} is a "
-                "mixed table (words, missing values, --column-types or --hide), where each column has what suits its kind: "
-                "leave it out"
+                "mixed table (words, missing values, --column-types or --hide), where each column has what suits its "
+                "kind: leave it out"
             )
     options.hidden = TABLE_HIDDEN if options.hidden is None else options.hidden
     types = [word.rpartition("=") for word in options.column_types or ()]
