@@ -138,11 +138,14 @@ def _score(arguments: argparse.Namespace) -> int:
             *([meant] if meant else []),
         ),
     )
-    print("\n".join(scores.lines()), flush=True)
-    return _write(arguments, scores, out)
+    try:
+        _write(arguments, scores, out)
+    finally:  # whatever keeps the files from being written
+        print("\n".join(scores.lines()), flush=True)
+    return 0
 
 
-def _write(arguments: argparse.Namespace, scores: Scores, out: pathlib.Path) -> int:
+def _write(arguments: argparse.Namespace, scores: Scores, out: pathlib.Path) -> None:
     write_table(out, scores.columns())
     if arguments.json is not None:
         with atomic_file(pathlib.Path(arguments.json)) as json_file:
@@ -156,7 +159,6 @@ def _write(arguments: argparse.Namespace, scores: Scores, out: pathlib.Path) -> 
     except ImportError as error:
         say(f"no picture ({error})")
     say(f"{', '.join(written)}: {counted(len(scores.found), 'row')}, the oddest first")
-    return 0
 
 
 def _anomalies(labels: np.ndarray | None, name: str) -> tuple[np.ndarray, str]:
