@@ -205,7 +205,8 @@ class Scores:
         if limit is None:
             return [
                 f"no threshold: false alarms of {self.alpha:g} take {fewest(self.alpha):,} held-out rows, there are "
-                f"{count:,}; the least that can be asked for is {1 / (count + 1):.4g}"
+                f"{count:,}; the least that can be asked for is {1 / (count + 1):.4g} (--false-alarms); a training "
+                "with --heldout 0.3, say, keeps more rows back, and --heldout TABLE names others"
             ]
         of = "log p(x) less the usual" if self.gaps else "log p(x)"
         lines = [
