@@ -12,8 +12,8 @@ from fastvae.atomic import atomic_file, check_writable
 from fastvae.data.condition import KINDS, Labels, Vectors
 from fastvae.data.scaling import ROUNDING
 from fastvae.data.validation import LARGEST
-from fastvae.export import named
 from fastvae.export import numpy_parts as parts
+from fastvae.export.paths import named
 from fastvae.export.portable import Portable, portable
 from fastvae.layers import Half, Layer
 from fastvae.reference import LEAKY_SLOPE, LOGVAR_HIGHEST, LOGVAR_LOWEST, sigmoid, silu, softplus

@@ -21,7 +21,7 @@ from fastvae.atomic import atomic_file, check_writable
 from fastvae.data.condition import Labels, Vectors
 from fastvae.data.scaling import ROUNDING, WIDE
 from fastvae.errors import MissingPackageError
-from fastvae.export import named
+from fastvae.export.paths import named
 from fastvae.export.portable import Portable, portable
 from fastvae.layers import Half, Layer
 from fastvae.reference import LEAKY_SLOPE, LOGVAR_HIGHEST, LOGVAR_LOWEST

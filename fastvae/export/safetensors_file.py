@@ -18,7 +18,7 @@ import numpy as np
 from fastvae import persistence
 from fastvae.atomic import access_error, atomic_file, check_writable, checked_path
 from fastvae.errors import MissingPackageError, ModelFileError
-from fastvae.export import named
+from fastvae.export.paths import named
 from fastvae.version import VERSION
 
 FORMAT_VERSION, ENTRY = 1, "fastvae"
