@@ -56,7 +56,7 @@ def listed(callbacks: Callbacks) -> list[Callback]:
         if isinstance(each, type):
             raise TypeError(f"callbacks[{i}] is the class {each.__name__}: pass an instance of it, {each.__name__}()")
         if not callable(each) and not any(callable(getattr(each, name, None)) for name in METHODS):
-            raise TypeError(f"callbacks[{i}] is a {type(each).__name__}: {_expected()}")
+            raise TypeError(f"callbacks[{i}] is of type {type(each).__name__}: {_expected()}")
     return found
 
 

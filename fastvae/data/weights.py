@@ -30,7 +30,8 @@ def as_weights(weights: Any, rows: int, name: str = NAME) -> np.ndarray:
     if found.ndim == 0:
         raise ValueError(f"{name}={weights!r} is one for all; expected one number for each of the {rows} rows")
     if found.ndim != 1:
-        hint = f": pass {name}.ravel()" if found.ndim == 2 and found.shape[1] == 1 else ""
+        column = ", a column of the frame" if hasattr(weights, "columns") else f": pass {name}.ravel()"
+        hint = column if found.ndim == 2 and found.shape[1] == 1 else ""
         raise ValueError(f"{name} has shape {found.shape}; expected one number for each row, ({rows},){hint}")
     if len(found) != rows:
         raise ValueError(f"{name} has {counted(len(found), 'number')} for {counted(rows, 'row')}: give one for each")

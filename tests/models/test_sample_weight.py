@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from fastvae.data.validation import statistics
@@ -211,6 +212,7 @@ def test_weights_in_partial_fit_files_and_other_layouts(tmp_path):
     [
         (np.ones(23), r"sample_weight has 23 numbers for 24 rows: give one for each"),
         (np.ones((24, 1)), r"shape \(24, 1\); expected one number for each row, \(24,\): pass sample_weight.ravel\(\)"),
+        (pd.DataFrame({"w": np.ones(24)}), r"expected one number for each row, \(24,\), a column of the frame$"),
         (np.ones((24, 2)), r"shape \(24, 2\); expected one number for each row, \(24,\)$"),
         (np.where(np.arange(24) == 5, np.nan, 1), r"a weight that is no finite number \(first: nan at row 5\)"),
         (np.where(np.arange(24) > 4, np.inf, 1), r"19 weights that are no finite numbers \(first: inf at row 5\)"),

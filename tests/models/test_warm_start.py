@@ -220,7 +220,7 @@ def test_the_model_may_be_used_and_not_trained(tmp_path):
         (3, "callbacks=3 is none, nor a list"),
         ([Recording()], None),
         ([Recording], r"callbacks\[0\] is the class Recording: pass an instance of it, Recording\(\)"),
-        ([Recording(), 3], r"callbacks\[1\] is a int: expected a function"),
+        ([Recording(), 3], r"callbacks\[1\] is of type int: expected a function"),
         (lambda model, record: record["loss"], r"callbacks\[0\] returned .* after epoch 1: expected True, to end"),
     ],
 )
