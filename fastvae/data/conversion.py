@@ -159,7 +159,9 @@ def _refuse(array: np.ndarray, X: Any, name: str) -> NoReturn:
     if missing is not None:
         count, place = missing
         value, at = array[place], ", ".join(f"{w} {i}" for w, i in zip(("row", "column"), place, strict=False))
-        raise ValueError(f"{name} has {missing_values(count)} (first: {value} at {at}): fill or remove them")
+        raise ValueError(
+            f"{name} has {missing_values(count)} (first: {value} at {at}): fill or remove them, or fit a TableVAE"
+        )
     raise UnusableTypeError(f"{name} has dtype {array.dtype}{what and ', ' + what}; expected real numbers: {hint}")
 
 
@@ -223,7 +225,10 @@ def _advice_for_text(values: Any, name: str) -> tuple[str, str]:
         try:
             float(value)
         except ValueError:
-            return f"text (first: {_short(value)})", "leave it out, or code categories as numbers, one column each"
+            return (
+                f"text (first: {_short(value)})",
+                "leave it out, code categories as numbers, one column each, or fit a TableVAE",
+            )
     return f"numbers as text (first: {_short(some[0] if some else '')})", f"convert with {name}.astype('float64')"
 
 
@@ -260,7 +265,7 @@ def _frame_array(X: Any, name: str) -> np.ndarray:
         others = f" (and {_listed([other for other, _ in refused[1:]])})" if len(refused) > 1 else ""
         raise TypeError(f"{name} has a column {label!r} that holds {advice}{others}")
     if missing:
-        raise ValueError(f"{name} has {missing_values(missing)} ({first}): fill or remove them")
+        raise ValueError(f"{name} has {missing_values(missing)} ({first}): fill or remove them, or fit a TableVAE")
     out = np.empty((len(X), len(columns)), np.result_type(*columns))
     for j, values in enumerate(columns):
         out[:, j] = values
@@ -297,7 +302,7 @@ def _column_advice(column: Any, values: np.ndarray, name: str) -> str:
     kind = str(column.dtype).lower()
     if kind.startswith(("category", "categorical", "enum")):
         code = "X.to_dummies([{!r}])" if is_of(column, "polars", "Series") else "pandas.get_dummies(X, columns=[{!r}])"
-        return f"categories; code them as numbers, for example {code.format(column.name)}"
+        return f"categories; fit a TableVAE, or code them as numbers, for example {code.format(column.name)}"
     if kind.startswith(("date", "time", "duration", "period")):
         return f"dates or times ({column.dtype}); make numbers of them, such as seconds since the first"
     what, hint = _advice(values, name)

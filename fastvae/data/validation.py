@@ -127,7 +127,8 @@ def _refuse_unusable(bad: list[tuple[int, int, int, float]], name: str) -> None:
             if count == 1
             else (f"entries that are not finite float32 numbers (first: {value}")
         )
-        raise ValueError(f"{name} has {count} {what} at row {row}, column {column}): remove or replace them")
+        instead = "; gaps are for a TableVAE" if value == "NaN" else ""
+        raise ValueError(f"{name} has {count} {what} at row {row}, column {column}): remove or replace them{instead}")
 
 
 def statistics(X: Any, name: str = "X", weights: np.ndarray | None = None) -> Statistics:
