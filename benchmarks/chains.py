@@ -45,9 +45,9 @@ def made(arguments: argparse.Namespace):
     )
 
 
-def visits(model, judge) -> tuple[np.ndarray, np.ndarray]:
+def visits(model, judge, chain) -> tuple[np.ndarray, np.ndarray]:
     """Of each chain: how many classes it has visited, and the share of its transitions that change class."""
-    states = model.sample(CHAINS * STATES, chains=CHAINS, burn_in=0, random_state=1)
+    states = model.sample(CHAINS * STATES, chains=CHAINS, burn_in=0, random_state=1, **chain)
     found = judge.predict(states).reshape(CHAINS, STATES)
     return np.array([len(set(row)) for row in found.tolist()]), (found[:, 1:] != found[:, :-1]).mean(axis=1)
 
@@ -60,6 +60,9 @@ def main() -> None:
     p.add_argument("--hidden", type=int, nargs="*", default=[500, 500])
     p.add_argument("--latent-dim", type=int, default=200, help="of the denoising autoencoder")
     p.add_argument("--noise", type=float, nargs="+", default=[2.0], help="of the GSN's last layer, or of each")
+    p.add_argument("--chain-noise", type=float, help="of a GSN's chain; default: as in the training")
+    p.add_argument("--chain-corruption", type=float, help="of a GSN's chain; default: as in the training")
+    p.add_argument("--load", help="a model that --save has written, in the place of a training")
     p.add_argument("--walkback", type=int, default=4)
     p.add_argument("--epochs", type=int, default=12)
     p.add_argument("--rate", type=float, default=1e-3, help="of learning at first; it falls to 0 as a cosine")
@@ -77,10 +80,13 @@ def main() -> None:
     model = made(arguments)
     print(f"{data.name}: {len(X):,} images, {len(X_valid):,} held back, {len(X_test):,} to test; {model!r}; "
           f"FASTVAE_THREADS={os.environ.get('FASTVAE_THREADS', '')}", flush=True)  # fmt: skip
+    if arguments.load:
+        model = type(model).load(arguments.load)
     started = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it would still improve
-        model.fit(X)
+        if not arguments.load:
+            model.fit(X)
     spent = time.process_time() - started
     print(
         f"trained in {spent:.0f} s of the processor; loss by epoch {model.history_['loss'].round(2).tolist()}",
@@ -95,15 +101,17 @@ def main() -> None:
         left = np.square(clean - X_test).sum(axis=1).mean()
         print(f"squared error of corrupted test images {before:.2f}, denoised {left:.2f}: {left / before:.3f} is left")
 
+    chain = {"chain_noise": arguments.chain_noise, "chain_corruption": arguments.chain_corruption}
+    chain = chain if arguments.model == "gsn" else {}
     judge, classes = classifier(X, y), len(np.unique(y))
-    seen, changes = visits(model, judge)
+    seen, changes = visits(model, judge, chain)
     print(f"{CHAINS} chains of {STATES} states: visited {seen.mean():.2f} of {classes} classes (median "
           f"{np.median(seen):g}, {seen.min()} to {seen.max()}); {(seen >= 8).mean():.0%} of the chains visited 8 or "
           f"more; the class changes in {changes.mean():.3f} of the transitions", flush=True)  # fmt: skip
 
     started = time.process_time()
     per = 10
-    samples = model.sample(WINDOW, chains=WINDOW // per, steps=APART, burn_in=BURN_IN, random_state=2)
+    samples = model.sample(WINDOW, chains=WINDOW // per, steps=APART, burn_in=BURN_IN, random_state=2, **chain)
     spent = time.process_time() - started
     transitions = WINDOW // per * (BURN_IN + APART * per)
     shares = np.bincount(judge.predict(samples), minlength=classes) / len(samples)
@@ -124,7 +132,7 @@ def main() -> None:
         from fastvae import report
 
         model.metadata_ |= {"image_shape": list(data.image_shape), "ink": True}
-        states = model.sample(200, chains=10, steps=10, burn_in=0, random_state=3)
+        states = model.sample(200, chains=10, steps=10, burn_in=0, random_state=3, **chain)
         report.write_samples(pathlib.Path(arguments.picture), model, states, "states of chains, each tenth")
 
 

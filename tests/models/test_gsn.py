@@ -295,3 +295,20 @@ def test_refusals(settings, words):
 def test_data_out_of_range_are_refused():
     with pytest.raises(ValueError, match="a GSN needs values in .* or use a DenoisingAutoencoder with likelihood="):
         model(scale=None).fit(16 * TRAIN[:60])
+
+
+def test_a_chain_with_other_noise():
+    """With the training's own it is the same chain; more has it move further from state to state."""
+    X = (np.random.default_rng(0).random((60, 12)) < 0.3).astype(np.float32)
+    model = GSN((8,), noise=0.5, corruption=0.2, epochs=2, random_state=0).fit(X)
+    how = {"chains": 20, "burn_in": 3, "random_state": 1}
+    same = model.sample(40, chain_noise=0.5, chain_corruption=0.2, **how)
+    np.testing.assert_array_equal(same, model.sample(40, **how))
+    assert np.abs(model.sample(40, chain_noise=5.0, **how) - same).mean() > 1e-3
+    assert len(model.sample(2, chain_noise=1.0)) == 2
+    with pytest.raises(ValueError, match="chain_noise"):
+        model.sample(2, chain_noise=-1.0)
+    with pytest.raises(ValueError, match="chain_noise.* has 2 numbers for 1 hidden layers"):
+        model.sample(2, chain_noise=(1.0, 2.0))
+    with pytest.raises(ValueError, match="chain_corruption"):
+        model.sample(2, chain_corruption=1.5)
