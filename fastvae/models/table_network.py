@@ -14,6 +14,7 @@ from fastvae.models.linear_start import LinearStart, probabilistic_pca
 from fastvae.models.vae_network import Architecture, VAENetwork
 from fastvae.passes import ROW, Pass
 
+LEAST_SIGMA = 0.5  # of the linear model, in deviations of the columns
 FILLED = 6  # times that missing values are taken from the linear model of all others
 
 
@@ -70,12 +71,25 @@ class TableNetwork(VAENetwork):
         (self.decoder.linear or self.decoder.layers[-1]).weight[:] = both
         self.mu.bias[:], self.logvar.bias[:] = -start.mean @ start.encoder, start.logvar
         moved = start.mean - np.where(missing, np.nan, shown[:, places]).mean(axis=0, where=~missing)
-        self.decoder.layers[-1].bias[:] = likelihood.intercept(np.empty(0)) + np.nan_to_num(moved) * slope
+        bias = likelihood.intercept(np.empty(0)) + np.nan_to_num(moved) * slope
+        self.decoder.layers[-1].bias[:] = bias - _widened(likelihood, start.decoder * slope)
         theta, first = likelihood.theta, 0
         for j, (kind, stop) in enumerate(zip(likelihood.kinds, likelihood.stops, strict=True)):
             theta[j] = np.log(start.sigma[first]) if kind == "gaussian" else theta[j]
             first = stop
         likelihood.set_theta(theta)
+
+
+def _widened(likelihood: Mixed, decoder: np.ndarray) -> np.ndarray:
+    """What the outputs (A,) have too much, as they vary under p(z): with a slope w by z, the mean of a count is multiplied
+    by E[e^(w'z)] = e^(|w|^2 / 2), and so are the odds of a level."""
+    squares = 0.5 * (decoder**2).sum(axis=0)
+    first = 0
+    for kind, stop in zip(likelihood.kinds, likelihood.stops, strict=True):
+        if kind in ("gaussian", "bernoulli", "continuous_bernoulli"):
+            squares[first:stop] = 0.0
+        first = stop
+    return squares
 
 
 def _places(likelihood: Mixed) -> np.ndarray:
@@ -91,8 +105,12 @@ def _filled(u: np.ndarray, missing: np.ndarray, components: int, seed: np.uint64
     u[missing] = np.broadcast_to(np.where(missing, 0.0, u).sum(axis=0) / there, u.shape)[missing]
     same = Units(np.zeros(columns), np.ones(columns))
     beside = [condition] if condition.shape[1] else []
+    sigma = None
     for round_ in range(FILLED if missing.any() else 1):
-        start = probabilistic_pca(u, same, u.mean(axis=0), np.ones(columns), components, None, seed, *beside)
+        start = probabilistic_pca(u, same, u.mean(axis=0), np.ones(columns), components, sigma, seed, *beside)
+        if start.sigma[0] < LEAST_SIGMA:  # levels add up to 1: some directions have no variance at all
+            sigma = LEAST_SIGMA
+            start = probabilistic_pca(u, same, u.mean(axis=0), np.ones(columns), components, sigma, seed, *beside)
         if round_ < FILLED - 1 and missing.any():
             centre = start.mean + condition @ start.condition
             u[missing] = (centre + (u - centre) @ start.encoder @ start.decoder)[missing]

@@ -338,3 +338,15 @@ def test_a_warm_start_goes_on_with_the_same_columns():
     with pytest.raises(ValueError, match="'moor' at row"):
         model.fit(frame.astype({"site": object}).replace({"site": {"bog": "moor"}}))
     assert model.n_epochs_ == 4
+
+
+def test_of_few_rows_the_start_is_not_far_below_independent_columns():
+    """Levels that add up to 1 have directions without variance, which are no reason to be sure of numbers."""
+    frame, held = table(40, gaps=False), table(200, gaps=False, seed=9)
+    model = small(latent_dim=6)
+    model.initialize(frame)
+    units, likelihood = model.network_.units, copy.deepcopy(model.network_.likelihood)
+    rows = (np.asarray(model._columns.encode(held)) - units.offset) / units.scale
+    likelihood.learn((np.asarray(model._columns.encode(frame)) - units.offset) / units.scale, units.scale)
+    apart = likelihood.terms(rows, np.tile(np.concatenate(likelihood.starts), (len(rows), 1))).sum(axis=1).mean()
+    assert model.score_samples(held).mean() > apart - 2
