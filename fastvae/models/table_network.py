@@ -81,8 +81,8 @@ class TableNetwork(VAENetwork):
 
 
 def _widened(likelihood: Mixed, decoder: np.ndarray) -> np.ndarray:
-    """What the outputs (A,) have too much, as they vary under p(z): with a slope w by z, the mean of a count is multiplied
-    by E[e^(w'z)] = e^(|w|^2 / 2), and so are the odds of a level."""
+    """What the outputs (A,) have too much, as they vary under p(z): with a slope w by z, the mean of a count is
+    multiplied by E[e^(w'z)] = e^(|w|^2 / 2), and so are the odds of a level."""
     squares = 0.5 * (decoder**2).sum(axis=0)
     first = 0
     for kind, stop in zip(likelihood.kinds, likelihood.stops, strict=True):
