@@ -141,7 +141,8 @@ def negative_binomial_terms(x, a, log_r):
     The slopes are r (m - x) / (r + m), and r [log((r + m) / (r + x)) + (x - m) / (r + m) + 1 / (2 (x + r)) - 1 / (2 r)
     + Q(r) - Q(x + r)], Q the remainder of digamma. Above a = 30 the value goes on as its tangent; a log r beyond its
     limits has no slope. Near d = a - log x = 0 the first two terms are x (e^d - 1 - d) + (x + r) (log(1 + t) - t), with
-    t = (m - x) / (r + x), as large parts of them cancel too.
+    t = (m - x) / (r + x), as large parts of them cancel too; elsewhere, where r is less than x, they are
+    x (log(1 + r / m) - log(1 + r / x)) + r log((r + m) / (r + x)).
     """
     limited = LOG_RATE_HIGHEST if a > LOG_RATE_HIGHEST else a
     size = limited_log_size(log_r)
@@ -155,7 +156,10 @@ def negative_binomial_terms(x, a, log_r):
     quotient = log_of_quotient(own, ends, excess)
     slope = r * (excess / own)
     rest = gamma_remainder(r) - gamma_remainder(ends) if x > ZERO else x - x
-    away = x * tail + ends * (quotient - excess / ends) if close else ends * quotient - x * d
+    small = r < x and not close
+    here = log1p_unit(r / m) if m >= r else log(own) - limited
+    apart = x * (here - log1p_unit(r / x)) + r * quotient if small else ends * quotient - x * d
+    away = x * tail + ends * (quotient - excess / ends) if close else apart
     value = away + HALF * log(ends / r) + rest + log_factorial_excess(x, high + low)
     halves = HALF / ends - HALF / r + digamma_remainder(r) - digamma_remainder(ends) if x > ZERO else x - x
     d_size = r * ((quotient - excess / own) + halves)

@@ -4,8 +4,10 @@ import pickle
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from fastvae import VAE, reference
+from fastvae.kernels.mixed import negative_binomial_terms
 from fastvae.likelihoods import ContinuousBernoulli, NegativeBinomial
 
 RNG = np.random.default_rng(0)
@@ -84,6 +86,19 @@ def test_a_large_size_is_a_poisson():
     poisson = -reference.mixed.poisson(X, a, 0.0)[0]
     np.testing.assert_allclose(model.network_.likelihood.terms(X, a), poisson, rtol=1e-2, atol=1e-2)
     assert likelihood.NAME == "negative_binomial"
+
+
+@pytest.mark.parametrize("r", [0.3, 2.0, 50.0])
+def test_large_counts_are_scored_as_exactly_as_small_ones(r):
+    """Beside SciPy's, in float64, at the same float32 numbers: of a mean as large as the count, and far from it."""
+    theta = np.float32(np.log(r))
+    for x in (0.0, 3.0, 1e3, 1e6):
+        for ratio in (1e-3, 0.2, 1.1, 4.0, 30.0):
+            a = np.float32(np.log(max(x, 1) * ratio))
+            size, mean = np.exp(np.float64(theta)), np.exp(np.float64(a))
+            found = negative_binomial_terms(np.float32(x), a, theta)[0]
+            exact = -stats.nbinom.logpmf(x, size, size / (size + mean))
+            assert found == pytest.approx(exact, rel=2e-6, abs=0.01 if x > 1e3 else 2e-5), (x, ratio)
 
 
 def test_the_density_of_grey_values_is_one():
