@@ -8,13 +8,14 @@ import difflib
 import importlib
 import numbers
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from fastvae.data.conversion import Encoded
-from fastvae.data.table_values import Values, columns_of
+from fastvae.data.table_output import given_back, pandas_series, polars_series, within
+from fastvae.data.table_values import Values, as_declared, columns_of
 from fastvae.data.validation import LARGEST
 from fastvae.declared import declared
 
@@ -48,6 +49,10 @@ class Column:
         Of "categorical" and "bernoulli": the values that 0, 1, ... stand for.
     whole
         Whether a number has always been a whole one, and is given back as such.
+    categories, ordered
+        Of a frame's categories: all of them, in the frame's order, those too that no row has; and whether they rise.
+    label
+        The name in the frame where that is a whole number.
     """
 
     name: str
@@ -55,6 +60,9 @@ class Column:
     dtype: str
     levels: tuple[Level, ...] = ()
     whole: bool = False
+    categories: tuple[Level, ...] = ()
+    ordered: bool = False
+    label: int | None = None
 
     @property
     def outputs(self) -> int:
@@ -96,8 +104,8 @@ class Columns:
         """
         container, found = columns_of(X, name)
         wanted = _asked_types(types, [label for label, _ in found])
-        made = tuple(_learned(label, values, wanted.get(label), name) for label, values in found)
-        return cls(made, container)
+        made = [_learned(label, values, wanted.get(label), name) for label, values in found]
+        return cls(tuple(replace(c, **as_declared(X, container, j)) for j, c in enumerate(made)), container)
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -157,17 +165,23 @@ class Columns:
 
     # ---- rows out ------------------------------------------------------------------------------------------------
 
+    def limited(self, values: np.ndarray) -> np.ndarray:
+        """Rows (N, D) that a model has made, each value of an integer dtype the nearest that this has."""
+        made = [within(c.dtype, np.rint(v)) if c.whole else v for c, v in zip(self.columns, values.T, strict=True)]
+        return np.column_stack(made)
+
     def decode(self, values: np.ndarray, index: Any = None) -> Any:
         """Rows (N, D) of the model as the table that it was fitted on has them: a frame of the same dtypes, with
         `index` in pandas; a dict of arrays; or an array, of objects where a column is no number."""
-        made = {column.name: _decoded(column, values[:, j]) for j, column in enumerate(self.columns)}
+        made = {column.name: given_back(column, values[:, j]) for j, column in enumerate(self.columns)}
         if self.container == "pandas":
             pandas = importlib.import_module("pandas")
-            series = {c.name: _pandas_series(pandas, c, made[c.name], index) for c in self.columns}
+            labels = {c.name: c.name if c.label is None else c.label for c in self.columns}
+            series = {labels[c.name]: pandas_series(pandas, c, made[c.name], index) for c in self.columns}
             return pandas.DataFrame(series, index=index)
         if self.container == "polars":
             polars = importlib.import_module("polars")
-            return polars.DataFrame([_polars_series(polars, c, made[c.name]) for c in self.columns])
+            return polars.DataFrame([polars_series(polars, c, made[c.name]) for c in self.columns])
         if self.container == "mapping":
             return made
         if all(array.dtype.kind in "iuf" for array in made.values()):
@@ -197,8 +211,13 @@ class Columns:
                 raise ValueError(f"{place}.levels are {levels!r}; expected text, numbers, true or false")
             if text["kind"] not in NAMES or (text["kind"] in ("categorical", "bernoulli")) != bool(levels):
                 raise ValueError(f"{place} has kind {text['kind']!r} and {len(levels)} levels")
-            whole = declared(f"{place}.whole", entry.get("whole"), bool)
-            columns.append(Column(**text, levels=tuple(levels), whole=whole))
+            whole, ordered = (declared(f"{place}.{key}", entry.get(key, False), bool) for key in ("whole", "ordered"))
+            categories = tuple(declared(f"{place}.categories", entry.get("categories", []), list[Any]))
+            if categories and not set(levels) <= set(categories):
+                raise ValueError(f"{place}.categories lack some of the levels: {categories!r}, {levels!r}")
+            label = declared(f"{place}.label", entry.get("label"), int | None)
+            columns.append(Column(**text, levels=tuple(levels), whole=whole, categories=categories, ordered=ordered,
+                                  label=label))  # fmt: skip
         if container not in ("pandas", "polars", "mapping", "array") or not columns:
             raise ValueError(f"table.container is {container!r}, with {len(columns)} columns")
         return cls(tuple(columns), container)
@@ -377,45 +396,3 @@ def _is_known(value: Any, code: dict[Level, int]) -> bool:
         return value in code
     except TypeError:
         return False
-
-
-def _decoded(column: Column, values: np.ndarray) -> np.ndarray:
-    """Values of the model as the user's: an array of numbers, or of objects; NaN and None are missing."""
-    if not column.levels:
-        return np.rint(values) if column.whole else values
-    out, missing = np.empty(len(values), object), np.isnan(values)
-    levels = np.empty(len(column.levels), object)
-    levels[:] = column.levels
-    out[~missing] = levels[values[~missing].astype(int)]
-    out[missing] = None
-    if not missing.any() and all(isinstance(level, int | float | bool) for level in column.levels):
-        return np.array(out.tolist())
-    return out
-
-
-def _pandas_series(pandas: Any, column: Column, values: np.ndarray, index: Any) -> Any:
-    dtype: Any = column.dtype
-    if dtype.startswith("category"):
-        return pandas.Series(pandas.Categorical(values, categories=list(column.levels)), index=index)
-    gone = np.array([value is None for value in values]) if values.dtype.kind == "O" else np.isnan(values * 1.0)
-    if gone.any() and dtype.startswith(("int", "uint")):
-        dtype = dtype.replace("int", "Int").replace("uInt", "UInt")
-    elif gone.any() and dtype == "bool":
-        dtype = "boolean"
-    if dtype.startswith(("uint", "UInt")):
-        values = np.where(gone, values, np.maximum(np.where(gone, 0, values), 0))
-    try:
-        return pandas.Series(values, index=index).astype(dtype)
-    except (TypeError, ValueError):  # a dtype of this frame alone
-        return pandas.Series(values, index=index)
-
-
-def _polars_series(polars: Any, column: Column, values: np.ndarray) -> Any:
-    kinds = {"Boolean": polars.Boolean, "String": polars.String, "Categorical": polars.Categorical}
-    dtype = kinds.get(column.dtype.split("(")[0])
-    if column.dtype.startswith("Enum"):
-        dtype = polars.Enum(list(column.levels))
-    if dtype is None:
-        dtype = getattr(polars, column.dtype, None)
-    listed = [None if value is None or value != value else value for value in values.tolist()]
-    return polars.Series(column.name, listed, strict=False).cast(dtype) if dtype else polars.Series(column.name, listed)

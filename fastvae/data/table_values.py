@@ -1,7 +1,7 @@
 """The columns of whatever is a table: a frame of pandas or polars, a mapping of names to columns, an array."""
 
 import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,25 @@ def columns_of(X: Any, name: str) -> tuple[str, list[tuple[str, Values]]]:
         raise UnusableTypeError(f"{name} has dtype {array.dtype}; expected numbers, or objects of a table's columns")
     found = [(str(j), _array_values(j, array[:, j])) for j in range(array.shape[1])]
     return _checked("array", found, name, len(array))
+
+
+def as_declared(X: Any, container: str, j: int) -> dict[str, Any]:
+    """What a frame says of column j beside its values: "categories", all of them in order, and whether they are
+    "ordered", where it has such that can be kept in a file; a "label" that is a whole number."""
+    said: dict[str, Any] = {}
+    if container == "polars":
+        dtype = X.dtypes[j]
+        if str(dtype).startswith("Enum"):
+            said["categories"] = tuple(dtype.categories.to_list())
+    elif container == "pandas":
+        label, dtype = X.columns[j], X.dtypes.iloc[j]
+        if isinstance(label, int | np.integer) and not isinstance(label, bool) and 0 <= label <= EXACT:
+            said["label"] = int(label)
+        if str(dtype) == "category":
+            categories = tuple(dtype.categories.tolist())
+            if all(isinstance(value, str | int | float | bool) for value in categories):
+                said |= {"categories": categories, "ordered": bool(dtype.ordered)}
+    return said
 
 
 def written_columns(X: Any) -> list[np.ndarray]:
@@ -112,7 +131,8 @@ def _values(series: Any, dtype: str) -> Values:
 
 def _array_values(label: Any, values: Any) -> Values:
     array = np.asarray(values) if not isinstance(values, np.ndarray) else values
-    if array.dtype.kind not in "buifOUSMm":
+    made = not isinstance(values, np.ndarray) and isinstance(values, Sequence)
+    if array.dtype.kind not in "buifOUSMm" or (made and array.dtype.kind in "US"):  # NumPy makes NaN a text
         array = np.asarray(values, dtype=object)
     if array.ndim != 1:
         raise ValueError(f"column {label!r} has shape {array.shape}; expected 1-D, one value a row")

@@ -70,8 +70,10 @@ class TableNetwork(VAENetwork):
         both = np.concatenate((start.decoder * slope, start.condition * slope))
         (self.decoder.linear or self.decoder.layers[-1]).weight[:] = both
         self.mu.bias[:], self.logvar.bias[:] = -start.mean @ start.encoder, start.logvar
-        moved = start.mean - np.where(missing, np.nan, shown[:, places]).mean(axis=0, where=~missing)
-        bias = likelihood.intercept(np.empty(0)) + np.nan_to_num(moved) * slope
+        there = (~missing).sum(axis=0)
+        mean = np.where(missing, 0.0, shown[:, places]).sum(axis=0) / np.maximum(there, 1)
+        moved = np.where(there > 0, start.mean - mean, 0.0)
+        bias = likelihood.intercept(np.empty(0)) + moved * slope
         self.decoder.layers[-1].bias[:] = bias - _widened(likelihood, start.decoder * slope)
         theta, first = likelihood.theta, 0
         for j, (kind, stop) in enumerate(zip(likelihood.kinds, likelihood.stops, strict=True)):

@@ -212,12 +212,12 @@ class TableVAE(VAE):
         rows, missing = np.asarray(X), np.isnan(X)
         if not missing.any():
             return super()._statistics(rows, weights)
-        known = np.where(missing, 0.0, rows)
-        counts = ~missing * (1.0 if weights is None else weights[:, None])
-        whole = counts.sum(axis=0)
-        mean = (counts * known).sum(axis=0) / whole
-        deviation = np.sqrt((counts * (known - mean) ** 2).sum(axis=0) / whole)
-        return Statistics(np.nanmin(rows, axis=0), np.nanmax(rows, axis=0), mean, deviation, weights)
+        found = np.zeros((4, rows.shape[1]))  # a column that lacks all of its values here: a constant of 0
+        for j, gone in enumerate(missing.T):
+            if not gone.all():
+                own = super()._statistics(rows[~gone, j, None], None if weights is None else weights[~gone])
+                found[:, j] = own.smallest[0], own.largest[0], own.mean[0], own.deviation[0]
+        return Statistics(found[0], found[1], found[2], found[3], weights)
 
     def _scaling(self, facts: Statistics) -> tuple[np.ndarray, np.ndarray]:
         offset, scale = super()._scaling(facts)
@@ -269,7 +269,8 @@ class TableVAE(VAE):
         return self._in_user_units(network, values, index)
 
     def _in_user_units(self, network: Any, values: np.ndarray, index: Any = None) -> Any:
-        return self._columns.decode(values * network.units.scale + network.units.offset, index)
+        made = values * network.units.scale + network.units.offset
+        return self._columns.decode(self._columns.limited(made), index)
 
     # ---- files --------------------------------------------------------------------------------------------------
 
@@ -373,8 +374,11 @@ class TableVAE(VAE):
         rows = self._as_rows(network, X)
         beside = self._condition_rows(network, condition, len(rows))
         found: Imputation = impute(self, network, rows, beside, n_draws, n_samples, random_state)
+        full = [np.where(found.missing, self._columns.limited(v), rows) for v in (found.values, *found.drawn)]
         found = dataclasses.replace(
             found,
+            values=full[0],
+            drawn=full[1:],
             decode=lambda values: self._columns.decode(values, X.index if is_of(X, "pandas", "DataFrame") else None),
         )
         if return_result:

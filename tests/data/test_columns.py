@@ -1,5 +1,7 @@
 """Columns of mixed tables: what is told of their kinds, what they become, and what is refused."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -149,3 +151,45 @@ def test_whole_numbers_and_constants():
     assert back["year"].tolist() == [2000]
     assert back["year"].dtype == np.int64
     assert back["one"].tolist() == ["a"]
+
+
+def test_a_frame_has_its_categories_and_labels_again():
+    """Their order too, and categories that no row has; as a file has them as well."""
+    sizes = pd.Categorical(["mid", "small", None], categories=["small", "mid", "large"], ordered=True)
+    frame = pd.DataFrame({0: [0.5, 1.0, 2.0], 7: sizes})
+    known = Columns.learn(frame)
+    for columns in (known, Columns.from_json(json.loads(json.dumps(known.to_json())))):
+        back = columns.decode(np.asarray(columns.encode(frame)))
+        pd.testing.assert_frame_equal(back, frame)
+    stored = known.to_json()
+    stored["columns"][1]["categories"] = ["small"]
+    with pytest.raises(ValueError, match="categories lack some of the levels"):
+        Columns.from_json(stored)
+
+
+def test_polars_has_its_categories_again():
+    pl = pytest.importorskip("polars", reason="polars is not installed: pip install polars")
+    frame = pl.DataFrame({"size": pl.Series(["mid", "small", None], dtype=pl.Enum(["small", "mid", "large"]))})
+    known = Columns.learn(frame)
+    assert known.decode(np.asarray(known.encode(frame))).equals(frame)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "Int8", "UInt8", "uint64", "int64"])
+def test_whole_numbers_stay_within_their_dtype(dtype):
+    """Those that a model makes do; those of another table are kept."""
+    known = Columns.learn(pd.DataFrame({"x": pd.Series([3, 5], dtype=dtype)}))
+    ends = np.iinfo(dtype.lower())
+    made = known.decode(known.limited(np.array([[-1e25], [2.4], [1e25]])))["x"]
+    assert str(made.dtype) == dtype
+    assert made[0] == ends.min
+    assert made[1] == 2
+    assert ends.max - 2048 <= made[2] <= ends.max
+    if dtype.lower().endswith("8"):
+        assert known.decode(np.array([[300.0], [4.0]]))["x"].tolist() == [300, 4]
+
+
+def test_a_gap_in_a_list_of_words_is_no_word():
+    columns = {"site": ["bog", float("nan"), "fen"], "n": [1, 2, 3]}
+    known = Columns.learn(columns)
+    assert known.columns[0].levels == ("bog", "fen")
+    np.testing.assert_array_equal(known.encode(columns)[:, 0], [0, np.nan, 1])

@@ -259,6 +259,24 @@ def test_what_is_filled_in_keeps_what_is_there_and_the_index(model):
     pd.testing.assert_frame_equal(model.reconstruct(frame).dtypes.to_frame(), frame.dtypes.to_frame())
 
 
+def test_what_is_there_is_kept_to_the_bit():
+    X = np.random.default_rng(5).normal(1e3, 7, (80, 3))
+    X[::4, 1] = np.nan
+    there = ~np.isnan(X)
+    found = TableVAE(epochs=1, random_state=0, early_stopping=False).fit(X).impute(X, 2, 20, return_result=True)
+    for full in (found.table, *found.draws):
+        np.testing.assert_array_equal(full[there], X[there])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_column_without_a_value_in_the_rows_of_the_training():
+    """Where all rows that have one are of weight 0."""
+    frame = table(60).astype({"length": float})
+    frame.loc[3:, "length"] = np.nan
+    model = small().fit(frame, sample_weight=np.arange(60) >= 3)
+    assert np.isfinite(model.score_samples(frame)).all()
+
+
 def test_codes_there_and_back(model):
     frame = table()
     codes = model.transform(frame)
