@@ -21,6 +21,7 @@ from fastvae.passes import Pass
 
 WIDENED = np.array([1.2, 2.5, 5.0])  # variances over that of q of the proposal's parts, which are equally likely
 ROWS = 1 << 17  # of codes that go through the decoder at a time
+NUMBERS = 1 << 24  # that it gives for them, at most
 LEAST_DRAWS = 20  # behind an interval
 
 
@@ -93,7 +94,8 @@ def impute(
     rows = np.flatnonzero(missing.any(axis=1))
     values, drawn = x.copy(), [x.copy() for _ in range(draws)]
     tails, sizes = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    piece, largest = max(1, ROWS // n_samples), min(n_samples, tail_length(n_samples) + 1)
+    outputs = n_samples * network.likelihood.outputs
+    piece, largest = max(1, min(ROWS // n_samples, NUMBERS // outputs)), min(n_samples, tail_length(n_samples) + 1)
     for first in range(0, len(rows), piece):
         some = rows[first : first + piece]
         rng = np.random.default_rng([seed, first])
@@ -156,13 +158,13 @@ def _fill(
     n, samples, outputs = a.shape
     if not isinstance(likelihood, Mixed):
         raise TypeError("a model of tables without gaps has nothing to fill in")
-    means = likelihood.means(a.reshape(n * samples, outputs))
-    for j, mean in enumerate(means):
-        if not missing[:, j].any():
+    for j, gone in enumerate(missing.T):
+        if not gone.any():
             continue
-        own = np.einsum("nk,nk...->n...", w, mean.reshape(n, samples, *mean.shape[1:]))
+        mean = likelihood.mean_of(j, a[gone].reshape(-1, outputs))
+        own = np.einsum("nk,nk...->n...", w[gone], mean.reshape(-1, samples, *mean.shape[1:]))
         best = own.argmax(axis=1) if own.ndim > 1 else np.rint(own) if likelihood.kinds[j] == "bernoulli" else own
-        values[rows[missing[:, j]], j] = best[missing[:, j]]
+        values[rows[gone], j] = best
     below = np.cumsum(w, axis=1)
     for each in drawn:
         chosen = np.minimum((rng.random((n, 1)) * below[:, -1:] >= below).sum(axis=1), samples - 1)

@@ -172,7 +172,7 @@ class Mixed(Likelihood):
         return nll
 
     def mean(self, p: Pass, a: np.ndarray) -> np.ndarray:
-        """The decoder's outputs themselves: what they mean is said by `guess`, `draw` and `means`."""
+        """The decoder's outputs themselves: what they mean is said by `guess`, `draw` and `mean_of`."""
         return a
 
     def write_gradient(self, program: Any, use: Any, part: int, parts: int, accumulate: bool) -> None:
@@ -201,9 +201,10 @@ class Mixed(Likelihood):
         one."""
         return np.column_stack([kind.guess(own, theta) for kind, own, theta in self._by_column(a)])
 
-    def means(self, a: np.ndarray) -> list[np.ndarray]:
-        """Of each column the means (N,), of a category the probabilities (N, K)."""
-        return [kind.mean(own, theta) for kind, own, theta in self._by_column(a)]
+    def mean_of(self, j: int, a: np.ndarray) -> np.ndarray:
+        """Of column j the means (N,) at outputs a (N, A), of a category the probabilities (N, K)."""
+        own = a[:, self.stops[j] - self.levels[j] : self.stops[j]].astype(np.float64)
+        return KINDS[self.kinds[j]].mean(own, self.theta[j])
 
     def draw(
         self, mean: np.ndarray, kernels: Any, seed: np.uint64, call: int, columns: slice = slice(None)

@@ -352,7 +352,8 @@ class TableVAE(VAE):
         random_state: Any = None,
         return_result: bool = False,
     ) -> Any:
-        """Fill in missing values, by p(missing | what is there), with z weighed by importance.
+        """Fill in missing values, by p(missing | what is there), with z weighed by importance. All else is kept; whole
+        numbers beyond 2^53 come back as float64 has them.
 
         Parameters
         ----------

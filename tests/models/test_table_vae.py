@@ -9,6 +9,7 @@ import pytest
 
 from fastvae import VAE, TableVAE, persistence, reference
 from fastvae.errors import ModelFileError
+from fastvae.evaluation import imputing
 from fastvae.models.registry import load
 
 
@@ -266,6 +267,18 @@ def test_what_is_there_is_kept_to_the_bit():
     found = TableVAE(epochs=1, random_state=0, early_stopping=False).fit(X).impute(X, 2, 20, return_result=True)
     for full in (found.table, *found.draws):
         np.testing.assert_array_equal(full[there], X[there])
+
+
+def test_no_more_numbers_at_a_time_than_are_allowed(model, monkeypatch):
+    """Of a table with many levels few rows go through the decoder together; and a row alone where that is too much."""
+    frame, given, outputs = table(), [], model.network_.likelihood.outputs
+    decoded = model._outputs
+    monkeypatch.setattr(model, "_outputs", lambda network, z, c=None: (given.append(len(z)), decoded(network, z, c))[1])
+    for most, rows in ((50 * outputs * 3, 3), (1, 1)):
+        monkeypatch.setattr(imputing, "NUMBERS", most)
+        assert not model.impute(frame, n_samples=50).isna().to_numpy().any()
+        assert max(given) == 50 * rows
+        given.clear()
 
 
 @pytest.mark.filterwarnings("error")
