@@ -46,7 +46,9 @@ def pandas_series(pandas: Any, column: Any, values: np.ndarray, index: Any) -> A
     elif gone.any() and dtype == "bool":
         dtype = "boolean"
     known = values[~gone]
-    if column.whole and not np.array_equal(within(dtype, known), known):  # a table that has larger values than ever
+    if column.whole and dtype == "object":
+        values = np.array([None if empty else int(value) for value, empty in zip(values, gone, strict=True)], object)
+    elif column.whole and not np.array_equal(within(dtype, known), known):  # a table that has larger values than ever
         dtype = "Int64" if gone.any() else "int64"
     try:
         return pandas.Series(values, index=index).astype(dtype)

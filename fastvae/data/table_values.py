@@ -84,10 +84,10 @@ def _written(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
             return values.astype(np.int64)
         out[~missing] = [int(value) for value in present]
         return out
-    if values.dtype.kind in "OUST":
+    if values.dtype.kind in "OUST" or (missing.any() and values.dtype.kind in "iu"):
         out[~missing] = present
         return out
-    return values
+    return np.where(missing, np.nan, values) if values.dtype.kind == "f" and missing.any() else values
 
 
 def _as_matrix(X: Any, name: str) -> np.ndarray:
@@ -126,6 +126,10 @@ def _checked(
 
 def _values(series: Any, dtype: str) -> Values:
     values, gone = column_array(series)
+    if dtype == "object" and values.dtype.kind == "f" and gone is not None:
+        own = series.to_numpy()
+        if all(isinstance(value, int | np.integer) and abs(int(value)) <= EXACT for value in own[~gone]):
+            values = np.where(gone, 0, own).astype(np.int64)
     return _with_missing(values, gone, dtype)
 
 

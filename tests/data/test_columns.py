@@ -8,6 +8,7 @@ import pytest
 
 from fastvae.data.columns import Columns
 from fastvae.data.frame import Table
+from fastvae.data.table_values import written_columns
 
 ROWS = 40
 RNG = np.random.default_rng(0)
@@ -36,6 +37,7 @@ def kinds(X, types=None):
         (pd.array([True, None] * (ROWS // 2), dtype="boolean"), "bernoulli"),
         (np.array([True, False, None, True] * (ROWS // 4), object), "bernoulli"),
         (np.array([1.5, None] * (ROWS // 2), object), "gaussian"),
+        (np.array([0, 1, 7, None] * (ROWS // 4), object), "negative_binomial"),
     ],
     ids=str,
 )
@@ -193,3 +195,15 @@ def test_a_gap_in_a_list_of_words_is_no_word():
     known = Columns.learn(columns)
     assert known.columns[0].levels == ("bog", "fen")
     np.testing.assert_array_equal(known.encode(columns)[:, 0], [0, np.nan, 1])
+
+
+def test_gaps_among_whole_numbers_are_gaps_in_a_file_and_whole_numbers_as_objects_stay_such():
+    kinds = {"Int64": "Int64", "Float64": "Float64", "object": "object", "boolean": "boolean"}
+    frame = pd.DataFrame({kind: pd.Series([1, None, 0], dtype=dtype) for kind, dtype in kinds.items()})
+    for values in written_columns(frame):
+        assert pd.isna(values).tolist() == [False, True, False]
+    frame = pd.DataFrame({"n": np.array([1, None, 9], object)})
+    known = Columns.learn(frame)
+    back = known.decode(np.array([[2.0], [np.nan], [4.0]]))["n"]
+    assert back.tolist() == [2, None, 4]
+    assert isinstance(back[0], int)
