@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import special, stats
 
 from fastvae import VAE, TableVAE, persistence, reference
 from fastvae.errors import ModelFileError
@@ -88,6 +89,23 @@ def test_gradients_are_those_of_the_reference():
                 values[place] -= step
             expected = (ends[0] - ends[1]) / 2e-5
             assert gradients[name][place] == pytest.approx(expected, rel=2e-3, abs=2e-4), (name, place)
+
+
+def test_the_nll_is_that_of_scipy_in_the_units_of_the_table(model):
+    frame, network = table(), model.network_
+    nll = model.loss_and_gradients(frame, np.zeros((120, 2), np.float32))[1]["nll"]
+    a, x = model._outputs(network, model.transform(frame)).astype(float), np.asarray(model.columns_.encode(frame))
+    theta, scale, offset = network.likelihood.theta, network.units.scale, network.units.offset
+    r, y = np.exp(theta[1]), a[:, 6]
+    terms = [
+        stats.norm.logpdf(x[:, 0], a[:, 0] * scale[0] + offset[0], np.exp(theta[0]) * scale[0]),
+        stats.nbinom.logpmf(x[:, 1], r, r / (r + np.exp(a[:, 1]))),
+        stats.bernoulli.logpmf(x[:, 2], 1 / (1 + np.exp(-a[:, 2]))),
+        [np.nan if k != k else np.log(p[int(k)]) for k, p in zip(x[:, 3], special.softmax(a[:, 3:6], 1), strict=True)],
+        x[:, 4] * y - np.log(np.expm1(y) / y),
+        stats.poisson.logpmf(x[:, 5], np.exp(a[:, 7])),
+    ]
+    assert nll == pytest.approx(-np.where(np.isnan(x), 0.0, np.transpose(terms)).sum(axis=1).mean(), rel=1e-6)
 
 
 def linear(gaps=0.3, rows=400, seed=0):
