@@ -123,7 +123,6 @@ def test_parquet_keeps_its_types(folder, library, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["{t}", "--out", "f.parquet"], "name a .csv"),
         (["{t}", "--out", "f.tsv"], "cut by ';'"),
         (["{t}", "--out", "f.npy"], "'.npy' is not known"),
         (["{t}", "--draws", "0"], "--draws"),
@@ -141,6 +140,11 @@ def test_what_cannot_be_is_one_line_and_writes_nothing(folder, words, message, c
     assert message in error_of([folder / "run", *words], capsys)
     assert not list(pathlib.Path().iterdir())
     assert (folder / "t.csv").read_text() == TEXT
+
+
+def test_text_is_not_written_as_parquet(folder, capsys):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    assert "name a .csv" in error_of([folder / "run", folder / "t.csv", "--out", "f.parquet"], capsys)
 
 
 def test_models_that_know_no_gaps(folder, tmp_path, capsys):
