@@ -51,7 +51,9 @@ LIMITS = {
     "gaussian": (72, 0.5),
     "draw": (56, 0.75),
     "binarize": (48, 1.0),
-    "corrupt": (48, 0.75),
+    "corrupt": (48, 0.62),
+    "continuous_bernoulli": (56, 0.75),
+    "mixed_forward": (64, 0.62),
     "gather_float64": (40, 0.75),
     "prefix_forward": (32, 0.41),  # rows of hidden units lie in shared memory, of which there is that much
     "prefix_gradients": (48, 0.22),

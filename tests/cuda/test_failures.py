@@ -142,7 +142,7 @@ def test_a_model_of_a_gpu_where_there_is_none(device, tmp_path):
 def test_a_plan_that_failed_half_way_is_made_again(device, monkeypatch):
     vae = model(device="cuda").fit(X[:12])
     expected = vae.loss_and_gradients(X[:9])
-    vae.network_.allocate(0)  # forget the programs
+    vae.network_._last_graded = None  # forget the pass
     upload, calls = PTXDevice.upload, []
 
     def failing(self, array):

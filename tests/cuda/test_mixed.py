@@ -43,9 +43,14 @@ def test_training(settings, monkeypatch):
     X = table()
     with using(PTXDevice((8, 0), 0, monkeypatch)):
         settings = {"latent_dim": 2, "hidden": (5,), "column_types": TYPES, "early_stopping": False} | settings
-        settings |= {"batch_size": 8, "epochs": 1, "random_state": 0}
+        settings |= {
+            "batch_size": 8,
+            "epochs": 1,
+            "random_state": 0,
+            "linear": False,
+        }  # else some gradients are rounding
         found, expected = TableVAE(device="cuda", **settings).fit(X), TableVAE(**settings).fit(X)
-        check_same(found.parameters(), expected.parameters(), 1e-3)  # what begins at 0 moves by the sign of noise
+        check_same(found.parameters(), expected.parameters(), 1e-3)
         np.testing.assert_allclose(found.score_samples(X), expected.score_samples(X), rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(found.transform(X), expected.transform(X), rtol=1e-3, atol=1e-4)
         filled = [model.impute(X, n_samples=8, random_state=1) for model in (found, expected)]
