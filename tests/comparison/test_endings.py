@@ -48,7 +48,7 @@ def test_one_diverges(monkeypatch, capsys):
     of_vae(monkeypatch, learning_rate=1e30, clip_norm=None)
     code, status, rows = run("vae,ae")
     assert code == 0
-    assert status == {"independent": "done", "pca": "done", "vae": "diverged", "ae": "done"}
+    assert status == {"independent": "done", "gaussian": "done", "pca": "done", "vae": "diverged", "ae": "done"}
     assert "learning_rate" in rows["vae"]["reason"]
     assert f"diverged: {rows['vae']['reason']}" in capsys.readouterr().out
     page = pathlib.Path("c/report.html").read_text()
@@ -104,7 +104,7 @@ def test_two_ctrl_cs_end_all(monkeypatch, capsys):
     monkeypatch.setattr(compare, "plan", lambda *arguments: Plan(3, 0.01))
     code, status, _ = run("vae,ae,made")
     assert code == 130
-    assert list(status.values()) == ["done", "done", "interrupted", "interrupted", "not begun"]
+    assert list(status.values()) == ["done", "done", "done", "interrupted", "interrupted", "not begun"]
     assert "go on with the same command" in capsys.readouterr().err
 
 
