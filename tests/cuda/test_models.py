@@ -54,6 +54,11 @@ class Broken(Device):
         return "no NVIDIA driver, or no GPU, is found"
 
 
+def slowly(*values):
+    """A parameter of a test that is among the slow ones with it."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def check_same(found, expected, tolerance=1e-4):
     """The greatest difference by the greatest number, each array by itself."""
     for name, values in expected.items():
@@ -139,7 +144,7 @@ def test_models_that_run_a_chain(device, kind, settings):
 
 @pytest.mark.parametrize(("kind", "settings"), [
     (VAE, {"latent_dim": 4, "hidden": (24,), "likelihood": "gaussian"}),
-    (VAE, {"latent_dim": 4, "hidden": (24,), "likelihood": "gaussian", "n_samples": 2}),
+    slowly(VAE, {"latent_dim": 4, "hidden": (24,), "likelihood": "gaussian", "n_samples": 2}),
     (VAE, {"latent_dim": 4, "hidden": (24,), "objective": "dreg", "n_samples": 2}),
     (SparseAutoencoder, {"latent_dim": 20}),
 ], ids=str)  # fmt: skip
@@ -177,18 +182,18 @@ def test_training_in_three_orders(likelihood, capability, seed, monkeypatch):
 @pytest.mark.parametrize("settings", [
     {"likelihood": "gaussian", "clip_norm": None},
     {"likelihood": "gaussian", "clip_norm": 2.0, "hidden": (), "decoder_hidden": (9, 7)},
-    {"likelihood": "gaussian", "sigma_per_column": False, "clip_norm": 2.0, "linear": False, "scale": None},
+    slowly({"likelihood": "gaussian", "sigma_per_column": False, "clip_norm": 2.0, "linear": False, "scale": None}),
     {"likelihood": "gaussian", "sigma": "optimal", "hidden": (9, 7)},
-    {"likelihood": "gaussian", "sigma": "optimal", "sigma_per_column": False, "clip_norm": None},
-    {"likelihood": "gaussian", "sigma": 0.5, "clip_norm": None, "activation": "tanh"},
+    slowly({"likelihood": "gaussian", "sigma": "optimal", "sigma_per_column": False, "clip_norm": None}),
+    slowly({"likelihood": "gaussian", "sigma": 0.5, "clip_norm": None, "activation": "tanh"}),
     {"likelihood": "poisson", "activation": "silu"},
     {"objective": "iwae", "n_samples": 3, "kl_warmup_epochs": 0, "likelihood": "gaussian"},
     {"objective": "dreg", "n_samples": 2, "kl_warmup_epochs": 0, "hidden": (9, 7)},
-    {"n_samples": 3, "likelihood": "gaussian", "sigma": "optimal"},
+    slowly({"n_samples": 3, "likelihood": "gaussian", "sigma": "optimal"}),
     {"n_samples": 2, "free_bits": 0.1, "likelihood": "poisson"},
-    {"free_bits": 0.05, "clip_norm": None},
+    slowly({"free_bits": 0.05, "clip_norm": None}),
     {"activation": "silu", "hidden": (9, 7), "decoder_hidden": (5,)},
-    {"activation": "tanh", "hidden": ()},
+    slowly({"activation": "tanh", "hidden": ()}),
 ], ids=str)  # fmt: skip
 def test_other_models(device, settings):
     found, expected = train_on_both(epochs=1, **settings)
