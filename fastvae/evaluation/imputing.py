@@ -25,7 +25,7 @@ NUMBERS = 1 << 24  # that it gives for them, at most
 LEAST_DRAWS = 20  # behind an interval
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Imputation:
     """What `TableVAE.impute` has found.
 
@@ -49,6 +49,10 @@ class Imputation:
     values: np.ndarray = field(repr=False)
     drawn: list[np.ndarray] = field(repr=False)
     decode: Callable[[np.ndarray], Any] = field(repr=False, default=lambda values: values)
+
+    def __repr__(self) -> str:
+        found = f"{int(self.missing.sum())} values of {len(self.rows)} rows, {int(self.unreliable.sum())} unreliable"
+        return f"<Imputation: {found}, {len(self.drawn)} draws>"
 
     @property
     def unreliable(self) -> np.ndarray:

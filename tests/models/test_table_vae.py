@@ -149,6 +149,7 @@ def test_imputed_values_are_the_conditional_ones():
             np.testing.assert_allclose((high - low)[i, gone], 2 * 1.2816 * deviation, rtol=0.35)
     assert len(found.rows) == np.isnan(X[:40]).any(axis=1).sum() == len(found.khat)
     assert found.unreliable.mean() < 0.2
+    assert repr(found).startswith(f"<Imputation: {np.isnan(X[:40]).sum()} values of {len(found.rows)} rows")
 
 
 def test_each_kind_adds_up_to_one_and_is_drawn_as_it_says(model):
