@@ -159,9 +159,9 @@ def test_a_gan_that_has_collapsed_is_named(monkeypatch, capsys):
     from fastvae import GAN
 
     monkeypatch.setattr(GAN, "remarks", lambda self: ["all samples are alike"])
-    _, status, rows = run("gan")
+    _, status, rows = run("gan", "--budget", "1")
     assert status["gan"] == "done"
-    assert rows["gan"]["remarks"] == ["all samples are alike"]
+    assert "all samples are alike" in rows["gan"]["remarks"]
     assert "GAN: all samples are alike" in capsys.readouterr().out
 
 
