@@ -126,7 +126,7 @@ def test_a_conditional_model(device, condition):
 @pytest.mark.parametrize(("kind", "settings"), [
     (DenoisingAutoencoder, {"latent_dim": 4, "hidden": (24,), "likelihood": "gaussian", "sigma": "learned"}),
     (GSN, {"hidden": (24, 10), "noise": (0.3, 1.0), "walkback": 3}),
-    (GSN, {"hidden": (9, 8, 7), "activation": "sigmoid", "walkback": 2, "clip_norm": 1.0}),
+    slowly(GSN, {"hidden": (9, 8, 7), "activation": "sigmoid", "walkback": 2, "clip_norm": 1.0}),
 ], ids=str)  # fmt: skip
 def test_models_that_run_a_chain(device, kind, settings):
     """Weights that are used both ways, several times in a step; and a chain whose state stays on the device."""
@@ -157,7 +157,7 @@ def test_rows_with_weights(device, kind, settings):
     assert "scale_rows_inplace" in device.launched
 
 
-@pytest.mark.parametrize("penalty", ["kl", "l1"])
+@pytest.mark.parametrize("penalty", [slowly("kl"), "l1"])
 def test_a_sparse_autoencoder(device, penalty):
     """The mean over the batch is a product of its own in the middle of a step."""
     settings = {"latent_dim": 20, "hidden": (9,), "penalty": penalty, "rho": 0.1, "random_state": 0}
@@ -192,7 +192,7 @@ def test_training_in_three_orders(likelihood, capability, seed, monkeypatch):
     slowly({"n_samples": 3, "likelihood": "gaussian", "sigma": "optimal"}),
     {"n_samples": 2, "free_bits": 0.1, "likelihood": "poisson"},
     slowly({"free_bits": 0.05, "clip_norm": None}),
-    {"activation": "silu", "hidden": (9, 7), "decoder_hidden": (5,)},
+    slowly({"activation": "silu", "hidden": (9, 7), "decoder_hidden": (5,)}),
     slowly({"activation": "tanh", "hidden": ()}),
 ], ids=str)  # fmt: skip
 def test_other_models(device, settings):
@@ -211,7 +211,7 @@ def test_bfloat16(device):
     np.testing.assert_allclose(found.elbo(X), expected.elbo(X), rtol=0.02)
 
 
-@pytest.mark.parametrize("code", ["u1", "?", "f8", "<i2", ">f4"])
+@pytest.mark.parametrize("code", ["u1", slowly("?"), "f8", slowly("<i2"), ">f4"])
 def test_data_of_other_types(device, code):
     """Bytes, numbers that are read in float64, and those that the host has to turn round; columns apart in memory."""
     data = np.ascontiguousarray((X * 255 if code == "u1" else X > 0.5 if code in "?<i2" else X).astype(code).T).T
@@ -492,6 +492,7 @@ class WrongAdam(PTXDevice):
             arguments[0][...] -= (arguments[0] - before) * np.float32(1e-3)
 
 
+@pytest.mark.slow
 def test_selfcheck_notices_a_wrong_kernel(few, monkeypatch, capsys):
     code, out = selfcheck_on(WrongAdam((7, 5), 0, monkeypatch), capsys)
     assert code == 1
