@@ -13,21 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.data.conversion import Encoded
+from fastvae.data.conversion import Encoded, listed
 from fastvae.data.table_output import given_back, pandas_series, polars_series, within
 from fastvae.data.table_values import Values, as_declared, columns_of
 from fastvae.data.validation import LARGEST
 from fastvae.declared import declared
+from fastvae.errors import closest
+from fastvae.likelihoods.kinds import KINDS
 
-WORDS = {  # what a user may call a kind of column, beside the name of its likelihood
-    "number": "gaussian",
-    "count": "negative_binomial",
-    "binary": "bernoulli",
-    "category": "categorical",
-    "fraction": "continuous_bernoulli",
-}
-NAMES = (*WORDS, *sorted({"poisson", *WORDS.values()}))
-COUNTS = ("poisson", "negative_binomial")
+WORDS = {kind.WORD: name for name, kind in KINDS.items() if kind.WORD}  # what a user may call a kind of column
+NAMES = (*WORDS, *sorted(KINDS))
 MOST_LEVELS, SHARE = 100, 0.2  # of a category that nobody asked for: more levels than both are said
 UNDISPERSED = 0.5  # variance over mean of whole numbers from 0: below, they are no counts
 Level = str | int | float | bool
@@ -67,13 +62,13 @@ class Column:
     @property
     def outputs(self) -> int:
         """How many outputs of a decoder it has."""
-        return len(self.levels) if self.kind == "categorical" else 1
+        return len(self.levels) if KINDS[self.kind].OUTPUT_PER_LEVEL else 1
 
     @property
     def described(self) -> str:
         """Its kind, as a user calls it: "number", "category of 3"."""
-        word = next((word for word, kind in WORDS.items() if kind == self.kind), self.kind)
-        return f"{word} of {len(self.levels)}" if self.kind == "categorical" else word
+        kind = KINDS[self.kind]
+        return (kind.WORD or self.kind) + (f" of {len(self.levels)}" if kind.OUTPUT_PER_LEVEL else "")
 
 
 @dataclass(frozen=True)
@@ -118,7 +113,7 @@ class Columns:
     @property
     def plain(self) -> bool:
         """Whether all columns are numbers."""
-        return all(column.kind == "gaussian" for column in self.columns)
+        return all(KINDS[column.kind].DEVIATION for column in self.columns)
 
     # ---- rows in -------------------------------------------------------------------------------------------------
 
@@ -155,11 +150,11 @@ class Columns:
         if missing:
             near = difflib.get_close_matches(missing[0], [label for label in found if label not in self.names], 1)
             hint = f"; is it {near[0]!r}?" if near else ""
-            raise ValueError(f"{name} lacks the column {_listed(missing)}, which the model was fitted on{hint}")
+            raise ValueError(f"{name} lacks the column {listed(missing)}, which the model was fitted on{hint}")
         unexpected = [label for label in found if label not in self.names]
         if unexpected:
             raise ValueError(
-                f"{name} has the column {_listed(unexpected)}, which the model was not fitted on: "
+                f"{name} has the column {listed(unexpected)}, which the model was not fitted on: "
                 f"pass {name}[list(model.feature_names_in_)]"
             )
 
@@ -209,7 +204,7 @@ class Columns:
             levels = declared(f"{place}.levels", entry.get("levels"), list[Any])
             if not all(isinstance(level, str | int | float | bool) for level in levels):
                 raise ValueError(f"{place}.levels are {levels!r}; expected text, numbers, true or false")
-            if text["kind"] not in NAMES or (text["kind"] in ("categorical", "bernoulli")) != bool(levels):
+            if text["kind"] not in KINDS or bool(levels) != KINDS[text["kind"]].LEVELS:
                 raise ValueError(f"{place} has kind {text['kind']!r} and {len(levels)} levels")
             whole, ordered = (declared(f"{place}.{key}", entry.get(key, False), bool) for key in ("whole", "ordered"))
             categories = tuple(declared(f"{place}.categories", entry.get("categories", []), list[Any]))
@@ -239,21 +234,10 @@ def _asked_types(types: Any, labels: list[str]) -> dict[str, str]:
         raise TypeError(f"column_types={types!r} must be a dict of a column's name to its type, or a list of types")
     for label, kind in given.items():
         if label not in labels:
-            near = difflib.get_close_matches(label, labels, 1)
-            raise ValueError(f"column_types names the column {label!r}, which X has not: {_hint(near, labels)}")
+            raise ValueError(f"column_types names the column {label!r}, which X has not: {closest(label, labels)}")
         if kind not in NAMES:
-            near = difflib.get_close_matches(str(kind), NAMES, 1)
-            raise ValueError(f"column_types[{label!r}]={kind!r} is not known: {_hint(near, NAMES)}")
+            raise ValueError(f"column_types[{label!r}]={kind!r} is not known: {closest(kind, NAMES)}")
     return {label: WORDS.get(kind, kind) for label, kind in given.items()}
-
-
-def _hint(near: Sequence[str], valid: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, valid[:12])) + (", ..." if len(valid) > 12 else "")
-    return f"did you mean {near[0]!r}?" if near else f"valid: {shown}"
-
-
-def _listed(labels: list[str]) -> str:
-    return ", ".join(map(repr, labels[:5])) + (f", ... ({len(labels)} in all)" if len(labels) > 5 else "")
 
 
 # ---- one column --------------------------------------------------------------------------------------------------
@@ -271,17 +255,17 @@ def _learned(label: str, values: Values, asked: str | None, name: str) -> Column
             f"({name}[{label!r}] - {name}[{label!r}].min()) / numpy.timedelta64(1, 'D')"
         )
     numeric = _numeric(present)
-    if numeric is None and asked not in (None, "categorical", "bernoulli"):
+    if numeric is None and asked is not None and not KINDS[asked].LEVELS:
         raise ValueError(
             f"{where} that column_types says is {asked!r}; its values are no numbers (first: {present[0]!r})"
         )
     kind = asked or _kind_of(present, numeric, dtype)
-    if kind in ("categorical", "bernoulli"):
+    if KINDS[kind].LEVELS:
         return _with_levels(label, kind, present, dtype, asked is None, where)
     assert numeric is not None
     _check_range(numeric, kind, where)
-    whole = kind in COUNTS or (kind == "gaussian" and _is_whole(present))
-    return Column(label, kind, dtype, (), bool(whole))
+    whole = KINDS[kind].WHOLE or (KINDS[kind].DEVIATION and _is_whole(present))
+    return Column(label, kind, dtype, (), whole)
 
 
 def _numeric(present: np.ndarray) -> np.ndarray | None:
@@ -313,7 +297,7 @@ def _kind_of(present: np.ndarray, numeric: np.ndarray | None, dtype: str) -> str
 
 def _with_levels(label: str, kind: str, present: np.ndarray, dtype: str, found: bool, where: str) -> Column:
     levels = _distinct(present, where)
-    if kind == "bernoulli":
+    if not KINDS[kind].OUTPUT_PER_LEVEL:
         if len(levels) > 2:
             shown = ", ".join(repr(level) for level in levels[:4])
             raise ValueError(f"{where} that is to be yes or no, and has {len(levels)} values ({shown}, ...)")
@@ -354,14 +338,15 @@ def _check_range(numeric: np.ndarray, kind: str, where: str) -> None:
     if not (np.abs(numeric) <= LARGEST).all():
         value = numeric[~(np.abs(numeric) <= LARGEST)][0]
         raise ValueError(f"{where} with a value that is no finite float32 ({value:.6g}): remove or replace it")
-    if kind in COUNTS and not ((numeric >= 0) & (numeric == np.floor(numeric))).all():
-        value = numeric[~((numeric >= 0) & (numeric == np.floor(numeric)))][0]
-        raise ValueError(
-            f"{where} of counts with a value {value:.6g}: counts are whole numbers from 0; is it a 'number'?"
-        )
-    if kind == "continuous_bernoulli" and not ((numeric >= 0) & (numeric <= 1)).all():
-        value = numeric[~((numeric >= 0) & (numeric <= 1))][0]
-        raise ValueError(f"{where} of fractions with a value {value:.6g}: they lie in [0, 1]; divide by their range")
+    (least, most), whole = KINDS[kind].SUPPORT, KINDS[kind].WHOLE
+    fits = (numeric >= least) & (numeric <= most) & ((numeric == np.floor(numeric)) | (not whole))
+    if not fits.all():
+        value = numeric[~fits][0]
+        if whole:
+            hint = f"of counts with a value {value:.6g}: counts are whole numbers from 0; is it a 'number'?"
+        else:
+            hint = f"of fractions with a value {value:.6g}: they lie in [0, 1]; divide by their range"
+        raise ValueError(f"{where} {hint}")
 
 
 def _encoded(column: Column, array: np.ndarray, missing: np.ndarray, dtype: str, name: str) -> np.ndarray:

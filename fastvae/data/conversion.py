@@ -64,13 +64,13 @@ def check_names(found: Any, expected: Any, name: str = "X", attribute: str = "fe
     here, there = set(found), set(expected)
     unexpected = [n for n in found if n not in there]
     missing = [n for n in expected if n not in here]
-    parts = [f"{w}: {_listed(n)}" for w, n in (("unexpected", unexpected), ("missing", missing)) if n]
+    parts = [f"{w}: {listed(n)}" for w, n in (("unexpected", unexpected), ("missing", missing)) if n]
     if parts:
         raise ValueError(f"{name} has other columns than those the model was fitted on; {'; '.join(parts)}")
     if len(found) != len(expected):
         twice = [n for i, n in enumerate(found) if n in list(found)[:i]]
         raise ValueError(
-            f"{name} has {len(found)} columns, the model was fitted on {len(expected)}; {_listed(twice)} twice"
+            f"{name} has {len(found)} columns, the model was fitted on {len(expected)}; {listed(twice)} twice"
         )
     place = next(i for i, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b)
     raise ValueError(
@@ -79,7 +79,8 @@ def check_names(found: Any, expected: Any, name: str = "X", attribute: str = "fe
     )
 
 
-def _listed(names: Sequence[object]) -> str:
+def listed(names: Sequence[object]) -> str:
+    """Names for a message, the first few of many."""
     shown = ", ".join(repr(n) for n in names[:SHOWN])
     return shown + (f", ... ({len(names)} in all)" if len(names) > SHOWN else "")
 
@@ -174,7 +175,8 @@ def missing_values(count: int) -> str:
     return "1 missing value" if count == 1 else f"{count} missing values"
 
 
-def _is_missing(value: object) -> bool:
+def is_missing(value: object) -> bool:
+    """Whether an object is None, NaN, or what pandas has for either."""
     return (
         value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
     )
@@ -184,7 +186,7 @@ def _first_missing(array: np.ndarray) -> tuple[int, tuple[int, ...]] | None:
     """How many values of an array of numbers as objects are missing, and the place of the first."""
     if array.dtype.kind != "O" or array.ndim == 0:
         return None
-    missing = np.array([_is_missing(value) for value in array.flat], bool).reshape(array.shape)
+    missing = np.array([is_missing(value) for value in array.flat], bool).reshape(array.shape)
     present = (value for value, gone in zip(array.flat, missing.flat, strict=True) if not gone)
     if not missing.any() or not all(isinstance(value, numbers.Real) for value in present):
         return None
@@ -209,7 +211,7 @@ def _advice(array: np.ndarray, name: str) -> tuple[str, str]:
         return "records with named fields", f"numpy.lib.recfunctions.structured_to_unstructured({name})"
     if kind != "O":
         return "", f"convert with {name}.astype('float32')"
-    values = list(itertools.islice((value for value in array.flat if not _is_missing(value)), EXAMINED))
+    values = list(itertools.islice((value for value in array.flat if not is_missing(value)), EXAMINED))
     if values and all(isinstance(value, str) for value in values):
         return _advice_for_text(values, name)
     if values and all(isinstance(value, dict) for value in values):
@@ -262,7 +264,7 @@ def _frame_array(X: Any, name: str) -> np.ndarray:
             refused.append((label, _column_advice(column, values, f"{name}[{label!r}]")))
     if refused:
         label, advice = refused[0]
-        others = f" (and {_listed([other for other, _ in refused[1:]])})" if len(refused) > 1 else ""
+        others = f" (and {listed([other for other, _ in refused[1:]])})" if len(refused) > 1 else ""
         raise TypeError(f"{name} has a column {label!r} that holds {advice}{others}")
     if missing:
         raise ValueError(f"{name} has {missing_values(missing)} ({first}): fill or remove them, or fit a TableVAE")

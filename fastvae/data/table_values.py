@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.data.conversion import column_array, is_frame, is_of
+from fastvae.data.conversion import column_array, is_frame, is_missing, is_of
 from fastvae.errors import UnusableTypeError
 
 EXACT = 2.0**53  # below which float64 has every whole number
@@ -148,11 +148,5 @@ def _with_missing(values: np.ndarray, gone: np.ndarray | None, dtype: str) -> Va
     if values.dtype.kind == "f":
         missing |= np.isnan(values)
     elif values.dtype.kind in "OT":
-        missing |= np.array([_is_missing(value) for value in values], bool)
+        missing |= np.array([is_missing(value) for value in values], bool)
     return values, missing, dtype
-
-
-def _is_missing(value: object) -> bool:
-    return (
-        value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
-    )

@@ -6,18 +6,18 @@ mixture is a defence against weights without a variance (Owen and Zhou 2000).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastvae.evaluation.pareto import khat, tail_length, threshold
-from fastvae.kernels.memory import empty
-from fastvae.kernels.slots import Slots
+from fastvae.evaluation.rivals import nll_at
 from fastvae.likelihoods import Likelihood
+from fastvae.likelihoods.kinds import KINDS
+from fastvae.likelihoods.kinds.categorical import chosen
 from fastvae.likelihoods.mixed import Mixed
 from fastvae.models.settings import check_integer, seed_from
-from fastvae.passes import Pass
 
 WIDENED = np.array([1.2, 2.5, 5.0])  # variances over that of q of the proposal's parts, which are equally likely
 ROWS = 1 << 17  # of codes that go through the decoder at a time
@@ -46,9 +46,10 @@ class Imputation:
     khat: np.ndarray
     ess: np.ndarray
     threshold: float
-    values: np.ndarray = field(repr=False)
-    drawn: list[np.ndarray] = field(repr=False)
-    decode: Callable[[np.ndarray], Any] = field(repr=False, default=lambda values: values)
+    values: np.ndarray
+    drawn: list[np.ndarray]
+    numbers: np.ndarray
+    decode: Callable[[np.ndarray], Any] = lambda values: values
 
     def __repr__(self) -> str:
         found = f"{int(self.missing.sum())} values of {len(self.rows)} rows, {int(self.unreliable.sum())} unreliable"
@@ -82,8 +83,6 @@ class Imputation:
         low, high = (self.decode(np.where(where, end, self.values)) for end in ends)
         return low, high
 
-    numbers: np.ndarray = field(repr=False, default_factory=lambda: np.ones(0, bool))
-
 
 def impute(
     model: Any, network: Any, X: np.ndarray, condition: np.ndarray | None, n_draws: int | None, n_samples: int,
@@ -111,11 +110,13 @@ def impute(
         sizes[first : first + piece] = 1 / (w**2).sum(axis=1)
         _fill(network.likelihood, values, drawn, some, missing[some], a, w, rng)
     offset, scale = network.units.offset, network.units.scale
-    kinds = getattr(network.likelihood, "kinds", ("gaussian",) * x.shape[1])
+    numbers = np.ones(x.shape[1], bool)
+    if isinstance(network.likelihood, Mixed):
+        numbers[:] = [not KINDS[kind].LEVELS for kind in network.likelihood.kinds]
     return Imputation(
         rows, missing, tails, sizes, threshold(n_samples), values * scale + offset,
         [each * scale + offset for each in drawn],
-        numbers=np.array([kind not in ("bernoulli", "categorical") for kind in kinds]),
+        numbers,
     )  # fmt: skip
 
 
@@ -137,21 +138,7 @@ def _samples(
     log_ratio = -0.5 * (z**2).sum(axis=2) - log_r
     beside = None if condition is None else np.repeat(condition, samples, axis=0)
     a = model._outputs(network, z.reshape(-1, z.shape[2]).astype(np.float32), beside)
-    return a.reshape(len(x), samples, -1), log_ratio - _nll(network, x, a).reshape(len(x), samples)
-
-
-def _nll(network: Any, x: np.ndarray, a: np.ndarray) -> np.ndarray:
-    """-log p(x|z) of rows x (n, D) at outputs a (n K, A), (n K,)."""
-    p = Pass(network.backend, Slots(), len(x), {}, backward=False)
-    rows, outputs, nll = empty(*x.shape), empty(*a.shape), p.empty(repeats=len(a) // len(x))
-    rows[:], outputs[:] = x, a
-    network.upload_parameters()
-    network.kernels.upload(rows, outputs)
-    network.likelihood.nll(p, p.cut(rows), p.cut(outputs), nll)
-    p.returns(nll)
-    with network.backend.passing(1) as workers:
-        p.run(workers)
-    return nll.astype(np.float64)
+    return a.reshape(len(x), samples, -1), log_ratio - nll_at(network, x, a).astype(np.float64).reshape(len(x), samples)
 
 
 def _fill(
@@ -167,10 +154,7 @@ def _fill(
             continue
         mean = likelihood.mean_of(j, a[gone].reshape(-1, outputs))
         own = np.einsum("nk,nk...->n...", w[gone], mean.reshape(-1, samples, *mean.shape[1:]))
-        best = own.argmax(axis=1) if own.ndim > 1 else np.rint(own) if likelihood.kinds[j] == "bernoulli" else own
-        values[rows[gone], j] = best
-    below = np.cumsum(w, axis=1)
+        values[rows[gone], j] = KINDS[likelihood.kinds[j]].best(own)
     for each in drawn:
-        chosen = np.minimum((rng.random((n, 1)) * below[:, -1:] >= below).sum(axis=1), samples - 1)
-        found = likelihood.drawn(a[np.arange(n), chosen], rng)
+        found = likelihood.drawn(a[np.arange(n), chosen(w, rng)], rng)
         each[rows] = np.where(missing, found, each[rows])

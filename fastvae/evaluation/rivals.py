@@ -57,9 +57,7 @@ def _scored(model: Any, known: Examples, of_known: slice, scored: Examples, of_s
     outputs = likelihood.intercept((total / count).astype(np.float32))
     sums, rows = 0.0, 0
     for x in _rows(scored, of_scored):
-        a = empty(*x.shape)
-        a[:] = outputs
-        sums += float(_nll(network, x, a).sum(dtype=np.float64))
+        sums += float(nll_at(network, x, np.broadcast_to(outputs, x.shape)).sum(dtype=np.float64))
         rows += len(x)
     return {INDEPENDENT: -sums / rows - network.log_jacobian}
 
@@ -88,13 +86,15 @@ def _rows(examples: Examples, chosen: slice) -> Iterator[np.ndarray]:
             yield found
 
 
-def _nll(network: Any, x: np.ndarray, a: np.ndarray) -> np.ndarray:
+def nll_at(network: Any, x: np.ndarray, a: np.ndarray) -> np.ndarray:
+    """-log p(x|z) (B,) of rows x (N, D), in the model's units, at the decoder's outputs a (B, A), some for each row."""
     p = Pass(network.backend, Slots(), len(x), {}, backward=False)
-    nll = p.empty()
-    network.likelihood.nll(p, p.cut(x), p.cut(a), nll)
+    rows, outputs, nll = empty(*x.shape), empty(*a.shape), p.empty(repeats=len(a) // len(x))
+    rows[:], outputs[:] = x, a
+    network.likelihood.nll(p, p.cut(rows), p.cut(outputs), nll)
     p.returns(nll)
     network.upload_parameters()
-    network.kernels.upload(x, a)
+    network.kernels.upload(rows, outputs)
     with network.backend.passing(1) as workers:
         p.run(workers)
     return nll

@@ -43,7 +43,6 @@ class Mixed(Likelihood):
     def __init__(self, kinds: Sequence[str], levels: Sequence[int], gaps: Sequence[bool]):
         super().__init__(len(kinds))
         self.kinds, self.levels, self.gaps = tuple(kinds), tuple(levels), tuple(gaps)
-        self.size = self.columns
         self.codes = np.array([terms.KINDS[kind] for kind in kinds], np.int64)
         self.stops = np.cumsum(self.levels, dtype=np.int64)
         self.ends = np.cumsum(np.add(self.levels, self.gaps), dtype=np.int64)
@@ -86,11 +85,13 @@ class Mixed(Likelihood):
             known = x[~np.isnan(x[:, j]), j]
             if not len(known):
                 continue
-            self.starts[j], theta[j], self.slopes[j] = KINDS[kind].start(known, self.levels[j])
-            if kind == "gaussian":
-                self.lowest[j], self.log_scale[j] = theta[j] + LOG_SIGMA_LOWEST, np.log(scale[j])
-            elif kind != "categorical":
-                seen = np.log1p(known) if terms.KINDS[kind] in (terms.POISSON, terms.NEGATIVE_BINOMIAL) else known
+            own = KINDS[kind]
+            self.starts[j], theta[j], self.slopes[j] = own.start(known, self.levels[j])
+            self.log_scale[j] = np.log(scale[j])
+            if own.DEVIATION:
+                self.lowest[j] = theta[j] + LOG_SIGMA_LOWEST
+            elif not own.OUTPUT_PER_LEVEL:
+                seen = own.seen(known)
                 self.centre[j], self.inverse[j] = seen.mean(), 1 / (seen.std() or 1.0)
         self.set_theta(theta)
 
@@ -99,9 +100,6 @@ class Mixed(Likelihood):
         other = Mixed(self.kinds, self.levels, self.gaps)
         other.parameter = np.zeros(self.columns, np.float32)
         return other
-
-    def initialise(self, deviation: np.ndarray, mean: np.ndarray) -> None:
-        """Nothing: see `learn`."""
 
     def set_theta(self, theta: np.ndarray) -> None:
         """Have this theta (D,)."""
@@ -123,10 +121,6 @@ class Mixed(Likelihood):
     def intercept(self, mean: np.ndarray) -> np.ndarray:
         """The decoder's outputs (A,) at which each column is as it is in the data."""
         return np.concatenate(self.starts)
-
-    def output_gain(self) -> float | np.ndarray:
-        """1: the model's units are such."""
-        return 1.0
 
     # ---- in a pass ----------------------------------------------------------------------------------------------
 
@@ -199,7 +193,7 @@ class Mixed(Likelihood):
     def guess(self, a: np.ndarray) -> np.ndarray:
         """The best single values (N, D) at outputs a (N, A): means; of categories, and of yes or no, the most probable
         one."""
-        return np.column_stack([kind.guess(own, theta) for kind, own, theta in self._by_column(a)])
+        return np.column_stack([kind.best(kind.mean(own, theta)) for kind, own, theta in self._by_column(a)])
 
     def mean_of(self, j: int, a: np.ndarray) -> np.ndarray:
         """Of column j the means (N,) at outputs a (N, A), of a category the probabilities (N, K)."""

@@ -5,10 +5,9 @@ from typing import Any
 import numpy as np
 
 from fastvae.kernels import philox
-from fastvae.kernels.mixed import LOG_SIZE_HIGHEST, LOG_SIZE_LOWEST
 from fastvae.likelihoods.kinds.negative_binomial import NegativeBinomialKind
 from fastvae.likelihoods.mixed import Mixed
-from fastvae.likelihoods.poisson import MOST, Poisson
+from fastvae.likelihoods.poisson import Poisson
 from fastvae.passes import Pass
 
 
@@ -31,10 +30,8 @@ class NegativeBinomial(Mixed):
 
     def initialise(self, deviation: np.ndarray, mean: np.ndarray) -> None:
         """Sizes by the means and variances of the columns."""
-        excess = np.maximum(deviation.astype(np.float64) ** 2 - mean, 1e-3)
-        sizes = 2 * np.log(np.maximum(mean.astype(np.float64), 1e-3)) - np.log(excess)
-        self.lowest[:] = LOG_SIZE_LOWEST
-        self.set_theta(np.clip(sizes, LOG_SIZE_LOWEST / 2, LOG_SIZE_HIGHEST / 2))
+        wide, squares = mean.astype(np.float64), deviation.astype(np.float64) ** 2
+        self.set_theta(NegativeBinomialKind.log_size(wide, squares))
 
     def intercept(self, mean: np.ndarray) -> np.ndarray:
         """See `Poisson`."""
@@ -50,9 +47,7 @@ class NegativeBinomial(Mixed):
     ) -> np.ndarray:
         """Poisson's counts at rates from a Gamma distribution, by NumPy's generator."""
         rng = np.random.Generator(np.random.Philox(key=int(seed), counter=[0, 0, call, philox.OBSERVATION]))
-        r = np.exp(np.clip(self.theta, LOG_SIZE_LOWEST, LOG_SIZE_HIGHEST))[columns]
-        rate = rng.gamma(r, np.minimum(mean.astype(np.float64), MOST) / r)
-        return rng.poisson(np.minimum(rate, MOST)).astype(mean.dtype)
+        return NegativeBinomialKind.counts(mean.astype(np.float64), self.theta[columns], rng).astype(mean.dtype)
 
     def check(
         self,

@@ -8,10 +8,8 @@ from fastvae import reference
 from fastvae.data.validation import pieces
 from fastvae.kernels import philox
 from fastvae.likelihoods.base import Likelihood
+from fastvae.likelihoods.kinds.poisson import LEAST_MEAN, MOST
 from fastvae.passes import Pass
-
-LEAST_MEAN = 1e-3  # of a column, at first: one of zeros alone has no rate
-MOST = 2.0**53  # that is drawn at: beyond, counts are no whole numbers of float64
 
 
 class Poisson(Likelihood):

@@ -9,6 +9,7 @@ from fastvae.data.scaling import Units
 from fastvae.kernels import philox
 from fastvae.kernels.formulas import HIDING
 from fastvae.likelihoods import Likelihood
+from fastvae.likelihoods.kinds import KINDS
 from fastvae.likelihoods.mixed import Mixed
 from fastvae.models.linear_start import LinearStart, probabilistic_pca
 from fastvae.models.vae_network import Architecture, VAENetwork
@@ -61,23 +62,18 @@ class TableNetwork(VAENetwork):
         slope = np.concatenate(
             [np.broadcast_to(s, n) for s, n in zip(likelihood.slopes, likelihood.levels, strict=True)]
         )
-        for layer in (self.mu, self.logvar, self.decoder.layers[-1]):
-            layer.weight[:] = 0
         encoder = np.zeros((likelihood.inputs + condition.shape[1], start.encoder.shape[1]))
         encoder[places] = start.encoder
         encoder[likelihood.inputs :] = -start.condition @ start.encoder
-        (self.mu if self.mu_linear is None else self.mu_linear).weight[:] = encoder
         both = np.concatenate((start.decoder * slope, start.condition * slope))
-        (self.decoder.linear or self.decoder.layers[-1]).weight[:] = both
-        self.mu.bias[:], self.logvar.bias[:] = -start.mean @ start.encoder, start.logvar
         there = (~missing).sum(axis=0)
         mean = np.where(missing, 0.0, shown[:, places]).sum(axis=0) / np.maximum(there, 1)
         moved = np.where(there > 0, start.mean - mean, 0.0)
         bias = likelihood.intercept(np.empty(0)) + moved * slope
-        self.decoder.layers[-1].bias[:] = bias - _widened(likelihood, start.decoder * slope)
+        self._begin_linear(start, encoder, both, bias - _widened(likelihood, start.decoder * slope))
         theta, first = likelihood.theta, 0
         for j, (kind, stop) in enumerate(zip(likelihood.kinds, likelihood.stops, strict=True)):
-            theta[j] = np.log(start.sigma[first]) if kind == "gaussian" else theta[j]
+            theta[j] = np.log(start.sigma[first]) if KINDS[kind].DEVIATION else theta[j]
             first = stop
         likelihood.set_theta(theta)
 
@@ -85,13 +81,8 @@ class TableNetwork(VAENetwork):
 def _widened(likelihood: Mixed, decoder: np.ndarray) -> np.ndarray:
     """What the outputs (A,) have too much, as they vary under p(z): with a slope w by z, the mean of a count is
     multiplied by E[e^(w'z)] = e^(|w|^2 / 2), and so are the odds of a level."""
-    squares = 0.5 * (decoder**2).sum(axis=0)
-    first = 0
-    for kind, stop in zip(likelihood.kinds, likelihood.stops, strict=True):
-        if kind in ("gaussian", "bernoulli", "continuous_bernoulli"):
-            squares[first:stop] = 0.0
-        first = stop
-    return squares
+    logs = np.repeat([KINDS[kind].LOG_MEAN for kind in likelihood.kinds], likelihood.levels)
+    return np.where(logs, 0.5 * (decoder**2).sum(axis=0), 0.0)
 
 
 def _places(likelihood: Mixed) -> np.ndarray:

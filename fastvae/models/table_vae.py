@@ -10,19 +10,15 @@ from fastvae.data.conversion import Encoded, is_of
 from fastvae.data.scaling import Units
 from fastvae.data.validation import Statistics, as_examples, check_values
 from fastvae.declared import declared, entry
-from fastvae.errors import check_name
 from fastvae.evaluation.imputing import Imputation, impute
-from fastvae.kernels import philox
-from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.likelihoods import Gaussian
+from fastvae.likelihoods.kinds import KINDS
 from fastvae.likelihoods.mixed import Mixed
 from fastvae.models.duration import AUTO
-from fastvae.models.objectives import objective_of
 from fastvae.models.rows import finite
-from fastvae.models.settings import check_integer, check_number, widths
+from fastvae.models.settings import check_number
 from fastvae.models.table_network import TableArchitecture, TableNetwork
 from fastvae.models.vae import VAE
-from fastvae.models.vae_network import INITS
 
 MOST_LATENT = 20  # dimensions of the code by default
 MOST_START_ROWS = 20_000  # from which the linear start is made
@@ -82,7 +78,7 @@ class TableVAE(VAE):
 
     NAME, NETWORK = "TableVAE", TableNetwork
     OLDER: ClassVar[dict[str, Any]] = {}
-    likelihood, sigma, scale, sigma_per_column = Mixed.NAME, "learned", AUTO, True  # not arguments here
+    likelihood, sigma, scale, sigma_per_column = Gaussian.NAME, "learned", AUTO, True  # of a table of numbers alone
     column_types: Any
     hide: float
     _columns: Columns
@@ -134,32 +130,17 @@ class TableVAE(VAE):
         if not 0 <= check_number("hide", self.hide, 0) < 1:
             raise ValueError(f"hide={self.hide!r} must be from 0 to below 1: a share of the values")
 
+    def _latent_dim(self, columns: int) -> int:
+        automatic = isinstance(self.latent_dim, str) and self.latent_dim == AUTO
+        return min(MOST_LATENT, columns) if automatic else super()._latent_dim(columns)
+
     def _architecture(self, columns: int) -> TableArchitecture:
         """Of the table that is being learned; while there is none, of numbers alone."""
-        check_name("activation", self.activation, ACTIVATIONS)
-        check_name("init", self.init, INITS)
-        objective_of(self)
-        if not any(self.linear is v or (isinstance(self.linear, np.bool_ | str) and self.linear == v)
-                   for v in (True, False, AUTO)):  # fmt: skip
-            raise ValueError(f"linear={self.linear!r} must be True or False or 'auto'")
-        hidden = widths("hidden", self.hidden)
-        decoder_hidden = hidden[::-1] if self.decoder_hidden is None else widths("decoder_hidden", self.decoder_hidden)
-        automatic = isinstance(self.latent_dim, str) and self.latent_dim == AUTO
-        latent_dim = min(MOST_LATENT, columns) if automatic else check_integer("latent_dim", self.latent_dim, 1)
-        known = vars(self).get("_columns")
-        kinds: tuple[str, ...] = ()
-        levels: tuple[int, ...] = ()
-        gaps: tuple[bool, ...] = ()
+        found, known = dataclasses.asdict(super()._architecture(columns)), vars(self).get("_columns")
         if known is not None and not (known.plain and not any(self._gaps) and not self.hide):
-            kinds, levels = tuple(c.kind for c in known.columns), tuple(c.outputs for c in known.columns)
-            gaps = (True,) * len(known) if self.hide else self._gaps
-        return TableArchitecture(
-            columns, hidden, latent_dim, decoder_hidden, self.activation, Mixed.NAME if kinds else Gaussian.NAME,
-            "learned", True, bool(self.linear), 0, kinds, levels, gaps, float(self.hide),
-        )  # fmt: skip
-
-    def _suited_scale(self) -> Any:
-        return Gaussian.SCALING
+            found |= {"likelihood": Mixed.NAME, "gaps": (True,) * len(known) if self.hide else self._gaps}
+            found |= {"kinds": tuple(c.kind for c in known.columns), "levels": tuple(c.outputs for c in known.columns)}
+        return TableArchitecture(**found, hide=float(self.hide))
 
     def take_columns(self, columns: Columns, rows: np.ndarray) -> None:
         """Before `_initialize`: the columns that it is a model of, and all rows of the data, which say where there are
@@ -221,8 +202,8 @@ class TableVAE(VAE):
 
     def _scaling(self, facts: Statistics) -> tuple[np.ndarray, np.ndarray]:
         offset, scale = super()._scaling(facts)
-        number = np.array([column.kind == "gaussian" for column in self._columns.columns])
-        return np.where(number, offset, 0.0), np.where(number, scale, 1.0)
+        scaled = np.array([KINDS[column.kind].DEVIATION for column in self._columns.columns])
+        return np.where(scaled, offset, 0.0), np.where(scaled, scale, 1.0)
 
     def _begin(
         self, network: Any, X: Any, units: Units, facts: Statistics, seed: np.uint64, *condition: np.ndarray
@@ -285,8 +266,7 @@ class TableVAE(VAE):
         if len({len(kinds), len(levels), len(gaps)}) > 1 or len(kinds) not in (0, inputs):
             raise ValueError(f"architecture has {len(kinds)} kinds, {len(levels)} levels and {len(gaps)} gaps")
         made = [
-            Column(str(j), kind, "", tuple(range(n)) if kind == "categorical" else ())
-            for j, (kind, n) in enumerate(zip(kinds, levels, strict=True))
+            Column(str(j), kind, "", tuple(range(n))) for j, (kind, n) in enumerate(zip(kinds, levels, strict=True))
         ] or [Column(str(j), Gaussian.NAME, "") for j in range(inputs)]
         self._columns, self._gaps = Columns(tuple(made), "array"), gaps
         return super()._stored_architecture(stored, condition)
@@ -322,13 +302,7 @@ class TableVAE(VAE):
             True: complete draws from the model. False: z is drawn, and the best single values for it are given, means
             and most probable categories: they vary less than the data.
         """
-        network = self._check_fitted()
-        rows = self._condition_rows(network, condition, None if n is None else check_integer("n", n, 1))
-        n = n or (1 if rows is None else len(rows))
-        self._check_samples(network, n, network.architecture.latent_dim)
-        seed, call = self._noise_of_call(random_state)
-        z = np.empty((n, network.architecture.latent_dim), np.float32)
-        network.kernels.normal_noise(seed, philox.PRIOR, call, 0, z)
+        network, z, rows, (seed, call) = self._from_prior(n, random_state, condition)
         outputs = self._outputs(network, z, rows)
         if not noise:
             return self._table(network, outputs)

@@ -230,8 +230,12 @@ class VAE(Evaluated):
 
     # ---- what `hooks` asks for ----------------------------------------------------------------------------------
 
+    def _latent_dim(self, columns: int) -> int:
+        """Z, of data with so many columns."""
+        return check_integer("latent_dim", self.latent_dim, 1)
+
     def _architecture(self, columns: int) -> Architecture:
-        check_integer("latent_dim", self.latent_dim, 1)
+        latent_dim, names = self._latent_dim(columns), (self.activation, self.likelihood)
         check_name("activation", self.activation, activations())
         hidden, given = widths("hidden", self.hidden, LAYERS), self.decoder_hidden
         decoder_hidden = mirrored(hidden) if given is None else widths("decoder_hidden", given, LAYERS)
@@ -250,7 +254,6 @@ class VAE(Evaluated):
         sigma = self.sigma if isinstance(self.sigma, str) else float(self.sigma)
         linear = kind.LINEAR if self.linear == AUTO else bool(self.linear)
         per_column = kind.HAS_SIGMA and isinstance(sigma, str) and bool(self.sigma_per_column)
-        latent_dim, names = int(self.latent_dim), (self.activation, self.likelihood)
         return Architecture(columns, hidden, latent_dim, decoder_hidden, *names, sigma, per_column, linear)
 
     def _begin(
@@ -376,17 +379,25 @@ class VAE(Evaluated):
             Of a model that was fitted with one: a label or vector for all samples, or one for each. The same seed draws
             the same z, whatever the condition.
         """
+        network, z, rows, noise_of = self._from_prior(n, random_state, condition, 3 if noise else 0)
+        x = self._decode(network, z, rows)
+        if noise:
+            self._draw_observations(network, x, *noise_of)
+        return x
+
+    def _from_prior(
+        self, n: int | None, random_state: Any, condition: Any, beside: int = 0
+    ) -> tuple[Any, np.ndarray, np.ndarray | None, tuple[np.uint64, int]]:
+        """The network, z (n, Z) from the prior, the condition of each as the network reads it, and the seed and the
+        number of the call, by which other noise is drawn; `beside`: numbers for each of a sample that are needed."""
         network = self._check_fitted()
         rows = self._condition_rows(network, condition, None if n is None else check_integer("n", n, 1))
         n = n or (1 if rows is None else len(rows))
-        self._check_samples(network, n, network.architecture.latent_dim + noise * 3 * network.inputs["x"])
+        self._check_samples(network, n, network.architecture.latent_dim + beside * network.inputs["x"])
         seed, call = self._noise_of_call(random_state)
         z = np.empty((n, network.architecture.latent_dim), np.float32)
         network.kernels.normal_noise(seed, philox.PRIOR, call, 0, z)
-        x = self._decode(network, z, rows)
-        if noise:
-            self._draw_observations(network, x, seed, call)
-        return x
+        return network, z, rows, (seed, call)
 
     @staticmethod
     def _draw_observations(network: VAENetwork, mean: np.ndarray, seed: np.uint64, call: int) -> None:

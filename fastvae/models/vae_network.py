@@ -123,15 +123,21 @@ class VAENetwork(Network):
 
     def start_from(self, start: LinearStart) -> None:
         """Begin at a linear model: what goes beside it starts at 0."""
+        by_condition = -start.condition @ start.encoder
+        encoder = np.concatenate((start.encoder, by_condition))
+        decoder = np.concatenate((start.decoder, start.condition))
+        self._begin_linear(start, encoder, decoder, start.mean)
+        self.likelihood.set_sigma(start.sigma[: self.likelihood.size])
+
+    def _begin_linear(self, start: LinearStart, encoder: np.ndarray, decoder: np.ndarray, bias: np.ndarray) -> None:
+        """Have the linear paths these weights, (inputs + C, Z) and (Z + C, outputs), and the decoder's outputs this
+        bias, all else of them from the linear model; what goes beside it starts at 0."""
         for layer in (self.mu, self.logvar, self.decoder.layers[-1]):
             layer.weight[:] = 0
-        by_condition = -start.condition @ start.encoder
-        encoder, decoder = (start.encoder, by_condition), (start.decoder, start.condition)
-        (self.mu if self.mu_linear is None else self.mu_linear).weight[:] = np.concatenate(encoder)
-        (self.decoder.linear or self.decoder.layers[-1]).weight[:] = np.concatenate(decoder)
+        (self.mu if self.mu_linear is None else self.mu_linear).weight[:] = encoder
+        (self.decoder.linear or self.decoder.layers[-1]).weight[:] = decoder
         self.mu.bias[:], self.logvar.bias[:] = -start.mean @ start.encoder, start.logvar
-        self.decoder.layers[-1].bias[:] = start.mean
-        self.likelihood.set_sigma(start.sigma[: self.likelihood.size])
+        self.decoder.layers[-1].bias[:] = bias
 
     def role(self, name: str, downwards: bool) -> str:  # noqa: D102
         return {"mu": "μ", "logvar": "log σ²"}.get(name.split(".")[0], name.split(".")[0])

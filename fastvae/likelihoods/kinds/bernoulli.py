@@ -11,7 +11,7 @@ LEAST_SHARE = 1e-4  # of either, at first
 class BernoulliKind(Kind):
     """Yes or no."""
 
-    NAME = "bernoulli"
+    NAME, WORD, SUPPORT, WHOLE, LEVELS = "bernoulli", "binary", (0.0, 1.0), True, True
 
     def mean(self, a, theta):  # noqa: D102
         return sigmoid(a[:, 0])
@@ -19,8 +19,8 @@ class BernoulliKind(Kind):
     def draw(self, a, theta, rng):  # noqa: D102
         return (rng.random(len(a)) < self.mean(a, theta)).astype(np.float64)
 
-    def guess(self, a, theta):  # noqa: D102
-        return (a[:, 0] > 0).astype(np.float64)
+    def best(self, mean):  # noqa: D102
+        return (mean > 0.5).astype(np.float64)
 
     def start(self, x, levels):  # noqa: D102
         p = np.clip(x.mean(), LEAST_SHARE, 1 - LEAST_SHARE)

@@ -7,21 +7,27 @@ from fastvae.likelihoods.kinds.kind import Kind
 LEAST_SHARE = 1e-4  # of a level, at first
 
 
+def chosen(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One place (N,) of each row of weights (N, K), at odds as they say."""
+    below = np.cumsum(weights, axis=1)
+    places = (rng.random((len(weights), 1)) * below[:, -1:] >= below).sum(axis=1)
+    return np.minimum(places, weights.shape[1] - 1)
+
+
 class CategoricalKind(Kind):
     """One of K levels, by softmax(a)."""
 
-    NAME = "categorical"
+    NAME, WORD, WHOLE, LEVELS, OUTPUT_PER_LEVEL, LOG_MEAN = "categorical", "category", True, True, True, True
 
     def mean(self, a, theta):  # noqa: D102
         e = np.exp(a - a.max(axis=1, keepdims=True))
         return e / e.sum(axis=1, keepdims=True)
 
     def draw(self, a, theta, rng):  # noqa: D102
-        below = np.cumsum(self.mean(a, theta), axis=1)
-        return np.minimum((rng.random((len(a), 1)) * below[:, -1:] >= below).sum(axis=1), a.shape[1] - 1).astype(float)
+        return chosen(self.mean(a, theta), rng).astype(np.float64)
 
-    def guess(self, a, theta):  # noqa: D102
-        return a.argmax(axis=1).astype(np.float64)
+    def best(self, mean):  # noqa: D102
+        return mean.argmax(axis=1).astype(np.float64)
 
     def start(self, x, levels):  # noqa: D102
         counts = np.bincount(x.astype(np.int64), minlength=levels)

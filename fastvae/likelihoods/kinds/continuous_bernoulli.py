@@ -12,7 +12,7 @@ HALVINGS = 60
 class ContinuousBernoulliKind(Kind):
     """A number in [0, 1], of density a e^(x a) / (e^a - 1). Loaiza-Ganem and Cunningham 2019."""
 
-    NAME = "continuous_bernoulli"
+    NAME, WORD, SUPPORT = "continuous_bernoulli", "fraction", (0.0, 1.0)
 
     @staticmethod
     def mean_of(a: np.ndarray) -> np.ndarray:

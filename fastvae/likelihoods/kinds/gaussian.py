@@ -8,7 +8,7 @@ from fastvae.likelihoods.kinds.kind import Kind
 class GaussianKind(Kind):
     """A number."""
 
-    NAME = "gaussian"
+    NAME, WORD, DEVIATION = "gaussian", "number", True
 
     def mean(self, a, theta):  # noqa: D102
         return a[:, 0]
