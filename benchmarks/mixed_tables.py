@@ -34,6 +34,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))  # this 
 
 from benchmarks.machine import describe_machine
 from fastvae import TableVAE
+from fastvae.evaluation.rivals import INDEPENDENT, rivals
 
 HELD_OUT, DRAWS, INTERVAL = 0.25, 50, 0.9
 RATES = (0.1, 0.3, 0.5)
@@ -101,18 +102,6 @@ def parts(frame: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     return train.reset_index(drop=True), held.reset_index(drop=True)
 
 
-def independent(model: TableVAE, train: pd.DataFrame, held: pd.DataFrame) -> float:
-    """Mean log p(x) of held-out rows under columns that are independent, each of its kind, in the user's units."""
-    import copy
-
-    network = model.network_
-    known, x = ((np.asarray(model._columns.encode(rows)) - network.units.offset) / network.units.scale
-                for rows in (train, held))  # fmt: skip
-    alone = copy.deepcopy(network.likelihood)
-    alone.learn(known, network.units.scale)
-    return float(alone.terms(x, np.tile(np.concatenate(alone.starts), (len(x), 1))).sum(axis=1).mean())
-
-
 def density(frame: pd.DataFrame, target: str, seed: int) -> dict[str, float]:
     """See the head of this file."""
     train, held = parts(frame, seed)
@@ -120,7 +109,8 @@ def density(frame: pd.DataFrame, target: str, seed: int) -> dict[str, float]:
     model = fitted(train, seed)
     spent = time.perf_counter() - started
     result = model.evaluate(held, random_state=seed)
-    return {"TableVAE": result.mean, "independent columns": independent(model, train, held),
+    alone = rivals(model, model.examples(held), model.examples(train))[INDEPENDENT]
+    return {"TableVAE": result.mean, "independent columns": alone,
             "k-hat too large": float(np.mean(result.unreliable)), "seconds": spent}  # fmt: skip
 
 

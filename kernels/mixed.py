@@ -9,6 +9,7 @@ from fastvae.kernels.formulas import (
     HALF_LOG_TWO_PI,
     LOG_RATE_HIGHEST,
     ONE,
+    TWO,
     ZERO,
     bernoulli_term,
     exp,
@@ -19,9 +20,11 @@ from fastvae.kernels.formulas import (
     log1p_unit,
     log_factorial_excess,
     log_gamma,
+    log_one_plus,
     log_parts,
     one_minus_exp_minus,
     poisson_term,
+    squared_error_term,
     stirling_remainder,
 )
 
@@ -37,7 +40,6 @@ KINDS = {
 }
 
 LOG_SIZE_LOWEST, LOG_SIZE_HIGHEST = f32(-9.0), f32(12.0)  # of a negative binomial: beyond it is as good as Poisson's
-TWICE = f32(2.0)
 NEAR_EVEN = f32(0.5)  # logits of a continuous Bernoulli below which its normaliser is a series
 C1, C2, C3, C4 = f32(1 / 24), f32(-1 / 2880), f32(1 / 181440), f32(-1 / 9676800)
 D0, D1, D2, D3 = f32(1 / 12), f32(-1 / 720), f32(1 / 30240), f32(-1 / 1209600)
@@ -49,8 +51,8 @@ def gaussian_terms(x, a, log_sigma):
     """(nll, its slope by the mean a, by log sigma): r^2 / 2 + log sigma + log(2 pi) / 2, r / sigma, 1 - r^2, with
     r = (a - x) / sigma."""
     inverse = exp(-log_sigma)
-    r = (a - x) * inverse
-    return HALF * (r * r) + (log_sigma + HALF_LOG_TWO_PI), r * inverse, ONE - r * r
+    square, r = squared_error_term(x, a, inverse)
+    return HALF * square + (log_sigma + HALF_LOG_TWO_PI), r * inverse, ONE - square
 
 
 @formula
@@ -93,7 +95,7 @@ def log_of_quotient(p, q, difference):
     ratio = p / q
     t = difference / q
     near = log1p_unit(t) if t >= ZERO else -log1p_unit(-difference / p)
-    return near if ratio >= HALF and ratio <= TWICE else log(ratio)
+    return near if ratio >= HALF and ratio <= TWO else log(ratio)
 
 
 @formula
@@ -186,6 +188,6 @@ def column_terms(kind, x, a, theta):
 @formula
 def seen_value(kind, x, centre, inverse):
     """(x - centre) inverse, as an encoder is given it; of counts log(1 + x) in the place of x."""
-    counted = log(ONE + x)
+    counted = log_one_plus(x)
     value = counted if kind == POISSON else x
     return ((counted if kind == NEGATIVE_BINOMIAL else value) - centre) * inverse

@@ -7,10 +7,10 @@ import numpy as np
 
 from fastvae import reference
 from fastvae.errors import check_name
-from fastvae.kernels import formulas, philox
-from fastvae.kernels.formulas import LEAST_ABOVE, SIGMA_RATE
+from fastvae.kernels import philox
 from fastvae.kernels.slots import Slot
-from fastvae.likelihoods.base import Likelihood, Weigh
+from fastvae.likelihoods.base import Weigh
+from fastvae.likelihoods.soft import SoftLikelihood
 from fastvae.parameters import Parameters, Shape
 from fastvae.passes import Each, Pass, Whole
 
@@ -18,7 +18,7 @@ LOG_SIGMA_LOWEST = -9.0  # of a sigma that is not fixed, relative to the spread 
 LOG_SIGMA_HIGHEST = 700.0  # beyond which a learned one has diverged: a float64 does not hold e^710
 
 
-class Gaussian(Likelihood):
+class Gaussian(SoftLikelihood):
     """N(x; f(z), diag(sigma^2)): nll = sum_D (x - f)^2 / (2 sigma^2) + log sigma + log(2 pi) / 2.
 
     Parameters
@@ -37,7 +37,6 @@ class Gaussian(Likelihood):
 
     NAME, DENSITY, SCALING, HAS_SIGMA, LINEAR, LEARNS = "gaussian", True, "standard", True, True, True
     MEAN = "identity"
-    PARAMETER, LOWEST = "sigma.parameter", "sigma.lowest"
     CHOICES = ("learned", "optimal")
 
     def __init__(self, sigma: float | str = 1.0, columns: int = 1, per_column: bool = False):
@@ -66,8 +65,7 @@ class Gaussian(Likelihood):
     def bind(self, parameters: Parameters, kernels: Any) -> None:
         """Take the views."""
         if not self._fixed:
-            self.parameter, self._gradient = parameters.value(self.PARAMETER), parameters.gradient(self.PARAMETER)
-            self._start = parameters.start([self.PARAMETER])
+            super().bind(parameters, kernels)
 
     def initialise(self, deviation: np.ndarray, mean: np.ndarray) -> None:
         """Start from the deviation (D,) of the data from their mean, in model units; one that is 0 counts as the root
@@ -82,21 +80,15 @@ class Gaussian(Likelihood):
     def set_sigma(self, sigma: np.ndarray | float) -> None:
         """Have this sigma, a number or (S,), unless it is fixed."""
         if not self._fixed:
-            logs = np.broadcast_to(np.log(sigma), self.size)
-            for k, (log_sigma, lowest) in enumerate(zip(logs, self.lowest.astype(np.float64), strict=True)):
-                self.parameter[k] = formulas.soft_parameter.py_func(log_sigma, lowest, LEAST_ABOVE) / SIGMA_RATE
+            self.set_logs(np.broadcast_to(np.log(sigma), self.size))
 
     @property
     def sigma(self) -> Any:
         """The standard deviation in use, in the model's units: a float, or (D,) where each column has its own."""
         if self._fixed:
             return float(self._sigma)
-        logs = [
-            formulas.soft_log_sigma.py_func(SIGMA_RATE * float(p), np.float64(lowest))
-            for p, lowest in zip(self.parameter, self.lowest, strict=True)
-        ]
         # one that has diverged is infinite, which the loss will show
-        found = np.array([math.exp(s) if s < LOG_SIGMA_HIGHEST else math.inf for s in logs])
+        found = np.array([math.exp(s) if s < LOG_SIGMA_HIGHEST else math.inf for s in self.logs])
         return found if self.size > 1 else float(found[0])
 
     # ---- in a pass ----------------------------------------------------------------------------------------------
@@ -124,7 +116,7 @@ class Gaussian(Likelihood):
         p.add("gaussian_forward_backward", x, a, *scales, weight, nll, d_a)
         weights = self._weigh(p, nll, d_a, weigh)
         if not self._optimal:
-            p.gradient(self, (d_a, scales[1][0], weight, weights))
+            p.gradient(self, self.use_of(d_a, scales[1][0], weight, weights))
         return nll, d_a
 
     def nll_and_gradient(self, p: Pass, x: np.ndarray, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -157,20 +149,9 @@ class Gaussian(Likelihood):
         """The decoder's outputs are the mean already."""
         return a
 
-    def write_gradient(self, program: Any, use: Any, part: int, parts: int, accumulate: bool) -> None:
-        """See `passes.Owner`: that of a learned sigma, from the d_a (B, D) of all rows."""
-        d_a, inverse, weight, weights = use
-        if part > 0:
-            return
-        out = np.empty_like(self._gradient) if accumulate else self._gradient
-        program.add("sigma_backward", d_a, inverse, self.parameter, self.lowest, weight, weights, out)
-        if accumulate:  # a step of -1 along it
-            nothing = (0.0, 0.0, 0.0, 1.0)  # momentum, what is ahead, decay; and the gradient as it is
-            program.add("sgd_inplace", self._gradient, out, np.zeros_like(out), -1.0, *nothing)
-
-    def ranges(self, part: int, parts: int) -> list[tuple[int, int]]:
-        """See `passes.Owner`."""
-        return [(self._start, self._start + self.size)] if part == 0 else []
+    def use_of(self, d_a: np.ndarray, inverse: Any, weight: Any, weights: np.ndarray | None) -> tuple[Any, ...]:
+        """What `Pass.gradient` is given of a learned sigma: from the d_a (B, D) of all rows, see `sigma_backward`."""
+        return "sigma_backward", d_a, inverse, self.parameter, self.lowest, weight, weights
 
     # ---- over arrays of the host --------------------------------------------------------------------------------
 

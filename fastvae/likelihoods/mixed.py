@@ -5,20 +5,20 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.kernels import formulas, philox
 from fastvae.kernels import mixed as terms
-from fastvae.kernels.formulas import LEAST_ABOVE, SIGMA_RATE
+from fastvae.kernels import philox
 from fastvae.kernels.memory import empty
 from fastvae.kernels.slots import Slot
-from fastvae.likelihoods.base import Likelihood, Weigh
+from fastvae.likelihoods.base import Weigh
 from fastvae.likelihoods.gaussian import LOG_SIGMA_LOWEST
 from fastvae.likelihoods.kinds import KINDS
-from fastvae.parameters import Parameters, Shape
+from fastvae.likelihoods.soft import SoftLikelihood
+from fastvae.parameters import Shape
 from fastvae.passes import Each, Pass
 from fastvae.reference import mixed_inputs, mixed_terms
 
 
-class Mixed(Likelihood):
+class Mixed(SoftLikelihood):
     """The product over the columns whose value is there of the likelihoods of their kinds, in the user's units.
 
     Parameters
@@ -37,7 +37,6 @@ class Mixed(Likelihood):
     """
 
     NAME, LINEAR = "mixed", True
-    PARAMETER, LOWEST = "sigma.parameter", "sigma.lowest"
     CENTRE, INVERSE, LOG_SCALE = "mixed.centre", "mixed.inverse", "mixed.log_scale"
 
     def __init__(self, kinds: Sequence[str], levels: Sequence[int], gaps: Sequence[bool]):
@@ -70,11 +69,6 @@ class Mixed(Likelihood):
         named = (self.LOWEST, self.lowest), (self.CENTRE, self.centre), (self.INVERSE, self.inverse)
         return dict([*named, (self.LOG_SCALE, self.log_scale)])
 
-    def bind(self, parameters: Parameters, kernels: Any) -> None:
-        """Take the views."""
-        self.parameter, self._gradient = parameters.value(self.PARAMETER), parameters.gradient(self.PARAMETER)
-        self._start = parameters.start([self.PARAMETER])
-
     def learn(self, x: np.ndarray, scale: np.ndarray) -> None:
         """Take from rows x (N, D) in the model's units, NaN where a value is missing, and from their unit (D,), how
         wide each column is."""
@@ -93,7 +87,7 @@ class Mixed(Likelihood):
             elif not own.OUTPUT_PER_LEVEL:
                 seen = own.seen(known)
                 self.centre[j], self.inverse[j] = seen.mean(), 1 / (seen.std() or 1.0)
-        self.set_theta(theta)
+        self.set_logs(theta)
 
     def alone(self) -> "Mixed":
         """Another of the same columns, with parameters of its own, for `learn` and `terms`."""
@@ -101,16 +95,10 @@ class Mixed(Likelihood):
         other.parameter = np.zeros(self.columns, np.float32)
         return other
 
-    def set_theta(self, theta: np.ndarray) -> None:
-        """Have this theta (D,)."""
-        for j, (value, lowest) in enumerate(zip(theta, self.lowest.astype(np.float64), strict=True)):
-            self.parameter[j] = formulas.soft_parameter.py_func(value, lowest, LEAST_ABOVE) / SIGMA_RATE
-
     @property
     def theta(self) -> np.ndarray:
         """See the class."""
-        pairs = zip(SIGMA_RATE * self.parameter.astype(np.float64), self.lowest.astype(np.float64), strict=True)
-        return np.array([formulas.soft_log_sigma.py_func(parameter, lowest) for parameter, lowest in pairs])
+        return self.logs
 
     @property
     def sigma(self) -> np.ndarray:
@@ -144,7 +132,7 @@ class Mixed(Likelihood):
         weights = self._weigh(p, nll, d_a, weigh)
         if weights is not None:
             p.add("scale_rows_inplace", weights, d_theta)
-        p.gradient(self, d_theta)
+        p.gradient(self, ("mixed_parameter_backward", d_theta, self.parameter, self.lowest))
         return nll, d_a
 
     def _both(
@@ -168,20 +156,6 @@ class Mixed(Likelihood):
     def mean(self, p: Pass, a: np.ndarray) -> np.ndarray:
         """The decoder's outputs themselves: what they mean is said by `guess`, `draw` and `mean_of`."""
         return a
-
-    def write_gradient(self, program: Any, use: Any, part: int, parts: int, accumulate: bool) -> None:
-        """See `passes.Owner`."""
-        if part > 0:
-            return
-        out = np.empty_like(self._gradient) if accumulate else self._gradient
-        program.add("mixed_parameter_backward", use, self.parameter, self.lowest, out)
-        if accumulate:  # a step of -1 along it
-            nothing = (0.0, 0.0, 0.0, 1.0)
-            program.add("sgd_inplace", self._gradient, out, np.zeros_like(out), -1.0, *nothing)
-
-    def ranges(self, part: int, parts: int) -> list[tuple[int, int]]:
-        """See `passes.Owner`."""
-        return [(self._start, self._start + self.columns)] if part == 0 else []
 
     # ---- over arrays of the host --------------------------------------------------------------------------------
 

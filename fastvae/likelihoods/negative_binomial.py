@@ -31,7 +31,7 @@ class NegativeBinomial(Mixed):
     def initialise(self, deviation: np.ndarray, mean: np.ndarray) -> None:
         """Sizes by the means and variances of the columns."""
         wide, squares = mean.astype(np.float64), deviation.astype(np.float64) ** 2
-        self.set_theta(NegativeBinomialKind.log_size(wide, squares))
+        self.set_logs(NegativeBinomialKind.log_size(wide, squares))
 
     def intercept(self, mean: np.ndarray) -> np.ndarray:
         """See `Poisson`."""

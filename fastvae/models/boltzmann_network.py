@@ -184,9 +184,10 @@ class BoltzmannNetwork(Network):
             self._less(p, offset, m, -weight, d[2])
             p.weigh(*d)
             for rows, share in zip(d, (weight, weight, -weight), strict=True):
-                p.gradient(self.likelihood, (rows, ones, share, p.weights))
+                p.gradient(self.likelihood, self.likelihood.use_of(rows, ones, share, p.weights))
             lacking = zero if p.weights is None else p.cut(np.zeros((p.rows, self.sizes[0]), np.float32))
-            p.gradient(self.likelihood, (lacking, ones, weight * p.rows / len(lacking), p.weights))
+            each = weight * p.rows / len(lacking)
+            p.gradient(self.likelihood, self.likelihood.use_of(lacking, ones, each, p.weights))
         p.weigh(nll)
         p.loss(loss=(nll, p.slots.real("example weight")))
 

@@ -75,7 +75,7 @@ class TableNetwork(VAENetwork):
         for j, (kind, stop) in enumerate(zip(likelihood.kinds, likelihood.stops, strict=True)):
             theta[j] = np.log(start.sigma[first]) if KINDS[kind].DEVIATION else theta[j]
             first = stop
-        likelihood.set_theta(theta)
+        likelihood.set_logs(theta)
 
 
 def _widened(likelihood: Mixed, decoder: np.ndarray) -> np.ndarray:

@@ -81,7 +81,7 @@ def test_a_large_size_is_a_poisson():
     X = np.floor(COUNTS)
     likelihood = NegativeBinomial(6)
     model = small("negative_binomial", epochs=1).fit(X)
-    model.network_.likelihood.set_theta(np.full(6, 12.0))
+    model.network_.likelihood.set_logs(np.full(6, 12.0))
     a = RNG.normal(size=(500, 6))
     poisson = -reference.mixed.poisson(X, a, 0.0)[0]
     np.testing.assert_allclose(model.network_.likelihood.terms(X, a), poisson, rtol=1e-2, atol=1e-2)
