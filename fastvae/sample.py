@@ -155,6 +155,8 @@ def _sample(arguments: argparse.Namespace) -> int:
     condition = None if conditions is None else np.repeat(conditions, n, axis=0)
     chosen = _chosen(model, arguments.columns, arguments.drop) if is_table(out) else {}
     samples = model.sample(count, random_state=arguments.seed, noise=noise, condition=condition)
+    given = "p(x|z, c)" if names else "p(x|z)"
+    what = f"draws from {given}" if noise else f"means of {given}"
     if out.suffix == ".png":
         try:
             from fastvae import report
@@ -163,8 +165,6 @@ def _sample(arguments: argparse.Namespace) -> int:
                 f"--out {arguments.out}: a picture needs matplotlib: pip install matplotlib; "
                 "--out samples.npy works without"
             ) from None
-        given = "p(x|z, c)" if names else "p(x|z)"
-        what = f"draws from {given}" if noise else f"means of {given}"
         report.write_samples(out, model, samples, what, names)
     elif is_table(out):
         beside = {} if condition is None else _condition_columns(model, condition)
@@ -172,7 +172,7 @@ def _sample(arguments: argparse.Namespace) -> int:
         write_table(out, beside | {name: written[j] for name, j in chosen.items()})
     else:
         save_array(out, samples)
-    say(f"{out}: {count} samples of {len(chosen) or model.network_.architecture.inputs} values")
+    say(f"{out}: {count} samples of {len(chosen) or model.network_.architecture.inputs} values, {what}")
     return 0
 
 

@@ -11,6 +11,7 @@ from fastvae.data.scaling import Units
 from fastvae.data.validation import Statistics, as_examples, check_values
 from fastvae.declared import declared, entry
 from fastvae.evaluation.imputing import Imputation, impute
+from fastvae.layers import Width
 from fastvae.likelihoods import Gaussian
 from fastvae.likelihoods.kinds import KINDS
 from fastvae.likelihoods.mixed import Mixed
@@ -87,7 +88,7 @@ class TableVAE(VAE):
     def __init__(
         self,
         latent_dim: int | str = AUTO,
-        hidden: tuple[int, ...] = (64, 64),
+        hidden: tuple[Width, ...] = (64, 64),
         activation: str = "silu",
         column_types: Any = None,
         hide: float = 0.0,
@@ -97,7 +98,7 @@ class TableVAE(VAE):
         batch_size: int | str = AUTO,
         learning_rate: float = 1e-3,
         clip_norm: float | None = None,
-        decoder_hidden: tuple[int, ...] | None = None,
+        decoder_hidden: tuple[Width, ...] | None = None,
         precision: str = "float32",
         device: str = "auto",
         random_state: Any = None,

@@ -11,6 +11,7 @@ from fastvae.kernels import philox
 from fastvae.kernels.slots import Slot
 from fastvae.likelihoods import base
 from fastvae.likelihoods.base import Weigh
+from fastvae.likelihoods.bisection import solve
 from fastvae.likelihoods.poisson import Poisson
 from fastvae.own.formulas import Formula
 from fastvae.parameters import Parameters, Shape
@@ -254,22 +255,20 @@ class Likelihood(base.Likelihood):
 
 
 def _solved(function: Callable[[np.ndarray], np.ndarray], target: np.ndarray) -> np.ndarray:
-    """Where a monotone function has these values, by bisection."""
+    """Where a monotone function has these values."""
     low, high = np.full_like(target, -LEAST_START), np.full_like(target, LEAST_START)
-    rises = function(high[:1])[0] > function(low[:1])[0]
+    sign = 1 if function(high[:1])[0] > function(low[:1])[0] else -1  # times it the function rises
 
-    def below(a: np.ndarray) -> np.ndarray:
-        return (function(a) < target) == rises
+    def rising(a: np.ndarray) -> np.ndarray:
+        return sign * function(a)
 
-    for ends, outside in ((low, lambda a: ~below(a)), (high, below)):
+    target = sign * target
+    for ends, side in ((low, 1), (high, -1)):
         while True:
-            far = outside(ends) & (np.abs(function(ends) - target) > NEAR * (1 + np.abs(target)))
+            beyond = side * (rising(ends) - target)  # above 0: further out
+            far = beyond > NEAR * (1 + np.abs(target))
             far &= (np.abs(ends) < FURTHEST) & np.isfinite(function(2 * ends))
             if not far.any():
                 break
             ends[far] *= 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        left = below(middle)
-        low, high = np.where(left, middle, low), np.where(left, high, middle)
-    return (low + high) / 2
+    return solve(rising, target, low, high)

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from fastvae import GAN, VAE, Autoencoder, DenoisingAutoencoder
+from fastvae import GAN, VAE, Autoencoder, DenoisingAutoencoder, TableVAE
 from fastvae.export import numpy_file
 from fastvae.kernels import cpu
 from fastvae.layers import LAYERS, MLP, mirrored
@@ -83,6 +83,17 @@ def test_in_a_model():
     gan = GAN(2, (6, "scaling"), epochs=2, output="identity", random_state=0).fit(TABLE)
     assert np.isfinite(gan.sample(3)).all()
     assert (gan.parameters()["discriminator.1.gain"] != 1).any()
+
+
+def test_in_a_model_of_a_table_with_gaps(tmp_path):
+    register(Scaling), register(Gelu)
+    rows = TABLE.copy()
+    rows[::3, 1] = np.nan
+    model = TableVAE(2, (6, "scaling", 5), activation="gelu", epochs=2, early_stopping=False, random_state=0).fit(rows)
+    assert (model.parameters()["encoder.2.gain"] != 1).any()
+    assert max(error for name, error in check_gradients(model, rows[:12]).items() if "theta" not in name) < 1e-3
+    model.save(tmp_path / "m.npz")
+    np.testing.assert_array_equal(TableVAE.load(tmp_path / "m.npz").score_samples(rows), model.score_samples(rows))
 
 
 @pytest.mark.parametrize("repeats", [1, 3])

@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from fastvae.likelihoods.bisection import solve
 from fastvae.likelihoods.kinds.kind import Kind
 
 MOST_LOGIT = 1e4  # that is found for a mean
 EVEN = 1e-3  # logits that count as 0
-HALVINGS = 60
 
 
 class ContinuousBernoulliKind(Kind):
@@ -22,13 +22,8 @@ class ContinuousBernoulliKind(Kind):
         return np.where(a < 0, rest, 1 - rest)
 
     def logit(self, mean: np.ndarray) -> np.ndarray:
-        """The logits at which the mean is that, of any shape: by halves, as it rises with the logit."""
-        low, high = np.full(np.shape(mean), -MOST_LOGIT), np.full(np.shape(mean), MOST_LOGIT)
-        for _ in range(HALVINGS):
-            middle = 0.5 * (low + high)
-            below = self.mean_of(middle) < mean
-            low, high = np.where(below, middle, low), np.where(below, high, middle)
-        return 0.5 * (low + high)
+        """The logits at which the mean is that, of any shape."""
+        return solve(self.mean_of, mean, -MOST_LOGIT, MOST_LOGIT)
 
     @staticmethod
     def quantile(a: np.ndarray, u: np.ndarray) -> np.ndarray:
