@@ -129,11 +129,11 @@ def main() -> None:
               f"({len(centres):,} samples, {len(scored):,} test images, bandwidth {found.details['bandwidth']:.3f} by "
               f"{len(valid):,})", flush=True)  # fmt: skip
     if arguments.picture:
-        from fastvae import report
+        from fastvae import pictures
 
         model.metadata_ |= {"image_shape": list(data.image_shape), "ink": True}
         states = model.sample(200, chains=10, steps=10, burn_in=0, random_state=3, **chain)
-        report.write_samples(pathlib.Path(arguments.picture), model, states, "states of chains, each tenth")
+        pictures.write_samples(pathlib.Path(arguments.picture), model, states, "states of chains, each tenth")
 
 
 if __name__ == "__main__":

@@ -116,12 +116,12 @@ def main() -> None:
         gain = values[one] - values[other]
         print(f"{what}: the label is worth {gain.mean():.3f} +- {error_of_mean(gain):.3f} nats an image", flush=True)
     if arguments.picture:
-        from fastvae import report
+        from fastvae import pictures
 
         conditional.metadata_ |= {"image_shape": list(data.image_shape), "ink": True}
         names = [str(label) for label in conditional.classes_]
         samples = [conditional.sample(10, condition=label, random_state=0) for label in conditional.classes_]
-        report.write_samples(
+        pictures.write_samples(
             pathlib.Path(arguments.picture), conditional, np.concatenate(samples), conditions=names
         )  # the same z for all labels
 

@@ -107,10 +107,10 @@ def main(words: list[str] | None = None) -> None:
         samples = gan.sample(COUNT, random_state=SAMPLES_SEED)
         print(f"GAN, seed {seed}: {judged(judge, samples)}", flush=True)
     if arguments.picture:
-        from fastvae import report
+        from fastvae import pictures
 
         gan.metadata_ |= {"image_shape": list(data.image_shape), "ink": True}
-        report.write_samples(arguments.picture, gan, samples[:SHOWN], "G(z)")
+        pictures.write_samples(arguments.picture, gan, samples[:SHOWN], "G(z)")
 
 
 if __name__ == "__main__":

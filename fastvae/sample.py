@@ -159,13 +159,13 @@ def _sample(arguments: argparse.Namespace) -> int:
     what = f"draws from {given}" if noise else f"means of {given}"
     if out.suffix == ".png":
         try:
-            from fastvae import report
+            from fastvae import pictures
         except ImportError:
             raise ValueError(
                 f"--out {arguments.out}: a picture needs matplotlib: pip install matplotlib; "
                 "--out samples.npy works without"
             ) from None
-        report.write_samples(out, model, samples, what, names)
+        pictures.write_samples(out, model, samples, what, names)
     elif is_table(out):
         beside = {} if condition is None else _condition_columns(model, condition)
         written = written_columns(samples) if mixed else samples.T

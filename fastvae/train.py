@@ -373,14 +373,14 @@ def _figures(model: VAE, examples: Examples, held: Examples | None) -> dict[str,
 def _plotter() -> Any:
     """The module that makes pictures, or None, which is said."""
     try:
-        from fastvae import report
+        from fastvae import pictures
     except ImportError:
         say("there will be no pictures: they need matplotlib; pip install matplotlib")
         return None
     except Exception as error:  # one that is broken
         say(f"there will be no pictures: matplotlib fails with {type(error).__name__}: {' '.join(str(error).split())}")
         return None
-    return report
+    return pictures
 
 
 def _check_standard_output() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fastvae import TableVAE, encode, evaluate, sample, table_report, train
+from fastvae import TableVAE, encode, evaluate, sample, table_pictures, train
 from fastvae.data.loading import load, load_table
 from fastvae.data.mixed_tables import load_mixed
 from tests.support.commands import metrics
@@ -190,9 +190,9 @@ def test_pictures_show_each_column_beside_the_data(folder, capsys, monkeypatch):
     assert written in capsys.readouterr().err
     assert sample.main(["run", "-n", "9", "--out", "s.png"]) == 0
     figures = []
-    monkeypatch.setattr(table_report, "save", lambda path, figure: figures.append(figure))
+    monkeypatch.setattr(table_pictures, "save", lambda path, figure: figures.append(figure))
     model, data = TableVAE.load("run/model.npz"), load_mixed(folder / "t.csv", drop=["name", "kind"])
-    table_report.write_marginals(None, model.columns_.columns, data.X, table_report.draws(model, 500))
+    table_pictures.write_marginals(None, model.columns_.columns, data.X, table_pictures.draws(model, 500))
     titles = [axes.get_title() for axes in figures[0].axes]
     assert titles[:5] == ["length (7% missing)", "site (3% missing)", "alive", "eggs (2% missing)", "year"]
     site, drawn = figures[0].axes[1], model.sample(500, random_state=0)["site"]
@@ -201,7 +201,7 @@ def test_pictures_show_each_column_beside_the_data(folder, capsys, monkeypatch):
     bars = [*shares[["bog", "fen", "heath"]], *((drawn == level).mean() for level in ("bog", "fen", "heath"))]
     assert [bar.get_width() for bar in site.patches] == pytest.approx(bars)
     rows = model.columns_.encode(model.reconstruct(data.X))
-    table_report.write_reconstructions(None, model.columns_.columns, data.X, np.asarray(rows))
+    table_pictures.write_reconstructions(None, model.columns_.columns, data.X, np.asarray(rows))
     points, there = figures[1].axes[0].lines[1], ~np.isnan(np.asarray(data.X[:, 0]))
     np.testing.assert_allclose(points.get_xdata(), data.X[there, 0])
     np.testing.assert_allclose(points.get_ydata(), rows[there, 0])

@@ -198,12 +198,12 @@ def test_names_are_no_formulas_in_pictures(recwarn):
 
 def test_a_picture_that_fails_costs_neither_the_run_nor_the_others(monkeypatch, capsys):
     pytest.importorskip("matplotlib", reason="pictures need matplotlib: pip install 'fastvae-engine[plot]'")
-    from fastvae import report
+    from fastvae import pictures
 
     def fails(*_):
         raise RuntimeError("no\nfont")
 
-    monkeypatch.setattr(report, "write_samples", fails)
+    monkeypatch.setattr(pictures, "write_samples", fails)
     assert train.main([*SMALL, "--out", "run", "--quiet"]) == 0
     assert "no samples.png: RuntimeError: no font" in capsys.readouterr().err.splitlines()
     assert len(list(pathlib.Path("run").glob("*.png"))) == 3

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fastvae import table_report
+from fastvae import table_pictures
 from fastvae.data.condition import Labels
 from fastvae.errors import counted
 from fastvae.evaluation.drawing import show, tiles
@@ -96,10 +96,10 @@ def _write_own_samples(
     """Samples of a model; of a table of few columns their distributions, beside those of rows X (N, D) with a condition
     `beside`; of a conditional one some for each label, or for each of some conditions (N, ...), with the same z for
     all."""
-    columns = table_report.columns_of(model)
+    columns = table_pictures.columns_of(model)
     if columns is not None:
-        drawn = table_report.draws(model, len(X) if beside is not None else max(len(X), FEWEST_DRAWN), beside)
-        table_report.write_marginals(path, columns, np.asarray(X), drawn)
+        drawn = table_pictures.draws(model, len(X) if beside is not None else max(len(X), FEWEST_DRAWN), beside)
+        table_pictures.write_marginals(path, columns, np.asarray(X), drawn)
         return
     if condition is None:
         write_samples(path, model, model.sample(GRID * GRID, random_state=0))
@@ -129,8 +129,8 @@ def write_samples(
     for each, or a colour.
     """
     if isinstance(model, TableVAE):
-        drawn = table_report.rows_of(model, samples)
-        table_report.write_marginals(path, model.columns_.columns, None, drawn, f"samples: {what}")
+        drawn = table_pictures.rows_of(model, samples)
+        table_pictures.write_marginals(path, model.columns_.columns, None, drawn, f"samples: {what}")
         return
     shape = model.metadata_.get("image_shape")
     each = len(samples) // max(1, len(conditions))
@@ -167,8 +167,8 @@ def write_reconstructions(path: pathlib.Path, model: VAE, X: np.ndarray, conditi
     column's inputs against its outputs."""
     output = model.reconstruct(X, condition)
     if isinstance(model, TableVAE):
-        outputs = table_report.rows_of(model, output)
-        table_report.write_reconstructions(path, model.columns_.columns, np.asarray(X), outputs)
+        outputs = table_pictures.rows_of(model, output)
+        table_pictures.write_reconstructions(path, model.columns_.columns, np.asarray(X), outputs)
         return
     shape = model.metadata_.get("image_shape")
     if shape:
