@@ -1,0 +1,48 @@
+"""Build the site: `python -m tests.site` all of it, `python -m tests.site howto/gaps` one page, to look at it.
+
+All of it lies in build/site then, pages that were named in build/pages: open index.html there, or PAGE.html. Every cell
+runs, and a warning is an error. `--links` follows the links that lead elsewhere, for which it needs a network.
+"""
+
+import argparse
+import pathlib
+import sys
+import time
+
+from sphinx.cmd.build import main as sphinx
+
+HERE = pathlib.Path(__file__).resolve().parent
+BUILD = HERE.parents[1] / "build"
+
+
+def arguments(pages: list[str], out: pathlib.Path, jobs: int, links: bool = False) -> list[str]:
+    """What `sphinx-build` is given."""
+    words = ["-W", "--keep-going", "-q", "-j", str(jobs), "-d", str(out.parent / f"{out.name}-doctrees")]
+    words += ["-b", "linkcheck" if links else "html"]
+    words += ["-D", "nb_execution_raise_on_error=0"]  # warnings: each page's is told, with its traceback
+    if pages:
+        files = [page.removesuffix(".md") + ".md" for page in pages]
+        for file in files:
+            if not (HERE / file).is_file():
+                raise SystemExit(f"there is no page tests/site/{file}")
+        words += ["-D", f"include_patterns={','.join(dict.fromkeys(['index.md', *files]))}"]
+    return [*words, str(HERE), str(out)]
+
+
+def main(given: list[str] | None = None) -> int:
+    """Build, and say where it lies and how long it took."""
+    parser = argparse.ArgumentParser(prog="python -m tests.site", description=__doc__)
+    parser.add_argument("pages", nargs="*", metavar="PAGE", help="only these, with the first page")
+    parser.add_argument("--out", type=pathlib.Path, help="the folder that it is written to")
+    parser.add_argument("--jobs", type=int, default=2, help="how many pages are made at a time (default: %(default)s)")
+    parser.add_argument("--links", action="store_true", help="do not build, but follow the links that lead elsewhere")
+    options = parser.parse_args(given)
+    out = (options.out or BUILD / ("links" if options.links else "pages" if options.pages else "site")).resolve()
+    begun = time.perf_counter()
+    failed = sphinx(arguments(options.pages, out, options.jobs, options.links))
+    print(f"{out / 'index.html'}: {'failed' if failed else 'built'} in {time.perf_counter() - begun:.0f} s")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

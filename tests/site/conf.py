@@ -1,0 +1,100 @@
+"""How Sphinx makes the site: Markdown whose cells run, references made of docstrings, and nothing from elsewhere."""
+
+import logging
+import os
+import pathlib
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT))
+
+from fastvae.version import VERSION  # noqa: E402
+
+project = "fastvae"
+author = copyright = "the fastvae authors"
+version = release = VERSION
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "tests.site.mathml",
+]
+exclude_patterns = ["**/.ipynb_checkpoints", "**/__pycache__"]
+nitpicky = True
+nitpick_ignore_regex = [("py:(class|obj)", ".*")]  # types in docstrings, and what stands between backticks, are words
+
+# ---- pages -----------------------------------------------------------------------------------------------------------
+
+myst_enable_extensions = ["amsmath", "attrs_block", "attrs_inline", "colon_fence", "deflist", "dollarmath", "fieldlist"]
+myst_heading_anchors = 3
+myst_dmath_double_inline = True
+myst_update_mathjax = False
+html_math_renderer = "mathml"
+numfig = False
+
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120  # seconds a cell, of which most are numba's where nothing is compiled yet
+nb_execution_in_temp = True  # what a cell writes is gone with it
+nb_execution_show_tb = True
+nb_merge_streams = True
+nb_output_stderr = "warn"  # shown, and an error of the build: a page that wants a warning catches it
+
+KERNEL = """\
+c.InlineBackend.figure_formats = {"svg"}
+c.InlineBackend.rc = {"figure.facecolor": "white", "svg.hashsalt": "fastvae", "font.size": 10}
+c.HistoryManager.enabled = False
+c.IPKernelApp.log_level = 50  # else each says that it speaks over TCP, which it does inside this machine
+"""
+
+
+def _prepare(app) -> None:
+    """The processes of the cells: this checkout, this Python, a thread each, and no settings of the user's."""
+    settings = pathlib.Path(app.doctreedir) / "ipython"
+    (settings / "profile_default").mkdir(parents=True, exist_ok=True)
+    (settings / "profile_default/ipython_kernel_config.py").write_text(KERNEL)
+    os.environ["IPYTHONDIR"] = str(settings)
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    logging.getLogger("traitlets").setLevel(logging.WARNING)
+    os.environ.setdefault("FASTVAE_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def _some_pages(app, config) -> None:
+    """Where only some pages are built, references to the others lead nowhere, which is no mistake of theirs."""
+    if config.include_patterns != ["**"]:
+        config.nitpicky = False
+        config.suppress_warnings = [*config.suppress_warnings, "toc", "ref", "myst.xref_missing"]
+
+
+# ---- the reference ---------------------------------------------------------------------------------------------------
+
+default_role = "py:obj"  # of docstrings: `name` is code, and leads there where it is documented
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+napoleon_google_docstring = False
+napoleon_use_param = False
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+
+# ---- how it looks ----------------------------------------------------------------------------------------------------
+
+html_theme = "furo"
+html_title = f"fastvae {VERSION}"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_show_copyright = False
+html_show_sphinx = False
+
+
+def setup(app) -> None:
+    words = "toctree glob pattern"  # a kind of pages of which there is none: Sphinx has no name for this warning
+    logging.getLogger("sphinx.sphinx.directives.other").addFilter(lambda record: words not in str(record.msg))
+    app.connect("config-inited", _some_pages)
+    app.connect("builder-inited", _prepare)
