@@ -18,9 +18,10 @@ version = release = VERSION
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
-    "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "tests.site.mathml",
+    "tests.site.pages",
+    "tests.site.reference",
 ]
 exclude_patterns = ["**/.ipynb_checkpoints", "**/__pycache__"]
 nitpicky = True
@@ -64,22 +65,13 @@ def _prepare(app) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-def _some_pages(app, config) -> None:
-    """Where only some pages are built, references to the others lead nowhere, which is no mistake of theirs."""
-    if config.include_patterns != ["**"]:
-        config.nitpicky = False
-        config.suppress_warnings = [*config.suppress_warnings, "toc", "ref", "myst.xref_missing"]
-
-
 # ---- the reference ---------------------------------------------------------------------------------------------------
 
 default_role = "py:obj"  # of docstrings: `name` is code, and leads there where it is documented
+smartquotes = False  # "gaussian" is code
+maximum_signature_line_length = 88
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
-napoleon_google_docstring = False
-napoleon_use_param = False
-napoleon_use_rtype = False
-napoleon_use_ivar = True
 
 # ---- how it looks ----------------------------------------------------------------------------------------------------
 
@@ -94,7 +86,4 @@ html_show_sphinx = False
 
 
 def setup(app) -> None:
-    words = "toctree glob pattern"  # a kind of pages of which there is none: Sphinx has no name for this warning
-    logging.getLogger("sphinx.sphinx.directives.other").addFilter(lambda record: words not in str(record.msg))
-    app.connect("config-inited", _some_pages)
     app.connect("builder-inited", _prepare)
