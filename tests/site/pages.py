@@ -31,10 +31,25 @@ def some_pages(app: Any, config: Any) -> None:
         config.suppress_warnings = [*config.suppress_warnings, "toc", "ref", "myst.xref_missing"]
 
 
+def one_tree(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Pages of sources have one list of contents for each depth of folders: to make it takes longer than the rest."""
+    if page.startswith("_modules/"):
+        trees, toctree = vars(app).setdefault("trees_by_depth", {}), context["toctree"]
+
+        def kept(**options: Any) -> str:
+            key = page.count("/"), *sorted(options.items())
+            if key not in trees:
+                trees[key] = toctree(**options)
+            return str(trees[key])
+
+        context["toctree"] = kept
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Register with Sphinx."""
     words = "toctree glob pattern"  # a kind of pages of which there is none: Sphinx has no name for this warning
     logging.getLogger("sphinx.sphinx.directives.other").addFilter(lambda record: words not in str(record.msg))
     app.add_role("page", PageRole())
     app.connect("config-inited", some_pages)
+    app.connect("html-page-context", one_tree, priority=400)  # before the theme's
     return {"parallel_read_safe": True, "parallel_write_safe": True}
