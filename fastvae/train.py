@@ -23,6 +23,7 @@ from fastvae.command_line import INTERRUPTED, Parser, add_table_options, any_see
 from fastvae.data import loading
 from fastvae.data.columns import WORDS
 from fastvae.data.condition import learned_condition
+from fastvae.data.dataset import DataSet
 from fastvae.data.minibatches import Examples
 from fastvae.data.preparation import KINDS_OF_CONDITION, Split, check_whole, split, with_condition
 from fastvae.data.tables import HEADERS
@@ -40,11 +41,13 @@ from fastvae.models.settings import plain, seed_from
 from fastvae.models.vae import VAE
 from fastvae.models.vae_network import INITS
 from fastvae.optimizers import OPTIMIZERS, SCHEDULES
+from fastvae.page.of_a_run import write_run_page
 from fastvae.resuming import NOT_PART_OF_THE_RUN, continued, data_may_have_moved, options_of_the_run, progress_of
 from fastvae.runs import RunFolder, RunObserver, finite_or_none
 from fastvae.starting import NEVER, read, started, summary
 from fastvae.version import VERSION
 
+RIVALS = {"one Gaussian": "heldout_gaussian", "independent columns": "heldout_independent"}  # to their figures
 FEW_ACTIVE = 0.5  # of the latent dimensions: where no more are active, that is said
 SCALES = ("auto", "none", "standard", "minmax")
 
@@ -275,7 +278,7 @@ def _train_in(folder: RunFolder, arguments: argparse.Namespace, words: list[str]
             "machine": platform.machine(),
         }
     )
-    return _run(folder, options, model, examples, held, rows, plotter)
+    return _run(folder, options, model, examples, held, data, rows, plotter)
 
 
 def _run(
@@ -284,6 +287,7 @@ def _run(
     model: VAE,
     examples: Examples,
     held: Examples | None,
+    data: DataSet,
     rows: Split,
     plotter: Any,
 ) -> int:
@@ -321,6 +325,9 @@ def _run(
         conditions = rows.condition, beside
         for failure in plotter.write_pictures(folder.path, model, rows.X, rows.labels, unseen, *conditions):
             say(failure)
+    apart = {name: figures[key] for name, key in RIVALS.items() if key in figures}
+    for failure in write_run_page(folder.path, model, data, rows, apart):
+        say(failure)
     say(f"{folder.path}: {', '.join(folder.names())}")
     if options.json:
         print(json.dumps(finite_or_none(figures) | {"out": str(folder.path)}, allow_nan=False), flush=True)

@@ -1,0 +1,308 @@
+"""Writes the page of a model: one HTML file, which asks for nothing, and in which the model itself computes.
+
+    report.html = page.html with style.css, the scripts, the model's parameters, and some rows to begin with
+
+Parameters are in float32 where the page then stays below `LARGEST`; else matrices are in 8 bits, and the page says what
+that costs, measured on the rows that it was made from.
+"""
+
+import html
+import importlib.resources
+import json
+import os
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastvae.atomic import atomic_file, check_writable
+from fastvae.data.condition import Condition, Labels, Vectors
+from fastvae.errors import counted
+from fastvae.export.portable import Portable, portable
+from fastvae.layers import Half, Layer
+from fastvae.page.archive import packed
+from fastvae.page.network import LIKELIHOODS, elbo
+from fastvae.page.rounding import Rounded, fitting
+from fastvae.page.toy import toy_model
+from fastvae.version import VERSION
+
+LARGEST = 499_000  # bytes of a page, where that can be
+LEAST_BITS = 3.5  # a weight, on the average: a model that would have fewer makes a larger page
+SCRIPTS = ("archive", "noise", "network", "estimates", "dom", "charts", "rows", "decode", "encode", "estimate", "curves",
+           "toy", "main")  # fmt: skip
+STYLES = ("style", "toy")
+MARGIN = 1000  # bytes, for what is said of the rounding
+MEASURED = 2000  # rows at most on which costs are measured
+SHOWN, SHOWN_BYTES = 200, 60_000  # rows that a page holds at most, and what they take
+ROUNDING = 1e-6
+MOST_EPOCHS = 200  # points of a curve
+LIMITS = (0.005, 0.995)  # quantiles of the values that images without a range of their own are drawn between
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a page is.
+
+    Attributes
+    ----------
+    size
+        Bytes.
+    bits
+        Of a weight: 32, or 8.
+    elbo, rounded_elbo
+        Means over the rows that costs are measured on, nats in the user's units: of the model, and of the page.
+    worst
+        Largest change of a row's ELBO, nats.
+    rows
+        How many rows these were.
+    """
+
+    size: int
+    bits: int
+    elbo: float
+    rounded_elbo: float
+    worst: float
+    rows: int
+
+
+def write_page(
+    path: str | os.PathLike[str],
+    model: Any,
+    X: Any,
+    labels: Any = None,
+    condition: Any = None,
+    places: Any = None,
+    beside: dict[str, float] | None = None,
+) -> Written:
+    """Write the page of a fitted VAE, to be opened in any browser of 2023 or later, without a network.
+
+    Parameters
+    ----------
+    path
+        NAME.html. What stood there is replaced, as a whole.
+    model
+        A fitted `VAE` of dense layers whose likelihood is Bernoulli, Gaussian or Poisson.
+    X : (N, D)
+        Rows in the user's units, best those held out: some of them can be chosen in the page, and what rounded weights
+        cost is measured on up to 2,000.
+    labels : (N,)
+        Of the rows, for the plane of codes.
+    condition
+        Of the rows, of a conditional model.
+    places : (N,) of int
+        What the rows are called; by default their numbers from 0.
+    beside
+        Rivals' log p(x) by name, nats a row, said beside the ELBO.
+
+    Returns
+    -------
+    Written
+
+    Raises
+    ------
+    TypeError
+        Another model, or one with parts that the page does not know.
+    ValueError
+        Rows that the model refuses.
+    FileAccessError
+        It cannot be written.
+    """
+    m = portable(model)
+    if not m.is_vae or m.points is None:
+        raise TypeError(f"a page is made of a VAE with its encoder; this {m.kind} has none")
+    if m.likelihood not in LIKELIHOODS:
+        raise TypeError(f"a page knows the likelihoods {', '.join(LIKELIHOODS)}; this model's is {m.likelihood}")
+    check_writable(path)
+    X = np.asarray(X)
+    model.examples(X, condition=condition)  # refuses what the model refuses
+    c = None if m.condition is None else m.condition.rows(condition, len(X))
+    some = _spread(len(X), MEASURED)
+    measured, c_measured = X[some], None if c is None else c[some]
+    shown = _spread(len(X), max(1, min(SHOWN, SHOWN_BYTES // (X.shape[1] * _small(X, m).itemsize))))
+    spec = _spec(model, m, X[shown], shown if places is None else np.asarray(places)[shown], labels, shown)
+    rows = {"x": _small(X[shown], m)} | ({} if c is None else {"c": c[shown]})
+    rows |= {"offset": m.units.offset, "scale": m.units.scale, "sigma": np.atleast_1d(np.asarray(m.sigma, np.float64))}
+    rows["points"] = np.asarray(m.points, np.float32)
+    exact = elbo(m, measured, c_measured)
+    words = _words(model, m, spec, exact, beside or {}) | {"ROWS": packed(rows)}
+    found, bits, said = exact, 32, "Its weights are the model's own, in float32."
+    page = _filled(words | {"WEIGHTS": packed(_plain(m)), "PRECISION": said})
+    if len(page.encode()) > LARGEST:
+        used = len(_filled(words | {"WEIGHTS": "", "PRECISION": ""}).encode())
+        count = sum(array.size for name, array in _plain(m).items() if not name.endswith(".bias"))
+        room = max(LARGEST - used - MARGIN, int(LEAST_BITS * count / 8 * 5 / 4))  # base 85: 5 bytes for 4
+        whole = m
+        m, matrices = fitting(m, measured, c_measured, lambda found: len(_rounded(whole, found)), room)
+        found, bits = elbo(m, measured, c_measured), 8
+        said = (
+            f"Its weights are rounded to 8 bits: over {counted(len(found), 'row')} the ELBO is {found.mean():.3f} nats "
+            f"instead of {exact.mean():.3f}, and that of no row changes by more than {np.abs(found - exact).max():.2f}."
+        )
+        page = _filled(words | {"WEIGHTS": _rounded(m, matrices), "PRECISION": said})
+    with atomic_file(path, "w") as file:
+        file.write(page)
+    worst = float(np.abs(found - exact).max())
+    return Written(len(page.encode()), bits, float(exact.mean()), float(found.mean()), worst, len(found))
+
+
+def _spread(count: int, most: int) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(np.int64))
+
+
+def _small(X: np.ndarray, m: Portable) -> np.ndarray:
+    """Rows in the smallest type that holds them, to `ROUNDING` of the model's units."""
+    if X.dtype.kind in "biu" and X.min() >= 0 and X.max() <= 255:
+        return X.astype(np.uint8)
+    moved = np.abs(X.astype(np.float32).astype(np.float64) - X) / m.units.scale
+    return X.astype(np.float32 if moved.max() <= ROUNDING else np.float64)
+
+
+def _plain(m: Portable) -> dict[str, np.ndarray]:
+    found = {}
+    for layer in _layers(m):
+        found |= {f"{layer.name}.weight": layer.weight, f"{layer.name}.bias": layer.bias}
+        if layer.beside is not None:
+            found[f"{layer.name}.beside"] = layer.beside
+    return found
+
+
+def _rounded(m: Portable, matrices: dict[str, Rounded]) -> str:
+    """The text of rounded matrices, and of the biases of a model."""
+    found = {}
+    for name, matrix in matrices.items():
+        found |= {f"{name}.codes": matrix.sorted_codes, f"{name}.rows": matrix.rows, f"{name}.columns": matrix.columns}
+    return packed(found | {f"{layer.name}.bias": layer.bias for layer in _layers(m)}, repeats=False)
+
+
+def _layers(m: Portable) -> list[Layer]:
+    assert m.encoder is not None
+    return [layer for half in (m.encoder, m.decoder) for layer in (*half.layers, *half.heads.values())]
+
+
+# ---- what the scripts are told ------------------------------------------------------------------------------------
+
+
+def _half(half: Half) -> dict[str, Any]:
+    def layer(each: Layer) -> dict[str, Any]:
+        return {"name": each.name, "activation": each.activation, "beside": each.beside is not None}
+
+    return {"layers": [layer(each) for each in half.layers], "heads": [layer(each) for each in half.heads.values()]}
+
+
+def _condition(condition: Condition | None) -> dict[str, Any] | None:
+    if isinstance(condition, Labels):
+        classes = [str(label) for label in condition.classes.tolist()]
+        return {"kind": "labels", "columns": condition.columns, "classes": classes}
+    if isinstance(condition, Vectors):
+        names = (
+            [str(name) for name in condition.names] if condition.names else [str(k) for k in range(condition.columns)]
+        )
+        numbers = {"offset": condition.offset.tolist(), "scale": condition.scale.tolist()}
+        return {"kind": "vectors", "columns": condition.columns, "names": names, **numbers}
+    return None
+
+
+def _spec(model: Any, m: Portable, X: np.ndarray, places: np.ndarray, labels: Any, shown: np.ndarray) -> dict[str, Any]:
+    assert m.encoder is not None
+    shape = model.metadata_.get("image_shape")
+    low, high = X.min(axis=0).astype(float), X.max(axis=0).astype(float)
+    if shape:
+        ends = (
+            (m.units.offset.min(), (m.units.offset + m.units.scale).max()) if m.unit_range else np.quantile(X, LIMITS)
+        )
+        low, high = np.array([ends[0]]), np.array([ends[1]])
+    given = None if labels is None else [str(label) for label in np.asarray(labels)[shown].tolist()]
+    names = model.metadata_.get("column_names") or m.names or [str(j) for j in range(m.columns)]
+    return {
+        "columns": m.columns,
+        "codes": m.codes,
+        "likelihood": m.likelihood,
+        "seen": m.seen,
+        "mean": m.mean,
+        "unitRange": m.unit_range,
+        "whole": m.whole,
+        "logJacobian": m.log_jacobian,
+        "condition": _condition(m.condition),
+        "encoder": _half(m.encoder),
+        "decoder": _half(m.decoder),
+        "imageShape": None if not shape else [int(n) for n in shape],
+        "ink": bool(model.metadata_.get("ink", True)),
+        "names": [str(name) for name in names],
+        "labels": given,
+        "classes": None if given is None else sorted(set(given)),
+        "low": low.tolist(),
+        "high": high.tolist(),
+        "rows": len(X),
+        "places": [int(place) for place in places],
+        "seed": 0,
+        "history": _history(model),
+        "heldoutName": model.heldout_name.removeprefix("heldout_").replace("_", " ").replace("elbo", "ELBO"),
+        "toy": toy_model(),
+    }
+
+
+def _history(model: Any) -> dict[str, list[float | None]]:
+    history = model.history_
+    epochs = np.asarray(history["epoch"])
+    rows = np.unique(np.geomspace(1, max(1, len(epochs)), MOST_EPOCHS).astype(int)) - 1 if len(epochs) else []
+    found: dict[str, list[float | None]] = {"epoch": [int(epochs[i]) for i in rows]}
+    for name, own in (("loss", "loss"), ("nll", "nll"), ("kl", "kl"), ("heldout", model.heldout_name)):
+        values = np.asarray(history[own], np.float64)[rows]
+        found[name] = [float(f"{v:.6g}") if np.isfinite(v) else None for v in values]
+    return found
+
+
+# ---- the text -----------------------------------------------------------------------------------------------------
+
+
+def _words(
+    model: Any, m: Portable, spec: dict[str, Any], exact: np.ndarray, beside: dict[str, float]
+) -> dict[str, str]:
+    """What stands for the words in capitals of page.html, but for ROWS, WEIGHTS and PRECISION."""
+    name = str(model.metadata_.get("data") or "data")
+    error = exact.std(ddof=1) / np.sqrt(len(exact)) if len(exact) > 1 else float("nan")
+    assert m.encoder is not None
+    sizes = "-".join(str(w) for w in [m.columns, *(layer.weight.shape[1] for layer in m.encoder.layers), m.codes])
+    facts = {
+        "network": f"{sizes}, {sum(v.size for v in _plain(m).values()):,} parameters",
+        "p(x|z)": {"bernoulli": "Bernoulli", "gaussian": "Gaussian", "poisson": "Poisson"}[m.likelihood or ""],
+        "trained": counted(int(model.n_epochs_), "epoch"),
+        f"ELBO of {counted(len(exact), 'row')}": f"{exact.mean():.2f} ± {error:.2f} nats a row",
+    }
+    facts |= {f"log p(x), {key}": f"{value:.2f}" for key, value in beside.items()}
+    pairs = "\n".join(f"<div><dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd></div>" for k, v in facts.items())
+    shape = spec["imageShape"]
+    drawable = shape and (shape + [1])[2] == 1
+    edit = "Draw into x, or take a row." if drawable else "Change a value, or take another row."
+    if shape and not drawable or not shape and m.columns > 40:
+        edit = "Take a row."
+    units = "" if m.units.same or m.likelihood != "gaussian" else " All is in the units of the data."
+    if m.likelihood == "bernoulli":
+        units = " Pixels between black and white count as probabilities."
+    legend = "the marks are the means of q(z|x) of some rows" + (", with their labels" if spec["labels"] else "")
+    return {
+        "TITLE": html.escape(f"A VAE of {name}"),
+        "FACTS": f'<dl class="facts">\n{pairs}\n</dl>',
+        "LEGEND": legend,
+        "EDIT": edit,
+        "UNITS": units,
+        "FOOTER": f"Made by fastvae {VERSION}; all is computed in this page, which asks for nothing from anywhere.",
+        "STYLE": _joined(STYLES, ".css"),
+        "SCRIPT": _joined(SCRIPTS, ".js"),
+        "SPEC": json.dumps(spec, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
+    }
+
+
+def _filled(words: dict[str, str]) -> str:
+    return re.sub(r"\b(" + "|".join(words) + r")\b", lambda found: words[found[0]], _part("page.html"))
+
+
+def _part(name: str) -> str:
+    return importlib.resources.files("fastvae.page").joinpath(name).read_text(encoding="utf-8")
+
+
+def _joined(names: tuple[str, ...], ending: str) -> str:
+    """Parts in order, without indentation and lines that are comments alone."""
+    lines = [line.strip() for name in names for line in _part(name + ending).splitlines()]
+    return "\n".join(line for line in lines if line and not line.startswith("//"))

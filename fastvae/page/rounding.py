@@ -1,0 +1,126 @@
+"""Weights in 8 bits, where a page would be too large with all of them in float32.
+
+    w_ij = code_ij row_i column_j,    code a whole number in [-127, 127],    row_i column_j about c / sqrt(F_ij)
+
+F_ij = E[x_i^2] E[d_a_j^2] is the Fisher information of a weight: so each costs the same expected loss, and weights that
+matter little, those of pixels that are always empty, take few bits. One number c for the whole model is chosen so that
+the codes, deflated, fill the room that there is. What rounding changes of a layer's mean output its bias takes back.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fastvae.export.portable import Portable
+from fastvae.layers import Half, Layer
+from fastvae.page.network import sensitivities, with_layers
+
+LARGEST = 127
+FLOOR = 0.01  # of the mean of E[x^2], or E[d_a^2], below which a row or a column does not count as less
+HALVINGS = 12  # of the range of log2 c, in the search
+COARSEST, FINEST = 8.0, -24.0  # log2 c
+
+
+@dataclass(frozen=True, eq=False)
+class Rounded:
+    """A matrix (inputs, outputs) as codes int8, and steps of rows and columns, uint8: see `step`."""
+
+    codes: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
+
+    @property
+    def weight(self) -> np.ndarray:
+        """The matrix, float32, as the page has it."""
+        return (self.codes * step(self.rows)[:, None] * step(self.columns)).astype(np.float32)
+
+    @property
+    def sorted_codes(self) -> np.ndarray:
+        """Codes with the rows of the smallest steps first: neighbours have like sizes, which deflate makes use of."""
+        return self.codes[np.argsort(self.rows, kind="stable")]
+
+
+def step(code: np.ndarray) -> np.ndarray:
+    """(8 + code mod 8) 2^(code // 8 - 24): floating-point numbers of 8 bits, 3 of them of the mantissa."""
+    code = code.astype(np.int64)
+    return (8 + code % 8) * 2.0 ** (code // 8 - 24)
+
+
+STEPS = step(np.arange(256))
+
+
+def _at_least(steps: np.ndarray) -> np.ndarray:
+    """The smallest step that is as large, uint8."""
+    return np.minimum(np.searchsorted(STEPS, steps), 255).astype(np.uint8)
+
+
+def _steps(squares: np.ndarray) -> np.ndarray:
+    """1 / sqrt(E[.^2])."""
+    floor = FLOOR * squares.mean()
+    return 1.0 / np.sqrt(np.maximum(squares, floor if floor > 0 else 1.0))
+
+
+def rounded(weight: np.ndarray, rows: np.ndarray, columns: np.ndarray, c: float) -> Rounded:
+    """A matrix with steps c row_i column_j, wider in columns that would not fit into 8 bits."""
+    row_codes, column_codes = _at_least(rows / rows.min()), _at_least(c * columns * rows.min())
+    reach = np.abs(weight / step(row_codes)[:, None]).max(axis=0, initial=0.0)
+    column_codes = np.maximum(column_codes, _at_least(reach / LARGEST))
+    codes = np.rint(weight / (step(row_codes)[:, None] * step(column_codes)))
+    return Rounded(np.clip(codes, -LARGEST, LARGEST).astype(np.int8), row_codes, column_codes)
+
+
+def fitting(
+    m: Portable,
+    X: np.ndarray,
+    condition: np.ndarray | None,
+    size: Callable[[dict[str, Rounded]], int],
+    room: int,
+) -> tuple[Portable, dict[str, Rounded]]:
+    """A model whose matrices have a `size` of at most `room` bytes, or of as few as there can be; and these matrices,
+    by the names "LAYER.weight" and, of a linear path, "LAYER.beside".
+
+    Parameters
+    ----------
+    m
+        A VAE with its encoder.
+    X, condition
+        Rows (N, D) in the user's units, and their condition as the model reads it: what sensitivities are measured on.
+    """
+    known = sensitivities(m, X, condition)
+    names = {id(layer): layer.name for layer in _layers(m)}
+
+    def matrices(c: float) -> dict[str, Rounded]:
+        found = {}
+        for layer in _layers(m):
+            _, squares, d_squares = known[names[id(layer)]]
+            found[f"{layer.name}.weight"] = rounded(layer.weight, _steps(squares), _steps(d_squares), c)
+            if layer.beside is not None:
+                rows = np.ones(len(layer.beside))
+                found[f"{layer.name}.beside"] = rounded(layer.beside, rows, _steps(d_squares), c)
+        return found
+
+    low, high = FINEST, COARSEST
+    for _ in range(HALVINGS):
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if size(matrices(2.0**middle)) <= room else (middle, high)
+    chosen = matrices(2.0**high)
+
+    def change(layer: Layer) -> Layer:
+        mean, *_ = known[layer.name]
+        weight = chosen[f"{layer.name}.weight"].weight
+        moved = mean @ (layer.weight.astype(np.float64) - weight)
+        beside = chosen.get(f"{layer.name}.beside")
+        return replace(
+            layer,
+            weight=weight,
+            bias=(layer.bias + moved).astype(np.float32),
+            beside=None if beside is None else beside.weight,
+        )
+
+    return with_layers(m, change), chosen
+
+
+def _layers(m: Portable) -> list[Layer]:
+    halves: list[Half] = [half for half in (m.encoder, m.decoder) if half is not None]
+    return [layer for half in halves for layer in (*half.layers, *half.heads.values())]

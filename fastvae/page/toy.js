@@ -1,0 +1,1 @@
+function startToy(root, toy) { return {}; }

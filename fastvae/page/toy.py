@@ -1,0 +1,5 @@
+"""Stub."""
+
+
+def toy_model(seed=0):
+    return {}
