@@ -25,19 +25,8 @@ SEED_BITS = 64
 COMMANDS = {  # name to module, whose `parser` says what it does
     name: f"fastvae.{name}"
     for name in (
-        *(
-            "train",
-            "sample",
-            "encode",
-            "impute",
-            "evaluate",
-            "score",
-            "report",
-            "compare",
-            "export",
-            "selfcheck",
-            "completion",
-        ),
+        *("train", "sample", "encode", "impute", "evaluate", "score", "report", "compare", "export", "selfcheck"),
+        "completion",
     )
 }
 CALLED = ContextVar("CALLED", default="python -m fastvae.")  # what stands before a command's name, as it was called

@@ -3,8 +3,8 @@
 python -m fastvae.report runs/digits                       of a run: runs/digits/report.html, with the rows held out
 python -m fastvae.report model.npz table.csv --out page.html
 
-z by hand and what the decoder makes of it; a row drawn or typed, q(z|x), the ELBO and log p(x) with its error; from naive
-Monte Carlo to q; a training step with every number. `fastvae.train` writes it too.
+z by hand and what the decoder makes of it; a row drawn or typed, q(z|x), the ELBO and log p(x) with its error; from
+naive Monte Carlo to q; a training step with every number. `fastvae.train` writes it too.
 """
 
 import argparse

@@ -14,8 +14,8 @@ DTYPES = {"float32": "<f4", "float64": "<f8", "int8": "|i1", "uint8": "|u1", "ui
 
 
 def deflated(data: bytes, repeats: bool = True) -> bytes:
-    """zlib's format: what browsers call "deflate". Without a search for repeats, where numbers are like noise: of codes of
-    weights that takes 12% less."""
+    """zlib's format: what browsers call "deflate". Without a search for repeats, where numbers are like noise: of codes
+    of weights that takes 12% less."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 15, 9, zlib.Z_DEFAULT_STRATEGY if repeats else zlib.Z_HUFFMAN_ONLY)
     return packer.compress(data) + packer.flush()
 

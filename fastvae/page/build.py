@@ -29,13 +29,16 @@ from fastvae.version import VERSION
 
 LARGEST = 499_000  # bytes of a page, where that can be
 LEAST_BITS = 3.5  # a weight, on the average: a model that would have fewer makes a larger page
-SCRIPTS = ("archive", "noise", "network", "estimates", "dom", "charts", "rows", "decode", "encode", "estimate", "curves",
-           "toy", "main")  # fmt: skip
+SCRIPTS = (
+    *("archive", "noise", "network", "estimates", "dom", "charts", "rows", "decode", "encode", "estimate", "curves"),
+    *("toy", "main"),
+)
 STYLES = ("style", "toy")
 MARGIN = 1000  # bytes, for what is said of the rounding
 MEASURED = 2000  # rows at most on which costs are measured
 SHOWN, SHOWN_BYTES = 200, 60_000  # rows that a page holds at most, and what they take
 ROUNDING = 1e-6
+MOST_COLUMNS = 40  # whose numbers can be changed; of more a line is drawn
 MOST_EPOCHS = 200  # points of a curve
 LIMITS = (0.005, 0.995)  # quantiles of the values that images without a range of their own are drawn between
 
@@ -195,9 +198,7 @@ def _condition(condition: Condition | None) -> dict[str, Any] | None:
         classes = [str(label) for label in condition.classes.tolist()]
         return {"kind": "labels", "columns": condition.columns, "classes": classes}
     if isinstance(condition, Vectors):
-        names = (
-            [str(name) for name in condition.names] if condition.names else [str(k) for k in range(condition.columns)]
-        )
+        names = [str(name) for name in condition.names or range(condition.columns)]
         numbers = {"offset": condition.offset.tolist(), "scale": condition.scale.tolist()}
         return {"kind": "vectors", "columns": condition.columns, "names": names, **numbers}
     return None
@@ -208,9 +209,8 @@ def _spec(model: Any, m: Portable, X: np.ndarray, places: np.ndarray, labels: An
     shape = model.metadata_.get("image_shape")
     low, high = X.min(axis=0).astype(float), X.max(axis=0).astype(float)
     if shape:
-        ends = (
-            (m.units.offset.min(), (m.units.offset + m.units.scale).max()) if m.unit_range else np.quantile(X, LIMITS)
-        )
+        whole = m.units.offset.min(), (m.units.offset + m.units.scale).max()
+        ends = whole if m.unit_range else np.quantile(X, LIMITS)
         low, high = np.array([ends[0]]), np.array([ends[1]])
     given = None if labels is None else [str(label) for label in np.asarray(labels)[shown].tolist()]
     names = model.metadata_.get("column_names") or m.names or [str(j) for j in range(m.columns)]
@@ -275,7 +275,7 @@ def _words(
     shape = spec["imageShape"]
     drawable = shape and (shape + [1])[2] == 1
     edit = "Draw into x, or take a row." if drawable else "Change a value, or take another row."
-    if shape and not drawable or not shape and m.columns > 40:
+    if (shape and not drawable) or (not shape and m.columns > MOST_COLUMNS):
         edit = "Take a row."
     units = "" if m.units.same or m.likelihood != "gaussian" else " All is in the units of the data."
     if m.likelihood == "bernoulli":

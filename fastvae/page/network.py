@@ -1,4 +1,4 @@
-"""What the page computes of a model, in float64 NumPy: so that what rounded weights cost is known before they are written.
+"""What the page computes of a model, in float64 NumPy: so that what rounded weights cost is known.
 
 encode    u = (x - offset) / scale, c beside it; layers; mu, logvar        decode    z, c beside it; layers; a
 elbo      the mean of log p(x|mu + exp(logvar / 2) eps) over a few symmetric eps, less the KL, in the user's units
@@ -11,8 +11,16 @@ import numpy as np
 
 from fastvae.export.portable import Portable
 from fastvae.layers import Half, Layer
-from fastvae.reference import ACTIVATIONS, bernoulli_forward_backward, kl_terms, latent_backward, limited
-from fastvae.reference import poisson_forward_backward, sigmoid, squared_error_forward_backward
+from fastvae.reference import (
+    ACTIVATIONS,
+    bernoulli_forward_backward,
+    kl_terms,
+    latent_backward,
+    limited,
+    poisson_forward_backward,
+    sigmoid,
+    squared_error_forward_backward,
+)
 
 LIKELIHOODS = ("bernoulli", "gaussian", "poisson")  # that the page computes
 MEANS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"identity": lambda a: a, "sigmoid": sigmoid, "exp": np.exp}

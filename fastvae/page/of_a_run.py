@@ -37,6 +37,6 @@ def described(written: Written) -> str:
     if written.bits == 32:
         return found
     return (
-        f"{found}; weights in {written.bits} bits: ELBO {written.rounded_elbo:.3f} instead of {written.elbo:.3f} nats over "
-        f"{written.rows} rows, no row's by more than {written.worst:.2f}"
+        f"{found}; weights in {written.bits} bits: ELBO {written.rounded_elbo:.3f} instead of {written.elbo:.3f} nats "
+        f"over {written.rows} rows, that of no row by more than {written.worst:.2f}"
     )

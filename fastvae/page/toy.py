@@ -1,5 +1,6 @@
 """Stub."""
 
 
-def toy_model(seed=0):
+def toy_model(seed: int = 0) -> dict:
+    """Stub."""
     return {}

@@ -147,8 +147,11 @@ def test_weights_in_eight_bits_are_those_that_python_rounded(monkeypatch, browse
     with opened(browser, path) as page:
         page.wait_for_selector("html[data-ready=true]", state="attached")
         found = page.evaluate(
-            "() => { const { network, state } = window.fastvae; const q = network.encode(network.toModel(window.fastvae.model.rows.subarray(0, 64)), null);"
-            " return { mu: Array.from(q.mu), logvar: Array.from(q.logvar), x: Array.from(network.decode(q.mu, null)), score: network.score(network.toModel(window.fastvae.model.rows.subarray(0, 64)), null) }; }"
+            """() => {
+              const { network, model } = window.fastvae, u = network.toModel(model.rows.subarray(0, 64));
+              const { mu, logvar } = network.encode(u, null), x = network.decode(mu, null);
+              return { mu: [...mu], logvar: [...logvar], x: [...x], score: network.score(u, null) };
+            }"""
         )
         said = page.inner_text("footer")
     same(found["mu"], mu[0])
