@@ -19,10 +19,11 @@ import numpy as np
 from fastvae.atomic import atomic_file, check_writable
 from fastvae.data.condition import Condition, Labels, Vectors
 from fastvae.errors import counted
-from fastvae.export.portable import Portable, portable
+from fastvae.export.portable import Portable
 from fastvae.layers import Half, Layer
 from fastvae.page.archive import packed
-from fastvae.page.network import LIKELIHOODS, elbo
+from fastvae.page.described import PortableTable, described
+from fastvae.page.network import elbo
 from fastvae.page.rounding import Rounded, fitting
 from fastvae.page.toy import toy_model
 from fastvae.version import VERSION
@@ -85,7 +86,7 @@ def write_page(
     path
         NAME.html. What stood there is replaced, as a whole.
     model
-        A fitted `VAE` of dense layers whose likelihood is Bernoulli, Gaussian or Poisson.
+        A fitted `VAE` of dense layers whose likelihood is Bernoulli, Gaussian or Poisson; or a `TableVAE`.
     X : (N, D)
         Rows in the user's units, best those held out: some of them can be chosen in the page, and what rounded weights
         cost is measured on up to 2,000.
@@ -111,14 +112,10 @@ def write_page(
     FileAccessError
         It cannot be written.
     """
-    m = portable(model)
-    if not m.is_vae or m.points is None:
-        raise TypeError(f"a page is made of a VAE with its encoder; this {m.kind} has none")
-    if m.likelihood not in LIKELIHOODS:
-        raise TypeError(f"a page knows the likelihoods {', '.join(LIKELIHOODS)}; this model's is {m.likelihood}")
+    m = described(model)
     check_writable(path)
-    X = np.asarray(X)
     model.examples(X, condition=condition)  # refuses what the model refuses
+    X = np.asarray(model.columns_.encode(X) if m.kind == "TableVAE" and not isinstance(X, np.ndarray) else X)
     c = None if m.condition is None else m.condition.rows(condition, len(X))
     some = _spread(len(X), MEASURED)
     measured, c_measured = X[some], None if c is None else c[some]
@@ -127,6 +124,8 @@ def write_page(
     rows = {"x": _small(X[shown], m)} | ({} if c is None else {"c": c[shown]})
     rows |= {"offset": m.units.offset, "scale": m.units.scale, "sigma": np.atleast_1d(np.asarray(m.sigma, np.float64))}
     rows["points"] = np.asarray(m.points, np.float32)
+    if isinstance(m, PortableTable):
+        rows |= {name: getattr(m, name) for name in ("theta", "centre", "inverse", "log_scale")}
     exact = elbo(m, measured, c_measured)
     words = _words(model, m, spec, exact, beside or {}) | {"ROWS": packed(rows)}
     found, bits, said = exact, 32, "Its weights are the model's own, in float32."
@@ -157,8 +156,8 @@ def _small(X: np.ndarray, m: Portable) -> np.ndarray:
     """Rows in the smallest type that holds them, to `ROUNDING` of the model's units."""
     if X.dtype.kind in "biu" and X.min() >= 0 and X.max() <= 255:
         return X.astype(np.uint8)
-    moved = np.abs(X.astype(np.float32).astype(np.float64) - X) / m.units.scale
-    return X.astype(np.float32 if moved.max() <= ROUNDING else np.float64)
+    moved = np.abs(X.astype(np.float32).astype(np.float64) - X) / m.units.scale  # NaN where a value is missing
+    return X.astype(np.float64 if (moved > ROUNDING).any() else np.float32)
 
 
 def _plain(m: Portable) -> dict[str, np.ndarray]:
@@ -207,7 +206,10 @@ def _condition(condition: Condition | None) -> dict[str, Any] | None:
 def _spec(model: Any, m: Portable, X: np.ndarray, places: np.ndarray, labels: Any, shown: np.ndarray) -> dict[str, Any]:
     assert m.encoder is not None
     shape = model.metadata_.get("image_shape")
-    low, high = X.min(axis=0).astype(float), X.max(axis=0).astype(float)
+    low, high = (
+        np.nan_to_num(end(X.astype(np.float64), axis=0, initial=start, where=~np.isnan(X)))
+        for end, start in ((np.min, np.inf), (np.max, -np.inf))
+    )
     if shape:
         whole = m.units.offset.min(), (m.units.offset + m.units.scale).max()
         ends = whole if m.unit_range else np.quantile(X, LIMITS)
@@ -239,18 +241,30 @@ def _spec(model: Any, m: Portable, X: np.ndarray, places: np.ndarray, labels: An
         "history": _history(model),
         "heldoutName": model.heldout_name.removeprefix("heldout_").replace("_", " ").replace("elbo", "ELBO"),
         "toy": toy_model(),
+        "table": _table(m),
     }
 
 
-def _history(model: Any) -> dict[str, list[float | None]]:
+def _table(m: Portable) -> dict[str, Any] | None:
+    if not isinstance(m, PortableTable):
+        return None
+    return {
+        "kinds": m.kinds,
+        "levels": [[str(level) for level in column.levels] for column in m.table.columns],
+        "outputs": [column.outputs for column in m.table.columns],
+        "gaps": [bool(gap) for gap in m.gaps],
+    }
+
+
+def _history(model: Any) -> dict[str, Any]:
     history = model.history_
     epochs = np.asarray(history["epoch"])
     rows = np.unique(np.geomspace(1, max(1, len(epochs)), MOST_EPOCHS).astype(int)) - 1 if len(epochs) else []
-    found: dict[str, list[float | None]] = {"epoch": [int(epochs[i]) for i in rows]}
+    found: dict[str, Any] = {"epoch": [int(epochs[i]) for i in rows]}
     for name, own in (("loss", "loss"), ("nll", "nll"), ("kl", "kl"), ("heldout", model.heldout_name)):
         values = np.asarray(history[own], np.float64)[rows]
         found[name] = [float(f"{v:.6g}") if np.isfinite(v) else None for v in values]
-    return found
+    return found | {"best": int(model.best_epoch_ or 0)}
 
 
 # ---- the text -----------------------------------------------------------------------------------------------------
@@ -266,7 +280,7 @@ def _words(
     sizes = "-".join(str(w) for w in [m.columns, *(layer.weight.shape[1] for layer in m.encoder.layers), m.codes])
     facts = {
         "network": f"{sizes}, {sum(v.size for v in _plain(m).values()):,} parameters",
-        "p(x|z)": {"bernoulli": "Bernoulli", "gaussian": "Gaussian", "poisson": "Poisson"}[m.likelihood or ""],
+        "p(x|z)": {"mixed": "a kind for each column"}.get(str(m.likelihood), str(m.likelihood).capitalize()),
         "trained": counted(int(model.n_epochs_), "epoch"),
         f"ELBO of {counted(len(exact), 'row')}": f"{exact.mean():.2f} ± {error:.2f} nats a row",
     }

@@ -9,7 +9,7 @@ const ticks = (low, high, count) => {
 };
 
 // Lines over x: series are {name, x, y, colour, dashed}; `bands` {low, high, colour} are horizontal. `log` is of x.
-function lineChart({ title, xName, yName, series, bands = [], log = false, yRange = null, width = 560, height = 260 }) {
+function lineChart({ title, xName, yName, series, bands = [], kept = 0, log = false, yRange = null, width = 560, height = 260 }) {
   const [left, right, top, bottom] = [58, 24, 10, 40];
   const at = log ? Math.log10 : (v) => v;
   const xs = series.flatMap((s) => Array.from(s.x, at));
@@ -39,6 +39,7 @@ function lineChart({ title, xName, yName, series, bands = [], log = false, yRang
   text(yName, { x: 14, y: (top + height - bottom) / 2, "text-anchor": "middle", class: "name", transform: `rotate(-90 14 ${(top + height - bottom) / 2})` });
   const clip = `clip-${(lineChart.count = (lineChart.count || 0) + 1)}`;
   root.append(drawn("clipPath", { id: clip }, drawn("rect", { x: left, y: top, width: width - left - right, height: height - top - bottom })));
+  if (kept) root.append(drawn("line", { x1: px(kept), x2: px(kept), y1: top, y2: height - bottom, class: "kept" }));
   for (const { x, y, colour, dashed } of series) {
     let path = "";
     for (let i = 0; i < x.length; i++) {

@@ -15,7 +15,7 @@ function curvesPanel(root, spec) {
     const [low, high] = [Math.min(...late), Math.max(...late)], margin = 0.05 * (high - low || 1);
     const first = series[0].y[0], beyond = first > high + margin || first < low - margin ? ` (the first epoch: ${decimals(first)})` : "";
     root.append(element("figure", {},
-      lineChart({ title: `${title}, nats a row, over ${history.epoch.length} epochs: at last ${series.map((s) => `${s.name} ${decimals(s.y[s.y.length - 1])}`).join(", ")}`, xName: "epoch", yName: "nats a row", series, yRange: [low - margin, high + margin], log: history.epoch[history.epoch.length - 1] > 30 }),
-      legend(series), element("figcaption", {}, title + beyond)));
+      lineChart({ title: `${title}, nats a row, over ${history.epoch.length} epochs: at last ${series.map((s) => `${s.name} ${decimals(s.y[s.y.length - 1])}`).join(", ")}`, xName: "epoch", yName: "nats a row", series, kept: history.best, yRange: [low - margin, high + margin], log: history.epoch[history.epoch.length - 1] > 30 }),
+      legend(series), element("figcaption", {}, title + beyond + (history.best ? `; dotted: epoch ${history.best}, whose parameters are kept` : ""))));
   }
 }

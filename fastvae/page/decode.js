@@ -4,7 +4,7 @@ const REACH = 4, SHOWN_DIMENSIONS = 8; // z from -4 to 4; so many sliders before
 
 function decodePanel(root, spec, model, state) {
   const { network, codes, order } = model, { Z } = network;
-  const view = rowView(spec, "mean of p(x|z)"), x = new Float64Array(network.D);
+  const view = rowView(spec, network, "mean of p(x|z)"), x = new Float64Array(network.D);
   const time = element("output", { class: "quiet" });
   const sliders = [];
   let [across, up] = [order[0], order[1] ?? order[0]];

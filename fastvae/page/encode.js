@@ -5,10 +5,10 @@ const SHOWN_POSTERIORS = 24, BLOCK = 10;
 
 function encodePanel(root, spec, model, state) {
   const { network, order } = model, { Z } = network;
-  const output = spec.columns > MOST_COLUMNS || spec.imageShape ? rowView(spec, "mean of p(x|z) at z = μ") : null;
+  const output = spec.columns > MOST_COLUMNS || spec.imageShape ? rowView(spec, network, "mean of p(x|z) at z = μ") : null;
   const board = spec.imageShape && (spec.imageShape[2] || 1) === 1 ? drawingBoard(spec, state.x, changed) : null;
-  const form = spec.imageShape || spec.columns > MOST_COLUMNS ? null : rowForm(spec, state.x, changed);
-  const still = !board && !form ? rowView(spec, "x") : null;
+  const form = spec.imageShape || spec.columns > MOST_COLUMNS ? null : rowForm(spec, network, state.x, model.rows instanceof Float64Array ? 15 : 7, changed);
+  const still = !board && !form ? rowView(spec, network, "x") : null;
   const y = new Float64Array(network.D), posterior = element("div");
   const found = { terms: null };
 

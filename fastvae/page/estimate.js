@@ -71,9 +71,8 @@ function estimatePanel(root, spec, model, state) {
       lineChart({ title: `the estimate after so many draws, at t = ${t}: ${decimals(s.value)} nats after ${logs.length}`, xName: "draws k", yName: "log of the mean weight, nats", series: [...reference, { ...line, colour: SERIES[0] }], bands, log: true }),
       legend([{ name: `t = ${t}`, colour: SERIES[0] }, { name: "t = 1 with all draws, and its interval", colour: SERIES[2] }]));
     const top = Math.max(...logs), total = logs.reduce((sum, l) => sum + Math.exp(l - top), 0);
-    strip.replaceChildren(...draws.map(({ x, logw }, i) => {
+    if (spec.imageShape) strip.replaceChildren(...draws.map(({ x, logw }, i) => {
       const weight = `${(100 * Math.exp(logw - top)) / total < 0.01 ? "<0.01" : decimals((100 * Math.exp(logw - top)) / total)}%`;
-      if (!spec.imageShape) return element("li", {}, `${weight}`);
       const view = imageView(spec, `draw ${i + 1}, ${weight} of all weight`, "small");
       view.show(x);
       return element("li", {}, view.node, element("span", { class: "quiet" }, weight));
@@ -90,6 +89,6 @@ function estimatePanel(root, spec, model, state) {
     element("div", { class: "controls wide" }, labelled("t: where z is drawn, from the prior (0) to q (1)", slider, [value])),
     element("div", { class: "columns" },
       element("div", {}, chart, said),
-      element("div", {}, element("h3", {}, "the first draws, and their share of the weight"), strip, table)));
+      element("div", {}, ...(spec.imageShape ? [element("h3", {}, "the first draws, and their share of the weight"), strip] : []), table)));
   return { changed, found, slider };
 }

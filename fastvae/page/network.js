@@ -19,10 +19,67 @@ const MEANS = { identity: (a) => a, sigmoid, exp: Math.exp };
 // log x! of a count, by Stirling's series at x + 9.
 function logFactorial(x) {
   const y = x + 9;
-  let found = (y - 0.5) * Math.log(y) - y + LOG_2PI / 2 + 1 / (12 * y) - 1 / (360 * y ** 3) + 1 / (1260 * y ** 5);
+  let found = (y - 0.5) * Math.log(y) - y + LOG_2PI / 2 + 1 / (12 * y) - 1 / (360 * y ** 3) + 1 / (1260 * y ** 5) - 1 / (1680 * y ** 7);
   for (let k = 1; k < 9; k++) found -= Math.log(x + k);
   return found;
 }
+
+const logGamma = (x) => logFactorial(x - 1);
+
+// Kinds of columns of a mixed table: -log p(x|z) of a value by the decoder's outputs a[first], ..., and theta; and the
+// mean, or, of a category, the most probable level. In Python: fastvae/reference/mixed.py.
+const LOG_SIZE_LOWEST = -9, LOG_SIZE_HIGHEST = 12, EVEN = 1e-3;
+const KINDS = {
+  gaussian: {
+    nll: (x, a, first, theta) => 0.5 * ((a[first] - x) * Math.exp(-theta)) ** 2 + theta + LOG_2PI / 2,
+    mean: (a, first) => a[first],
+  },
+  poisson: {
+    nll: (x, a, first) => {
+      const low = Math.min(a[first], LOG_RATE_HIGHEST);
+      return Math.exp(low) * (1 + a[first] - low) - x * a[first] + logFactorial(x);
+    },
+    mean: (a, first) => Math.exp(a[first]),
+  },
+  negative_binomial: {
+    nll: (x, a, first, theta) => {
+      const log = Math.min(LOG_SIZE_HIGHEST, Math.max(LOG_SIZE_LOWEST, theta)), r = Math.exp(log);
+      const low = Math.min(a[first], LOG_RATE_HIGHEST), m = Math.exp(low), slope = (r * (m - x)) / (r + m);
+      const found = logGamma(r) - logGamma(x + r) + logFactorial(x) + (x + r) * Math.log1p(m / r) + x * (log - low);
+      return found + slope * (a[first] - low);
+    },
+    mean: (a, first) => Math.exp(a[first]),
+  },
+  bernoulli: {
+    nll: (x, a, first) => x * softplus(-a[first]) + (1 - x) * softplus(a[first]),
+    mean: (a, first) => sigmoid(a[first]),
+  },
+  continuous_bernoulli: {
+    nll: (x, a, first) => {
+      const size = Math.abs(a[first]), q = Math.min(size, EVEN) ** 2, y = Math.max(size, EVEN);
+      const norm = size < EVEN ? q / 24 - size / 2 : Math.log(-Math.expm1(-y) / y);
+      return norm + (a[first] < 0 ? -x * a[first] : (1 - x) * a[first]);
+    },
+    mean: (a, first) => {
+      const size = Math.abs(a[first]), y = Math.max(size, EVEN);
+      const rest = size < EVEN ? 0.5 - size / 12 : 1 / y - Math.exp(-y) / -Math.expm1(-y);
+      return a[first] < 0 ? rest : 1 - rest;
+    },
+  },
+  categorical: {
+    nll: (x, a, first, theta, count) => {
+      let top = -Infinity, sum = 0;
+      for (let k = 0; k < count; k++) top = Math.max(top, a[first + k]);
+      for (let k = 0; k < count; k++) sum += Math.exp(a[first + k] - top);
+      return top + Math.log(sum) - a[first + x];
+    },
+    mean: (a, first, count) => {
+      let best = 0;
+      for (let k = 1; k < count; k++) if (a[first + k] > a[first + best]) best = k;
+      return best;
+    },
+  },
+};
 
 // 1/2 (exp(logvar) + mu^2 - 1 - logvar) of one dimension.
 const klOf = (mu, logvar) => 0.5 * (mu * mu + (Math.expm1(logvar) - logvar));
@@ -81,9 +138,11 @@ function makeNetwork(spec, arrays) {
   const { columns: D, codes: Z, likelihood } = spec;
   const C = spec.condition ? spec.condition.columns : 0;
   const offset = arrays.offset.data, scale = arrays.scale.data, sigma = arrays.sigma.data;
-  const points = arrays.points.data;
+  const points = arrays.points.data, { table } = spec, mixed = table && arrays;
+  const ends = table ? table.outputs.map((count, j) => count + (table.gaps[j] ? 1 : 0)) : [];
+  const width = table ? ends.reduce((a, b) => a + b, 0) : D;
   const encoder = makeHalf(arrays, spec.encoder), decoder = makeHalf(arrays, spec.decoder);
-  const seen = new Float64Array(D + C), given = new Float64Array(Z + C), z = new Float64Array(Z);
+  const seen = new Float64Array(width + C), given = new Float64Array(Z + C), z = new Float64Array(Z);
   const mean = MEANS[spec.mean];
 
   // x as the likelihood sees it.
@@ -96,10 +155,27 @@ function makeNetwork(spec, arrays) {
     return u;
   }
 
+  // What an encoder is given of a row of a mixed table: numbers, a 1 for a level, and a 1 for a value that is missing.
+  function showTable(u) {
+    seen.fill(0);
+    let place = 0;
+    for (let j = 0; j < D; place += ends[j++]) {
+      const count = table.outputs[j], kind = table.kinds[j];
+      if (Number.isNaN(u[j])) {
+        if (table.gaps[j]) seen[place + count] = 1;
+      } else if (kind === "categorical") seen[place + u[j]] = 1;
+      else {
+        const value = kind === "poisson" || kind === "negative_binomial" ? Math.log1p(u[j]) : u[j];
+        seen[place] = (value - mixed.centre.data[j]) * mixed.inverse.data[j];
+      }
+    }
+  }
+
   // q(z|x): mu and logvar (Z), the latter in [-30, 20].
   function encode(u, c) {
-    for (let j = 0; j < D; j++) seen[j] = spec.seen === "log1p" ? Math.log1p(u[j]) : u[j];
-    if (C) seen.set(c, D);
+    if (table) showTable(u);
+    else for (let j = 0; j < D; j++) seen[j] = spec.seen === "log1p" ? Math.log1p(u[j]) : u[j];
+    if (C) seen.set(c, width);
     const [mu, logvar] = encoder(seen);
     return {
       mu: Float64Array.from(mu),
@@ -108,15 +184,22 @@ function makeNetwork(spec, arrays) {
   }
 
   // The decoder's outputs a (D); overwritten by the next call.
+  let latest = null;
   function outputs(z, c) {
     given.set(z);
     if (C) given.set(c, Z);
-    return decoder(given)[0];
+    return (latest = decoder(given)[0]);
   }
 
   // The mean of p(x|z), in the user's units.
   function decode(z, c, out = new Float64Array(D)) {
     const a = outputs(z, c);
+    if (table) {
+      for (let j = 0, first = 0; j < D; first += table.outputs[j++]) {
+        out[j] = KINDS[table.kinds[j]].mean(a, first, table.outputs[j]) * scale[j] + offset[j];
+      }
+      return out;
+    }
     for (let j = 0; j < D; j++) out[j] = mean(a[j]) * scale[j] + offset[j];
     return out;
   }
@@ -124,7 +207,12 @@ function makeNetwork(spec, arrays) {
   // -log p(x|z) by the decoder's outputs, in the model's units.
   function nll(u, a) {
     let sum = 0;
-    if (likelihood === "bernoulli") {
+    if (table) {
+      for (let j = 0, first = 0; j < D; first += table.outputs[j++]) {
+        if (Number.isNaN(u[j])) continue;
+        sum += KINDS[table.kinds[j]].nll(u[j], a, first, mixed.theta.data[j], table.outputs[j]) + mixed.log_scale.data[j];
+      }
+    } else if (likelihood === "bernoulli") {
       for (let j = 0; j < D; j++) sum += Math.log1p(Math.exp(-Math.abs(a[j]))) + (a[j] < 0 ? -u[j] * a[j] : (1 - u[j]) * a[j]);
     } else if (likelihood === "gaussian") {
       for (let j = 0; j < D; j++) {
@@ -153,5 +241,12 @@ function makeNetwork(spec, arrays) {
     return -sum / count - kl - spec.logJacobian;
   }
 
-  return { D, Z, C, toModel, encode, outputs, decode, nll, score, logJacobian: spec.logJacobian };
+  // Of column j the probabilities of its levels at the z that was decoded last; of yes or no, two.
+  function shares(j, a = latest) {
+    const first = table.outputs.slice(0, j).reduce((sum, n) => sum + n, 0), count = table.outputs[j];
+    if (table.kinds[j] === "bernoulli") return [1 - sigmoid(a[first]), sigmoid(a[first])];
+    return Array.from({ length: count }, (_, k) => Math.exp(-KINDS.categorical.nll(k, a, first, 0, count)));
+  }
+
+  return { shares, D, Z, C, toModel, encode, outputs, decode, nll, score, logJacobian: spec.logJacobian };
 }

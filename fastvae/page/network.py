@@ -11,18 +11,21 @@ import numpy as np
 
 from fastvae.export.portable import Portable
 from fastvae.layers import Half, Layer
+from fastvae.likelihoods.kinds import KINDS
+from fastvae.page.described import PortableTable
 from fastvae.reference import (
     ACTIVATIONS,
     bernoulli_forward_backward,
     kl_terms,
     latent_backward,
     limited,
+    mixed_inputs,
+    mixed_terms,
     poisson_forward_backward,
     sigmoid,
     squared_error_forward_backward,
 )
 
-LIKELIHOODS = ("bernoulli", "gaussian", "poisson")  # that the page computes
 MEANS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"identity": lambda a: a, "sigmoid": sigmoid, "exp": np.exp}
 
 
@@ -83,6 +86,8 @@ def with_condition(rows: np.ndarray, c: np.ndarray | None) -> np.ndarray:
 def encode(m: Portable, u: np.ndarray, c: np.ndarray | None) -> tuple[list[Traced], np.ndarray, np.ndarray]:
     """The layers' numbers, mu and logvar (N, Z), the latter not limited."""
     assert m.encoder is not None
+    if isinstance(m, PortableTable):
+        u = mixed_inputs(u, m.centre, m.inverse, m.kinds, m.stops, m.ends)
     traced, heads = forward(m.encoder, with_condition(np.log1p(u) if m.seen == "log1p" else u, c))
     return traced, heads["mu"], heads["logvar"]
 
@@ -95,6 +100,9 @@ def decode(m: Portable, z: np.ndarray, c: np.ndarray | None) -> tuple[list[Trace
 
 def loss(m: Portable, u: np.ndarray, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """nll (N,) in the model's units, and its gradient by a (N, D)."""
+    if isinstance(m, PortableTable):
+        terms, d_a, _ = mixed_terms(u, a, m.theta, m.kinds, m.stops)
+        return (terms + np.where(np.isnan(u), 0.0, m.log_scale)).sum(axis=1), d_a
     if m.likelihood == "gaussian":
         return squared_error_forward_backward(u, a, m.sigma)
     return (bernoulli_forward_backward if m.likelihood == "bernoulli" else poisson_forward_backward)(u, a)
@@ -112,8 +120,13 @@ def elbo(m: Portable, X: np.ndarray, c: np.ndarray | None) -> np.ndarray:
 
 
 def means(m: Portable, z: np.ndarray, c: np.ndarray | None) -> np.ndarray:
-    """Of codes (N, Z) the mean of p(x|z) (N, D), in the user's units."""
-    found: np.ndarray = MEANS[m.mean](decode(m, z, c)[1]) * m.units.scale + m.units.offset
+    """Of codes (N, Z) the mean of p(x|z) (N, D), in the user's units; of a category its most probable level."""
+    a = decode(m, z, c)[1]
+    if isinstance(m, PortableTable):
+        parts = zip(m.kinds, np.split(a, m.stops[:-1], axis=1), m.theta, strict=True)
+        each = [KINDS[kind].mean(part, theta) for kind, part, theta in parts]
+        a = np.column_stack([mean.argmax(axis=1) if mean.ndim > 1 else mean for mean in each])
+    found: np.ndarray = MEANS[m.mean](a) * m.units.scale + m.units.offset
     return found
 
 

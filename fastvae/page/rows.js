@@ -49,15 +49,25 @@ function bar(spec, j) {
   return { node, show: (value) => (mark.style.left = `${100 * share(spec, j, value)}%`) };
 }
 
-function tableView(spec, label) {
+// Whether a column's values are levels, of a category or of yes and no.
+const isChoice = (spec, j) => Boolean(spec.table) && spec.table.levels[j].length > 0;
+
+// What a decoder makes of column j, as text: a mean, or the most probable level and its probability.
+function outputText(spec, network, j, value) {
+  if (!isChoice(spec, j)) return significant(value);
+  const shares = network.shares(j), best = shares.indexOf(Math.max(...shares));
+  return `${spec.table.levels[j][best]} (${(100 * shares[best]).toFixed(0)}%)`;
+}
+
+function tableView(spec, network, label) {
   const body = element("tbody"), rows = [];
   for (let j = 0; j < spec.columns; j++) {
     const value = element("td", { class: "number" }), marked = bar(spec, j);
-    body.append(element("tr", {}, element("th", { scope: "row" }, spec.names[j]), value, element("td", {}, marked.node)));
+    body.append(element("tr", {}, element("th", { scope: "row" }, spec.names[j]), value, element("td", {}, isChoice(spec, j) ? "" : marked.node)));
     rows.push({ value, marked });
   }
   const show = (x) => rows.forEach(({ value, marked }, j) => {
-    value.textContent = significant(x[j]);
+    value.textContent = outputText(spec, network, j, x[j]);
     marked.show(x[j]);
   });
   const head = element("thead", {}, element("tr", {}, ...["column", "mean of p(x|z)", "within the data"].map((name) => element("th", { scope: "col" }, name))));
@@ -72,9 +82,9 @@ function lineView(spec, label) {
   return { node, show };
 }
 
-function rowView(spec, label, size) {
+function rowView(spec, network, label, size) {
   if (spec.imageShape) return imageView(spec, label, size);
-  return spec.columns <= MOST_COLUMNS ? tableView(spec, label) : lineView(spec, label);
+  return spec.columns <= MOST_COLUMNS ? tableView(spec, network, label) : lineView(spec, label);
 }
 
 // An image that is drawn upon: by pointer, or by arrow keys and the space bar. `changed` is told.
@@ -145,30 +155,50 @@ function drawingBoard(spec, x, changed) {
   return { node, show, erasing: (on) => (erase = on) };
 }
 
-// A row as numbers that can be changed, each beside what the model makes of it.
-function rowForm(spec, x, changed) {
+// A value that is typed; of a mixed table an empty field is a missing value.
+function numberInput(spec, j, changed) {
+  const kind = spec.table ? spec.table.kinds[j] : "", counts = spec.whole || kind === "poisson" || kind === "negative_binomial";
+  const limits = counts ? { min: 0, step: 1 } : kind === "continuous_bernoulli" ? { min: 0, max: 1, step: "any" } : { step: "any" };
+  const input = element("input", {
+    type: "number", ...limits, "aria-label": `${spec.names[j]}, the row's value`, placeholder: spec.table ? "missing" : "",
+    oninput: () => {
+      const value = input.valueAsNumber;
+      if (input.validity.badInput || !(input.validity.valid && (spec.table || Number.isFinite(value)))) return;
+      changed(value); // NaN of an empty field
+    },
+  });
+  return input;
+}
+
+// A value that is chosen.
+function levelInput(spec, j, changed) {
+  const levels = spec.table.levels[j].map((name, k) => [k, name]);
+  const found = choice([...levels, ["", "missing"]], 0, (k) => changed(k === "" ? NaN : Number(k)));
+  found.setAttribute("aria-label", `${spec.names[j]}, the row's value`);
+  return found;
+}
+
+// A row as values that can be changed, shown to so many digits, each beside what the model makes of it.
+function rowForm(spec, network, x, digits, changed) {
   const body = element("tbody"), rows = [];
   for (let j = 0; j < spec.columns; j++) {
-    const input = element("input", {
-      type: "number", step: spec.whole ? 1 : "any", "aria-label": `${spec.names[j]}, the row's value`,
-      oninput: () => {
-        if (input.value === "" || !Number.isFinite(input.valueAsNumber)) return;
-        if (spec.whole && (input.valueAsNumber < 0 || input.valueAsNumber % 1)) return;
-        x[j] = input.valueAsNumber;
-        changed();
-      },
+    const input = (isChoice(spec, j) ? levelInput : numberInput)(spec, j, (value) => {
+      x[j] = value;
+      changed();
     });
     const value = element("td", { class: "number" }), marked = bar(spec, j);
-    body.append(element("tr", {}, element("th", { scope: "row" }, spec.names[j]), element("td", {}, input), value, element("td", {}, marked.node)));
+    body.append(element("tr", {}, element("th", { scope: "row" }, spec.names[j]), element("td", {}, input), value, element("td", {}, isChoice(spec, j) ? "" : marked.node)));
     rows.push({ input, value, marked });
   }
   const heads = ["column", "x", "mean of p(x|z = μ)", "within the data"].map((name) => element("th", { scope: "col" }, name));
   const node = element("table", { class: "row" }, element("thead", {}, element("tr", {}, ...heads)), body);
   const show = () => rows.forEach(({ input }, j) => {
-    if (document.activeElement !== input) input.value = Number(x[j].toPrecision(9));
+    if (document.activeElement === input) return;
+    if (Number.isNaN(x[j])) input.value = "";
+    else input.value = isChoice(spec, j) ? x[j] : Number(x[j].toPrecision(digits));
   });
   const showOutput = (y) => rows.forEach(({ value, marked }, j) => {
-    value.textContent = significant(y[j]);
+    value.textContent = outputText(spec, network, j, y[j]);
     marked.show(y[j]);
   });
   return { node, show, showOutput };
