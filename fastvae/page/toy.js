@@ -69,12 +69,12 @@ function startToy(root, toy) {
 
   // Parameters and moments after one step; steps count from 1. Kingma and Ba 2015.
   function adam(parameters, gradients, m, v, step, rate) {
-    const after = { parameters: {}, m: {}, v: {} };
+    const after = { parameters: {}, m: {}, v: {} }, short1 = 1 - 0.9 ** step, short2 = 1 - 0.999 ** step;
     for (const name of names) {
       after.m[name] = m[name].map((each, i) => 0.9 * each + 0.1 * gradients[name][i]);
       after.v[name] = v[name].map((each, i) => 0.999 * each + 0.001 * gradients[name][i] ** 2);
-      after.parameters[name] = parameters[name].map((each, i) => each - rate *
-        (after.m[name][i] / (1 - 0.9 ** step)) / (Math.sqrt(after.v[name][i] / (1 - 0.999 ** step)) + 1e-8));
+      after.parameters[name] = parameters[name].map((each, i) =>
+        each - rate * (after.m[name][i] / short1) / (Math.sqrt(after.v[name][i] / short2) + 1e-8));
     }
     return after;
   }
@@ -96,8 +96,9 @@ function startToy(root, toy) {
     return each.reduce((sum, log) => sum + log, 0) / each.length;
   }
 
-  // ---- The formulas of a step. Every number has a label, `h[1]` or `mu.weight[2, 0]`; before it `d_` for its gradient,
-  // and of a parameter `m_`, `v_` for Adam's moments, `new_` for what the update makes. A line is [label, expression].
+  // ---- The formulas of a step. Every number has a label, `h[1]` or `mu.weight[2, 0]`, with `d_` before it for its
+  // gradient, and of a parameter `m_`, `v_` for Adam's moments and `new_` for what the update makes of each. A formula
+  // is a text and lines, [label, expression of labels]. One that needs no lines is its own line.
 
   const sizes = { x: 2, h: 3, a: 3, mu: 1, logvar: 1, eps: 1, z: 1, h2: 3, a2: 3, xhat: 2, nll: 1, kl: 1, loss: 1 };
   const all = (name, line) => Array.from({ length: sizes[name] }, (_, i) => line(i));
@@ -122,7 +123,7 @@ function startToy(root, toy) {
       all(output, (j) => `d_${label(output, j)}·${layer}.weight[${i}, ${j}]`)).join(" + ")]),
   });
   const tanhFormula = (name, y) => ({
-    text: `d_${name} = d_${y} (1 − ${y}²), where ${y} = tanh(${name})`,
+    text: `d_${name} = d_${y}·(1 − ${y}²), where ${y} = tanh(${name})`,
     lines: all(name, (i) => ["d_" + label(name, i), `d_${label(y, i)}·(1 − ${label(y, i)}²)`]),
   });
   const gradientFormula = (layer, input, output) => ({
@@ -133,19 +134,19 @@ function startToy(root, toy) {
       ...all(output, (j) => [`d_${layer}.bias[${j}]`, "d_" + label(output, j)]),
     ],
   });
-  const formula = (text, ...lines) => ({ text, lines });
+  const formula = (text, ...lines) => ({ text, lines: lines.length ? lines : [text.split(" = ")] });
   const forwardFormulas = [
     denseFormula("h", "x", "encoder.0", "tanh"),
     denseFormula("mu", "h", "mu"),
     denseFormula("logvar", "h", "logvar"),
     formula("eps = a draw from N(0, 1)", ["eps", "Philox(seed, step, row)"]),
-    formula("z = mu + exp(logvar / 2) eps", ["z", "mu + exp(logvar / 2)·eps"]),
+    formula("z = mu + exp(logvar / 2)·eps"),
     denseFormula("h2", "z", "decoder.0", "tanh"),
     denseFormula("xhat", "h2", "decoder.1"),
-    formula("nll = ‖x − xhat‖² / (2 sigma²) + D ln sigma + D/2 ln(2π)",
+    formula("nll = ‖x − xhat‖² / (2·sigma²) + D·ln sigma + D/2·ln(2π), with D = 2",
       ["nll", "((x[0] − xhat[0])² + (x[1] − xhat[1])²) / (2·sigma²) + 2·ln sigma + ln(2π)"]),
-    formula("kl = (exp(logvar) + mu² − 1 − logvar) / 2", ["kl", "(exp(logvar) + mu² − 1 − logvar) / 2"]),
-    formula("loss = nll + beta kl", ["loss", "nll + beta·kl"]),
+    formula("kl = (exp(logvar) + mu² − 1 − logvar) / 2"),
+    formula("loss = nll + beta·kl"),
   ];
   const backwardFormulas = [
     formula("d_xhat = (xhat − x) / sigma²", ...all("x", (i) => [`d_xhat[${i}]`, `(xhat[${i}] − x[${i}]) / sigma²`])),
@@ -154,9 +155,8 @@ function startToy(root, toy) {
     tanhFormula("a2", "h2"),
     gradientFormula("decoder.0", "z", "a2"),
     backFormula("z", ["a2", "decoder.0"]),
-    formula("d_mu = d_z + beta mu: from z, and from the KL",
-      ["d_mu_kl", "beta·mu"], ["d_mu", "d_z + d_mu_kl"]),
-    formula("d_logvar = d_z eps exp(logvar / 2) / 2 + beta (exp(logvar) − 1) / 2: from z, and from the KL",
+    formula("d_mu = d_z + beta·mu: from z, and from the KL", ["d_mu_kl", "beta·mu"], ["d_mu", "d_z + d_mu_kl"]),
+    formula("d_logvar = d_z·eps·exp(logvar / 2) / 2 + beta·(exp(logvar) − 1) / 2: from z, and from the KL",
       ["d_logvar_z", "d_z·eps·exp(logvar / 2) / 2"], ["d_logvar_kl", "beta·(exp(logvar) − 1) / 2"],
       ["d_logvar", "d_logvar_z + d_logvar_kl"]),
     gradientFormula("mu", "h", "mu"),
@@ -166,9 +166,9 @@ function startToy(root, toy) {
     gradientFormula("encoder.0", "x", "a"),
   ];
   const updateFormulas = [
-    formula("m = 0.9 m + 0.1 gradient"),
-    formula("v = 0.999 v + 0.001 gradient²"),
-    formula("new = weight − rate (m / (1 − 0.9^step)) / (√(v / (1 − 0.999^step)) + 10⁻⁸)"),
+    formula("new_m = 0.9·m + 0.1·gradient"),
+    formula("new_v = 0.999·v + 0.001·gradient²"),
+    formula("new = value − rate·(new_m / (1 − 0.9^step)) / (√(new_v / (1 − 0.999^step)) + 10⁻⁸)"),
   ];
   function showUpdateOf(key) {
     updateFormulas[0].lines = [["new_m_" + key, `0.9·m_${key} + 0.1·d_${key}`]];
@@ -256,18 +256,21 @@ function startToy(root, toy) {
 
   // ---- What is seen
 
-  const append = (element, attributes, children) => {
+  const set = (element, attributes, ...children) => {
     for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
     element.append(...children);
     return element;
   };
-  const make = (tag, attributes = {}, ...children) => append(document.createElement(tag), attributes, children);
+  const make = (tag, attributes = {}, ...children) => set(document.createElement(tag), attributes, ...children);
   const draw = (tag, attributes = {}, ...children) =>
-    append(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+    set(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, ...children);
   const note = (text) => make("p", { class: "toy-note" }, text);
-  const picture = (width, height, title) => draw("svg",
-    { viewBox: `0 0 ${width} ${height}`, width, role: "img", "aria-label": title }, draw("title", {}, title), draw("desc"));
-  const box = (name, content) => make("div", { class: "toy-box", tabindex: 0, role: "group", "aria-label": name }, content);
+  const picture = (width, height, name) =>
+    draw("svg", { viewBox: `0 0 ${width} ${height}`, width, role: "img", "aria-label": name },
+      draw("title", {}, name), draw("desc"));
+  const describe = (svg, text) => { svg.querySelector("desc").textContent = text; };
+  const box = (name, content) =>
+    make("div", { class: "toy-box", tabindex: 0, role: "group", "aria-label": name }, content);
   // The arrow keys choose one of `count`: `current` says which it is now.
   function takeKeys(element, count, current, choose) {
     element.addEventListener("keydown", (event) => {
@@ -280,35 +283,35 @@ function startToy(root, toy) {
 
   // The graph: a box for each number of the forward pass, a line for each weight. `shapes`: by label, what shows it.
   const graph = picture(950, 360, "The network as a graph, with its numbers");
-  graph.lastChild.textContent = "All of its numbers are in the table at the end.";
+  describe(graph, "All of its numbers are in the table at the end.");
   const [edges, boxes] = [0, 1].map(() => graph.appendChild(draw("g")));
   const shapes = new Map();
-  const shape = (key, texts, ...others) => {
-    boxes.append(draw("g", {}, ...others.filter((each) => !each.parentNode), ...texts));
-    shapes.set(key, { texts, parts: [boxes.lastChild, ...others] });
-    shapes.get(key).parts.forEach((part) => part.setAttribute("data-key", key));
+  const shape = (key, texts, edge, ...others) => {
+    boxes.append(draw("g", { "data-key": key }, ...others, ...texts));
+    shapes.set(key, { texts, parts: [boxes.lastChild, edge ?? boxes.lastChild] });
   };
   const places = {
     x: [45, [120, 240]], h: [205, [60, 180, 300]], mu: [365, [110]], logvar: [365, [240]], eps: [490, [60]],
     z: [490, [180]], h2: [630, [60, 180, 300]], xhat: [790, [120, 240]], nll: [905, [120]], kl: [490, [310]],
     loss: [905, [270]],
   };
-  edges.append(draw("path", { d: "M365 110L490 180L365 240M365 110L490 310L365 240M490 60V180M790 240L905 120H790M905 120V270" +
-    "M490 335V345H905V270" }));
+  edges.append(draw("path", // those without a weight
+    { d: "M365 110L490 180L365 240L490 310L365 110M490 60V180M790 240L905 120H790M905 120V345H490V335" }));
   const layers = [["encoder.0", "x", "h", 0.6], ["mu", "h", "mu", 0.36], ["logvar", "h", "logvar", 0.36],
     ["decoder.0", "z", "h2", 0.55], ["decoder.1", "h2", "xhat", 0.4]];
   for (const [layer, from, to, part] of layers) { // the number stands at this part of the line
     const [[x1, starts], [x2, stops]] = [places[from], places[to]];
     starts.forEach((y1, i) => stops.forEach((y2, j) => {
       const text = { x: x1 + 38 + (x2 - x1 - 76) * part, y: y1 + (y2 - y1) * part + 4, class: "toy-weight" };
-      edges.append(draw("path", { d: `M${x1 + 38} ${y1}L${x2 - 38} ${y2}` }));
-      shape(`${layer}.weight[${i}, ${j}]`, [draw("text", text)], edges.lastChild);
+      const key = `${layer}.weight[${i}, ${j}]`;
+      edges.append(draw("path", { d: `M${x1 + 38} ${y1}L${x2 - 38} ${y2}`, "data-key": key }));
+      shape(key, [draw("text", text)], edges.lastChild);
     }));
     stops.forEach((y, j) => shape(`${layer}.bias[${j}]`, [draw("text", { x: x2, y: y - 30, class: "toy-name" })]));
   }
   for (const [name, [x, middles]] of Object.entries(places)) {
     middles.forEach((y, i) => shape(label(name, i),
-      [draw("text", { x, y: y + 5 }), draw("text", { x, y: y + 20, class: "toy-gradient" })],
+      [draw("text", { x, y: y + 5 }), draw("text", { x, y: y + 20, class: "toy-gradient" })], null,
       draw("rect", { x: x - 38, y: y - 25, width: 76, height: 50, rx: 6 }),
       draw("text", { x, y: y - 11, class: "toy-name" }, label(name, i))));
   }
@@ -335,16 +338,10 @@ function startToy(root, toy) {
   }
 
   // The plane. Its second axis points upwards.
-  const columns = [0, 1].map((k) => toy.rows.map((x) => x[k]));
-  const middle = columns.map((each) => (Math.min(...each) + Math.max(...each)) / 2);
-  const half = 0.3 + Math.max(...columns.map((each) => (Math.max(...each) - Math.min(...each)) / 2));
-  const planeAt = ([x, y]) => [180 + ((x - middle[0]) / half) * 175, 180 - ((y - middle[1]) / half) * 175];
+  const planeAt = (x) => [1, -1].map((sign, k) => 180 + (sign * 180 * (x[k] - toy.middle[k])) / toy.half);
   const path = (points) => "M" + points.map((point) => point.map((each) => each.toFixed(1)).join(" ")).join("L");
   const planePath = (points) => path(points.map(planeAt));
-  const place = (element, point) => {
-    element.setAttribute("transform", `translate(${planeAt(point).join(" ")})`);
-    return element;
-  };
+  const place = (element, x) => set(element, { transform: `translate(${planeAt(x).join(" ")})` });
   const plane = picture(360, 360, "The plane of the rows, with the decoder's curve");
   const curve = draw("path", { class: "toy-curve" }), between = draw("path", { class: "toy-between" });
   const steps = [-2, -1, 0, 1, 2].map((z) =>
@@ -353,7 +350,8 @@ function startToy(root, toy) {
   const cross = draw("path", { class: "toy-cross", d: "M-6 -6L6 6M-6 6L6 -6" });
   plane.append(draw("path", { class: "toy-line", d: planePath(toy.line) }),
     ...toy.rows.map((x) => place(draw("circle", { class: "toy-dot", r: 3.5 }), x)),
-    place(draw("path", { class: "toy-cross toy-mean", d: "M0 -7V7M-7 0H7" }), toy.mean), curve, ...steps, between, ring, cross);
+    place(draw("path", { class: "toy-cross toy-mean", d: "M0 -7V7M-7 0H7" }), toy.mean),
+    curve, ...steps, between, ring, cross);
   plane.addEventListener("click", (event) => {
     const { left, top, width } = plane.getBoundingClientRect();
     const distances = toy.rows.map(planeAt).map(([x, y]) =>
@@ -367,8 +365,8 @@ function startToy(root, toy) {
   const chart = picture(360, 220, "The loss of the steps so far");
   const lossCurve = draw("path", { class: "toy-curve" });
   const levels = ["toy-between", "toy-line"].map((name) => draw("path", { class: name }));
-  const [highestText, lowestText, stepText] = [[18, 36], [190, 36], [208, 350]].map(([y, x]) => draw("text", { x, y }));
-  chart.append(draw("path", { class: "toy-axis", d: "M40 10V190H350" }), ...levels, lossCurve, highestText, lowestText, stepText);
+  const chartTexts = [[36, 18], [36, 190], [350, 208]].map(([x, y]) => draw("text", { x, y }));
+  chart.append(draw("path", { class: "toy-axis", d: "M40 10V190H350" }), ...levels, lossCurve, ...chartTexts);
   const mean = (array) => array.reduce((sum, each) => sum + each, 0) / array.length;
 
   function showChart() {
@@ -376,14 +374,11 @@ function startToy(root, toy) {
     for (let i = 0; i < state.history.length; i += size) means.push(mean(state.history.slice(i, i + size)));
     const lowest = Math.min(0, ...means), highest = Math.max(toy.nll.mean, ...means);
     const y = (loss) => 190 - ((loss - lowest) / (highest - lowest)) * 175;
-    [toy.nll.mean, toy.nll.line].forEach((nats, i) => levels[i].setAttribute("d", `M40 ${y(nats)}H350`));
+    [toy.nll.mean, toy.nll.line].forEach((nats, i) => set(levels[i], { d: `M40 ${y(nats)}H350` }));
     const points = means.map((loss, i) => [40 + (310 * i) / Math.max(1, means.length - 1), y(loss)]);
-    lossCurve.setAttribute("d", points.length ? path(points) + "h.1" : "");
-    highestText.textContent = short(highest);
-    lowestText.textContent = short(lowest);
-    stepText.textContent = `step ${state.step}`;
-    chart.querySelector("desc").textContent = `After ${state.step} steps` +
-      (means.length ? `: from ${short(means[0])} to ${short(means.at(-1))}` : "");
+    set(lossCurve, { d: points.length ? path(points) + "h.1" : "" });
+    [short(highest), short(lowest), `step ${state.step}`].forEach((text, i) => { chartTexts[i].textContent = text; });
+    describe(chart, `Step ${state.step}` + (means.length ? `: from ${short(means[0])} to ${short(means.at(-1))}` : ""));
   }
 
   // Lists and tables.
@@ -392,7 +387,8 @@ function startToy(root, toy) {
     formulaBox.append(make("li", {}, make("p", {}, each.text), make("div", { class: "toy-lines" })));
     return formulaBox.lastChild;
   });
-  const columnNames = { "": "value", d_: "gradient", m_: "m", v_: "v", new_m_: "new m", new_v_: "new v", new_: "new value" };
+  const columnNames =
+    { "": "value", d_: "gradient", m_: "m", v_: "v", new_m_: "new m", new_v_: "new v", new_: "new value" };
   const prefixes = Object.keys(columnNames);
   const cells = keys.map(() => prefixes.map(() => make("td")));
   const heads = ["number", ...Object.values(columnNames)].map((head) => make("th", { scope: "col" }, head));
@@ -431,24 +427,27 @@ function startToy(root, toy) {
     formulaBox.scrollTop = state.cursor ? items[state.cursor - 1].offsetTop - formulaBox.clientHeight / 3 : 0;
 
     const { parameters } = state, x = toy.rows[state.row], xhat = "xhat[0]" in at && state.values.xhat;
-    curve.setAttribute("d", planePath(Array.from({ length: 121 }, (_, i) => decode(parameters, i / 20 - 3))));
+    set(curve, { d: planePath(Array.from({ length: 121 }, (_, i) => decode(parameters, i / 20 - 3))) });
     steps.forEach((each, i) => place(each, decode(parameters, i - 2)));
     place(ring, x);
     for (const each of [cross, between]) each.toggleAttribute("hidden", !xhat);
-    if (xhat) between.setAttribute("d", planePath([x, place(cross, xhat) && xhat]));
-    plane.querySelector("desc").textContent = `x is row ${state.row}, at ${point(x)}` + (xhat ? `; xhat ${point(xhat)}` : "") +
-      `; f(0) ${point(decode(parameters, 0))}`;
+    if (xhat) {
+      place(cross, xhat);
+      set(between, { d: planePath([x, xhat]) });
+    }
+    describe(plane, `x is row ${state.row}, at ${point(x)}; xhat ${xhat ? point(xhat) : "not yet known"}; f(0) ` +
+      point(decode(parameters, 0)));
     showChart();
 
     const network = negativeLogProb(parameters, state.sigma);
     const better = [toy.nll.mean, toy.nll.line].filter((nats) => network < nats).length;
-    comparison.textContent = "Mean of −log p(x) over the rows, in nats, the less the better: the mean point, with the spread " +
-      `that fits best, ${number(toy.nll.mean)}; the first principal line, likewise (probabilistic PCA), ` +
-      `${number(toy.nll.line)}; this network, with sigma as it is set, after ${state.step} steps ${number(network)}: ` +
+    comparison.textContent = "Mean of −log p(x) over the rows, in nats, the less the better: the mean point, with " +
+      `the spread that fits best, ${number(toy.nll.mean)}; the first principal line, likewise (probabilistic PCA), ` +
+      `${number(toy.nll.line)}; this network, with sigma as set above, at step ${state.step}: ${number(network)}, ` +
       ["worse than both", "between the two", "better than both"][better] + ".";
     for (const { input, output, text } of sliders) {
       output.textContent = text();
-      input.setAttribute("aria-valuetext", text());
+      set(input, { "aria-valuetext": text() });
     }
     sliders[0].input.value = state.row;
     if (announced) status.textContent = announced;
@@ -467,10 +466,10 @@ function startToy(root, toy) {
     show(ended ? summary() : "");
     if (!ended) timer = setTimeout(repeat, pause, act, pause, summary);
   }
-  const say = (...keys) => {
+  function say(...keys) {
     const at = known();
     return `Row ${at.row}, step ${at.step}: ` + keys.map((key) => `${key} = ${number(at[key])}`).join("; ");
-  };
+  }
   function walk(cursor, ...keys) {
     if (state.cursor >= cursor) clear();
     repeat(() => { goTo(state.cursor + 1); return state.cursor >= cursor; }, 90, () => say(...keys));
@@ -500,13 +499,14 @@ function startToy(root, toy) {
     "100 epochs": () => train(100 * count, 2 * count),
     "start again": () => { restart(); show("The initial parameters, at row 0."); },
   };
-  const stopped = (act) => (...given) => { clearTimeout(timer); return act(...given); };
+  const stopped = (act) => (...given) => { clearTimeout(timer); act(...given); };
   const on = (element, type, act) => { element.addEventListener(type, stopped(act)); return element; };
-  const buttons = Object.entries(actions).map(([name, act]) => on(make("button", { type: "button" }, name), "click", act));
+  const buttons = Object.entries(actions).map(([name, act]) =>
+    on(make("button", { type: "button" }, name), "click", act));
   function slider(name, min, max, step, value, text, set) {
     const input = on(make("input", { type: "range", min, max, step, value }), "input", () => set(input.valueAsNumber));
-    const output = make("output");
-    return { input, output, text, whole: make("label", {}, name, input, output) };
+    const output = make("span", { "aria-hidden": true }); // the slider says it itself
+    return { input, output, text, whole: make("div", {}, make("label", {}, name, input), output) };
   }
   const change = (name) => (value) => { clear(); state[name] = value; show(`${name} is ${value}`); };
   const sliders = [
@@ -519,20 +519,21 @@ function startToy(root, toy) {
 
   root.classList.add("toy-section");
   root.append(
-    make("p", {}, `A VAE of ${labels.length} parameters (2-3-1-3-2, tanh) learns ${count} rows in the plane, by Adam at ` +
-      `${toy.learning_rate}, in float64, with the package's own noise. Each step is of one row, with no mean over a batch; ` +
-      `an epoch is ${count} such steps.`),
+    make("p", {}, `A VAE of ${labels.length} parameters (2-3-1-3-2, tanh) learns ${count} rows in the plane, by Adam ` +
+      `at ${toy.learning_rate}, in float64, with the package's own noise. Each step is of one row, with no mean over ` +
+      `a batch; an epoch is ${count} such steps.`),
     make("div", { class: "toy-controls", role: "group", "aria-label": "The step" }, ...buttons),
     make("div", { class: "toy-controls" }, ...sliders.map(({ whole }) => whole),
       make("label", {}, "on the edges", onEdges), make("label", {}, digits, "all digits")),
     status, graphBox,
-    note("Boxes: the value, d the gradient of the loss by it, b the bias. Point at a number, tap it, or reach it by the " +
-      "arrow keys to read all its digits:"),
+    note("Boxes: the value, d the gradient of the loss by it, b the bias. Point at a number, tap it, or reach it by " +
+      "the arrow keys to read all its digits:"),
     readout,
     make("div", { class: "toy-columns" }, formulaBox, make("div", {}, planeBox,
       note("Dots: the rows. Ring: x. Cross: xhat. Curve: f(z) for z from −3 to 3. Dashed: the first principal line. " +
         "Plus: the mean."),
-      chart, note("The loss. Dotted: −log p(x) of the mean point; dashed: of the principal line."))),
+      chart, note("The loss, at beta 1 on average above the network's −log p(x). Dotted: −log p(x) of the mean " +
+        "point; dashed: of the principal line."))),
     comparison,
     make("details", {}, make("summary", {}, "All numbers as a table"), box("All numbers as a table", table)),
   );

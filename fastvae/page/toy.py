@@ -24,8 +24,9 @@ def toy_model(seed: int = 0, rows: int = 60) -> dict[str, Any]:
     dict
         Numbers, lists and names alone, for `json.dumps`. `rows` (N, 2); `parameters` by name, a weight as (inputs,
         outputs); `sigma`, `beta`, `learning_rate`, `seed`; `mean` (2,), that of the rows; `line` (2, 2), two points of
-        their first principal line; `nll`, the mean of -log p(x) over the rows, in nats, of the mean point ("mean") and
-        of the line ("line"), each with the spread that fits the rows best.
+        their first principal line; `middle` (2,) and `half`, a square of the plane that holds the rows; `nll`, the mean
+        of -log p(x) over the rows, in nats, of the mean point ("mean") and of the line ("line"), each with the spread
+        that fits the rows best.
     """
     angle = np.pi * (1.35 * uniforms(seed, OBSERVATION, 0, 0, (rows, 1)) - 0.175)
     arc = np.concatenate([1.2 * np.cos(angle), 1.2 * np.sin(angle) - 0.6], axis=1)
@@ -49,6 +50,8 @@ def toy_model(seed: int = 0, rows: int = 60) -> dict[str, Any]:
         "learning_rate": 0.01,
         "mean": mean.tolist(),
         "line": [(mean - 2.5 * direction).tolist(), (mean + 2.5 * direction).tolist()],
+        "middle": ((x.min(axis=0) + x.max(axis=0)) / 2).tolist(),
+        "half": float(np.ptp(x, axis=0).max() / 2 + 0.3),
         "nll": {
             "mean": -float(log_prob_pca(x, np.zeros((2, 1)), mean, around_the_mean).mean()),
             "line": -float(log_prob_pca(x, W, mean, around_the_line).mean()),
