@@ -524,7 +524,7 @@ function startToy(root, toy) {
       `a batch; an epoch is ${count} such steps.`),
     make("div", { class: "toy-controls", role: "group", "aria-label": "The step" }, ...buttons),
     make("div", { class: "toy-controls" }, ...sliders.map(({ whole }) => whole),
-      make("label", {}, "on the edges", onEdges), make("label", {}, digits, "all digits")),
+      make("label", {}, "on edges and biases", onEdges), make("label", {}, digits, "all digits")),
     status, graphBox,
     note("Boxes: the value, d the gradient of the loss by it, b the bias. Point at a number, tap it, or reach it by " +
       "the arrow keys to read all its digits:"),

@@ -412,10 +412,10 @@ def test_what_stands_on_the_edges(page):
     page.evaluate("started.backward()")
     text = page.locator("g[data-key='decoder.0.weight[0, 2]'] text")
     for choice, prefix in (("weights", ""), ("gradients", "d_"), ("m", "m_")):
-        page.get_by_label("on the edges").select_option(choice)
+        page.get_by_label("on edges and biases").select_option(choice)
         value = page.evaluate(NUMBERS)[prefix + "decoder.0.weight[0, 2]"]
         assert float(text.text_content().replace("−", "-")) == pytest.approx(value, rel=6e-3)
-    page.get_by_label("on the edges").select_option("weights")
+    page.get_by_label("on edges and biases").select_option("weights")
 
 
 def test_what_a_screen_reader_is_told(page):
