@@ -44,14 +44,16 @@ MOST_EPOCHS = 200  # points of a curve
 LIMITS = (0.005, 0.995)  # quantiles of the values that images without a range of their own are drawn between
 
 
-@dataclass(frozen=True)
-class Written:
-    """What a page is.
+@dataclass(frozen=True, eq=False)
+class Page:
+    """A page, and what it is.
 
     Attributes
     ----------
-    size
-        Bytes.
+    text
+        HTML.
+    model
+        What it computes with.
     bits
         Of a weight: 32, or 8.
     elbo, rounded_elbo
@@ -62,12 +64,18 @@ class Written:
         How many rows these were.
     """
 
-    size: int
+    text: str
+    model: Portable
     bits: int
     elbo: float
     rounded_elbo: float
     worst: float
     rows: int
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.text.encode())
 
 
 def write_page(
@@ -78,7 +86,7 @@ def write_page(
     condition: Any = None,
     places: Any = None,
     beside: dict[str, float] | None = None,
-) -> Written:
+) -> Page:
     """Write the page of a fitted VAE, to be opened in any browser of 2023 or later, without a network.
 
     Parameters
@@ -101,7 +109,7 @@ def write_page(
 
     Returns
     -------
-    Written
+    Page
 
     Raises
     ------
@@ -145,7 +153,7 @@ def write_page(
     with atomic_file(path, "w") as file:
         file.write(page)
     worst = float(np.abs(found - exact).max())
-    return Written(len(page.encode()), bits, float(exact.mean()), float(found.mean()), worst, len(found))
+    return Page(page, m, bits, float(exact.mean()), float(found.mean()), worst, len(found))
 
 
 def _spread(count: int, most: int) -> np.ndarray:

@@ -113,9 +113,10 @@ function encodePanel(root, spec, model, state) {
     ? element("div", { class: "pair" }, element("figure", {}, (board || still).node, element("figcaption", {}, board ? "x: draw here" : "x")),
       element("figure", {}, output.node, element("figcaption", {}, "mean of p(x|z) at z = μ")))
     : form.node;
-  root.append(controls, element("div", { class: "columns" },
-    element("div", {}, pictures),
-    element("div", {}, element("h3", {}, "q(z|x), the approximate posterior"), posterior),
-    element("div", {}, element("h3", {}, "what the row is worth"), element("div", { class: "controls" }, samples), terms, verdict)));
+  const density = [element("h3", {}, "q(z|x), the approximate posterior"), posterior];
+  const worth = [element("h3", {}, "what the row is worth"), element("div", { class: "controls" }, samples), terms, verdict];
+  root.append(controls, form
+    ? element("div", { class: "columns wide" }, element("div", {}, pictures), element("div", {}, ...density, ...worth))
+    : element("div", { class: "columns" }, element("div", {}, pictures), element("div", {}, ...density), element("div", {}, ...worth)));
   return { choose, changed, found };
 }

@@ -132,9 +132,9 @@ def means(m: Portable, z: np.ndarray, c: np.ndarray | None) -> np.ndarray:
 
 def sensitivities(
     m: Portable, X: np.ndarray, c: np.ndarray | None, seed: int = 0
-) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Of each layer, by its name: E[x] (inputs,) of what it sees, E[x^2] (inputs,), and E[d_a^2] (outputs,), d_a the
-    gradient of a row's loss nll + kl by what the layer gives, with one draw of z for each of the rows.
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Of each layer, by its name: what it sees, x (N, inputs), and E[d_a^2] (outputs,), d_a the gradient of a row's
+    loss nll + kl by what the layer gives, with one draw of z for each of the rows.
 
     A weight w_ij that is changed by delta changes the expected loss by about E[x_i^2] E[d_a_j^2] delta^2 / 2: the
     diagonal of the Fisher information, x and d_a taken as independent (Martens and Grosse 2015).
@@ -146,10 +146,7 @@ def sensitivities(
     d_down, d_rows = backward(down, [loss(m, u, a)[1]])
     d_mu, d_logvar = latent_backward(mu, logvar, noise, d_rows[:, : mu.shape[1]], np.ones(len(mu)))
     d_up, _ = backward(up, [d_mu, d_logvar])
-    return {
-        t.layer.name: (t.x.mean(axis=0), np.square(t.x).mean(axis=0), np.square(d).mean(axis=0))
-        for t, d in zip(up + down, d_up + d_down, strict=True)
-    }
+    return {t.layer.name: (t.x, np.square(d).mean(axis=0)) for t, d in zip(up + down, d_up + d_down, strict=True)}
 
 
 def with_layers(m: Portable, change: Callable[[Layer], Layer]) -> Portable:

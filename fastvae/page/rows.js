@@ -70,7 +70,7 @@ function tableView(spec, network, label) {
     value.textContent = outputText(spec, network, j, x[j]);
     marked.show(x[j]);
   });
-  const head = element("thead", {}, element("tr", {}, ...["column", "mean of p(x|z)", "within the data"].map((name) => element("th", { scope: "col" }, name))));
+  const head = element("thead", {}, element("tr", {}, ...["column", "mean", "within the data"].map((name) => element("th", { scope: "col" }, name))));
   return { node: element("table", { class: "row" }, element("caption", {}, label), head, body), show };
 }
 
@@ -190,7 +190,7 @@ function rowForm(spec, network, x, digits, changed) {
     body.append(element("tr", {}, element("th", { scope: "row" }, spec.names[j]), element("td", {}, input), value, element("td", {}, isChoice(spec, j) ? "" : marked.node)));
     rows.push({ input, value, marked });
   }
-  const heads = ["column", "x", "mean of p(x|z = μ)", "within the data"].map((name) => element("th", { scope: "col" }, name));
+  const heads = ["column", "x", "mean at z = μ", "within the data"].map((name) => element("th", { scope: "col" }, name));
   const node = element("table", { class: "row" }, element("thead", {}, element("tr", {}, ...heads)), body);
   const show = () => rows.forEach(({ input }, j) => {
     if (document.activeElement === input) return;
