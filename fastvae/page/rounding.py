@@ -4,9 +4,9 @@
 
 F_ij = E[x_i^2] E[d_a_j^2] is the Fisher information of a weight: so each costs the same expected loss, and weights that
 matter little, those of pixels that are always empty, take few bits. One number c for the whole model is chosen so that
-the codes, deflated, fill the room that there is. What rounding a row of a matrix changes, later rows take back as far as
-they can; of the mean of what the layer gives, its bias does. (Of an MNIST network, 784-400-20, in 395 kB the ELBO falls by
-0.03 nats; without that of the rows by 0.16.)
+the codes, deflated, fill the room that there is. What rounding a row of a matrix changes, later rows take back as far
+as they can; of the mean of what the layer gives, its bias does. (Of an MNIST network, 784-400-20, in 395 kB the ELBO
+falls by 0.03 nats; without that of the rows by 0.16.)
 """
 
 from collections.abc import Callable
