@@ -169,7 +169,7 @@ def _small(X: np.ndarray, m: Portable) -> np.ndarray:
 
 
 def _plain(m: Portable) -> dict[str, np.ndarray]:
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for layer in _layers(m):
         found |= {f"{layer.name}.weight": layer.weight, f"{layer.name}.bias": layer.bias}
         if layer.beside is not None:
@@ -179,7 +179,7 @@ def _plain(m: Portable) -> dict[str, np.ndarray]:
 
 def _rounded(m: Portable, matrices: dict[str, Rounded]) -> str:
     """The text of rounded matrices, and of the biases of a model."""
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for name, matrix in matrices.items():
         found |= {f"{name}.codes": matrix.sorted_codes, f"{name}.rows": matrix.rows, f"{name}.columns": matrix.columns}
     return packed(found | {f"{layer.name}.bias": layer.bias for layer in _layers(m)}, repeats=False)

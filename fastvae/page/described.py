@@ -77,7 +77,7 @@ def _columns_of(model: TableVAE, network: Any) -> Portable:
     }  # fmt: skip
     if not isinstance(likelihood, Mixed):
         return Portable(**whole, sigma=np.asarray(likelihood.sigma, np.float64))
-    numbers = {
+    numbers: dict[str, Any] = {
         name: np.asarray(getattr(likelihood, name), np.float64) for name in ("theta", "centre", "inverse", "log_scale")
     }
     return PortableTable(
