@@ -4,6 +4,7 @@ So a page stands by itself while others are written, and where only some are bui
 """
 
 import logging
+import re
 from typing import Any
 
 from docutils import nodes
@@ -45,11 +46,37 @@ def one_tree(app: Any, page: str, template: str, context: dict[str, Any], doctre
         context["toctree"] = kept
 
 
+HEADINGS_AND_FIGURES = re.compile(
+    r"<h[1-6]>(?P<heading>.*?)</h[1-6]>"
+    r'|<img alt="(?P<alt>[^"]*)" src="(?P<src>[^"]*_images/[^"]*)"(?P<rest>[^>]*)>',
+    re.DOTALL,
+)
+
+
+def whole_figures(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """A figure that a cell has drawn leads to itself, where it can be looked at in its size, and is called by the
+    heading above it, where it has no other words."""
+    heading = ""
+
+    def replaced(found: re.Match[str]) -> str:
+        nonlocal heading
+        if found["heading"]:
+            heading = re.sub("<[^>]*>", "", found["heading"]).removesuffix("¶").strip()
+            return found[0]
+        words = heading if found["alt"] == found["src"] else found["alt"]
+        image = f'<img alt="{words}" src="{found["src"]}"{found["rest"]}>'
+        return f'<a class="figure" href="{found["src"]}" title="The figure by itself">{image}</a>'
+
+    if context.get("body"):
+        context["body"] = HEADINGS_AND_FIGURES.sub(replaced, context["body"])
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Register with Sphinx."""
     words = "toctree glob pattern"  # a kind of pages of which there is none: Sphinx has no name for this warning
     logging.getLogger("sphinx.sphinx.directives.other").addFilter(lambda record: words not in str(record.msg))
     app.add_role("page", PageRole())
     app.connect("config-inited", some_pages)
+    app.connect("html-page-context", whole_figures)
     app.connect("html-page-context", one_tree, priority=400)  # before the theme's
     return {"parallel_read_safe": True, "parallel_write_safe": True}
