@@ -1,4 +1,4 @@
-"""Build the site: `python -m tests.site` all of it, `python -m tests.site howto/gaps` one page, to look at it.
+"""Build the site: `python -m tests.site` all of it, `python -m tests.site howto/imputation` one page, to look at it.
 
 All of it lies in build/site then, pages that were named in build/pages: open index.html there, or PAGE.html. Every cell
 runs, and a warning is an error. `--links` follows the links that lead elsewhere, for which it needs a network.

@@ -1,4 +1,4 @@
-"""Links to pages that may not be built: `{page}`words <howto/gaps>`` leads there where there is such a page.
+"""Links to pages that may not be built: `{page}`words <howto/imputation>`` leads there where there is such a page.
 
 So a page stands by itself while others are written, and where only some are built.
 """
