@@ -290,9 +290,9 @@ def _words(
         "network": f"{sizes}, {sum(v.size for v in _plain(m).values()):,} parameters",
         "p(x|z)": {"mixed": "a kind for each column"}.get(str(m.likelihood), str(m.likelihood).capitalize()),
         "trained": counted(int(model.n_epochs_), "epoch"),
-        f"ELBO of {counted(len(exact), 'row')}": f"{exact.mean():.2f} ± {error:.2f} nats a row",
+        f"ELBO of {counted(len(exact), 'row')}": f"{exact.mean():.2f} ± {error:.2f} nats a row".replace("-", "−"),
     }
-    facts |= {f"log p(x), {key}": f"{value:.2f}" for key, value in beside.items()}
+    facts |= {f"log p(x), {key}": f"{value:.2f}".replace("-", "−") for key, value in beside.items()}
     pairs = "\n".join(f"<div><dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd></div>" for k, v in facts.items())
     shape = spec["imageShape"]
     drawable = shape and (shape + [1])[2] == 1

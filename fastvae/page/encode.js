@@ -26,7 +26,7 @@ function encodePanel(root, spec, model, state) {
     body.append(element("tr", {}, element("th", { scope: "row" }, name), cells[key], cells[`${key}-error`]));
   }
   const verdict = element("p", { class: "verdict", "aria-live": "polite" });
-  const heads = ["", "nats", "standard error"].map((name) => element("th", { scope: "col" }, name));
+  const heads = ["of this row", "nats", "standard error"].map((name) => element("th", { scope: "col" }, name));
   const terms = element("table", { class: "terms" }, element("thead", {}, element("tr", {}, ...heads)), body);
 
   function fill(key, value, error = null) {
