@@ -267,7 +267,7 @@ def _table(m: Portable) -> dict[str, Any] | None:
 def _history(model: Any) -> dict[str, Any]:
     history = model.history_
     epochs = np.asarray(history["epoch"])
-    rows = np.unique(np.geomspace(1, max(1, len(epochs)), MOST_EPOCHS).astype(int)) - 1 if len(epochs) else []
+    rows = np.unique(np.geomspace(1, len(epochs), MOST_EPOCHS).astype(int)) - 1 if len(epochs) else np.empty(0, int)
     found: dict[str, Any] = {"epoch": [int(epochs[i]) for i in rows]}
     for name, own in (("loss", "loss"), ("nll", "nll"), ("kl", "kl"), ("heldout", model.heldout_name)):
         values = np.asarray(history[own], np.float64)[rows]
