@@ -5,6 +5,7 @@ runs, and a warning is an error. `--links` follows the links that lead elsewhere
 """
 
 import argparse
+import os
 import pathlib
 import sys
 import time
@@ -13,6 +14,7 @@ from sphinx.cmd.build import main as sphinx
 
 HERE = pathlib.Path(__file__).resolve().parent
 BUILD = HERE.parents[1] / "build"
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def arguments(pages: list[str], out: pathlib.Path, jobs: int, links: bool = False) -> list[str]:
@@ -34,7 +36,9 @@ def main(given: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.site", description=__doc__)
     parser.add_argument("pages", nargs="*", metavar="PAGE", help="only these, with the first page")
     parser.add_argument("--out", type=pathlib.Path, help="the folder that it is written to")
-    parser.add_argument("--jobs", type=int, default=2, help="how many pages are made at a time (default: %(default)s)")
+    parser.add_argument(
+        "--jobs", type=int, default=CORES, help="how many pages are made at a time (default: %(default)s)"
+    )
     parser.add_argument("--links", action="store_true", help="do not build, but follow the links that lead elsewhere")
     options = parser.parse_args(given)
     out = (options.out or BUILD / ("links" if options.links else "pages" if options.pages else "site")).resolve()

@@ -61,6 +61,7 @@ def _prepare(app) -> None:
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     os.environ["FASTVAE_SITE"] = str(app.outdir)  # where a cell leaves what its page leads to
+    os.environ["PATH"] = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ.get("PATH", "")])
     logging.getLogger("traitlets").setLevel(logging.WARNING)
     os.environ.setdefault("FASTVAE_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
