@@ -74,6 +74,7 @@ smartquotes = False  # "gaussian" is code
 maximum_signature_line_length = 88
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
+autodoc_preserve_defaults = True
 
 # ---- how it looks ----------------------------------------------------------------------------------------------------
 

@@ -298,9 +298,9 @@ class Ops(Written):
 
 
 def help_of(command: str) -> str:
-    """What `--help` prints, at 100 columns."""
+    """What `--help` prints, at 84 columns."""
     before = os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = "100"
+    os.environ["COLUMNS"] = "84"
     try:
         parser: argparse.ArgumentParser = importlib.import_module(COMMANDS[command]).parser()
         return parser.format_help()
