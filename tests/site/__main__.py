@@ -1,6 +1,6 @@
 """Build the site: `python -m tests.site` all of it, `python -m tests.site howto/imputation` one page, to look at it.
 
-All of it lies in build/site then, pages that were named in build/pages: open index.html there, or PAGE.html. Every cell
+All of it lies in build/site then, pages that were named in build/pages: open index.html, or PAGE.html. Every cell
 runs, and a warning is an error. `--links` follows the links that lead elsewhere, for which it needs a network.
 """
 
@@ -27,14 +27,14 @@ def arguments(pages: list[str], out: pathlib.Path, jobs: int, links: bool = Fals
         for file in files:
             if not (HERE / file).is_file():
                 raise SystemExit(f"there is no page tests/site/{file}")
-        words += ["-D", f"include_patterns={','.join(dict.fromkeys(['index.md', *files]))}"]
+        words += ["-D", f"include_patterns={','.join(files)}", "-D", f"root_doc={files[0].removesuffix('.md')}"]
     return [*words, str(HERE), str(out)]
 
 
 def main(given: list[str] | None = None) -> int:
     """Build, and say where it lies and how long it took."""
     parser = argparse.ArgumentParser(prog="python -m tests.site", description=__doc__)
-    parser.add_argument("pages", nargs="*", metavar="PAGE", help="only these, with the first page")
+    parser.add_argument("pages", nargs="*", metavar="PAGE", help="only these")
     parser.add_argument("--out", type=pathlib.Path, help="the folder that it is written to")
     parser.add_argument(
         "--jobs", type=int, default=CORES, help="how many pages are made at a time (default: %(default)s)"
@@ -44,7 +44,8 @@ def main(given: list[str] | None = None) -> int:
     out = (options.out or BUILD / ("links" if options.links else "pages" if options.pages else "site")).resolve()
     begun = time.perf_counter()
     failed = sphinx(arguments(options.pages, out, options.jobs, options.links))
-    print(f"{out / 'index.html'}: {'failed' if failed else 'built'} in {time.perf_counter() - begun:.0f} s")
+    first = f"{options.pages[0].removesuffix('.md')}.html" if options.pages else "index.html"
+    print(f"{out / first}: {'failed' if failed else 'built'} in {time.perf_counter() - begun:.0f} s")
     return failed
 
 

@@ -37,6 +37,11 @@ ESTIMATORS = (
     *("MADE", "NADE"),
 )
 
+FIRST = (  # of an estimator's methods, in the order in which they are used
+    *("fit", "partial_fit", "fit_transform", "transform", "encode", "reconstruct", "decode", "inverse_transform"),
+    *("sample", "impute", "denoise", "conditionals", "score_samples", "score", "elbo", "evaluate", "save", "load"),
+)
+
 
 class Written(SphinxDirective):
     """A directive that stands for reStructuredText."""
@@ -228,14 +233,13 @@ class Estimator(Written):
         name = self.arguments[0]
         places, kind = first_place(name), getattr(fastvae, name)
         own = [each for each, place in places.items() if place == name]
-        own.sort(key=lambda each: isinstance(inspect.getattr_static(kind, each), property))
-        made = [
-            "",
-            f".. autoclass:: fastvae.{name}",
-            f"   :members: {', '.join(own)}",
-            "   :member-order: groupwise",
-            "",
-        ]
+        own.sort(key=lambda each: FIRST.index(each) if each in FIRST else len(FIRST))
+        made = ["", f".. autoclass:: fastvae.{name}", ""]
+        for word in ("method", "property"):
+            chosen = [
+                each for each in own if isinstance(inspect.getattr_static(kind, each), property) == (word == "property")
+            ]
+            made += [line for each in chosen for line in (f"   .. auto{word}:: fastvae.{name}.{each}", "")]
         for other in ESTIMATORS:
             shared = sorted(each for each, place in places.items() if place == other != name)
             if shared:
