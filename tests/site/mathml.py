@@ -37,6 +37,8 @@ def mathml(latex: str, display: bool) -> str:
         It cannot be read, or has a command that is not known.
     """
     latex = " ".join(latex.split())
+    if len(re.findall(r"(?<!\\)\{", latex)) != len(re.findall(r"(?<!\\)\}", latex)):
+        raise ValueError(f"`{latex}` is no LaTeX for latex2mathml: its braces do not match")
     try:
         element = convert(_lines(latex), display="block" if display else "inline")
     except Exception as error:  # it has classes of errors of its own, and lets others through
