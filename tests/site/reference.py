@@ -19,6 +19,7 @@ from docutils.parsers.rst import Directive, directives
 from docutils.statemachine import StringList
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
+from sphinx.util.nodes import make_refnode
 
 import fastvae
 from fastvae.command_line import COMMANDS
@@ -369,6 +370,41 @@ def find_source(app: Any, module: str) -> tuple[str, dict[str, Any]] | None:
     return code, tags | named
 
 
+def other_names(target: str) -> list[str]:
+    """Other names of what is called so: where it is defined, what that module's packages call it, and of a method the
+    estimator that documents it."""
+    words, found = target.split("."), list[str]()
+    value: Any = fastvae
+    for place, word in enumerate(words[1:], 1):
+        try:
+            value = getattr(value, word)
+        except AttributeError:
+            try:
+                value = importlib.import_module(".".join(words[: place + 1]))
+            except ImportError:
+                return []
+    if len(words) == 3 and words[1] in ESTIMATORS and words[2] in first_place(words[1]):
+        found.append(f"fastvae.{first_place(words[1])[words[2]]}.{words[2]}")
+    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    while module and name:
+        found.append(f"{module}.{name}")
+        module = module.rpartition(".")[0]
+    return found
+
+
+def resolve(app: Any, env: Any, node: Any, words: Any) -> Any:
+    """For references that lead nowhere: to the same thing under another of its names."""
+    target = node.get("reftarget", "")
+    if node.get("refdomain") == "py" and target.startswith("fastvae."):
+        objects = env.get_domain("py").objects
+        for name in other_names(target):
+            if name in objects:
+                return make_refnode(
+                    app.builder, node["refdoc"], objects[name].docname, objects[name].node_id, words, name
+                )
+    return None
+
+
 def process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """For autodoc: a docstring."""
     lines[:] = converted(lines)
@@ -393,6 +429,7 @@ def setup(app: Any) -> dict[str, bool]:
         app.add_directive(name, directive)
     app.connect("autodoc-process-signature", signature)
     app.connect("autodoc-process-docstring", process)
+    app.connect("missing-reference", resolve)
     app.connect("viewcode-follow-imported", follow)
     app.connect("viewcode-find-source", find_source)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
