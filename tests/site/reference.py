@@ -315,15 +315,19 @@ def help_of(command: str) -> str:
             os.environ["COLUMNS"] = before
 
 
-class Command(SphinxDirective):
-    """The help of a command, made by its parser."""
-
-    required_arguments = 1
+class Commands(SphinxDirective):
+    """The help of each command, made by its parser: a section each."""
 
     def run(self) -> list[nodes.Node]:
-        """Run the parser."""
-        text = help_of(self.arguments[0])
-        return [nodes.literal_block(text, text, language="none", classes=["help"])]
+        """Run the parsers."""
+        found = list[nodes.Node]()
+        for command in COMMANDS:
+            text = help_of(command)
+            section = nodes.section("", nodes.title(command, command), names=[nodes.fully_normalize_name(command)])
+            section += nodes.literal_block(text, text, language="none", classes=["help"])
+            self.state.document.note_implicit_target(section, section)
+            found.append(section)
+        return found
 
 
 # ---- sources ---------------------------------------------------------------------------------------------------------
@@ -423,7 +427,7 @@ def setup(app: Any) -> dict[str, bool]:
     """Register with Sphinx."""
     found: dict[str, type[Directive]] = {
         "module-members": Members, "module-text": Text, "estimator": Estimator, "abilities": Abilities, "ops": Ops,
-        "contract": Contract, "command": Command,
+        "contract": Contract, "commands": Commands,
     }  # fmt: skip
     for name, directive in found.items():
         app.add_directive(name, directive)
