@@ -380,6 +380,8 @@ def _figures(model: VAE, examples: Examples, held: Examples | None) -> dict[str,
 def _plotter() -> Any:
     """The module that makes pictures, or None, which is said."""
     try:
+        from matplotlib import figure  # noqa: F401
+
         from fastvae import pictures
     except ImportError:
         say("there will be no pictures: they need matplotlib; pip install matplotlib")

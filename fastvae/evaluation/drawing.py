@@ -1,5 +1,7 @@
 """What all figures of an evaluation share. Needs the `plot` extra when something is drawn."""
 
+import functools
+import math
 import pathlib
 import warnings
 from typing import Any
@@ -12,21 +14,32 @@ from fastvae.atomic import atomic_file
 BLUE, ORANGE, GREEN, PINK, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "0.6"
 COLOURS = BLUE, ORANGE, GREEN, PINK, SKY, "#E69F00", "black"
 MARKERS = "o", "s", "^", "D", "v", "P", "X"
+LONGEST_NAME, LONGEST_READ = 40, 400  # letters of a name that are shown, and looked at
+HINTED = 1.04  # by how much a text that is drawn may be wider than its outlines
+FORMULA = "$z_{"  # how names begin that are our own, and drawn as formulas
+TAILS = 0.5, 99.5  # percentiles of images beyond which a pixel takes no contrast from the others
+
+
+def check_available() -> None:
+    """Raise `ModuleNotFoundError` without matplotlib."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise ModuleNotFoundError("figures need matplotlib: pip install matplotlib") from None
 
 
 def figure(width: float, height: float, **layout: Any) -> Any:
-    """An empty figure, in inches, which keeps its labels apart.
+    """An empty figure, in inches, which keeps its labels apart, and which a notebook shows.
 
     Raises
     ------
     ModuleNotFoundError
         Without matplotlib.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ModuleNotFoundError("figures need matplotlib: pip install matplotlib") from None
-    return Figure(figsize=(width, height), layout="constrained", **layout)
+    check_available()
+    from fastvae.evaluation.shown_figure import ShownFigure
+
+    return ShownFigure(figsize=(width, height), **{"layout": "constrained"} | layout)
 
 
 def save(path: Any, drawn: Any) -> None:
@@ -36,6 +49,66 @@ def save(path: Any, drawn: Any) -> None:
     with warnings.catch_warnings(), rc_context({"text.usetex": False}), atomic_file(pathlib.Path(path)) as file:
         warnings.simplefilter("ignore")  # of fonts without a glyph, and of layouts
         drawn.savefig(file, format="png", dpi=120, bbox_inches="tight")
+
+
+def finished(drawn: Any, path: Any) -> Any:
+    """A figure, which is also written to `path` where there is one."""
+    if path is not None:
+        save(path, drawn)
+    return drawn
+
+
+# ---- text --------------------------------------------------------------------------------------------------------
+
+
+def plain_name(name: object) -> str:
+    """A name as it is read, on one line and not too long: no formula, and none that a legend leaves out."""
+    text = "".join(c if c.isprintable() else " " for c in str(name))
+    text = text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 3] + "..."
+    return (" " if text.startswith("_") else "") + text.replace("$", "\\$")
+
+
+@functools.cache
+def width_of(text: str, points: float) -> float:
+    """The width of a text in inches, in matplotlib's font."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    if not text.strip():
+        return 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of fonts without a glyph
+        path = TextPath((0, 0), text.replace("\\$", "S").replace("$", ""), size=points, prop=FontProperties())
+    return HINTED * float(path.get_extents().x1) / 72
+
+
+def shortened(name: object, inches: float, points: float) -> str:
+    """A name as it is read, not wider than so many inches: its middle left out where it is, as names often differ at
+    their ends."""
+    text = "".join(c if c.isprintable() else " " for c in str(name))[:LONGEST_READ]
+    if width_of(plain_name(text), points) <= inches and len(text) <= LONGEST_NAME:
+        return plain_name(text)
+    for letters in range(min(len(text) - 1, LONGEST_NAME - 3), 1, -1):
+        end = letters // 3
+        short = plain_name(f"{text[: letters - end]}...{text[len(text) - end :]}")
+        if width_of(short, points) <= inches:
+            return short
+    return plain_name(text[:2])
+
+
+def name_ticks(axis: Any, places: Any, names: Any, apart: float, points: float = 8, longest: float = 1.5) -> None:
+    """Name the places of an axis, which are so many inches apart: upright, below an x-axis, where names do not fit side
+    by side; only some of them where not even that does."""
+    below, places, names = axis.axis_name == "x", list(places), list(names)
+    high = 1.35 * points / 72
+    every = max(1, math.ceil(high / max(apart, 1e-6)))
+    places, names = places[::every], names[::every]
+    flat = [name if name.startswith(FORMULA) else shortened(name, longest, points) for name in names]
+    upright = below and len(names) > 1 and max(width_of(name, points) for name in flat) > 0.92 * apart * every
+    axis.set_ticks(places, flat, fontsize=points, rotation=90 if upright else 0)
+
+
+# ---- axes --------------------------------------------------------------------------------------------------------
 
 
 def quiet(axes: Any) -> None:
@@ -59,12 +132,18 @@ def tiles(images: np.ndarray, columns: int) -> tuple[np.ndarray, int]:
     return canvas, gap
 
 
-def show(axes: Any, canvas: np.ndarray, images: np.ndarray, ink: bool, **style: Any) -> None:
-    """Draw what `tiles` made of images: grey, `ink` dark on light, or in colour. One odd pixel must not take the
-    contrast from all."""
-    low, high = (float(value) for value in np.percentile(images, (0.5, 99.5)))
+def limits_of(images: np.ndarray) -> tuple[float, float]:
+    """What is black and what is white of images: few odd pixels must not take the contrast from all."""
+    values = np.asarray(images, np.float64)
+    low, high = (float(value) for value in np.percentile(values[np.isfinite(values)], TAILS))
+    return (low, high) if high > low else (low, low + 1.0)
+
+
+def show(axes: Any, canvas: np.ndarray, limits: tuple[float, float], ink: bool, **style: Any) -> None:
+    """Draw what `tiles` made of images: grey, `ink` dark on light, or in colour."""
+    low, high = limits
     if canvas.ndim == 2:
         axes.imshow(canvas, cmap="gray_r" if ink else "gray", vmin=low, vmax=high, interpolation="nearest", **style)
         return
-    scaled = np.clip((canvas - low) / ((high - low) or 1.0), 0.0, 1.0)
+    scaled = np.clip((canvas - low) / (high - low), 0.0, 1.0)
     axes.imshow(np.where(np.isnan(scaled), 1.0, scaled), interpolation="nearest", **style)

@@ -10,15 +10,15 @@ from fastvae.data.minibatches import Examples
 from fastvae.evaluation.annealed import Bracket
 from fastvae.evaluation.diagnosis import Diagnosis
 from fastvae.evaluation.drawing import BLUE, COLOURS, GREEN, MARKERS, ORANGE, figure, quiet, save
-from fastvae.evaluation.latent_figures import write_aggregated, write_identity, write_traversals
+from fastvae.evaluation.latent_figures import write_aggregated, write_identity
 from fastvae.evaluation.pareto import khat, tail_length, threshold
 from fastvae.evaluation.result import INTERVAL, LogLikelihood
 from fastvae.evaluation.row_weights import importance_weights_of
 from fastvae.evaluation.width import normalised
-from fastvae.likelihoods.mixed import Mixed
+from fastvae.pictures.decoded import traversals
+from fastvae.pictures.latent import kl_figure
 
 WORST = 4  # rows whose weights are drawn
-MOST_NAMED = 30  # dimensions that have their number below their bar
 NAMES = {"importance": "importance sampling, z from q(z|x)", "naive": "naive, z from the prior"}
 STYLES = {"importance": (BLUE, "o"), "naive": (ORANGE, "s")}
 
@@ -100,30 +100,6 @@ def write_worst_weights(path: Any, log_weights: np.ndarray, rows: Sequence[int])
 def _marks(samples: int) -> list[int]:
     """Places for marks that are evenly apart on a logarithmic axis."""
     return sorted({int(i) - 1 for i in np.geomspace(1, samples, 12).round()})
-
-
-def write_kl_per_dimension(path: Any, kl: np.ndarray, active: np.ndarray) -> None:
-    """Mean KL[q(z_j|x) || N(0, 1)] of each dimension (Z,), largest first, those that are `active` (Z,) set off."""
-    order = np.argsort(-kl)
-    fig = figure(max(5.0, min(11.0, 1.5 + 0.28 * len(kl))), 3.6)
-    axes = fig.subplots()
-    for of, colour, hatch, name in ((True, BLUE, None, "active"), (False, "0.8", "///", "inactive")):
-        places = np.flatnonzero(active[order] == of)
-        if len(places):
-            label = f"{name}: {len(places)} of {len(kl)}, {kl[order][places].sum():.2f} nats"
-            axes.bar(
-                places, kl[order][places], color=colour, hatch=hatch, edgecolor="white", linewidth=0.5, label=label
-            )
-    if len(kl) <= MOST_NAMED:
-        axes.set_xticks(range(len(kl)), [str(j) for j in order], fontsize=8)
-        axes.set_xlabel("latent dimension, by its KL")
-    else:
-        axes.set_xlabel("rank of the latent dimension by its KL")
-    axes.set_ylabel("KL[q(z|x) || N(0, 1)], nats")
-    quiet(axes)
-    axes.grid(False, axis="x")
-    axes.legend(fontsize=9, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)  # above all bars
-    save(path, fig)
 
 
 def write_bracket(path: Any, found: Bracket, importance: LogLikelihood | None = None) -> None:
@@ -214,15 +190,14 @@ def write_all(
 
         makers["weights.png"] = worst
     if diagnosis is not None:
-        makers["kl.png"] = lambda p: write_kl_per_dimension(p, diagnosis.kl, diagnosis.active)
+        makers["kl.png"] = lambda p: save(p, kl_figure(diagnosis.kl, diagnosis.active))
     if bracket is not None and len(bracket.lower):
         makers["bracket.png"] = lambda p: write_bracket(p, bracket)
     if examples is not None:
         makers["aggregated.png"] = lambda p: write_aggregated(p, *model.encode_examples(examples))
-        condition = examples.condition_rows
-        if condition is None and not isinstance(model.network_.likelihood, Mixed):  # whose columns have no common axis
+        if examples.condition_rows is None:
             order = None if diagnosis is None else np.argsort(-diagnosis.kl)
-            makers["traversals.png"] = lambda p: write_traversals(p, model, order)
+            makers["traversals.png"] = lambda p: save(p, traversals(model, dimensions=order))
         if model.network_.inputs["z"] <= 2:
             makers["identity.png"] = lambda p: write_identity(p, model, examples)
     written, failures = [], []

@@ -1,5 +1,4 @@
-"""Pictures of what a model's codes are: q(z|x) beside p(z|x), q(z) beside N(0, I), and what becomes of a code that
-moves. Need the `plot` extra."""
+"""Pictures of what a model's codes are: q(z|x) beside p(z|x), and q(z) beside N(0, I). Need the `plot` extra."""
 
 from collections.abc import Sequence
 from statistics import NormalDist
@@ -10,92 +9,10 @@ import numpy as np
 from fastvae.data.minibatches import Examples
 from fastvae.evaluation.aggregated import kolmogorov
 from fastvae.evaluation.densities import Joint
-from fastvae.evaluation.drawing import BLUE, ORANGE, figure, quiet, save, show, tiles
+from fastvae.evaluation.drawing import BLUE, ORANGE, figure, quiet, save
 from fastvae.evaluation.quadrature import check_dimensions, quadrature_of
 
 MOST_POINTS = 2000  # draws of q(z) that are shown
-MOST_DIMENSIONS = 10  # that a traversal shows
-VALUES = tuple(np.linspace(-2.5, 2.5, 11))
-MOST_NAMED = 30  # columns whose names fit below an axis
-
-
-def write_traversals(
-    path: Any,
-    model: Any,
-    dimensions: Sequence[int] | np.ndarray | None = None,
-    values: Sequence[float] = VALUES,
-    code: np.ndarray | None = None,
-    condition: Any = None,
-) -> None:
-    """The mean of p(x|z) as one dimension of z moves over `values`, the others staying at those of `code` (Z,), 0 by
-    default: images in a grid, a row for each of `dimensions` (the first ten); rows of a table as lines."""
-    latent_dim = model.network_.inputs["z"]
-    chosen = [int(j) for j in (range(latent_dim) if dimensions is None else dimensions)][:MOST_DIMENSIONS]
-    start = np.zeros(latent_dim) if code is None else np.asarray(code, np.float64)
-    z = np.tile(start, (len(chosen), len(values), 1))
-    for row, j in enumerate(chosen):
-        z[row, :, j] = values
-    given = {} if condition is None else {"condition": condition}
-    x = model.decode(z.reshape(-1, latent_dim).astype(np.float32), **given).reshape(len(chosen), len(values), -1)
-    shape = model.metadata_.get("image_shape")
-    if shape:
-        save(path, _image_traversals(x.reshape(*x.shape[:2], *shape), chosen, values, model.metadata_.get("ink", True)))
-    else:
-        save(path, _table_traversals((x - model.offset_) / model.scale_, chosen, values, model))
-
-
-def _image_traversals(x: np.ndarray, chosen: Sequence[int], values: Sequence[float], ink: bool) -> Any:
-    """Images (J, V, H, W), or (J, V, H, W, 3) in colour, with a thin gap between."""
-    rows, columns, height, width = x.shape[:4]
-    images = x.reshape(rows * columns, *x.shape[2:])
-    canvas, gap = tiles(images, columns)
-    inches = 0.62 * columns * max(1.0, (width / height) ** 0.5)
-    fig = figure(inches + 1.0, inches * canvas.shape[0] / canvas.shape[1] + 0.8)
-    axes = fig.subplots()
-    show(axes, canvas, images, ink)
-    axes.set_yticks([gap + i * (height + gap) + height / 2 for i in range(rows)], [f"$z_{{{j}}}$" for j in chosen])
-    places = [gap + j * (width + gap) + width / 2 for j in range(columns)]
-    axes.set_xticks(places, [f"{v:g}" for v in np.round(values, 2)], fontsize=9)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    axes.set_xlabel("value of the one dimension that moves, in deviations of the prior")
-    return fig
-
-
-def _table_traversals(x: np.ndarray, chosen: Sequence[int], values: Sequence[float], model: Any) -> Any:
-    """Rows (J, V, D) as lines over their columns, a panel for each dimension, coloured by the value."""
-    from matplotlib import colormaps
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-    from matplotlib.ticker import MaxNLocator
-
-    across = 1 if len(chosen) == 1 else 2
-    down = -(-len(chosen) // across)
-    fig = figure(10 if across == 2 else 6, 2.2 * down + 0.6)
-    panels = np.atleast_1d(fig.subplots(down, across, sharex=True, sharey=True)).ravel()
-    colours, scale = colormaps["cividis"], Normalize(min(values), max(values))
-    columns = x.shape[2]
-    names = model.metadata_.get("column_names")
-    style: dict[str, Any] = {"marker": "o", "markersize": 3} if columns <= MOST_NAMED else {}
-    for axes, j, lines in zip(panels, chosen, x, strict=False):
-        for value, line in zip(values, lines, strict=True):
-            axes.plot(range(columns), line, color=colours(scale(value)), linewidth=1.2, **style)
-        axes.set_title(f"$z_{{{j}}}$", fontsize=10)
-        quiet(axes)
-    for axes in panels[len(chosen) :]:
-        axes.set_visible(False)
-    for axes in panels[max(0, len(chosen) - across) : len(chosen)]:
-        axes.tick_params(labelbottom=True)
-        if names and len(names) == columns <= MOST_NAMED:
-            plain = [str(name)[:20].replace("$", "\\$") for name in names]
-            axes.set_xticks(range(columns), plain, rotation=40, ha="right", fontsize=8)
-        else:
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axes.set_xlabel("column")
-    fig.supylabel("mean of p(x|z), scaled as in the model", fontsize=10)
-    bar = fig.colorbar(ScalarMappable(scale, colours), ax=list(panels[: len(chosen)]), fraction=0.04)
-    bar.set_label("value of the dimension that moves")
-    return fig
 
 
 def write_aggregated(path: Any, mu: np.ndarray, logvar: np.ndarray, seed: int = 0) -> None:

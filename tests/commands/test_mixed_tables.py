@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fastvae import TableVAE, encode, evaluate, sample, table_pictures, train
+from fastvae import TableVAE, encode, evaluate, pictures, sample, train
 from fastvae.data.loading import load, load_table
 from fastvae.data.mixed_tables import load_mixed
 from tests.support.commands import metrics
@@ -183,29 +183,27 @@ def test_annealed_importance_sampling_of_a_mixed_table(folder, capsys):
 
 
 @pytest.mark.long
-def test_pictures_show_each_column_beside_the_data(folder, capsys, monkeypatch):
+def test_pictures_show_each_column_beside_the_data(folder, capsys):
     words = ["--data", str(folder / "t.csv"), "--id", "name", "--labels", "kind", *SMALL, "--epochs", "1"]
     assert train.main([*words, "--out", "run"]) == 0
-    written = "history.png, latent.png, metrics.jsonl, model.npz, reconstructions.png, samples.png"
+    written = "history.png, latent.png, latent_grid.png, metrics.jsonl, model.npz, pairs.png, reconstructions.png, samples.png"
     assert written in capsys.readouterr().err
     assert sample.main(["run", "-n", "9", "--out", "s.png"]) == 0
-    figures = []
-    monkeypatch.setattr(table_pictures, "save", lambda path, figure: figures.append(figure))
     model, data = TableVAE.load("run/model.npz"), load_mixed(folder / "t.csv", drop=["name", "kind"])
-    table_pictures.write_marginals(None, model.columns_.columns, data.X, table_pictures.draws(model, 500))
-    titles = [axes.get_title() for axes in figures[0].axes]
+    marginals = pictures.marginals(model, data.X, n_samples=500)
+    titles = [axes.get_title() for axes in marginals.axes]
     assert titles[:5] == ["length (7% missing)", "site (3% missing)", "alive", "eggs (2% missing)", "year"]
-    site, drawn = figures[0].axes[1], model.sample(500, random_state=0)["site"]
+    site, drawn = marginals.axes[1], model.sample(500, random_state=0)["site"]
     assert [label.get_text() for label in site.get_yticklabels()] == ["bog", "fen", "heath"]
     shares = frame()["site"].value_counts(normalize=True)
     bars = [*shares[["bog", "fen", "heath"]], *((drawn == level).mean() for level in ("bog", "fen", "heath"))]
     assert [bar.get_width() for bar in site.patches] == pytest.approx(bars)
     rows = model.columns_.encode(model.reconstruct(data.X))
-    table_pictures.write_reconstructions(None, model.columns_.columns, data.X, np.asarray(rows))
-    points, there = figures[1].axes[0].lines[1], ~np.isnan(np.asarray(data.X[:, 0]))
+    reconstructions = pictures.reconstructions(model, data.X)
+    points, there = reconstructions.axes[0].lines[1], ~np.isnan(np.asarray(data.X[:, 0]))
     np.testing.assert_allclose(points.get_xdata(), data.X[there, 0])
     np.testing.assert_allclose(points.get_ydata(), rows[there, 0])
-    shares = np.asarray(figures[1].axes[1].images[0].get_array())
+    shares = np.asarray(reconstructions.axes[1].images[0].get_array())
     known = np.unique(np.asarray(data.X[:, 1])[~np.isnan(data.X[:, 1])]).astype(int)
     np.testing.assert_allclose(shares.sum(axis=1)[known], 1)
 

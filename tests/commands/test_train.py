@@ -82,12 +82,18 @@ def test_a_bound_of_several_samples_is_trained_and_has_its_name(capsys):
 
 def test_pictures(tmp_path):
     pytest.importorskip("matplotlib", reason="pictures need matplotlib: pip install 'fastvae-engine[plot]'")
-    for data, words in (("digits", []), ("table.csv", ["--likelihood", "gaussian"])):
+    common = ["history", "samples", "reconstructions", "latent"]
+    for data, words, own in (
+        ("digits", [], ["traversals"]),
+        ("table.csv", ["--likelihood", "gaussian", "--latent-dim", "2"], ["pairs", "correlations", "latent_grid"]),
+    ):
         table = np.random.default_rng(0).normal(size=(80, 6))
         np.savetxt("table.csv", table, delimiter=",", header="a,b,c,d,e,f", comments="")
         assert train.main(["--data", data, "--out", data + "-run", *SMALL, *words, "--quiet"]) == 0
-        for name in ("history", "samples", "reconstructions", "latent"):
-            png = pathlib.Path(data + "-run", name + ".png").read_bytes()
+        folder = pathlib.Path(data + "-run")
+        assert {path.stem for path in folder.glob("*.png")} == {*common, *own}
+        for name in (*common, *own):
+            png = (folder / (name + ".png")).read_bytes()
             assert png.startswith(b"\x89PNG")
             assert len(png) > 5000
 
@@ -193,20 +199,20 @@ def test_names_are_no_formulas_in_pictures(recwarn):
     for words in (["--labels", "kind"], ["--labels", "kind", "--latent-dim", "1"]):
         words = ["--data", name, *SMALL, *words, "--quiet"]
         assert train.main([*words, "--out", "run" + words[-2]]) == 0
-        assert len(list(pathlib.Path("run" + words[-2]).glob("*.png"))) == 4
+        assert len(list(pathlib.Path("run" + words[-2]).glob("*.png"))) == 6
 
 
 def test_a_picture_that_fails_costs_neither_the_run_nor_the_others(monkeypatch, capsys):
     pytest.importorskip("matplotlib", reason="pictures need matplotlib: pip install 'fastvae-engine[plot]'")
-    from fastvae import pictures
+    from fastvae.pictures import run as pictures_of_a_run
 
-    def fails(*_):
+    def fails(*_, **how):
         raise RuntimeError("no\nfont")
 
-    monkeypatch.setattr(pictures, "write_samples", fails)
+    monkeypatch.setattr(pictures_of_a_run, "samples", fails)
     assert train.main([*SMALL, "--out", "run", "--quiet"]) == 0
     assert "no samples.png: RuntimeError: no font" in capsys.readouterr().err.splitlines()
-    assert len(list(pathlib.Path("run").glob("*.png"))) == 3
+    assert len(list(pathlib.Path("run").glob("*.png"))) == 4
     assert not list(pathlib.Path("run").glob(".*"))
 
 

@@ -1,0 +1,279 @@
+"""Pictures of a table, a panel for each column: what a model draws beside data, and what it makes of rows."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastvae.data.columns import Column
+from fastvae.errors import counted
+from fastvae.evaluation.drawing import BLUE, COLOURS, figure, finished, name_ticks, quiet, shortened
+from fastvae.pictures.subject import (
+    check_model,
+    checked_rows,
+    columns_of,
+    count_of,
+    drawn,
+    given_condition,
+    places_of,
+    rows_of,
+    some_of,
+)
+
+MOST_COLUMNS = 24  # with a panel each
+ACROSS = 4  # panels side by side
+PANEL = 3.1, 2.3  # inches of one
+MOST_LEVELS = 10  # of a category that are shown, the most frequent ones; then all others as one
+NAMED = 5  # levels, at most, whose shares are written into a panel
+LEVEL, TITLE = 1.1, 2.6  # inches of a level's name, and of a column's
+BINS = 30
+TAIL = 0.005  # share of the samples at either end that widens no panel
+MOST_ROWS = 5000  # of data that are shown
+FEWEST_DRAWN = 2000  # samples whose distributions are shown
+DATA, DRAWN = "0.72", BLUE
+STYLES = "-", "--", ":"
+
+Group = tuple[str, np.ndarray, Any]  # what it is, rows (N, D), colour
+
+
+def marginals(
+    model: Any,
+    X: Any = None,
+    *,
+    columns: Sequence[Any] | None = None,
+    condition: Any = None,
+    n_samples: int | None = None,
+    random_state: Any = 0,
+    path: Any = None,
+) -> Any:
+    """The distribution of each column of samples, beside that of data.
+
+    Shares of the values that are there: histograms of what is counted or measured, bars of what is chosen.
+
+    Parameters
+    ----------
+    model
+        A fitted estimator that samples.
+    X : (N, D), optional
+        Data beside the samples, best rows that were held out; 5,000 of them at most are shown.
+    columns
+        Names or places of the columns that are shown; None: the first 24.
+    condition
+        Of a conditional model: that of X, whose samples have the same.
+    n_samples
+        How many to draw; None: as many as there are rows of X, 2,000 at least.
+    random_state
+        A seed or generator of the samples.
+    path
+        A PNG to write it to as well.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError
+        The model cannot sample, or is none.
+    """
+    check_model(model, "marginals", "sample")
+    data, samples = beside_samples(model, X, condition, n_samples, random_state)
+    known, places = columns_of(model), places_of(model, columns, "marginals")
+    if places is not None:
+        known, samples = tuple(known[j] for j in places), samples[:, places]
+        data = None if data is None else data[:, places]
+    return finished(marginals_figure(known, data, samples), path)
+
+
+def beside_samples(
+    model: Any, X: Any, condition: Any, n_samples: int | None, random_state: Any
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """Rows of X, some of them where there are many, and complete draws from a model, under the same conditions: both as
+    the model reads rows, (N, D) and (M, D)."""
+    if X is None:
+        count = n_samples or (FEWEST_DRAWN if condition is None else None)
+        return None, rows_of(model, drawn(model, count, condition, random_state=random_state))  # type: ignore[arg-type]
+    X, condition = some_of(X, MOST_ROWS, condition)
+    data = checked_rows(model, X)
+    count, beside = n_samples or max(len(data), FEWEST_DRAWN), condition
+    if np.ndim(condition) > 0 and count_of(condition) == len(data):
+        beside = np.asarray(condition)[np.arange(count) % len(data)]  # each as often, about
+    return data, rows_of(model, drawn(model, count, beside, random_state=random_state))
+
+
+def marginals_figure(
+    columns: Sequence[Column], data: np.ndarray | None, samples: np.ndarray | Sequence[Group], what: str = "samples"
+) -> Any:
+    """The distribution of each column of data (N, D) beside that of samples (M, D), or of several groups of them."""
+    groups = [(f"{len(samples):,} {what}", samples, DRAWN)] if isinstance(samples, np.ndarray) else list(samples)
+
+    def panel(axes: Any, j: int, column: Column) -> None:
+        known = np.empty(0) if data is None else _there(data[:, j])
+        own = [(_there(rows[:, j]), colour) for _, rows, colour in groups]
+        (_bars if column.levels else _histograms)(axes, column, known, own)
+
+    gaps = None if data is None else np.isnan(data).mean(axis=0)
+    fig = panels(columns, panel, gaps)
+    marks = [] if data is None else [(DATA, counted(len(data), "row") + " of the data")]
+    _legend(fig, [*marks, *[(colour, name) for name, _, colour in groups]], len(columns))
+    fig.supylabel("share of the rows", fontsize=9)
+    return fig
+
+
+def reconstructed_columns(columns: Sequence[Column], X: np.ndarray, output: np.ndarray) -> Any:
+    """Each column of rows X (N, D) against what a model makes of them: points of what is counted or measured, a table
+    of shares, those of a row 1 in all, of what is chosen."""
+
+    def panel(axes: Any, j: int, column: Column) -> None:
+        there = ~np.isnan(X[:, j])
+        (_confusion if column.levels else _points)(axes, column, X[there, j], output[there, j])
+
+    fig = panels(columns, panel)
+    _legend(fig, [], len(columns))
+    return fig
+
+
+def reconstruct_rows(model: Any, X: Any, condition: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of X as the model reads them, and what it makes of them, (N, D) both."""
+    return checked_rows(model, X), rows_of(model, model.reconstruct(X, **given_condition(condition)))
+
+
+# ---- panels ------------------------------------------------------------------------------------------------------
+
+
+def panels(columns: Sequence[Column], panel: Callable[[Any, int, Column], None], gaps: np.ndarray | None = None) -> Any:
+    """A figure with a panel for each column, the first ones, `gaps` the shares of them that are missing."""
+    shown = columns[:MOST_COLUMNS]
+    across = min(ACROSS, len(shown))
+    down = -(-len(shown) // across)
+    fig = figure(PANEL[0] * across + 0.5, PANEL[1] * down + 0.5)
+    grid = fig.subplots(down, across, squeeze=False).ravel()
+    for j, (axes, column) in enumerate(zip(grid, shown, strict=False)):
+        axes.tick_params(labelsize=8)
+        panel(axes, j, column)
+        missing = f" ({gaps[j]:.0%} missing)" if gaps is not None and gaps[j] >= 0.005 else ""
+        axes.set_title(shortened(column.name, TITLE - 0.085 * len(missing), 9) + missing, fontsize=9)
+    for axes in grid[len(shown) :]:
+        axes.set_axis_off()
+    return fig
+
+
+def _legend(fig: Any, marks: Sequence[tuple[Any, str]], columns: int) -> None:
+    from matplotlib.patches import Patch
+
+    if columns > MOST_COLUMNS:
+        marks = [*marks, ("none", f"the first {MOST_COLUMNS} of {columns} columns")]
+    handles = [Patch(color=colour, label=label) for colour, label in marks]
+    if handles:
+        across = max(1, min(len(handles), int(fig.get_figwidth() // 2.6)))
+        fig.legend(handles=handles, loc="outside upper center", ncols=across, frameon=False, fontsize=9)
+
+
+def _there(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values, np.float64)
+    return values[~np.isnan(values)]
+
+
+def percent(share: float, _: float) -> str:
+    """A share as the label of a tick."""
+    return f"{100 * share:.3g}%"
+
+
+def edges_of(column: Column, data: np.ndarray, *samples: np.ndarray) -> list[float]:
+    """Ends of the bins of a histogram of data and of samples, whose tails widen it no further."""
+    ends = [np.quantile(values, [TAIL, 1 - TAIL]) for values in samples if len(values)]
+    ends += [np.array([data.min(), data.max()])] if len(data) else []
+    low, high = (min(e[0] for e in ends), max(e[1] for e in ends)) if ends else (0.0, 1.0)
+    high = high if high > low else low + 1
+    if column.whole and high - low < BINS:
+        return [float(edge) for edge in np.arange(np.floor(low), np.ceil(high) + 2) - 0.5]
+    return [float(edge) for edge in np.linspace(low, high, BINS + 1)]
+
+
+def histogram(axes: Any, values: np.ndarray, edges: Sequence[float], **style: Any) -> None:
+    """Shares of the values in each bin."""
+    if len(values):
+        axes.hist(values, edges, weights=np.full(len(values), 1 / len(values)), **style)
+
+
+def _histograms(axes: Any, column: Column, data: np.ndarray, samples: Sequence[tuple[np.ndarray, Any]]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    edges = edges_of(column, data, *[values for values, _ in samples])
+    histogram(axes, data, edges, color=DATA)
+    for i, (values, colour) in enumerate(samples):
+        style = {"linestyle": STYLES[i // len(COLOURS) % 3], "linewidth": 1.5}
+        histogram(axes, values, edges, histtype="step", color=colour, **style)
+    axes.yaxis.set_major_locator(MaxNLocator(3))
+    axes.yaxis.set_major_formatter(percent)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=column.whole))
+    quiet(axes)
+
+
+def levels_of(column: Column, *some: np.ndarray) -> np.ndarray:
+    """The levels that are shown, the most frequent ones of these values, in their order."""
+    counts = sum(np.bincount(values.astype(int), minlength=len(column.levels)) for values in some)
+    return np.sort(np.argsort(-np.asarray(counts), kind="stable")[:MOST_LEVELS])
+
+
+def _bars(axes: Any, column: Column, data: np.ndarray, samples: Sequence[tuple[np.ndarray, Any]]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    shown = levels_of(column, *([data] if len(data) else [values for values, _ in samples]))
+    names = [str(column.levels[i]) for i in shown]
+    others = len(column.levels) > len(shown)
+    names += [f"{len(column.levels) - len(shown)} others"] if others else []
+    places = np.arange(len(names))[::-1]  # the first above
+    groups = [*([(data, DATA)] if len(data) else []), *samples]
+    for i, (values, colour) in enumerate(groups):
+        if not len(values):
+            continue
+        shares = np.bincount(values.astype(int), minlength=len(column.levels)) / len(values)
+        lengths = np.append(shares[shown], 1 - shares[shown].sum()) if others else shares[shown]
+        height = 0.8 / len(groups)
+        axes.barh(places + (0.4 - height / 2) - i * height, lengths, height, color=colour)
+    name_ticks(axes.yaxis, places, names, (PANEL[1] - 0.7) / len(names), 8, LEVEL)
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.xaxis.set_major_formatter(percent)
+    quiet(axes)
+    axes.grid(False, axis="y")
+
+
+def _points(axes: Any, column: Column, x: np.ndarray, output: np.ndarray) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    if len(x):
+        low, high = float(min(x.min(), output.min())), float(max(x.max(), output.max()))
+        axes.plot([low, high], [low, high], color="0.6", linewidth=1)
+        axes.plot(x, output, ".", color=DRAWN, markersize=3, alpha=0.5)
+    axes.set_xlabel("input", fontsize=8)
+    axes.set_ylabel("output", fontsize=8)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(4, integer=column.whole))
+    quiet(axes)
+
+
+def _confusion(axes: Any, column: Column, x: np.ndarray, output: np.ndarray) -> None:
+    shown = levels_of(column, x) if len(x) else levels_of(column, output)
+    names = [str(column.levels[i]) for i in shown]
+    place = np.full(len(column.levels), -1)
+    place[shown] = np.arange(len(shown))
+    counts = np.zeros((len(shown), len(shown)))
+    i, j = place[x.astype(int)], place[output.astype(int)]
+    both = (i >= 0) & (j >= 0)
+    np.add.at(counts, (i[both], j[both]), 1)
+    totals = np.bincount(i[i >= 0], minlength=len(shown))[:, None]
+    shares = counts / np.maximum(totals, 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    if len(shown) <= NAMED:
+        for (row, level), share in np.ndenumerate(shares):
+            axes.text(level, row, f"{share:.0%}", ha="center", va="center", fontsize=8,
+                      color="white" if share > 0.6 else "0.2")  # fmt: skip
+    name_ticks(axes.yaxis, range(len(shown)), names, (PANEL[1] - 0.9) / len(shown), 8, LEVEL)
+    if len(shown) <= NAMED:
+        name_ticks(axes.xaxis, range(len(shown)), names, (PANEL[0] - 1.4) / len(shown), 8, 0.7)
+    else:
+        axes.set_xticks([])
+    axes.set_xlabel("output" if len(shown) <= NAMED else "output, in the same order", fontsize=8)
+    axes.set_ylabel("input", fontsize=8)
