@@ -21,9 +21,11 @@ from fastvae.data.layout import Choice
 from fastvae.data.table_values import written_columns
 from fastvae.errors import DataFileError
 from fastvae.memory import check_memory
+from fastvae.model_data import read
 from fastvae.model_files import load_model, names_of
 from fastvae.models.table_vae import TableVAE
 from fastvae.models.vae import VAE
+from fastvae.run_data import RunData
 from fastvae.runs import RunFolder
 from fastvae.table_file import ENDINGS, check_ending, is_table, numbered, write_table
 
@@ -127,6 +129,19 @@ def _condition_columns(model: VAE, condition: np.ndarray) -> dict[str, np.ndarra
     return dict(zip(names, values.T, strict=True))
 
 
+def _data_beside(model: VAE, path: pathlib.Path) -> Any:
+    """The rows that a model of a table was trained on, for a picture of its samples, where they are still there; of
+    images, or under a condition, None."""
+    known = RunData.beside(path)
+    if known is None or model.metadata_.get("image_shape") or model.network_.condition is not None:
+        return None
+    try:
+        split = read(model, str(known["data"]), run=known).split
+    except (ValueError, OSError):
+        return None
+    return None if split is None else split.X
+
+
 def _sample(arguments: argparse.Namespace) -> int:
     out = pathlib.Path(arguments.out)
     check_ending("--out", out, (".png", ".npy"))
@@ -165,7 +180,7 @@ def _sample(arguments: argparse.Namespace) -> int:
                 f"--out {arguments.out}: a picture needs matplotlib: pip install matplotlib; "
                 "--out samples.npy works without"
             ) from None
-        pictures.write_samples(out, model, samples, what, names)
+        pictures.write_samples(out, model, samples, what, names, _data_beside(model, model_path(arguments.model)))
     elif is_table(out):
         beside = {} if condition is None else _condition_columns(model, condition)
         written = written_columns(samples) if mixed else samples.T

@@ -15,8 +15,11 @@ from fastvae.evaluation.pareto import khat, tail_length, threshold
 from fastvae.evaluation.result import INTERVAL, LogLikelihood
 from fastvae.evaluation.row_weights import importance_weights_of
 from fastvae.evaluation.width import normalised
+from fastvae.pictures.correlations import correlations
 from fastvae.pictures.decoded import traversals
 from fastvae.pictures.latent import kl_figure
+from fastvae.pictures.pairs import pairs
+from fastvae.pictures.tables import is_table, marginals
 
 WORST = 4  # rows whose weights are drawn
 NAMES = {"importance": "importance sampling, z from q(z|x)", "naive": "naive, z from the prior"}
@@ -145,8 +148,12 @@ def write_bracket(path: Any, found: Bracket, importance: LogLikelihood | None = 
 
 
 PICTURES = tuple(  # all that `write_all` knows
-    f"{name}.png" for name in ("convergence", "weights", "kl", "bracket", "aggregated", "traversals", "identity")
-)
+    f"{name}.png"
+    for name in (
+        "convergence", "weights", "kl", "bracket", "aggregated", "traversals", "identity", "marginals", "pairs",
+        "correlations",
+    )
+)  # fmt: skip
 
 
 def write_all(
@@ -196,8 +203,12 @@ def write_all(
     if examples is not None:
         makers["aggregated.png"] = lambda p: write_aggregated(p, *model.encode_examples(examples))
         if examples.condition_rows is None:
-            order = None if diagnosis is None else np.argsort(-diagnosis.kl)
-            makers["traversals.png"] = lambda p: save(p, traversals(model, dimensions=order))
+            makers["traversals.png"] = lambda p: traversals(model, examples.X, path=p)
+            if is_table(model) and examples.binarize is None:
+                makers["marginals.png"] = lambda p: marginals(model, examples.X, path=p)
+                if model.n_features_in_ > 1:
+                    makers["pairs.png"] = lambda p: pairs(model, examples.X, path=p)
+                    makers["correlations.png"] = lambda p: correlations(model, examples.X, path=p)
         if model.network_.inputs["z"] <= 2:
             makers["identity.png"] = lambda p: write_identity(p, model, examples)
     written, failures = [], []

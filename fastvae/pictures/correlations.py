@@ -46,7 +46,8 @@ def correlations(
     condition
         Of a conditional model: that of X, whose samples have the same.
     n_samples
-        How many to draw; None: as many as there are rows of X, 2,000 at least.
+        How many to draw; None: as many as there are rows of X, 2,000 at least; 500 of a model that samples by a Markov
+        chain.
     random_state
         A seed or generator of the samples.
     path

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from fastvae.evaluation.drawing import COLOURS, figure, finished, name_ticks, quiet
-from fastvae.models.table_vae import TableVAE
 from fastvae.models.vae import VAE
 from fastvae.pictures.images import grid_of_images
 from fastvae.pictures.latent import dimensions_of, kl_of
@@ -22,9 +21,10 @@ from fastvae.pictures.subject import (
     shape_of_images,
     some_of,
 )
-from fastvae.pictures.tables import LEVEL, MOST_COLUMNS, PANEL, levels_of, panels
+from fastvae.pictures.tables import LEVEL, PANEL, is_table, levels_of, panels
 
 MOST_DIMENSIONS = 10  # that a traversal shows
+MOST_LINES = 6  # dimensions with a line each in the panels of a table: those that say most
 VALUES = tuple(np.linspace(-2.5, 2.5, 11))
 QUANTILES = tuple(np.linspace(0.02, 0.98, 11))  # of codes that have no prior
 MOST_ROWS = 5000  # whose codes are looked at
@@ -81,7 +81,7 @@ def latent_grid(
     check_model(model, "latent_grid", "decode")
     if not has_prior(model):
         raise TypeError(
-            f"latent_grid: a {type(model).__name__} has no prior over its codes, of which quantiles could be taken: "
+            f"latent_grid: {type(model).__name__} has no prior over its codes, of which quantiles could be taken: "
             "use traversals(model, X)"
         )
     if latent_dim(model) < 2:
@@ -125,7 +125,7 @@ def traversals(
         Rows: the dimensions that say most of them come first. Needed of a model whose codes have no prior: the code
         stays at their median, and a dimension moves from their quantile of 2% to that of 98%.
     dimensions
-        Latent dimensions, from 0; None: the first ten.
+        Latent dimensions, from 0, ten at most; None: the first ones, of a table six.
     values
         Of the dimension that moves; None: -2.5 to 2.5 in 11 steps, or quantiles.
     code : (Z,), optional
@@ -154,12 +154,14 @@ def traversals(
     if not free and (values is None or code is None):
         if X is None:
             raise ValueError(
-                f"traversals: a {type(model).__name__} has no prior over its codes: pass X, rows by whose codes it goes"
+                f"traversals: {type(model).__name__} has no prior over its codes: pass X, rows by whose codes it goes"
             )
         codes = np.asarray(model.transform(some_of(X, MOST_ROWS)[0]), np.float64)
         code = np.median(codes, axis=0) if code is None else code
     order = _most_saying(model, X, codes) if dimensions is None else dimensions
-    chosen = dimensions_of(model, [int(j) for j in order], "traversals")[:MOST_DIMENSIONS]
+    shape, table = shape_of_images(model, image_shape), is_table(model)
+    most = MOST_LINES if table and not shape and dimensions is None else MOST_DIMENSIONS
+    chosen = dimensions_of(model, [int(j) for j in order], "traversals")[:most]
     if values is None and codes is not None:
         moved = np.quantile(codes[:, chosen], QUANTILES, axis=0).T
         said, what = [f"{share:.0%}" for share in QUANTILES], "quantile of the code that moves, of the rows"
@@ -171,7 +173,6 @@ def traversals(
     for row, j in enumerate(chosen):
         z[row, :, j] = moved[row]
     x, title = _decoded(model, z, condition, "traversals")
-    shape = shape_of_images(model, image_shape)
     if shape:
         images = x.reshape(-1, *shape)
         rows = [f"$z_{{{j}}}$" for j in chosen]
@@ -179,7 +180,7 @@ def traversals(
             grid_of_images(images, x.shape[1], is_ink(model, images), None, rows, said, title, (what, "")), path
         )
     across = moved[0] if codes is None or values is not None else np.array(QUANTILES)
-    draw = _by_column if x.shape[2] <= MOST_COLUMNS or isinstance(model, TableVAE) else _by_dimension
+    draw = _by_column if table else _by_dimension
     return finished(draw(model, x, chosen, across, what), path)
 
 

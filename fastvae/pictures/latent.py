@@ -211,7 +211,7 @@ def kl_per_dimension(model: Any, X: Any, *, condition: Any = None, path: Any = N
     check_model(model, "kl_per_dimension")
     if not isinstance(model, VAE):
         raise TypeError(
-            f"kl_per_dimension: a {type(model).__name__} has no q(z|x) whose divergence from a prior could be drawn: "
+            f"kl_per_dimension: {type(model).__name__} has no q(z|x) whose divergence from a prior could be drawn: "
             "use a VAE or a TableVAE"
         )
     kl, active = kl_of(model, X, condition)

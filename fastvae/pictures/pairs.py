@@ -13,6 +13,7 @@ from fastvae.pictures.subject import check_model, columns_of, places_of, spread
 from fastvae.pictures.tables import LEVEL, beside_samples, edges_of, histogram, levels_of, percent
 
 MOST_COLUMNS = 5  # of a picture
+CORNER = 4  # columns from which on the corner above the diagonal has room for a legend
 MOST_POINTS = 1000  # of data, and of samples, in a panel
 PANEL = 1.9  # inches of one
 FEW_VALUES = 12  # whole numbers that are drawn as levels
@@ -47,7 +48,8 @@ def pairs(
     condition
         Of a conditional model: that of X, whose samples have the same.
     n_samples
-        How many to draw; None: as many as there are rows of X, 2,000 at least.
+        How many to draw; None: as many as there are rows of X, 2,000 at least; 500 of a model that samples by a Markov
+        chain.
     random_state
         A seed or generator of the samples.
     path
@@ -130,7 +132,9 @@ def pairs_figure(
     if len(chosen) < len(columns):
         more = "" if places is not None else " that correlate the most"
         handles.append(Patch(color="none", label=f"{count} of {len(columns)} columns{more}"))
-    fig.legend(handles=handles, loc="upper right", frameon=False, fontsize=8)
+    corner = count >= CORNER
+    where = "upper right" if corner else "outside upper left"
+    fig.legend(handles=handles, loc=where, frameon=False, fontsize=8, ncols=1)
     return fig
 
 
@@ -172,8 +176,9 @@ def _axis(column: Column, data: np.ndarray, samples: np.ndarray) -> _Axis:
 
 
 def _is_stepped(axis: _Axis, values: np.ndarray) -> bool:
-    whole = axis.column.whole or axis.column.levels
-    return bool(whole) and axis.high - axis.low <= FEW_VALUES + 1
+    if axis.column.levels:
+        return True
+    return axis.high - axis.low <= FEW_VALUES + 1 and len(values) > 0 and bool((values == np.floor(values)).all())
 
 
 def _diagonal(axes: Any, axis: _Axis, data: np.ndarray, samples: np.ndarray) -> None:

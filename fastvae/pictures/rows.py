@@ -39,6 +39,7 @@ from fastvae.pictures.tables import (
     MOST_COLUMNS,
     MOST_ROWS,
     beside_samples,
+    is_table,
     marginals_figure,
     reconstruct_rows,
     reconstructed_columns,
@@ -122,7 +123,7 @@ def drawing_of_samples(
     """A figure of samples (n, D) that are there, as the model reads rows, with several conditions by their `names`, of
     which each has as many; and of rows of X."""
     if not shape:
-        return _table(model, found, None if X is None else checked_rows(model, X), what, names)
+        return _table(model, found, None if X is None else checked_rows(model, some_of(X, MOST_ROWS)[0]), what, names)
     each = len(found) // max(1, len(names))
     columns = min(GRID, len(found)) if len(found) <= GRID * GRID else int(np.ceil(len(found) ** 0.5))
     columns, rows = (each, list(names)) if len(names) > 1 else (columns, [])
@@ -218,7 +219,7 @@ def _table(
     columns, several = columns_of(model), max(1, len(names))
     each = len(found) // several
     groups = [found[i * each : (i + 1) * each] for i in range(several)]
-    if len(columns) <= MOST_COLUMNS or isinstance(model, TableVAE):
+    if is_table(model):
         if several == 1:
             return marginals_figure(columns, data, found, what)
         coloured = [

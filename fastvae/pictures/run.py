@@ -7,15 +7,14 @@ from typing import Any
 import numpy as np
 
 from fastvae.evaluation.drawing import save
-from fastvae.models.table_vae import TableVAE
 from fastvae.pictures.correlations import correlations
 from fastvae.pictures.curves import learning_curves
 from fastvae.pictures.decoded import latent_grid, traversals
 from fastvae.pictures.latent import latent
 from fastvae.pictures.pairs import pairs
 from fastvae.pictures.rows import drawing_of_samples, reconstructions, samples, some_conditions
-from fastvae.pictures.subject import columns_of, rows_of, shape_of_images, some_of
-from fastvae.pictures.tables import MOST_COLUMNS, MOST_ROWS
+from fastvae.pictures.subject import rows_of, shape_of_images, some_of
+from fastvae.pictures.tables import MOST_ROWS, is_table
 
 PICTURES = tuple(  # all that `write_pictures` knows
     f"{name}.png"
@@ -72,7 +71,7 @@ def _makers(
     if shape:
         known = None if condition is not None else rows
         makers["traversals.png"] = lambda path: traversals(model, known, condition=one, path=path)
-    elif len(columns_of(model)) > 1 and (len(columns_of(model)) <= MOST_COLUMNS or isinstance(model, TableVAE)):
+    elif model.n_features_in_ > 1 and is_table(model):
         makers["pairs.png"] = lambda path: pairs(model, rows, condition=beside, path=path)
         makers["correlations.png"] = lambda path: correlations(model, rows, condition=beside, path=path)
     return makers

@@ -8,6 +8,7 @@ import numpy as np
 from fastvae.data.columns import Column
 from fastvae.errors import counted
 from fastvae.evaluation.drawing import BLUE, COLOURS, figure, finished, name_ticks, quiet, shortened
+from fastvae.models.table_vae import TableVAE
 from fastvae.pictures.subject import (
     check_model,
     checked_rows,
@@ -29,7 +30,7 @@ LEVEL, TITLE = 1.1, 2.6  # inches of a level's name, and of a column's
 BINS = 30
 TAIL = 0.005  # share of the samples at either end that widens no panel
 MOST_ROWS = 5000  # of data that are shown
-FEWEST_DRAWN = 2000  # samples whose distributions are shown
+FEWEST_DRAWN, FEWEST_OF_CHAINS = 2000, 500  # samples whose distributions are shown; where each is a chain of its own
 DATA, DRAWN = "0.72", BLUE
 STYLES = "-", "--", ":"
 
@@ -61,7 +62,8 @@ def marginals(
     condition
         Of a conditional model: that of X, whose samples have the same.
     n_samples
-        How many to draw; None: as many as there are rows of X, 2,000 at least.
+        How many to draw; None: as many as there are rows of X, 2,000 at least; 500 of a model that samples by a Markov
+        chain.
     random_state
         A seed or generator of the samples.
     path
@@ -85,17 +87,25 @@ def marginals(
     return finished(marginals_figure(known, data, samples), path)
 
 
+def is_table(model: Any) -> bool:
+    """Whether rows are those of a table of few enough columns for a panel each, or a mixed one, and no images."""
+    if isinstance(model, TableVAE):
+        return True
+    return not model.metadata_.get("image_shape") and bool(model.n_features_in_ <= MOST_COLUMNS)
+
+
 def beside_samples(
     model: Any, X: Any, condition: Any, n_samples: int | None, random_state: Any
 ) -> tuple[np.ndarray | None, np.ndarray]:
     """Rows of X, some of them where there are many, and complete draws from a model, under the same conditions: both as
     the model reads rows, (N, D) and (M, D)."""
     if X is None:
-        count = n_samples or (FEWEST_DRAWN if condition is None else None)
-        return None, rows_of(model, drawn(model, count, condition, random_state=random_state))  # type: ignore[arg-type]
+        count = n_samples or (FEWEST_DRAWN if np.ndim(condition) == 0 else count_of(condition))
+        return None, rows_of(model, drawn(model, count, condition, random_state=random_state))
     X, condition = some_of(X, MOST_ROWS, condition)
     data = checked_rows(model, X)
-    count, beside = n_samples or max(len(data), FEWEST_DRAWN), condition
+    chained = model.ABILITIES.samples == "chain"
+    count, beside = n_samples or (FEWEST_OF_CHAINS if chained else max(len(data), FEWEST_DRAWN)), condition
     if np.ndim(condition) > 0 and count_of(condition) == len(data):
         beside = np.asarray(condition)[np.arange(count) % len(data)]  # each as often, about
     return data, rows_of(model, drawn(model, count, beside, random_state=random_state))
