@@ -84,11 +84,22 @@ class InterruptibleObserver(Interruptible, Observer):
         self.give_back()
 
 
+def notebook_bar() -> Any:
+    """tqdm's bar for notebooks, in one that can show it, by ipywidgets; else None."""
+    try:
+        if "IPKernelApp" not in sys.modules["IPython"].get_ipython().config:
+            return None
+        from tqdm.notebook import IProgress, tqdm
+    except Exception:  # no notebook, or one without tqdm, or of whatever version
+        return None
+    return None if IProgress is None else tqdm
+
+
 FEW_EPOCHS = 200  # each has a line; of more, one a second
 
 
 class ProgressObserver(InterruptibleObserver):
-    """A bar on a terminal where tqdm is installed; else, and when piped, one plain line an epoch."""
+    """A bar on a terminal or in a notebook, where tqdm is installed; else, and when piped, one plain line an epoch."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         super().__init__()
@@ -102,12 +113,11 @@ class ProgressObserver(InterruptibleObserver):
         self._schedule = schedule
         self._stepped = False
         self._since: tuple[float, int] | None = None  # time and epoch of the first end of an epoch that was seen
-        if is_terminal(self.stream) and not self.quiet:
-            try:
-                from tqdm import tqdm
-            except ImportError:
+        if not self.quiet:
+            bar = self._kind_of_bar()
+            if bar is None:
                 return
-            self._bar = tqdm(
+            self._bar = bar(
                 total=schedule.epochs * examples,
                 initial=state.epoch * examples + state.position,
                 desc=f"{state.epoch + 1}/{schedule.epochs}",
@@ -118,6 +128,18 @@ class ProgressObserver(InterruptibleObserver):
                 mininterval=0.2,
                 dynamic_ncols=True,
             )
+
+    def _kind_of_bar(self) -> Any:
+        """tqdm's for a terminal or a notebook, or None where lines are better, or there is no tqdm."""
+        if self.stream is sys.stderr and (bar := notebook_bar()) is not None:
+            return bar
+        if not is_terminal(self.stream):
+            return None
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            return None
+        return tqdm
 
     def stepped(self, state: State, examples: int) -> None:
         """Advance the bar."""

@@ -12,6 +12,7 @@ from fastvae.evaluation.densities import Joint
 from fastvae.evaluation.width import PosteriorWidth, posterior_width
 from fastvae.models.settings import check_integer
 from fastvae.models.vae import COLLAPSED
+from fastvae.notebook import block
 
 ACTIVE = 0.01  # variance over x of the mean of q(z|x), of an active unit (Burda, Grosse and Salakhutdinov 2016)
 NARROW, WIDE = 4.0, 1 / 3  # variance of p(z|x) over that of q(z|x)
@@ -102,6 +103,11 @@ class Diagnosis:
             "aggregated": self.aggregated.summary(),
             "findings": [vars(finding) for finding in self.findings],
         }
+
+    def _repr_html_(self) -> str:
+        named = ", ".join(self.named) or "none"
+        rows = {f"{i + 1}": line for i, line in enumerate(self.lines())}
+        return block(f"Diagnosis of {self.n_examples:,} examples; serious findings: {named}", rows)
 
     def lines(self) -> list[str]:
         """It in words."""

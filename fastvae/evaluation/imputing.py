@@ -18,6 +18,7 @@ from fastvae.likelihoods.kinds import KINDS
 from fastvae.likelihoods.kinds.categorical import chosen
 from fastvae.likelihoods.mixed import Mixed
 from fastvae.models.settings import check_integer, seed_from
+from fastvae.notebook import block
 
 WIDENED = np.array([1.2, 2.5, 5.0])  # variances over that of q of the proposal's parts, which are equally likely
 ROWS = 1 << 17  # of codes that go through the decoder at a time
@@ -54,6 +55,13 @@ class Imputation:
     def __repr__(self) -> str:
         found = f"{int(self.missing.sum())} values of {len(self.rows)} rows, {int(self.unreliable.sum())} unreliable"
         return f"<Imputation: {found}, {len(self.drawn)} draws>"
+
+    def _repr_html_(self) -> str:
+        rows = {"values filled in": f"{int(self.missing.sum()):,} of {len(self.rows):,} rows"}
+        rows["unreliable rows"] = f"{int(self.unreliable.sum()):,}, whose k-hat is above {self.threshold:.2f}"
+        rows["draws"] = f"{len(self.drawn):,}"
+        table = getattr(self.table, "_repr_html_", None)
+        return block("Imputation", rows, "" if table is None else table() or "")
 
     @property
     def unreliable(self) -> np.ndarray:

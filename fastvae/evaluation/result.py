@@ -8,6 +8,7 @@ import numpy as np
 
 from fastvae.errors import counted
 from fastvae.evaluation.pareto import threshold
+from fastvae.notebook import block, number
 
 INTERVAL = 1.959963984540054  # deviations of a normal that an interval of 95% reaches to
 
@@ -101,6 +102,21 @@ class LogLikelihood:
         how = ", ".join(dict.fromkeys([self.method, self.kind]))
         found = f"mean {self.mean:.6g} nats +-{monte_carlo} (Monte Carlo) +-{sampling} (other examples)"
         return f"<{type(self).__name__}: {how}; {found}; {counts}>"
+
+    def _repr_html_(self) -> str:
+        monte_carlo, sampling = number(self.mean_mcse), number(self.mean_sampling_error)
+        rows = {
+            "mean log p(x)": f"{number(self.mean)} nats",
+            "errors of the mean": f"{monte_carlo} (Monte Carlo), {sampling} (other examples)",
+            "kind": self.kind,
+            "examples": f"{len(self):,}" + ("" if self.complete else ", not complete"),
+        }
+        if self.n_samples:
+            rows["samples of each"] = f"{self.n_samples:,}"
+        if np.isfinite(self.khat).any():
+            worst = f"{number(np.nanmax(self.khat))}, should be below {self.threshold:.2f}"
+            rows["largest k-hat"] = f"{worst}; {int(np.count_nonzero(self.unreliable)):,} examples unreliable"
+        return block(f"{type(self).__name__}: {self.method}", rows)
 
     @property
     def mean(self) -> float:

@@ -21,6 +21,7 @@ from fastvae.data.weights import as_weights, normalised, weighted_mean
 from fastvae.errors import check_name
 from fastvae.kernels.cpu.workers import processors
 from fastvae.models.arguments import Arguments
+from fastvae.models.display import estimator_html
 from fastvae.models.duration import AUTO, Duration
 from fastvae.models.given import Given, first_rows
 from fastvae.models.rows import Rows
@@ -62,6 +63,9 @@ class Estimator(Arguments, Duration, Rows):
             transformer_tags=transforms,
             input_tags=InputTags(),
         )
+
+    def _repr_html_(self) -> str:
+        return estimator_html(self)
 
     # ---- what an estimator brings -------------------------------------------------------------------------------
 

@@ -5,15 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from fastvae.evaluation.curve_limits import limits_of_curves
 from fastvae.evaluation.drawing import BLUE, COLOURS, GREY, ORANGE, figure, finished, quiet
 from fastvae.pictures.subject import check_model
 from fastvae.training import spoken
 
 MARKED = 40  # epochs, at most, that have a mark each
 MANY = 200  # epochs, from which on the axis is logarithmic
-BEGUN = 0.1  # share of the epochs, the first, that may be left out of sight
-FLAT = 2.5  # times the range of the later epochs: first values further away would flatten these
-STRAY = 0.02  # share of the later values at either end that may be out of sight too
 NATS = "nats per example"
 OF_HELDOUT = "heldout_elbo", "heldout_bound", "heldout_log_prob"  # whose negative is a loss
 WORDS = {
@@ -131,25 +129,6 @@ def _kept(axes: Any, lines: Sequence[Line], model: Any) -> None:
             axes.axhline(-model._state.best_elbo, color="0.35", linewidth=1.1, linestyle=":", label=label)
         else:
             axes.plot([], [], color=GREY, linestyle="none", label=label)
-
-
-def limits_of_curves(epochs: np.ndarray, curves: Sequence[np.ndarray]) -> tuple[float, float] | None:
-    """Ends of an axis on which the later epochs of curves (E,) are seen, where all of their values would flatten those;
-    None where these do not."""
-    count = len(epochs)
-    late = np.concatenate([values[int(np.ceil(BEGUN * count)) :] for values in curves]) if count >= 5 else np.empty(0)
-    late, whole = late[np.isfinite(late)], np.concatenate(curves)
-    whole = whole[np.isfinite(whole)]
-    if not len(late):
-        return None
-    low, high = (float(value) for value in np.quantile(late, (STRAY, 1 - STRAY)))
-    last = [values[-1] for values in curves if np.isfinite(values[-1])]
-    low, high = min([low, *last]), max([high, *last])
-    span = high - low
-    if span <= 1e-9 * max(1.0, abs(high)) or float(np.ptp(whole)) <= FLAT * span:
-        return None
-    room = 0.35 * span  # in which a curve that comes from afar is seen to do so
-    return max(float(whole.min()) - 0.05 * span, low - room), min(float(whole.max()) + 0.05 * span, high + room)
 
 
 def _say_beyond(axes: Any, epochs: np.ndarray, lines: Sequence[Line], limits: tuple[float, float]) -> None:

@@ -18,6 +18,7 @@ from fastvae.evaluation.naive import naive
 from fastvae.evaluation.result import LogLikelihood
 from fastvae.evaluation.row_weights import importance_weights_of
 from fastvae.pictures.latent import kl_figure
+from tests.support.figures import texts_apart
 
 pytestmark = pytest.mark.long
 
@@ -46,29 +47,6 @@ def size(path):
     head = path.read_bytes()[:24]
     assert head[:8] == PNG
     return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
-
-
-def texts_of(axes):
-    """Titles, labels, legends, notes, and the labels of ticks that are in sight."""
-    found = [axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts]
-    found += axes.get_legend().get_texts() if axes.get_legend() else []
-    for axis in (axes.xaxis, axes.yaxis):
-        low, high = sorted(axis.get_view_interval())
-        found += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
-    return [text for text in found if text.get_visible() and text.get_text().strip()]
-
-
-def texts_apart(figure):
-    """Raise where two texts of a figure lie on each other."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure).draw()
-    texts = [text for axes in figure.axes if axes.get_visible() for text in texts_of(axes)]
-    boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
-    for i, (first, a) in enumerate(boxes):
-        for second, b in boxes[:i]:
-            inside = min(a.x1, b.x1) - max(a.x0, b.x0) > 2 and min(a.y1, b.y1) - max(a.y0, b.y0) > 2
-            assert not inside, f"{first!r} lies on {second!r}"
 
 
 @pytest.fixture
