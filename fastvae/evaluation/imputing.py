@@ -57,7 +57,7 @@ class Imputation:
         return f"<Imputation: {found}, {len(self.drawn)} draws>"
 
     def _repr_html_(self) -> str:
-        rows = {"values filled in": f"{int(self.missing.sum()):,} of {len(self.rows):,} rows"}
+        rows = {"values filled in": f"{int(self.missing.sum()):,}, in {len(self.rows):,} rows"}
         rows["unreliable rows"] = f"{int(self.unreliable.sum()):,}, whose k-hat is above {self.threshold:.2f}"
         rows["draws"] = f"{len(self.drawn):,}"
         table = getattr(self.table, "_repr_html_", None)

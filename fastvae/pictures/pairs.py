@@ -17,7 +17,7 @@ CORNER = 4  # columns from which on the corner above the diagonal has room for a
 MOST_POINTS = 1000  # of data, and of samples, in a panel
 PANEL = 1.9  # inches of one
 FEW_VALUES = 12  # whole numbers that are drawn as levels
-CELLS, SMOOTH = 48, 2.2  # of a density: a side, and the deviation of the kernel in cells
+CELLS, FEWEST = 48, 10  # a side of a density, and points of one
 MASSES = 0.9, 0.5  # shares of the points within the contours
 REACH = 0.005  # of the points on either side that lie out of sight
 DATA, DARK = "0.6", "0.15"
@@ -211,33 +211,31 @@ def _plane(axes: Any, across: _Axis, up: _Axis, data: np.ndarray, samples: np.nd
     for values, colour, line in ((data, DARK, "--"), (samples, BLUE, "-")):
         found = density(values, (across.low, across.high), (up.low, up.high))
         if found is not None:
-            x, y, heights = found
-            levels = levels_that_hold(heights, MASSES)
-            if levels[0] < levels[1]:
+            x, y, heights, levels = found
+            if 0 < levels[0] < levels[1] < heights.max():
                 axes.contour(x, y, heights, levels=levels, colors=colour, linestyles=line, linewidths=1.1)
 
 
 def density(
     points: np.ndarray, x_ends: tuple[float, float], y_ends: tuple[float, float]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Middles of cells (C,), (C,), and the smoothed share of points (N, 2) in each, (C, C), y first; None without
-    enough points."""
-    if len(points) < 10:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[float]] | None:
+    """Middles of cells (C,), (C,), and the smoothed share of points (N, 2) in each, (C, C), y first, by a Gaussian
+    kernel of Scott's width; and the heights above which lie 90% and 50% of the points. None of too few points."""
+    if len(points) < FEWEST:
         return None
     counts, x, y = np.histogram2d(points[:, 0], points[:, 1], CELLS, (x_ends, y_ends))
-    reach = np.arange(-int(3 * SMOOTH) - 1, int(3 * SMOOTH) + 2)
-    kernel = np.exp(-0.5 * (reach / SMOOTH) ** 2)
-    kernel /= kernel.sum()
-    for axis in (0, 1):
-        counts = np.apply_along_axis(np.convolve, axis, counts, kernel, mode="same")
-    total = counts.sum()
-    if not total:
-        return None
-    return (x[1:] + x[:-1]) / 2, (y[1:] + y[:-1]) / 2, counts.T / total
-
-
-def levels_that_hold(heights: np.ndarray, masses: Sequence[float]) -> list[float]:
-    """The heights above which lie such shares of a density, those of larger shares first."""
-    ordered = np.sort(heights.ravel())[::-1]
-    held = np.cumsum(ordered)
-    return [float(ordered[np.searchsorted(held, share * held[-1])]) for share in masses]
+    for axis, (low, high) in enumerate((x_ends, y_ends)):
+        spread_in_cells = float(np.clip(points[:, axis], low, high).std()) / (high - low) * CELLS
+        width = float(np.clip(spread_in_cells * len(points) ** (-1 / 6), 0.7, CELLS / 8))
+        reach = np.arange(-int(3 * width) - 1, int(3 * width) + 2)
+        kernel = np.exp(-0.5 * (reach / width) ** 2)
+        counts = np.apply_along_axis(np.convolve, axis, counts, kernel / kernel.sum(), mode="same")
+    places = [
+        np.floor((points[:, axis] - low) / (high - low) * CELLS).astype(int)
+        for axis, (low, high) in enumerate((x_ends, y_ends))
+    ]
+    seen = np.all([(place >= 0) & (place < CELLS) for place in places], axis=0)
+    at = np.zeros(len(points))
+    at[seen] = counts[places[0][seen], places[1][seen]]
+    levels = [float(level) for level in np.quantile(at, [1 - mass for mass in MASSES])]
+    return (x[1:] + x[:-1]) / 2, (y[1:] + y[:-1]) / 2, counts.T, levels
