@@ -25,6 +25,7 @@ def grid_of_images(
     title: str = "",
     labels: tuple[str, str] = ("", ""),
     above: int = 0,
+    left: int = 0,
 ) -> Any:
     """A figure of images (n, H, W), or (n, H, W, 3) in colour, in so many columns.
 
@@ -37,7 +38,9 @@ def grid_of_images(
     labels
         Of the axes below and beside.
     above
-        Rows above a line, the data above what is made of them; 0: no line.
+        Rows above a line, data above what a model makes; 0: no line.
+    left
+        Columns left of a line, the same.
     """
     height, width = images.shape[1:3]
     canvas, gap = tiles(images, columns)
@@ -61,6 +64,8 @@ def grid_of_images(
     axes.spines[:].set_visible(False)
     if above:
         axes.axhline(gap / 2 + above * (height + gap) - 0.5, color=RULE, linewidth=1.5)
+    if left:
+        axes.axvline(gap / 2 + left * (width + gap) - 0.5, color=RULE, linewidth=1.5)
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
     if title:

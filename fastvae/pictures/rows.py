@@ -33,6 +33,8 @@ from fastvae.pictures.subject import (
     said_of_samples,
     shape_of_images,
     some_of,
+    spread,
+    take,
 )
 from fastvae.pictures.tables import (
     FEWEST_DRAWN,
@@ -49,6 +51,7 @@ GRID = 8  # images a side
 LINES = 8  # rows of many columns that are drawn as lines
 BAND = 5.0, 95.0  # percentiles of the rows, between which a band is drawn
 RECONSTRUCTED = 10  # images
+OF_LABEL = 2  # images of the data of each label, left of its samples
 OF_DATA = 2  # rows of a grid with images of the data, above the samples
 
 
@@ -78,8 +81,8 @@ def samples(
     X : (N, D), optional
         Data of the same kind.
     condition
-        Of a conditional model: conditions of which each has samples; None: all labels, twenty at most. With X, of a
-        table: that of the rows of X, which the samples have too.
+        Of a conditional model: conditions of which each has samples; None: all labels, twenty at most. With X: that of
+        the rows of X; samples of a table have the same, and images of each label stand beside its samples.
     noise
         True: complete draws; False: means of p(x|z). None: means of images, which are easier to look at, else draws.
     random_state
@@ -105,8 +108,12 @@ def samples(
     if X is not None and not shape:
         data, found = beside_samples(model, X, condition, n, random_state)
         return finished(_table(model, found, data), path)
-    conditions, names = conditions_of(model, condition, "samples")
+    by_label = X is not None and np.ndim(condition) > 0 and len(condition) == count_of(X)
+    conditions, names = conditions_of(model, None if by_label else condition, "samples")
     noise = (not shape) if noise is None else noise
+    if shape and by_label:
+        fig = _beside_labels(model, X, np.asarray(condition), conditions, names, n or GRID, noise, random_state, shape)
+        return finished(fig, path)
     if conditions is None:
         count = n or (GRID * GRID if shape else FEWEST_DRAWN)
         found = rows_of(model, drawn(model, count, None, noise, random_state))
@@ -137,6 +144,29 @@ def drawing_of_samples(
     rows = ["data"] + [""] * (above - 1) + (rows or ["samples"] + [""] * (-(-len(images) // columns) - 1))
     both = np.concatenate([real, empty, images])
     return grid_of_images(both, columns, is_ink(model, data), limits_of(real), rows, title=title, above=above)
+
+
+def _beside_labels(
+    model: Any, X: Any, labels: np.ndarray, conditions: np.ndarray, names: Sequence[str], each: int, noise: bool,
+    seed: Any, shape: tuple[int, ...],
+) -> Any:  # fmt: skip
+    """A row for each label: images of the data, then samples, of which each column has one z."""
+    rows, real = [], []
+    for label in conditions:
+        own = np.flatnonzero(labels.reshape(-1) == label)
+        own = own[spread(len(own), OF_LABEL)] if len(own) else own
+        data = checked_rows(model, take(X, own)) if len(own) else np.empty((0, model.n_features_in_))
+        real.append(data)
+        empty = np.full((OF_LABEL - len(data), model.n_features_in_), np.nan)
+        rows += [data, empty, rows_of(model, drawn(model, each, label, noise, seed))]
+    known = np.concatenate(real)
+    known = known if len(known) else np.concatenate(rows)
+    below = ["data", *[""] * (OF_LABEL - 1), "samples", *[""] * (each - 1)]
+    title = f"{counted(each, 'sample')} of each label: {said_of_samples(model, noise)}"
+    return grid_of_images(
+        np.concatenate(rows).reshape(-1, *shape), OF_LABEL + each, is_ink(model, known), limits_of(known), names, below,
+        title, left=OF_LABEL,
+    )  # fmt: skip
 
 
 def reconstructions(

@@ -58,19 +58,22 @@ def _makers(
     """Name to what writes it."""
     shape = shape_of_images(model)
     rows, labels, beside = some_of(X, MOST_ROWS, labels, condition)
-    shown = some_conditions(model, unseen_condition) if shape else beside
+    shown, known = beside, rows
+    if shape and (vectors := some_conditions(model, unseen_condition)) is not None:
+        shown, known = vectors, None
     one = None if condition is None else some_of(np.asarray(condition), 1)[0][0]
     makers: dict[str, Callable[[pathlib.Path], Any]] = {
         "history.png": lambda path: learning_curves(model, path),
-        "samples.png": lambda path: samples(model, X=rows, condition=shown, path=path),
+        "samples.png": lambda path: samples(model, X=known, condition=shown, path=path),
         "reconstructions.png": lambda path: reconstructions(model, unseen, condition=unseen_condition, path=path),
         "latent.png": lambda path: latent(model, rows, labels, condition=beside, path=path),
     }
     if model.network_.inputs["z"] == 2:
         makers["latent_grid.png"] = lambda path: latent_grid(model, condition=one, path=path)
     if shape:
-        known = None if condition is not None else rows
-        makers["traversals.png"] = lambda path: traversals(model, known, condition=one, path=path)
+        makers["traversals.png"] = lambda path: traversals(
+            model, None if condition is not None else rows, condition=one, path=path
+        )
     elif model.n_features_in_ > 1 and is_table(model):
         makers["pairs.png"] = lambda path: pairs(model, rows, condition=beside, path=path)
         makers["correlations.png"] = lambda path: correlations(model, rows, condition=beside, path=path)

@@ -62,8 +62,8 @@ def is_ink(model: Any, images: np.ndarray) -> bool:
     known = model.metadata_.get("ink")
     if known is not None:
         return bool(known)
-    some = np.asarray(images, np.float64)
-    return bool(np.median(some) < some.min() + 0.25 * np.ptp(some))
+    low, middle, high = np.percentile(np.asarray(images, np.float64), (5, 50, 95))
+    return bool(middle < low + 0.35 * (high - low))
 
 
 def columns_of(model: Any) -> tuple[Column, ...]:

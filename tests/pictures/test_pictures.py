@@ -196,6 +196,10 @@ def test_conditions_have_a_row_each():
         picture(model, IMAGES, condition=labels)
     pictures.latent(model, IMAGES, labels, condition=labels)
     pictures.latent_grid(model, image_shape=SHAPE, condition="_b")
+    grid, _ = drawn_images(pictures.samples(model, 3, X=IMAGES, condition=labels, image_shape=SHAPE), SHAPE)
+    assert grid.shape[:2] == (2, 5)  # two of the data, and three samples, of each label
+    assert all((IMAGES[labels == "_b"] == row.ravel().astype(np.float32)).all(axis=1).any() for row in grid[0, :2])
+    np.testing.assert_allclose(grid[1, 2:].reshape(3, 20), model.sample(3, condition="a$", random_state=0), atol=1e-6)
     with pytest.raises(ValueError, match="fitted without one"):
         pictures.samples(VAE(2, (4,), epochs=1, random_state=0).fit(IMAGES), condition=1)
 
