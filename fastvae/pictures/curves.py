@@ -94,14 +94,18 @@ def _coloured(keys: Sequence[str], history: dict[str, np.ndarray]) -> list[Line]
 
 
 def _panel(axes: Any, epochs: np.ndarray, lines: Sequence[Line], model: Any) -> None:
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
     marks: dict[str, Any] = {"marker": "o", "markersize": 3.5} if len(epochs) <= MARKED else {}
     for label, values, colour, style in lines:
         axes.plot(epochs, values, style, color=colour, label=label, linewidth=1.4, **marks)
+    limits = limits_of_curves(epochs, [values for _, values, *_ in lines])
     if len(epochs) >= MANY:
         axes.set_xscale("log")
-        axes.set_xlim(epochs[0], epochs[-1] * 1.05)
+        axes.set_xlim(_first_seen(epochs, lines, limits), epochs[-1] * 1.05)
+        axes.xaxis.set_major_locator(LogLocator(10, (1, 2, 5), numticks=9))
+        axes.xaxis.set_major_formatter(lambda epoch, _: f"{epoch:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("epoch (logarithmic)")
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -109,12 +113,20 @@ def _panel(axes: Any, epochs: np.ndarray, lines: Sequence[Line], model: Any) -> 
             axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
         axes.set_xlabel("epoch")
     _kept(axes, lines, model)
-    limits = limits_of_curves(epochs, [values for _, values, *_ in lines])
     if limits is not None:
         axes.set_ylim(*limits)
         _say_beyond(axes, epochs, lines, limits)
     quiet(axes)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=8.5, ncols=1)  # above all curves
+
+
+def _first_seen(epochs: np.ndarray, lines: Sequence[Line], limits: tuple[float, float] | None) -> float:
+    """Where a logarithmic axis of epochs begins: before them only values lie that are out of sight."""
+    if limits is None:
+        return float(epochs[0])
+    seen = [np.flatnonzero((values >= limits[0]) & (values <= limits[1])) for _, values, *_ in lines]
+    first = min([int(places[0]) for places in seen if len(places)], default=0)
+    return float(max(epochs[0], epochs[first] / 1.5))
 
 
 def _kept(axes: Any, lines: Sequence[Line], model: Any) -> None:
