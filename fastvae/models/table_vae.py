@@ -44,8 +44,8 @@ class TableVAE(VAE):
         "count", "binary", "category", "fraction" (in [0, 1]), or a likelihood: "gaussian", with a sigma for each
         column; "negative_binomial", a count with a dispersion for each column; "poisson"; "bernoulli"; "categorical";
         "continuous_bernoulli". By dtype: floats are numbers; booleans, and whole numbers 0 and 1, are yes or no; whole
-        numbers from 0 with a variance of more than half their mean are counts, others numbers that are given back as
-        whole ones; text and categories are categories. `column_types_` says what was chosen.
+        numbers of which 0 is the least, with a variance of more than half their mean, are counts, others numbers that
+        are given back as whole ones; text and categories are categories. `column_types_` says what was chosen.
     latent_dim
         Z. "auto": as many as there are columns, 20 at most.
     hide
