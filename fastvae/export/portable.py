@@ -100,7 +100,10 @@ def portable(model: Any) -> Portable:
         raise TypeError(f"a {kind} is no model of fastvae: pass a fitted VAE, autoencoder, GAN or RBM")
     if not vars(type(model)).get("PORTABLE", False):
         why = f"a {kind} cannot be exported: what it computes is not an encoder or a decoder of dense layers"
-        if any(vars(base).get("NAME") in ESTIMATORS for base in type(model).__mro__[1:]):
+        bases = [base for base in type(model).__mro__[1:] if vars(base).get("NAME") in ESTIMATORS]
+        if bases and vars(type(model)).get("NAME") in ESTIMATORS:
+            why = f"a {kind} cannot be exported: no format knows what it adds to a {bases[0].__name__}"
+        elif bases:
             why = f"a {kind} cannot be exported: it inherits from another estimator, and may compute something else"
         raise TypeError(f"{why}. Formats are for VAE, the autoencoders, GAN and RBM; save(path) keeps any model")
     network = model._check_fitted()

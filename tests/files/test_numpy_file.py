@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 
-from fastvae import DBM, GSN, MADE, NADE, VAE, Autoencoder
+from fastvae import DBM, GSN, MADE, NADE, VAE, Autoencoder, TableVAE
 from fastvae.__main__ import main
 from fastvae.errors import FileAccessError, NotFittedError
 from fastvae.export import to_numpy
@@ -228,6 +228,8 @@ def test_models_without_such_a_file(tmp_path):
         model = kind(likelihood="gaussian", **SMALL).fit(REAL)
         with pytest.raises(TypeError, match=f"a {kind.__name__} cannot be exported: it inherits from another"):
             to_numpy(model, tmp_path / "x")
+    with pytest.raises(TypeError, match="a TableVAE cannot be exported: no format knows what it adds to a VAE. Formats"):
+        to_numpy(TableVAE(), tmp_path / "x")
     with pytest.raises(NotFittedError, match="is not fitted"):
         to_numpy(VAE(), tmp_path / "x")
     with pytest.raises(TypeError, match="a dict is no model of fastvae"):
