@@ -20,6 +20,7 @@ from typing import Any
 from fastvae.command_line import FAILED, Parser, run
 from fastvae.version import VERSION
 
+WIDTH = 49  # of the names of kernels, and more than the longest
 GPU_PARTS = ("float32", "bfloat16", "models")
 EXTENSIONS = ("sse2", "avx2", "fma", "avx512f", "avx512bf16", "amx-tile", "amx-bf16", "neon", "sve")
 
@@ -166,11 +167,11 @@ def gpu_lines(gpu: dict[str, Any]) -> list[str]:
     """What was found on the GPU."""
     if "missing" in gpu:
         return []
-    lines = ["", f"{'kernel on the GPU':<34}{'by':<10}{'error / allowed':>16}{'speed':>24}"]
+    lines = ["", f"{'kernel on the GPU':<{WIDTH}}{'by':<10}{'error / allowed':>16}{'speed':>24}"]
     for part, by in (("float32", "cuda"), ("bfloat16", "cuda bf16")):
         lines += [_line(r, by) for r in gpu[part]]
     for r in gpu["models"]:
-        lines.append(f"{r['name']:<44}{_error(r):>16}{'' if r['right'] else '   WRONG'}")
+        lines.append(f"{r['name']:<{WIDTH + 10}}{_error(r):>16}{'' if r['right'] else '   WRONG'}")
     if gpu["failed"]:
         return [*lines, f"the GPU's check ended here: {gpu['failed']}"]
     lines.append(f"a launch costs the host {gpu['launch_us']:.1f} us")
@@ -185,7 +186,7 @@ def _error(r: dict[str, Any]) -> str:
 
 def _line(r: dict[str, Any], by: str) -> str:
     wrong = "" if r["right"] else "   WRONG"
-    return f"{r['name']:<34}{by:<10}{_error(r):>16}{r['rate']:>16.1f} {r['unit']:<7}{wrong}"
+    return f"{r['name']:<{WIDTH}}{by:<10}{_error(r):>16}{r['rate']:>16.1f} {r['unit']:<7}{wrong}"
 
 
 def as_text(report: dict[str, Any]) -> str:
@@ -201,7 +202,7 @@ def as_text(report: dict[str, Any]) -> str:
         "compiled code on the disk: "
         + (", ".join(f"{size / 1e6:.1f} MB in {path}" for path, size in about["cache_bytes"].items()) or "none"),
         "",
-        f"{'kernel':<34}{'by':<10}{'error / allowed':>16}{'speed of one thread':>24}",
+        f"{'kernel':<{WIDTH}}{'by':<10}{'error / allowed':>16}{'speed of one thread':>24}",
     ]
     for part in ("float32", "bfloat16"):
         for variant, results in report[part].items():

@@ -20,6 +20,9 @@ def test_it_says_what_was_chosen_and_why(capsys):
     assert lines[-1] == "all kernels agree with the reference"
     for name in (*OPS, "dense_forward, softplus", "dense_backward_input, silu"):
         assert any(line.startswith(name) for line in lines), name
+    speeds = [line for line in lines if line.rstrip().endswith("/s")]
+    assert len(speeds) > len(OPS)
+    assert all(line[selfcheck.WIDTH - 1] == " " for line in speeds)
 
 
 @pytest.mark.long

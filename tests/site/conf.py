@@ -9,6 +9,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT))
 
+from myst_nb.core import render  # noqa: E402
+
 from fastvae.version import VERSION  # noqa: E402
 
 project = "fastvae"
@@ -67,6 +69,22 @@ def _prepare(app) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def joined_streams(outputs: list) -> list:
+    """What a cell writes to each stream, as one: myst-nb breaks a line wherever what a command says came in parts."""
+    kept, streams = [], {}
+    for output in outputs:
+        name = output["name"] if output["output_type"] == "stream" else None
+        if name in streams:
+            streams[name]["text"] += output["text"]
+            continue
+        if name is not None:
+            streams[name] = output
+        kept.append(output)
+    for output in streams.values():
+        output["text"] = output["text"].rstrip() + "\n"
+    return sorted(kept, key=lambda output: output.get("name") == "stderr")
+
+
 # ---- the reference ---------------------------------------------------------------------------------------------------
 
 default_role = "py:obj"  # of docstrings: `name` is code, and leads there where it is documented
@@ -89,4 +107,5 @@ html_show_sphinx = False
 
 
 def setup(app) -> None:
+    render.coalesce_streams = joined_streams
     app.connect("builder-inited", _prepare)
