@@ -12,6 +12,7 @@ from fastvae.kernels.cpu import processor
 from fastvae.kernels.ops import OPS
 
 
+@pytest.mark.long
 def test_it_says_what_was_chosen_and_why(capsys):
     assert selfcheck.main(["--chosen-only"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -1,5 +1,6 @@
 """What is wrong with a model is named, and nothing is named of models that are well."""
 
+import functools
 import json
 import math
 
@@ -43,18 +44,24 @@ def trained(X, epochs, binarize=None, **settings):
     return model, examples
 
 
-@pytest.fixture(scope="module")
-def healthy():
-    return {
-        "digits": trained(DIGITS, 40),
-        "table": trained(table(), 60, likelihood="gaussian", latent_dim=4),
-        "images": trained(images(), 60, "dynamic", latent_dim=6, hidden=(100,)),
-    }
+@functools.cache
+def healthy(name):
+    """A model that is well, and its examples."""
+    if name == "digits":
+        return trained(DIGITS, 40)
+    if name == "table":
+        return trained(table(), 60, likelihood="gaussian", latent_dim=4)
+    return trained(images(), 60, "dynamic", latent_dim=6, hidden=(100,))
 
 
-@pytest.mark.parametrize(("name", "seed"), [("digits", 0), ("digits", 1), ("table", 0), ("images", 1)])
-def test_nothing_is_named_of_a_model_that_is_well(healthy, name, seed):
-    found = diagnose(*healthy[name], seed=seed)
+def long(*values):
+    """A parameter of a test that is among the long ones with it."""
+    return pytest.param(*values, marks=pytest.mark.long)
+
+
+@pytest.mark.parametrize(("name", "seed"), [long("digits", 0), long("digits", 1), ("table", 0), ("images", 1)])
+def test_nothing_is_named_of_a_model_that_is_well(name, seed):
+    found = diagnose(*healthy(name), seed=seed)
     assert found.named == []
     assert found.active.any()
 
@@ -62,15 +69,15 @@ def test_nothing_is_named_of_a_model_that_is_well(healthy, name, seed):
 @pytest.mark.parametrize(
     ("name", "shift", "expected"),
     [
-        ("digits", -2, NARROW_POSTERIOR),
-        ("digits", 2.5, WIDE_POSTERIOR),
+        long("digits", -2, NARROW_POSTERIOR),
+        long("digits", 2.5, WIDE_POSTERIOR),
         ("table", -3, NARROW_POSTERIOR),
         ("images", -2, NARROW_POSTERIOR),
         ("images", 2.5, WIDE_POSTERIOR),
     ],
 )
-def test_a_posterior_too_narrow_or_too_wide_is_named(healthy, name, shift, expected):
-    model, examples = healthy[name]
+def test_a_posterior_too_narrow_or_too_wide_is_named(name, shift, expected):
+    model, examples = healthy(name)
     model.parameters()["logvar.bias"][:] += np.float32(shift)
     try:
         found = diagnose(model, examples)
@@ -101,6 +108,7 @@ def test_an_aggregated_posterior_far_from_the_prior_is_named():
     assert finding.figures["gain"] > 1
 
 
+@pytest.mark.long
 def test_inactive_dimensions_are_told_and_are_not_serious():
     model, examples = trained(table(), 40, likelihood="gaussian", latent_dim=20)
     found = diagnose(model, examples)
@@ -117,8 +125,8 @@ def test_inactive_dimensions_are_told_and_are_not_serious():
     assert names[-1] == INACTIVE
 
 
-def test_json_holds_the_summary_and_words_have_the_figures(healthy):
-    found = diagnose(*healthy["table"])
+def test_json_holds_the_summary_and_words_have_the_figures():
+    found = diagnose(*healthy("table"))
     summary = json.loads(json.dumps(found.summary(), allow_nan=False))
     assert summary["active_units"] == 4
     assert summary["kl"] == pytest.approx(sum(summary["kl_per_dimension"]))
@@ -126,17 +134,19 @@ def test_json_holds_the_summary_and_words_have_the_figures(healthy):
     assert found.lines()[0] == f"4 of 4 latent dimensions are active; KL {summary['kl']:.2f} nats"
 
 
-def test_the_kl_is_that_of_the_elbo(healthy):
-    model, examples = healthy["digits"]
-    mu, logvar = (values.astype(np.float64) for values in model.encode(DIGITS))
+@pytest.mark.parametrize("name", [long("digits"), "table"])
+def test_the_kl_is_that_of_the_elbo(name):
+    model, examples = healthy(name)
+    X = DIGITS if name == "digits" else table()
+    mu, logvar = (values.astype(np.float64) for values in model.encode(X))
     kl = diagnose(model, examples).kl
     np.testing.assert_allclose(kl, 0.5 * (mu**2 + np.exp(logvar) - logvar - 1).mean(axis=0), rtol=1e-6)
-    np.testing.assert_allclose(kl.sum(), -_elbo_with(model, 1) + _elbo_with(model, 0), rtol=1e-3)
+    np.testing.assert_allclose(kl.sum(), -_elbo_with(model, X, 1) + _elbo_with(model, X, 0), rtol=1e-3)
 
 
-def _elbo_with(model, weight):
+def _elbo_with(model, X, weight):
     """nll + weight kl, negative, of one gradient's draws, which are the same for both."""
-    _, parts, _ = model.loss_and_gradients(DIGITS, noise=np.zeros((len(DIGITS), model.latent_dim), np.float32))
+    _, parts, _ = model.loss_and_gradients(X, noise=np.zeros((len(X), model.latent_dim), np.float32))
     return -parts["nll"] - weight * parts["kl"]
 
 
@@ -211,13 +221,13 @@ def test_joint_density_is_what_the_decoder_says(likelihood):
         ({"n_examples": 0}, "n_examples"),
     ],
 )  # fmt: skip
-def test_numbers_of_samples_that_are_none_are_refused(healthy, given, message):
+def test_numbers_of_samples_that_are_none_are_refused(given, message):
     with pytest.raises((ValueError, TypeError), match=message):
-        diagnose(*healthy["table"], **given)
+        diagnose(*healthy("table"), **given)
 
 
-def test_a_single_example_and_nan_are_refused(healthy):
-    model, _ = healthy["table"]
+def test_a_single_example_and_nan_are_refused():
+    model, _ = healthy("table")
     with pytest.raises(ValueError, match="1 example"):
         diagnose(model, table()[:1])
     with pytest.raises(ValueError, match="NaN|finite"):
@@ -245,8 +255,8 @@ def test_a_conditional_model_is_diagnosed_given_its_condition():
         diagnose(model, X)
 
 
-def test_a_model_without_an_encoder_is_refused(healthy, tmp_path):
-    model, examples = healthy["table"]
+def test_a_model_without_an_encoder_is_refused(tmp_path):
+    model, examples = healthy("table")
     model.save(tmp_path / "m.npz")
     with pytest.raises(Exception, match="decoder_only"):
         diagnose(VAE.load(tmp_path / "m.npz", decoder_only=True), examples)

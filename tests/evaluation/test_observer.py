@@ -18,6 +18,14 @@ def trained():
     return VAE(2, (5,), epochs=1, random_state=0).fit(X), X
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_interrupts():
+    """As in a terminal: processes that were started in the background may ignore it."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
 def test_ctrl_c_returns_what_is_done(trained, monkeypatch):
     model, X = trained
     monkeypatch.setattr(weights, "EXAMPLES", 40)

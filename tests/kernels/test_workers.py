@@ -381,6 +381,7 @@ def test_a_wrong_number_of_threads_is_named(monkeypatch, value):
         processor_count.processors()
 
 
+@pytest.mark.long
 def test_the_helpers_of_a_process_end_with_it():
     """Asleep, looking for work, and at work: the process ends at once, and with its own exit code."""
     script = """

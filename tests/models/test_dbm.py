@@ -156,6 +156,7 @@ def test_the_bound_lies_below_the_exact_value_of_every_row(seed):
     assert abs(chains.reverse - log_z) < 0.1
 
 
+@pytest.mark.long
 def test_log_z_of_a_wide_one_is_the_larger_of_both():
     found, p = with_parameters(0.4, hidden=(21, 3))
     result = found.evaluate(V, 40, temperatures=50)

@@ -131,6 +131,7 @@ def test_a_training_that_ends_with_an_error_ends(raised):
     vae.partial_fit(TABLE)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # in callbacks of weak references
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a signal after some time")
 def test_a_signal_handler_that_raises_leaves_the_model_to_the_next_training():
