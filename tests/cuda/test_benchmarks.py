@@ -14,7 +14,7 @@ from tests.fake_driver import why_not
 REASON = why_not()
 if REASON is None:
     from fastvae.kernels.cuda.driver import Device, using
-    from tests.cuda.ptx_device import PTXDevice
+    from tests.cuda.ptx_device import PTXDevice, for_models
 
     class Counting(PTXDevice):
         """Which notes how often somebody waits for it."""
@@ -60,7 +60,7 @@ def few(monkeypatch):
 
 @pytest.fixture
 def device(few, monkeypatch):
-    with using(Counting((8, 0), 0, monkeypatch)) as made:
+    with using(for_models(monkeypatch, kind=Counting)) as made:
         yield made
 
 
@@ -107,7 +107,7 @@ def test_case(device, op, implementation):
 def test_case_on_a_faulty_device(few, op, implementation, monkeypatch):
     """What is compared is what the device has computed."""
     wrong = pytest.raises((AssertionError, ValueError), match="differs from numpy|float32 overflows")
-    with using(Spoiling((8, 0), 0, monkeypatch)), wrong:
+    with using(for_models(monkeypatch, kind=Spoiling)), wrong:
         build_and_check(op, implementation)
 
 

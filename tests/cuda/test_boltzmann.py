@@ -10,7 +10,7 @@ if reason := why_not():
 
 from fastvae import DBM, RBM
 from fastvae.kernels.cuda.driver import using
-from tests.cuda.ptx_device import PTXDevice
+from tests.cuda.ptx_device import for_models
 
 X = (np.random.default_rng(0).random((6, 9)) < 0.4).astype(np.float32)
 SETTINGS = {"batch_size": 4, "chains": 4, "epochs": 1, "random_state": 0, "warmup_steps": 0, "learning_rate": 0.1}
@@ -18,7 +18,7 @@ SETTINGS = {"batch_size": 4, "chains": 4, "epochs": 1, "random_state": 0, "warmu
 
 @pytest.fixture
 def device(monkeypatch):
-    with using(PTXDevice((8, 0), 0, monkeypatch)) as made:
+    with using(for_models(monkeypatch)) as made:
         yield made
 
 

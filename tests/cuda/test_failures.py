@@ -15,13 +15,13 @@ from fastvae import VAE, backend
 from fastvae.errors import DivergenceError
 from fastvae.kernels.cuda import driver
 from fastvae.kernels.cuda.driver import Device, using
-from tests.cuda.ptx_device import OfAnotherLibrary, PTXDevice
+from tests.cuda.ptx_device import OfAnotherLibrary, PTXDevice, for_models
 from tests.cuda.test_models import Broken, X, check_same, check_uses, model
 
 
 @pytest.fixture
 def device(monkeypatch):
-    with using(PTXDevice((8, 0), 0, monkeypatch)) as made:
+    with using(for_models(monkeypatch)) as made:
         yield made
 
 
@@ -177,7 +177,7 @@ class Failing(PTXDevice):
 
 def test_a_device_that_fails(monkeypatch):
     """The first error is what is said; the model that was there is kept."""
-    device = Failing((8, 0), 0, monkeypatch)
+    device = for_models(monkeypatch, kind=Failing)
     device.left = 10**6
     with using(device):
         vae = model(device="cuda").fit(X[:12])

@@ -34,6 +34,11 @@ def device(request, monkeypatch):
         yield made
 
 
+def seeds(device):
+    """Of three orders of the warps; code for the later architecture is executed in one of them."""
+    return range(3 if device.capability() == (8, 0) else 1)
+
+
 def normal(rng, *shape):
     return rng.standard_normal(shape, np.float32)
 
@@ -55,7 +60,8 @@ LONG = [op for op in OPS if op.startswith(("dense", "masked", "prefix"))]  # a l
 @pytest.mark.parametrize("op", [op for op in OPS if op not in LONG])
 def test_op(device, op, shape):
     """Against float64, with warps in an order drawn from three seeds, and races looked for."""
-    for device.seed in range(3):
+    for seed in seeds(device):
+        device.seed = seed
         check_op(cuda, op, shape, [on_device])
 
 

@@ -10,7 +10,7 @@ if reason := why_not():
 
 from fastvae import MADE
 from fastvae.kernels.cuda.driver import using
-from tests.cuda.ptx_device import PTXDevice
+from tests.cuda.ptx_device import for_models
 from tests.cuda.test_models import check_same
 
 X = (np.random.default_rng(0).random((20, 9)) < 0.4).astype(np.float32)
@@ -25,7 +25,7 @@ X = (np.random.default_rng(0).random((20, 9)) < 0.4).astype(np.float32)
 )
 def test_training(settings, monkeypatch):
     """Parameters, masks, and what can be asked, as on the CPU."""
-    with using(PTXDevice((8, 0), 0, monkeypatch)):
+    with using(for_models(monkeypatch)):
         settings = {"hidden": (12, 7), "batch_size": 8, "epochs": 1, "random_state": 0} | settings
         found, expected = MADE(device="cuda", **settings).fit(X), MADE(**settings).fit(X)
         check_same(found.parameters(), expected.parameters())

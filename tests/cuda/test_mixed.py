@@ -10,7 +10,7 @@ if reason := why_not():
 
 from fastvae import TableVAE
 from fastvae.kernels.cuda.driver import using
-from tests.cuda.ptx_device import PTXDevice
+from tests.cuda.ptx_device import for_models
 from tests.cuda.test_models import check_same
 
 
@@ -41,7 +41,7 @@ TYPES = {"eggs": "count", "alive": "binary", "cover": "fraction"}
 def test_training(settings, monkeypatch):
     """Parameters, scores, codes and what is filled in, as on the CPU."""
     X = table()
-    with using(PTXDevice((8, 0), 0, monkeypatch)):
+    with using(for_models(monkeypatch)):
         settings = {"latent_dim": 2, "hidden": (5,), "column_types": TYPES, "early_stopping": False} | settings
         settings |= {
             "batch_size": 8,

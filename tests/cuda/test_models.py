@@ -30,7 +30,7 @@ from fastvae.kernels.formulas import IDENTITY, SILU, TANH
 from fastvae.kernels.ops import OPS
 from fastvae.kernels.slots import Slots
 from fastvae.training import Observer
-from tests.cuda.ptx_device import OfAnotherLibrary, PTXDevice
+from tests.cuda.ptx_device import OfAnotherLibrary, PTXDevice, for_models
 
 X = np.random.default_rng(0).random((36, 16)).astype(np.float32)
 ROWS = np.arange(36)
@@ -43,7 +43,7 @@ def model(**settings):
 
 @pytest.fixture
 def device(monkeypatch):
-    with using(PTXDevice((8, 0), 0, monkeypatch)) as made:
+    with using(for_models(monkeypatch)) as made:
         yield made
 
 
@@ -102,6 +102,12 @@ def test_training(device, likelihood):
     check_uses(found, expected)
     without = model(epochs=4, kl_warmup_epochs=2.5, likelihood=likelihood).fit(X)
     assert not np.array_equal(without.network_.parameters.values, expected.network_.parameters.values)  # it did clip
+
+
+def test_training_with_warps_one_after_the_other(monkeypatch):
+    with using(PTXDevice((9, 0), 1, monkeypatch)):
+        found, expected = train_on_both(likelihood="gaussian", epochs=1)
+        check_same(found.parameters(), expected.parameters())
 
 
 @pytest.mark.parametrize(
@@ -401,10 +407,10 @@ class NoGraph(PTXDevice):
 ])  # fmt: skip
 def test_graph(kind, message, settings, monkeypatch):
     """Used where it leaves the same bits; else one warning, and the plain step."""
-    with using(PTXDevice((8, 0), 0, monkeypatch)):
+    with using(for_models(monkeypatch)):
         expected = model(device="cuda", **settings).fit(X[:16])
     monkeypatch.setenv("FASTVAE_CUDA_GRAPH", "1")
-    with using(kind((8, 0), 0, monkeypatch)):
+    with using(for_models(monkeypatch, kind=kind)):
         if message is None:
             found = model(device="cuda", **settings).fit(X[:16])
         else:
@@ -453,7 +459,7 @@ def selfcheck_on(device, capsys, *words):
 
 
 def test_selfcheck(few, monkeypatch, capsys):
-    code, out = selfcheck_on(PTXDevice((8, 0), 0, monkeypatch), capsys, "--device", "cuda", "--json")
+    code, out = selfcheck_on(for_models(monkeypatch), capsys, "--device", "cuda", "--json")
     assert code == 0
     gpu = json.loads(out)["gpu"]
     for part in ("float32", "bfloat16", "models"):
@@ -474,7 +480,7 @@ class FailingLate(PTXDevice):
 
 
 def test_selfcheck_reports_what_came_before_a_failure(few, monkeypatch, capsys):
-    code, out = selfcheck_on(FailingLate((7, 5), 0, monkeypatch), capsys)
+    code, out = selfcheck_on(for_models(monkeypatch, (7, 5), FailingLate), capsys)
     assert code == 1
     lines = out.splitlines()
     assert any(line.startswith("dense_forward") and " cuda " in line for line in lines)
@@ -494,7 +500,7 @@ class WrongAdam(PTXDevice):
 
 @pytest.mark.slow
 def test_selfcheck_notices_a_wrong_kernel(few, monkeypatch, capsys):
-    code, out = selfcheck_on(WrongAdam((7, 5), 0, monkeypatch), capsys)
+    code, out = selfcheck_on(for_models(monkeypatch, (7, 5), WrongAdam), capsys)
     assert code == 1
     assert "an interpreter of PTX, compute_capability 7.5, " in out
     assert ", bfloat16 the GPU has compute capability 7.5" in out

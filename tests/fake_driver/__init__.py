@@ -74,7 +74,7 @@ class State:
     """What the driver is to do, and what it has done."""
 
     library: ctypes.CDLL
-    how: dict = field(default_factory=lambda: {"order": "warp", "races": False})
+    how: dict = field(default_factory=lambda: {"order": "lockstep", "races": False})
     seed: int = 0  # of the order of warps
     failing: bool = False  # an exception of the interpreter ends the driver's life
     watcher: object = None  # with a method `execute(launched, arguments)`, in place of the interpreter
