@@ -69,8 +69,9 @@ def test_ctrl_c_saves_and_says_how_to_resume(number, code):
     assert (parameters("run") == parameters("whole")).all()
 
 
-def killed_and_resumed(folder, words, rng, longest):
-    """SIGKILL a training at a random moment until it comes to its end; return how often it was killed."""
+def killed_and_resumed(folder, words, rng, longest, growth=1.05):
+    """SIGKILL a training at a random moment, each time after a longer one, until it comes to its end; return how often
+    it was killed."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     kills = 0
     while True:
@@ -82,7 +83,7 @@ def killed_and_resumed(folder, words, rng, longest):
                 process.send_signal(signal.SIGKILL)
                 process.communicate()
                 kills += 1
-                longest *= 1.05  # so that it comes to an end
+                longest *= growth
                 readable(folder)
                 continue
         assert process.returncode == 0, error
@@ -106,7 +107,7 @@ def readable(folder):
 def test_a_killed_run_resumes_bit_identical():
     words = [*SMALL[:-1], "60", "--checkpoint-seconds", "0", "--early-stopping", "50", "--binarize", "dynamic"]
     assert train.main([*words, "--out", "whole", "--quiet"]) == 0
-    kills = killed_and_resumed("killed", words, np.random.default_rng(int(time.time())), 2.5)
+    kills = killed_and_resumed("killed", words, np.random.default_rng(int(time.time())), 2.5, 1.4)
     assert (parameters("killed") == parameters("whole")).all(), kills
     assert [r["loss"] for r in metrics("killed")] == [r["loss"] for r in metrics("whole")]
     assert not list(pathlib.Path("killed").glob(".*.partial"))

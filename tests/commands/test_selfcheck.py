@@ -12,8 +12,9 @@ from fastvae.kernels.cpu import processor
 from fastvae.kernels.ops import OPS
 
 
-@pytest.mark.long
-def test_it_says_what_was_chosen_and_why(capsys):
+def test_it_says_what_was_chosen_and_why(monkeypatch, capsys):
+    monkeypatch.setattr(checks, "USUAL", (12, 64, 33))
+    monkeypatch.setattr(checks, "SECONDS", 1e-4)
     assert selfcheck.main(["--chosen-only"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert f"products in float32: {processor.CHOSEN} ({processor.REASON})" in lines

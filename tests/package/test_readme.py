@@ -15,6 +15,7 @@ from fastvae.backend import missing_cuda
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+EACH = [pytest.param(code, marks=pytest.mark.long if "@register" in code else ()) for code in PYTHON]  # which compiles
 COMMANDS = [line.strip().split("  #")[0] for line in TEXT.splitlines() if line.startswith("    python -m fastvae.")]
 
 
@@ -23,7 +24,7 @@ def test_there_is_something_to_run():
     assert len(COMMANDS) >= 4
 
 
-@pytest.mark.parametrize("code", PYTHON)
+@pytest.mark.parametrize("code", EACH)
 def test_python(code, tmp_path):
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],

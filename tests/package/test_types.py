@@ -26,6 +26,12 @@ def test_a_type_checker_is_told_of_each_op():
     assert (ROOT / "kernels/cpu/__init__.pyi").read_text() == stub()
 
 
+@pytest.fixture(scope="module")
+def known(tmp_path_factory):
+    """What the checker has found out about other packages."""
+    return tmp_path_factory.mktemp("known")
+
+
 def sources(folder):
     """A copy of what is built, so that building leaves nothing behind."""
     for name in ("fastvae", "kernels"):
@@ -36,7 +42,7 @@ def sources(folder):
 
 @pytest.mark.long
 @pytest.mark.parametrize("how", ["wheel", "editable"])
-def test_a_script_that_uses_most_of_it_has_no_errors(how, tmp_path):
+def test_a_script_that_uses_most_of_it_has_no_errors(how, known, tmp_path):
     """Installed by hand, without an index: a wheel is an archive of what lies in site-packages. An editable one is that
     of `pip install -e . --config-settings editable_mode=strict`: the usual one is found by Python alone."""
     pytest.importorskip("mypy", reason="mypy is not installed")
@@ -61,7 +67,7 @@ def test_a_script_that_uses_most_of_it_has_no_errors(how, tmp_path):
         "mypy",
         "--strict",
         "--cache-dir",
-        tmp_path / "cache",
+        known,
         "--python-executable",
         python,
     )
