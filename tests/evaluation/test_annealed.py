@@ -313,10 +313,14 @@ def test_ctrl_c_returns_what_is_done(monkeypatch):
         fill(self, data, codes)
 
     monkeypatch.setattr(module.CodeDensity, "hold", interrupt)
-    found = annealed(model.vae, model.vae.examples(model.draw(40)), n_temperatures=3, n_chains=4)
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run with it ignored
+    try:
+        found = annealed(model.vae, model.vae.examples(model.draw(40)), n_temperatures=3, n_chains=4)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, previous)
     assert not found.complete
     assert len(found) == 4
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_step_sizes_of_weighed_chains_are_the_pilots(monkeypatch):
