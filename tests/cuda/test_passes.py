@@ -13,13 +13,13 @@ from fastvae.kernels import cpu, cuda
 from fastvae.kernels.cuda.driver import using
 from fastvae.kernels.formulas import IDENTITY, TANH
 from fastvae.kernels.slots import Slots
-from tests.cuda.ptx_device import PTXDevice
+from tests.cuda.ptx_device import for_models
 from tests.models.test_passes import adversaries
 
 
 @pytest.fixture
 def device(monkeypatch):
-    with using(PTXDevice((8, 0), 0, monkeypatch)) as made:
+    with using(for_models(monkeypatch)) as made:
         yield made
 
 
