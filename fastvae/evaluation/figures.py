@@ -203,12 +203,12 @@ def write_all(
     if examples is not None:
         makers["aggregated.png"] = lambda p: write_aggregated(p, *model.encode_examples(examples))
         if examples.condition_rows is None:
-            makers["traversals.png"] = lambda p: traversals(model, examples.X, path=p)
+            makers["traversals.png"] = lambda p: save(p, traversals(model, examples.X))
             if is_table(model) and examples.binarize is None:
-                makers["marginals.png"] = lambda p: marginals(model, examples.X, path=p)
+                makers["marginals.png"] = lambda p: save(p, marginals(model, examples.X))
                 if model.n_features_in_ > 1:
-                    makers["pairs.png"] = lambda p: pairs(model, examples.X, path=p)
-                    makers["correlations.png"] = lambda p: correlations(model, examples.X, path=p)
+                    makers["pairs.png"] = lambda p: save(p, pairs(model, examples.X))
+                    makers["correlations.png"] = lambda p: save(p, correlations(model, examples.X))
         if model.network_.inputs["z"] <= 2:
             makers["identity.png"] = lambda p: write_identity(p, model, examples)
     written, failures = [], []

@@ -187,7 +187,7 @@ def test_pictures_show_each_column_beside_the_data(folder, capsys):
     words = ["--data", str(folder / "t.csv"), "--id", "name", "--labels", "kind", *SMALL, "--epochs", "1"]
     assert train.main([*words, "--out", "run"]) == 0
     written = "history.png, latent.png, latent_grid.png, metrics.jsonl, model.npz, pairs.png, reconstructions.png"
-    assert f"correlations.png, {written}, samples.png" in capsys.readouterr().err
+    assert f"correlations.png, {written}, report.html, samples.png" in capsys.readouterr().err
     assert sample.main(["run", "-n", "9", "--out", "s.png"]) == 0
     model, data = TableVAE.load("run/model.npz"), load_mixed(folder / "t.csv", drop=["name", "kind"])
     marginals = pictures.marginals(model, data.X, n_samples=500)
