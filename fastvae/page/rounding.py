@@ -87,7 +87,8 @@ def compensated(weight: np.ndarray, known: Rounded, covariance: np.ndarray) -> R
     Frantar, Ashkboos, Hoefler and Alistarh 2023).
     """
     order = np.argsort(-covariance.diagonal(), kind="stable")
-    damped = covariance[np.ix_(order, order)] + DAMPING * covariance.diagonal().mean() * np.eye(len(order))
+    least = DAMPING * covariance.diagonal().mean() or 1.0  # of a layer that sees nothing, no row moves another
+    damped = covariance[np.ix_(order, order)] + least * np.eye(len(order))
     upper = np.linalg.cholesky(np.linalg.inv(damped)).T
     left, codes = weight[order].astype(np.float64), np.empty_like(known.codes)
     steps = step(known.rows)[order][:, None] * step(known.columns)

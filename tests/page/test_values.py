@@ -191,3 +191,18 @@ def test_what_cannot_have_a_page_is_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match="64"):
         write_page(tmp_path / "a.html", VAE(2, epochs=1).fit(X), X[:, :5])
     assert not list(tmp_path.iterdir())
+
+
+def test_layers_that_see_nothing_and_columns_that_are_copies_are_rounded(monkeypatch, tmp_path):
+    from fastvae.page import build
+
+    monkeypatch.setattr(build, "LARGEST", 180_000)
+    X = np.repeat(RNG.random((200, 40)), 3, axis=1)  # colours that are copies
+    X[:, :6] = 0
+    model = VAE(4, hidden=(200,), likelihood="bernoulli", epochs=2, random_state=0).fit(X)
+    dead = model.network_.encoder.layers[0]
+    dead.weight[:], dead.bias[:] = 0, -1
+    found = write_page(tmp_path / "report.html", model, X)
+    assert found.bits == 8
+    assert found.size <= 180_000
+    assert np.isfinite(found.rounded_elbo)
