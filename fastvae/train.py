@@ -42,7 +42,14 @@ from fastvae.models.vae import VAE
 from fastvae.models.vae_network import INITS
 from fastvae.optimizers import OPTIMIZERS, SCHEDULES
 from fastvae.page.of_a_run import write_run_page
-from fastvae.resuming import NOT_PART_OF_THE_RUN, continued, data_may_have_moved, options_of_the_run, progress_of
+from fastvae.resuming import (
+    CHANGEABLE,
+    NOT_PART_OF_THE_RUN,
+    continued,
+    data_may_have_moved,
+    options_of_the_run,
+    progress_of,
+)
 from fastvae.runs import RunFolder, RunObserver, finite_or_none
 from fastvae.starting import NEVER, read, started, summary
 from fastvae.version import VERSION
@@ -230,9 +237,20 @@ def _train(arguments: argparse.Namespace, words: list[str]) -> int:
     with folder.claimed():
         if arguments.resume:
             folder.check_complete()
+            if not folder.holds_a_run() and not _describes_a_run(words):
+                raise ValueError(
+                    f"--resume --out {folder.path}: there is no run there to continue: name the folder of one, or, to "
+                    "start one there, what it is to learn from: --data"
+                )
         elif folder.holds_a_run():
             raise ValueError(f"--out {folder.path}: holds a run already; add --resume to continue it, or name another")
         return _train_in(folder, arguments, words)
+
+
+def _describes_a_run(words: list[str]) -> bool:
+    """Whether more is asked for than to continue what is there."""
+    given = {word.split("=")[0].removeprefix("--").replace("-", "_") for word in words if word.startswith("--")}
+    return bool(given - {*NOT_PART_OF_THE_RUN, *CHANGEABLE - {"data"}})
 
 
 def _train_in(folder: RunFolder, arguments: argparse.Namespace, words: list[str]) -> int:

@@ -165,6 +165,12 @@ def test_a_changed_value_anywhere_in_the_data_is_noticed(capsys):
     assert "the data are not those" in capsys.readouterr().err
 
 
+def test_a_misspelt_folder_begins_no_run(capsys):
+    assert train.main(["--resume", "--out", "rum", "--epochs", "9", "--quiet"]) == 2
+    assert "rum: there is no run there to continue" in capsys.readouterr().err
+    assert not pathlib.Path("rum").exists()
+
+
 def test_what_is_finished_or_new_is_said(capsys):
     assert train.main([*SMALL, "--out", "run", "--quiet", "--resume"]) == 0
     assert "no run there yet: starting one" in capsys.readouterr().err

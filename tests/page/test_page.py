@@ -173,7 +173,7 @@ def test_a_changed_number_changes_the_estimates(table, browser):
 def test_every_place_of_the_slider_estimates_the_same(table, browser):
     with opened(browser, table) as page:
         settled(ready(page))
-        page.select_option("#encode .terms >> xpath=../div[1]//select", "5000")
+        page.get_by_label("draws K").select_option("5000")
         settled(page)
         stops = page.evaluate("[...window.fastvae.estimating.found.stops]")
         values = {t: s["value"] for t, s in stops}
