@@ -302,11 +302,17 @@ def _words(
     units = "" if m.units.same or m.likelihood != "gaussian" else " All is in the units of the data."
     if m.likelihood == "bernoulli":
         units = " Pixels between black and white count as probabilities."
-    legend = "the marks are the means of q(z|x) of some rows" + (", with their labels" if spec["labels"] else "")
+    drag = "Move the slider, or draw a z."
+    if m.codes > 1:
+        marks = "the marks are the means of q(z|x) of some rows" + (", with their labels" if spec["labels"] else "")
+        drag = (
+            "Drag the point, or move the sliders; the rings lie at one, two and three deviations of the prior, and "
+            f"{marks}. Dimensions are sorted by how much they say."
+        )
     return {
         "TITLE": html.escape(f"A VAE of {name}"),
         "FACTS": f'<dl class="facts">\n{pairs}\n</dl>',
-        "LEGEND": legend,
+        "DRAG": drag,
         "EDIT": edit,
         "UNITS": units,
         "FOOTER": f"Made by fastvae {VERSION}; all is computed in this page, which asks for nothing from anywhere.",

@@ -97,7 +97,7 @@ function encodePanel(root, spec, model, state) {
 
   const picked = choice(Array.from({ length: spec.rows }, (_, i) => [i, `row ${spec.places[i]}${spec.labels ? `, label ${spec.labels[i]}` : ""}`]), 0, (i) => choose(Number(i)));
   const controls = element("div", { class: "controls" },
-    labelled("held-out row", picked),
+    labelled("row", picked),
     button("previous", () => choose(state.place - 1)),
     button("next", () => choose(state.place + 1)));
   if (board) {

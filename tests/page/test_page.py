@@ -232,3 +232,36 @@ def test_wrong_words_are_one_line(words, said, tmp_path, monkeypatch, capsys):
     assert code == 2
     assert len(lines) == 1
     assert said in lines[0]
+
+
+def other_models():
+    """Models whose rows are shown in other ways: a line over many columns, colours, one latent dimension."""
+    rng = np.random.default_rng(0)
+    short = {"hidden": (16,), "epochs": 2, "random_state": 0}
+    wave = np.sin(rng.uniform(0, 6, (120, 1)) + np.linspace(0, 6, 200)) + 0.1 * rng.normal(size=(120, 200))
+    yield "line", VAE(1, likelihood="gaussian", **short).fit(wave), wave, {}
+    colours = rng.random((120, 5 * 4 * 3))
+    model = VAE(2, likelihood="bernoulli", **short).fit(colours)
+    model.metadata_ |= {"image_shape": (5, 4, 3), "ink": False}
+    yield "colours", model, colours, {}
+    c = rng.normal(size=(120, 2))
+    yield (
+        "numbers as condition",
+        VAE(2, likelihood="gaussian", **short).fit(wave[:, :5], condition=c),
+        wave[:, :5],
+        {"condition": c},
+    )
+
+
+def test_rows_of_every_kind_are_shown(browser, tmp_path):
+    for name, model, X, more in other_models():
+        path = tmp_path / f"{name}.html"
+        write_page(path, model, X, **more)
+        for phone in (False, True):
+            with opened(browser, path, **(PHONE if phone else {})) as page:
+                settled(ready(page))
+                page.click("text=draw z from the prior")
+                page.click("text=next")
+                settled(page)
+                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+                assert np.isfinite(page.evaluate("window.fastvae.encoding.found.terms.elbo")), name
