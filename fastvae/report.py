@@ -18,7 +18,7 @@ from fastvae.data.tables import HEADERS
 from fastvae.model_data import read
 from fastvae.model_files import load_model
 from fastvae.page.build import write_page
-from fastvae.page.of_a_run import NAME, described
+from fastvae.page.of_a_run import NAME
 from fastvae.run_data import RunData
 from fastvae.sample import check_output, model_path
 
@@ -66,7 +66,7 @@ def _report(arguments: argparse.Namespace) -> int:
     places = np.arange(len(X))
     if found.split is not None and found.split.places_held_out is not None:
         places = np.asarray(found.split.places_held_out if part == "test" else found.split.places)
-    say(f"{out}: {described(write_page(out, model, X, labels, condition, places))}")
+    say(f"{out}: {write_page(out, model, X, labels, condition, places).described}")
     return 0
 
 

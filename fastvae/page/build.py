@@ -44,7 +44,7 @@ MOST_EPOCHS = 200  # points of a curve
 LIMITS = (0.005, 0.995)  # quantiles of the values that images without a range of their own are drawn between
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Page:
     """A page, and what it is.
 
@@ -76,6 +76,20 @@ class Page:
     def size(self) -> int:
         """Bytes."""
         return len(self.text.encode())
+
+    @property
+    def described(self) -> str:
+        """What it is, in words."""
+        found = f"{self.size:,} bytes, weights in {self.bits} bits"
+        if self.bits == 32:
+            return found
+        return (
+            f"{found}: ELBO {self.rounded_elbo:.3f} instead of {self.elbo:.3f} nats over {counted(self.rows, 'row')}, that "
+            f"of no row by more than {self.worst:.2f}"
+        )
+
+    def __repr__(self) -> str:
+        return f"<Page: {self.described}>"
 
 
 def write_page(

@@ -7,7 +7,7 @@ import numpy as np
 
 from fastvae.data.dataset import DataSet
 from fastvae.data.preparation import Split
-from fastvae.page.build import Page, write_page
+from fastvae.page.build import write_page
 
 NAME = "report.html"
 
@@ -29,14 +29,3 @@ def write_run_page(folder: pathlib.Path, model: Any, data: DataSet, rows: Split,
     except Exception as error:
         return [f"no {NAME}: {' '.join(str(error).split())}"]
     return []
-
-
-def described(page: Page) -> str:
-    """What a page is, in words."""
-    found = f"{page.size:,} bytes"
-    if page.bits == 32:
-        return found
-    return (
-        f"{found}; weights in {page.bits} bits: ELBO {page.rounded_elbo:.3f} instead of {page.elbo:.3f} nats "
-        f"over {page.rows} rows, that of no row by more than {page.worst:.2f}"
-    )

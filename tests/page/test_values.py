@@ -159,6 +159,8 @@ def test_weights_in_eight_bits_are_those_that_python_rounded(monkeypatch, browse
     assert path.stat().st_size == written.size <= 125_000
     assert 0 < written.worst < 0.5
     assert abs(written.elbo - written.rounded_elbo) <= written.worst
+    assert f"{written.size:,} bytes, weights in 8 bits: ELBO {written.rounded_elbo:.3f}" in repr(written)
+    assert len(repr(written)) < 200
     X = DIGITS.X[1200:][:1]
     _, mu, logvar = network.encode(rounded, network.model_units(rounded, X), None)
     with opened(browser, path) as page:
