@@ -83,10 +83,8 @@ class Page:
         found = f"{self.size:,} bytes, weights in {self.bits} bits"
         if self.bits == 32:
             return found
-        return (
-            f"{found}: ELBO {self.rounded_elbo:.3f} instead of {self.elbo:.3f} nats over {counted(self.rows, 'row')}, that "
-            f"of no row by more than {self.worst:.2f}"
-        )
+        costs = f"ELBO {self.rounded_elbo:.3f} instead of {self.elbo:.3f} nats over {counted(self.rows, 'row')}"
+        return f"{found}: {costs}, that of no row by more than {self.worst:.2f}"
 
     def __repr__(self) -> str:
         return f"<Page: {self.described}>"
