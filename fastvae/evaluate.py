@@ -376,7 +376,7 @@ def _write_folder(
     whole: bool,
 ) -> bool:
     """Write the folder; returns whether all of it is there. Figures and values come first: no picture is worth them.
-    `condition` is that of a bracket's examples; not `whole`, there are only pictures of what is there."""
+    `condition` is that of the examples; not `whole`, there are only pictures of what is there."""
     folder, result = pathlib.Path(arguments.out), evaluation.result
     _write_text(folder / "figures.json", evaluation.json())
     arrays = {name: getattr(result, name) for name in ("values", "mcse", "ess", "khat")}
@@ -395,7 +395,9 @@ def _write_folder(
         try:
             others, found = _for_pictures(arguments, model, examples, condition, result) if whole else ([], None)
             results = [*others, result]
-            names, failures = write_all(folder, model, examples, results, diagnosis, found, seed=arguments.seed)
+            names, failures = write_all(
+                folder, model, examples, results, diagnosis, found, seed=arguments.seed, condition=condition
+            )
             written += names
             for line in failures:
                 say(line)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastvae.data.columns import Encoded
 from fastvae.data.minibatches import Examples
 from fastvae.evaluation.annealed import Bracket
 from fastvae.evaluation.diagnosis import Diagnosis
@@ -15,6 +16,7 @@ from fastvae.evaluation.pareto import khat, tail_length, threshold
 from fastvae.evaluation.result import INTERVAL, LogLikelihood
 from fastvae.evaluation.row_weights import importance_weights_of
 from fastvae.evaluation.width import normalised
+from fastvae.models.table_vae import TableVAE
 from fastvae.pictures.correlations import correlations
 from fastvae.pictures.decoded import traversals
 from fastvae.pictures.latent import kl_figure
@@ -22,7 +24,10 @@ from fastvae.pictures.pairs import pairs
 from fastvae.pictures.tables import is_table, marginals
 
 WORST = 4  # rows whose weights are drawn
-NAMES = {"importance": "importance sampling, z from q(z|x)", "naive": "naive, z from the prior"}
+NAMES = {
+    "importance": "importance sampling, z from q(z|x)", "naive": "naive, z from the prior",
+    "annealed": "annealed importance sampling",
+}  # fmt: skip
 STYLES = {"importance": (BLUE, "o"), "naive": (ORANGE, "s")}
 
 
@@ -48,7 +53,10 @@ def write_convergence(path: Any, results: Sequence[LogLikelihood], exact: float 
         means = np.array([d.mean() for d in differences]) + best.mean
         errors = np.array([INTERVAL * d.std(ddof=1) / np.sqrt(len(d)) if len(d) > 1 else 0.0 for d in differences])
         style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.5}
-        left.plot(counts, means, label=NAMES.get(result.method, result.method), **style)
+        name = NAMES.get(result.method, result.method)
+        if result is best and counts[0] == 1 and result.method == "importance":
+            name += f"; of one sample {means[0]:.2f}"
+        left.plot(counts, means, label=name, **style)
         left.fill_between(counts, means - errors, means + errors, color=colour, alpha=0.2, linewidth=0)
         short = reference - means
         shown = short > 0
@@ -57,19 +65,15 @@ def write_convergence(path: Any, results: Sequence[LogLikelihood], exact: float 
         right.fill_between(counts[shown], low[shown], (short + errors)[shown], color=colour, alpha=0.2, linewidth=0)
     name = f"best estimate {best.mean:.2f}" if exact is None else f"exact {exact:.2f}"
     left.axhline(reference, color="0.3", linewidth=1, linestyle="--", label=name)
-    elbo = best.bounds.get(1)
-    if elbo is not None and best.method == "importance":
-        left.annotate(
-            f"one sample of q: {elbo.mean():.2f}", (1, elbo.mean()), (12, -14), textcoords="offset points", fontsize=8
-        )
+    left.ticklabel_format(axis="y", useOffset=False)
     left.set_ylabel(f"mean log p(x), nats per example ({len(best)} examples)")
     right.set_ylabel(f"nats below {'the exact value' if exact is not None else 'the best estimate'}")
     right.set_yscale("log")
     for axes in (left, right):
         axes.set_xscale("log", base=2)
-        axes.set_xlabel("samples of z per example")
+        axes.set_xlabel("chains per example" if best.method == "annealed" else "samples of z per example")
         quiet(axes)
-    left.legend(fontsize=8, frameon=False, loc="best")
+    left.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1))  # above all curves
     save(path, fig)
 
 
@@ -79,7 +83,7 @@ def write_worst_weights(path: Any, log_weights: np.ndarray, rows: Sequence[int])
     weights, _ = normalised(np.asarray(log_weights, np.float64))
     tail = min(samples, tail_length(samples) + 1)
     shapes = khat(np.partition(log_weights, -tail, axis=1)[:, -tail:])
-    fig = figure(7.4, 4.6)
+    fig = figure(7.4, 5.4)
     axes = fig.subplots()
     ranks = np.arange(1, samples + 1)
     for row, own, shape, colour, marker in zip(rows, weights, shapes, COLOURS, MARKERS, strict=False):
@@ -95,8 +99,10 @@ def write_worst_weights(path: Any, log_weights: np.ndarray, rows: Sequence[int])
     axes.set_xlabel(f"rank of the weight, of {samples:,}")
     axes.set_ylabel("share of the sum of the weights")
     quiet(axes)
-    axes.set_title(f"the worst of the examples; k-hat should be below {threshold(samples):.2f}", fontsize=10)
-    axes.legend(fontsize=8, frameon=False, loc="lower left")
+    axes.legend(
+        fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), title_fontsize=9, alignment="left",
+        title=f"the worst of the examples, which are counted from 0; k-hat should be below {threshold(samples):.2f}",
+    )  # fmt: skip
     save(path, fig)
 
 
@@ -108,6 +114,8 @@ def _marks(samples: int) -> list[int]:
 def write_bracket(path: Any, found: Bracket, importance: LogLikelihood | None = None) -> None:
     """Lower and upper bound of log p(x) of each example that was simulated, by the gap between them; and, of the same
     examples, importance sampling. All relative to the middle of the bounds, and their means."""
+    from matplotlib.ticker import MaxNLocator
+
     middle = 0.5 * (found.lower.values + found.upper.values)
     order = np.argsort(found.gaps)
     fig = figure(10, 4.2)
@@ -126,6 +134,7 @@ def write_bracket(path: Any, found: Bracket, importance: LogLikelihood | None = 
         rows.insert(1, ("importance sampling", importance.values, GREEN, "o"))
     for name, values, colour, marker in rows:
         left.plot(places, (values - middle)[order], marker, color=colour, markersize=4, label=name)
+    left.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     left.set_xlabel("example drawn from the model, by its gap")
     left.set_ylabel("nats from the middle of the bounds")
     left.legend(fontsize=9, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
@@ -164,6 +173,7 @@ def write_all(
     diagnosis: Diagnosis | None = None,
     bracket: Bracket | None = None,
     seed: Any = 0,
+    condition: Any = None,
 ) -> tuple[list[str], list[str]]:
     """Write what can be drawn of what is there, into a folder that exists; return the names of the files, and a line
     about each that could not be made.
@@ -178,6 +188,9 @@ def write_all(
         Of estimators; those of other types are passed over.
     seed
         That of importance sampling, so that the weights are those that it had.
+    condition
+        Of a conditional model: that of the examples, as `fit` has it; without it there is nothing that is decoded or
+        sampled.
     """
     path = pathlib.Path(folder)
     values = results.values() if isinstance(results, Mapping) else results
@@ -189,11 +202,11 @@ def write_all(
         makers["convergence.png"] = lambda p: write_convergence(p, same)
     weighed = next((result for result in likelihoods if result.method == "importance"), None)
     if weighed is not None and examples is not None and np.isfinite(weighed.khat).any():
-        rows = np.argsort(-np.nan_to_num(weighed.khat, nan=-np.inf, neginf=-np.inf))[:WORST]
+        worst_rows = np.argsort(-np.nan_to_num(weighed.khat, nan=-np.inf, neginf=-np.inf))[:WORST]
 
         def worst(p: pathlib.Path) -> None:
-            logs = importance_weights_of(model, examples, rows, weighed.n_samples, seed=seed)
-            write_worst_weights(p, logs, [int(row) for row in rows])
+            logs = importance_weights_of(model, examples, worst_rows, weighed.n_samples, seed=seed)
+            write_worst_weights(p, logs, [int(row) for row in worst_rows])
 
         makers["weights.png"] = worst
     if diagnosis is not None:
@@ -202,13 +215,16 @@ def write_all(
         makers["bracket.png"] = lambda p: write_bracket(p, bracket)
     if examples is not None:
         makers["aggregated.png"] = lambda p: write_aggregated(p, *model.encode_examples(examples))
+        rows = np.asarray(examples.X).view(Encoded) if isinstance(model, TableVAE) else examples.X
         if examples.condition_rows is None:
-            makers["traversals.png"] = lambda p: save(p, traversals(model, examples.X))
-            if is_table(model) and examples.binarize is None:
-                makers["marginals.png"] = lambda p: save(p, marginals(model, examples.X))
-                if model.n_features_in_ > 1:
-                    makers["pairs.png"] = lambda p: save(p, pairs(model, examples.X))
-                    makers["correlations.png"] = lambda p: save(p, correlations(model, examples.X))
+            makers["traversals.png"] = lambda p: save(p, traversals(model, rows))
+        elif condition is not None:
+            makers["traversals.png"] = lambda p: save(p, traversals(model, condition=np.asarray(condition)[0]))
+        if "traversals.png" in makers and is_table(model) and examples.binarize is None:
+            makers["marginals.png"] = lambda p: save(p, marginals(model, rows, condition=condition))
+            if model.n_features_in_ > 1:
+                makers["pairs.png"] = lambda p: save(p, pairs(model, rows, condition=condition))
+                makers["correlations.png"] = lambda p: save(p, correlations(model, rows, condition=condition))
         if model.network_.inputs["z"] <= 2:
             makers["identity.png"] = lambda p: write_identity(p, model, examples)
     written, failures = [], []

@@ -28,14 +28,16 @@ def write_aggregated(path: Any, mu: np.ndarray, logvar: np.ndarray, seed: int = 
     if dimensions == 1:
         _histogram(left, z[:, 0])
     else:
-        _scatter(left, z, [int(j) for j in order[:2]])
+        _scatter(left, z, sorted(int(j) for j in order[:2]))
     normal = np.array([NormalDist().inv_cdf((i + 0.5) / count) for i in range(count)])
     ends = normal[[0, -1]]
     right.plot(ends, ends, color="0.3", linewidth=1, linestyle="--", label="N(0, 1)")
     for j in order[1:][::-1]:
         right.plot(normal, np.sort(z[:, j]), color="0.75", linewidth=0.8)
     if dimensions > 1:
-        right.plot([], [], color="0.75", linewidth=0.8, label=f"the other {dimensions - 1}")
+        right.plot(
+            [], [], color="0.75", linewidth=0.8, label="the other" if dimensions == 2 else f"the other {dimensions - 1}"
+        )
     worst, furthest = int(order[0]), ", furthest from it" if dimensions > 1 else ""
     right.plot(normal, np.sort(z[:, worst]), color=ORANGE, linewidth=1.6, label=f"$z_{{{worst}}}$" + furthest)
     right.set_xlabel("quantile of N(0, 1)")
@@ -46,7 +48,8 @@ def write_aggregated(path: Any, mu: np.ndarray, logvar: np.ndarray, seed: int = 
 
 
 def _scatter(axes: Any, z: np.ndarray, chosen: list[int]) -> None:
-    axes.scatter(z[:, chosen[0]], z[:, chosen[1]], s=6, alpha=0.45, linewidths=0, color=BLUE, label="draws of q(z)")
+    axes.scatter(z[:, chosen[0]], z[:, chosen[1]], s=_size(len(z)), alpha=0.45, linewidths=0, color=BLUE,
+                 label=f"{len(z):,} draws of q(z), one of each example")  # fmt: skip
     angle = np.linspace(0, 2 * np.pi, 200)
     for share, style in ((0.5, "-"), (0.95, "--"), (0.999, ":")):
         radius = np.sqrt(-2 * np.log(1 - share))
@@ -61,10 +64,16 @@ def _scatter(axes: Any, z: np.ndarray, chosen: list[int]) -> None:
     quiet(axes)
 
 
+def _size(count: int) -> float:
+    """Of a point among so many, that few are seen as well."""
+    return float(np.clip(3000 / count, 6, 24))
+
+
 def _histogram(axes: Any, z: np.ndarray) -> None:
     reach = 1.05 * max(4.0, np.abs(z).max())
     grid = np.linspace(-reach, reach, 400)
-    axes.hist(z, 50, density=True, color=BLUE, alpha=0.5, label="draws of q(z)")
+    bins = int(np.clip(2 * np.sqrt(len(z)), 10, 50))
+    axes.hist(z, bins, density=True, color=BLUE, alpha=0.5, label="draws of q(z)")
     axes.plot(grid, np.exp(-0.5 * grid**2) / np.sqrt(2 * np.pi), color="black", label="N(0, 1)")
     axes.set_xlabel("$z_0$")
     axes.set_ylabel("density")
@@ -99,7 +108,12 @@ def write_identity(path: Any, model: Any, examples: Examples, rows: Sequence[int
             f"row {chosen[i]}\nlog p(x) - ELBO: {sums}\nKL[q || p(z|x)] = {found.kl[i]:.3f} nats", fontsize=9
         )
         quiet(axes)
-    fig.axes[0].legend(fontsize=8, frameon=False, loc="upper left")
+    handles, labels = fig.axes[0].get_legend_handles_labels()
+    ends = "" if joint.latent_dim == 1 else "; contours where a density is exp(-r^2/2) of its peak, r = 0.5, 1.5, 2.5"
+    fig.legend(
+        handles, labels, loc="outside lower left", ncols=2, frameon=False, fontsize=8, title_fontsize=8,
+        title=f"rows are counted from 0{ends}", alignment="left",
+    )  # fmt: skip
     save(path, fig)
 
 
@@ -131,5 +145,6 @@ def _contours(
         levels = [density.max() * np.exp(-0.5 * r * r) for r in (2.5, 1.5, 0.5)]
         axes.contour(*grids, density, levels=levels, colors=colour, linestyles=style, linewidths=1.3)
         axes.plot([], [], color=colour, linestyle=style, label=name)
+    axes.set_aspect("equal", adjustable="datalim")
     axes.set_xlabel("$z_0$")
     axes.set_ylabel("$z_1$")

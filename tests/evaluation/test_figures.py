@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from fastvae import VAE
+from fastvae import VAE, TableVAE
 from fastvae.data.digits import load_digits
 from fastvae.evaluation import figures, latent_figures
 from fastvae.evaluation.annealed import bracket
@@ -83,6 +83,47 @@ def test_a_conditional_table_has_those_that_need_no_code_alone(conditional, tmp_
     written, failures = figures.write_all(tmp_path, model, examples, results, diagnose(model, examples))
     assert failures == []
     assert set(written) == {"convergence.png", "weights.png", "kl.png", "aggregated.png"}
+
+
+OF_TABLES = {"aggregated.png", "traversals.png", "marginals.png", "pairs.png", "correlations.png"}
+
+
+def test_a_conditional_table_has_all_with_the_condition_of_its_rows(conditional, tmp_path, drawn):
+    model, examples = conditional
+    written, failures = figures.write_all(tmp_path, model, examples, condition=np.arange(80) % 3)
+    assert failures == []
+    assert set(written) == OF_TABLES
+
+
+def test_a_mixed_table_has_pictures_of_its_rows(tmp_path, drawn):
+    """Its examples are numbers, those of words and gaps too, which no user's table has."""
+    rng = np.random.default_rng(0)
+    rows = {"length": rng.normal(size=60), "site": rng.choice(["fen", "bog", "heath"], 60), "eggs": rng.poisson(2, 60)}
+    rows["length"][::9] = np.nan
+    model = TableVAE(3, epochs=2, early_stopping=False, random_state=0).fit(rows)
+    written, failures = figures.write_all(tmp_path, model, model.examples(rows))
+    assert failures == []
+    assert set(written) == OF_TABLES
+    assert "length (12% missing)" in [axes.get_title() for figure in drawn for axes in figure.axes]
+
+
+def test_two_dimensions_stand_in_their_order(tmp_path, drawn):
+    mu = np.random.default_rng(0).normal(size=(50, 2)) * [1, 3]  # the second is further from N(0, 1)
+    latent_figures.write_aggregated(tmp_path / "a.png", mu, np.zeros((50, 2)))
+    axes = drawn[-1].axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("$z_{0}$", "$z_{1}$")
+
+
+def test_no_legend_lies_on_curves(images, tmp_path, drawn):
+    """Beside or above the axes, wherever the curves run."""
+    examples = images.examples(DIGITS[:30])
+    figures.write_all(tmp_path, images, examples, [importance(images, examples, 64, seed=0)])
+    for figure in drawn:
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            legend = axes.get_legend()
+            if legend is not None and axes.get_ylabel().startswith(("share of the sum", "mean log p(x)")):
+                assert not legend.get_window_extent().overlaps(axes.get_window_extent())
 
 
 def test_curves_hold_the_means_of_the_bounds(images, tmp_path, drawn):
