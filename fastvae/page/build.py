@@ -11,6 +11,7 @@ import importlib.resources
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -212,12 +213,14 @@ def _half(half: Half) -> dict[str, Any]:
     return {"layers": [layer(each) for each in half.layers], "heads": [layer(each) for each in half.heads.values()]}
 
 
-def _condition(condition: Condition | None) -> dict[str, Any] | None:
+def _condition(condition: Condition | None, known: Sequence[str] = ()) -> dict[str, Any] | None:
+    """What a page knows of a condition, with the names that the columns of numbers have, or are `known` by."""
     if isinstance(condition, Labels):
         classes = [str(label) for label in condition.classes.tolist()]
         return {"kind": "labels", "columns": condition.columns, "classes": classes}
     if isinstance(condition, Vectors):
-        names = [str(name) for name in condition.names or range(condition.columns)]
+        known = known if len(known) == condition.columns else range(condition.columns)
+        names = [str(name) for name in condition.names or known]
         numbers = {"offset": condition.offset.tolist(), "scale": condition.scale.tolist()}
         return {"kind": "vectors", "columns": condition.columns, "names": names, **numbers}
     return None
@@ -245,7 +248,7 @@ def _spec(model: Any, m: Portable, X: np.ndarray, places: np.ndarray, labels: An
         "unitRange": m.unit_range,
         "whole": m.whole,
         "logJacobian": m.log_jacobian,
-        "condition": _condition(m.condition),
+        "condition": _condition(m.condition, model.metadata_.get("condition") or ()),
         "encoder": _half(m.encoder),
         "decoder": _half(m.decoder),
         "imageShape": None if not shape else [int(n) for n in shape],

@@ -62,9 +62,9 @@ function legend(entries) {
 
 // q(z|x) beside the prior: of each dimension mu and two deviations to either side, and its KL.
 function posteriorChart({ mu, logvar, order, title }) {
-  const row = 18, width = 460, left = 40, right = 76, top = 6, height = top + row * order.length + 26;
+  const row = 18, width = 340, left = 36, right = 72, top = 6, height = top + row * order.length + 26;
   const px = (z) => left + ((Math.max(-5, Math.min(5, z)) + 5) / 10) * (width - left - right);
-  const root = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", class: "chart", "aria-label": title });
+  const root = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", class: "chart narrow", "aria-label": title });
   const text = (content, attributes) => {
     const found = drawn("text", attributes);
     found.textContent = content;

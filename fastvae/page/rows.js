@@ -59,18 +59,22 @@ function outputText(spec, network, j, value) {
   return `${spec.table.levels[j][best]} (${(100 * shares[best]).toFixed(0)}%)`;
 }
 
+const WITHIN = "within the data";
+const outputName = (spec) => (spec.table && spec.table.levels.some((levels) => levels.length) ? "mean, or most probable" : "mean");
+const heading = (name) => element("th", { scope: "col", ...(name === WITHIN ? { class: "within" } : {}) }, name);
+
 function tableView(spec, network, label) {
   const body = element("tbody"), rows = [];
   for (let j = 0; j < spec.columns; j++) {
     const value = element("td", { class: "number" }), marked = bar(spec, j);
-    body.append(element("tr", {}, element("th", { scope: "row" }, spec.names[j]), value, element("td", {}, isChoice(spec, j) ? "" : marked.node)));
+    body.append(element("tr", {}, element("th", { scope: "row" }, spec.names[j]), value, element("td", { class: "within" }, isChoice(spec, j) ? "" : marked.node)));
     rows.push({ value, marked });
   }
   const show = (x) => rows.forEach(({ value, marked }, j) => {
     value.textContent = outputText(spec, network, j, x[j]);
     marked.show(x[j]);
   });
-  const head = element("thead", {}, element("tr", {}, ...["column", "mean", "within the data"].map((name) => element("th", { scope: "col" }, name))));
+  const head = element("thead", {}, element("tr", {}, ...["column", outputName(spec), WITHIN].map(heading)));
   return { node: element("table", { class: "row" }, element("caption", {}, label), head, body), show };
 }
 
@@ -78,7 +82,7 @@ function lineView(spec, label) {
   const node = element("div", { class: "line-view" });
   const x = Array.from({ length: spec.columns }, (_, j) => j);
   const yRange = [Math.min(...spec.low), Math.max(...spec.high)];
-  const show = (y) => node.replaceChildren(lineChart({ title: label, xName: "column", yName: "value", series: [{ x, y, colour: SERIES[0] }], yRange, height: 220 }));
+  const show = (y) => node.replaceChildren(lineChart({ title: label, xName: "column", yName: "value", series: [{ x, y, colour: SERIES[0] }], yRange, width: 400, height: 220 }));
   return { node, show };
 }
 
@@ -187,10 +191,10 @@ function rowForm(spec, network, x, digits, changed) {
       changed();
     });
     const value = element("td", { class: "number" }), marked = bar(spec, j);
-    body.append(element("tr", {}, element("th", { scope: "row" }, spec.names[j]), element("td", {}, input), value, element("td", {}, isChoice(spec, j) ? "" : marked.node)));
+    body.append(element("tr", {}, element("th", { scope: "row" }, spec.names[j]), element("td", {}, input), value, element("td", { class: "within" }, isChoice(spec, j) ? "" : marked.node)));
     rows.push({ input, value, marked });
   }
-  const heads = ["column", "x", "mean at z = μ", "within the data"].map((name) => element("th", { scope: "col" }, name));
+  const heads = ["column", "x", `${outputName(spec)} at z = μ`, WITHIN].map(heading);
   const node = element("table", { class: "row" }, element("thead", {}, element("tr", {}, ...heads)), body);
   const show = () => rows.forEach(({ input }, j) => {
     if (document.activeElement === input) return;

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from fastvae import VAE, report, train
+from fastvae import VAE, TableVAE, report, train
 from fastvae.data.digits import load_digits
 from fastvae.page.build import write_page
 from tests.page.browser import PHONE, opened
@@ -58,6 +58,49 @@ def test_no_panel_is_wider_than_a_phone(which, scheme, browser, request):
         settled(ready(page))
         assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
         assert not page.is_visible("#failed")
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """The page of a mixed table with long names of levels, and one latent dimension."""
+    rng = np.random.default_rng(0)
+    levels = ["agricultural and fisheries worker", "legislator or senior official", "not stated or unknown"]
+    rows = {"income": rng.normal(size=200), "occupation": rng.choice(levels, 200), "visits": rng.poisson(2, 200)}
+    model = TableVAE(1, hidden=(8,), epochs=2, random_state=0).fit(rows)
+    path = tmp_path_factory.mktemp("mixed") / "report.html"
+    write_page(path, model, rows)
+    return path
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_what_a_model_makes_of_a_table_is_seen_without_scrolling(mixed, browser, width):
+    """No long name of a level pushes the numbers out of sight."""
+    with opened(browser, mixed, width=width) as page:
+        settled(ready(page))
+        for panel in ("#decode", "#encode"):
+            ends = page.locator(f"{panel} table.row").evaluate(
+                "t => [t.getBoundingClientRect().right, t.parentElement.getBoundingClientRect().right]"
+            )
+            assert ends[0] <= ends[1] + 1, panel
+        assert page.inner_text("#decode table.row tbody tr:first-child td").strip()
+
+
+def test_one_dimension_has_no_plane_to_drag_in(mixed, browser):
+    with opened(browser, mixed) as page:
+        ready(page)
+        said = page.inner_text("#decode > p")
+        assert "Move the slider." in said
+        assert "Drag" not in said
+
+
+def test_numbers_of_a_condition_have_their_names(tmp_path, browser):
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    model = VAE(1, hidden=(4,), likelihood="gaussian", epochs=1, random_state=0).fit(X, condition=X[:, :2] + 1.5)
+    model.metadata_["condition"] = ["alcohol", "hue"]
+    write_page(tmp_path / "report.html", model, X, condition=X[:, :2] + 1.5)
+    with opened(browser, tmp_path / "report.html") as page:
+        ready(page)
+        assert "condition: alcohol" in page.inner_text("#decode")
 
 
 def test_names_are_text_and_no_markup(table, images, browser):
