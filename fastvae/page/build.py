@@ -317,7 +317,7 @@ def _words(
     units = "" if m.units.same or m.likelihood != "gaussian" else " All is in the units of the data."
     if m.likelihood == "bernoulli":
         units = " Pixels between black and white count as probabilities."
-    drag = "Move the slider, or draw a z."
+    drag = "Move the slider."
     if m.codes > 1:
         marks = "the marks are the means of q(z|x) of some rows" + (", with their labels" if spec["labels"] else "")
         drag = (
