@@ -57,26 +57,25 @@ function encodePanel(root, spec, model, state) {
   function* estimating(kl) {
     const K = state.samples, { u, q, c } = state;
     const plain = { mean: q.mu, logvar: q.logvar }, wide = proposalAt(q.mu, q.logvar, 1, WIDENED);
-    const logs = [];
-    let sum = 0, squares = 0;
+    const logs = [], given = [];
     verdict.textContent = "drawing …";
     for (let first = 0; first < K; first += BLOCK) {
       const some = Math.min(BLOCK, K - first);
       logWeights(network, u, c, plain, spec.seed, state.place, first, some, (_, nll) => {
-        const value = -nll - network.logJacobian;
-        sum += value;
-        squares += value * value;
+        given.push(-nll - network.logJacobian);
       });
       logs.push(...logWeights(network, u, c, wide, spec.seed, state.place, first, some));
       yield;
     }
-    const mean = sum / K, error = Math.sqrt(Math.max(0, squares / K - mean * mean) / (K - 1));
-    const log = summary(Float64Array.from(logs));
-    found.terms = { reconstruction: mean, reconstructionError: error, kl, elbo: mean - kl, ...log };
+    const { mean, error } = meanAndError(given), log = summary(Float64Array.from(logs));
+    // Both are of the same draws: the error is that of the difference, draw by draw, log p(x) by the delta method.
+    const scale = log.value;
+    const gapError = meanAndError(given.map((value, i) => Math.exp(logs[i] - scale) - value)).error;
+    found.terms = { reconstruction: mean, reconstructionError: error, kl, elbo: mean - kl, gapError, ...log };
     fill("reconstruction", mean, error);
     fill("elbo", mean - kl, error);
     fill("logp", log.value, log.mcse);
-    fill("gap", log.value - mean + kl, Math.hypot(log.mcse, error));
+    fill("gap", log.value - mean + kl, log.reliable ? gapError : NaN);
     const tail = log.khat === -Infinity ? "no tail: q is the posterior" : `k-hat ${decimals(log.khat)}, at most ${decimals(threshold(K))} is wanted`;
     verdict.textContent = `${K.toLocaleString("en")} draws; effective sample size ${decimals(log.ess, 0)}; ${tail}. ${
       log.reliable

@@ -33,6 +33,13 @@ function logWeights(network, u, c, r, seed, row, first, count, keep = null) {
   return found;
 }
 
+// Of numbers their mean, and its standard error.
+function meanAndError(values) {
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  return { mean, error: Math.sqrt(squares / (values.length * (values.length - 1))) };
+}
+
 const threshold = (samples) => (samples > 1 ? Math.min(1 - 1 / Math.log10(samples), 0.7) : -Infinity);
 
 // What K log weights say: log mean w, its Monte Carlo standard error, effective sample size, k-hat.

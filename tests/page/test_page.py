@@ -213,6 +213,28 @@ def test_a_changed_number_changes_the_estimates(table, browser):
         assert page.evaluate("window.fastvae.encoding.found.terms") == before
 
 
+def test_the_error_of_the_gap_is_that_of_other_draws(table, browser):
+    """log p(x) - ELBO of one row, again and again with other seeds: they spread as the page says."""
+    again = """(seed) => {
+      const { encoding, spec, jobs } = window.fastvae;
+      spec.seed = seed;
+      encoding.changed();
+      return new Promise((done) => {
+        const wait = () => (jobs.running.has("encode") ? setTimeout(wait, 5) : done(encoding.found.terms));
+        wait();
+      });
+    }"""
+    with opened(browser, table) as page:
+        settled(ready(page))
+        page.get_by_label("draws K").select_option("100")
+        found = [page.evaluate(again, seed) for seed in range(200)]
+    gaps = np.array([terms["value"] - terms["elbo"] for terms in found])
+    said = np.sqrt(np.mean([terms["gapError"] ** 2 for terms in found]))
+    apart = np.sqrt(np.mean([terms["mcse"] ** 2 + terms["reconstructionError"] ** 2 for terms in found]))
+    assert 0.85 < gaps.std(ddof=1) / said < 1.18  # the spread of 200 is known to 5%
+    assert said < apart  # which it would be if the draws were others
+
+
 def test_every_place_of_the_slider_estimates_the_same(table, browser):
     with opened(browser, table) as page:
         settled(ready(page))
