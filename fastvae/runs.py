@@ -4,6 +4,7 @@ config.json      what was asked for and what was chosen
 metrics.jsonl    one object an epoch
 checkpoint.npz   model, optimizer and position, replaced as a whole
 model.npz        the trained model
+report.html      a page to play with
 *.png            pictures, with the `plot` extra
 """
 
