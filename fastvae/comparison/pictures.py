@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 
 from fastvae.comparison.subject import Subject
+from fastvae.errors import counted
 from fastvae.evaluation.drawing import BLUE, figure, save
 
 SHOWN = 14  # samples of a model
 NEIGHBOUR_HEIGHT = 0.62  # of the rows of neighbours, beside that of samples
 SHOWN_AS = "samples: means where a model gives some, in grey; the measures of samples are of complete draws"
 LONGEST_NAME = 24  # letters
-SHOWN_COLUMNS, BINS = 6, 24  # of a table: histograms
+SHOWN_COLUMNS, FEWEST_BINS, BINS = 6, 10, 24  # of a table: histograms
 BLOCK = 4096  # rows whose distances are made at once
 
 
@@ -63,14 +64,15 @@ def _images(subject: Subject, samples: dict[str, np.ndarray]) -> Any:
 
 def _histograms(subject: Subject, samples: dict[str, np.ndarray]) -> Any:
     columns = min(SHOWN_COLUMNS, subject.columns)
+    bins = int(np.clip(3 * np.sqrt(len(subject.test)), FEWEST_BINS, BINS))
     picture = figure(1.9 * columns + 1.6, 1.15 * len(samples) + 0.8)
     grid = picture.subplots(len(samples), columns, squeeze=False)
     for row, (title, drawn) in enumerate(samples.items()):
         for k, axes in enumerate(grid[row]):
             real = subject.test[:, k]
-            low, high = np.percentile(real, [0.5, 99.5])
+            low, high = np.percentile(np.concatenate([real, subject.seen[:, k]]), [0.5, 99.5])
             span = max(high - low, 1e-6)
-            edges = np.linspace(low - 0.15 * span, high + 0.15 * span, BINS)
+            edges = np.linspace(low - 0.15 * span, high + 0.15 * span, bins)
             axes.hist(np.clip(real, edges[0], edges[-1]), edges, density=True, color="0.8")
             axes.hist(np.clip(drawn[:, k], edges[0], edges[-1]), edges, density=True, histtype="step", color=BLUE)
             axes.set_yticks([])
@@ -80,5 +82,8 @@ def _histograms(subject: Subject, samples: dict[str, np.ndarray]) -> Any:
                 axes.set_title(name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 3] + "...", fontsize=9)
         grid[row, 0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9)
     which = "" if columns == subject.columns else f", of the first {columns} columns"
-    picture.suptitle(f"samples (lines) and held-out rows (grey){which}, in deviations of a column", fontsize=10)
+    picture.suptitle(
+        f"samples (lines) and {counted(len(subject.test), 'held-out row')} (grey){which}, in deviations of a column; "
+        "the bars at the ends hold all beyond", fontsize=10,
+    )  # fmt: skip
     return picture

@@ -17,6 +17,8 @@ MARKERS = "o", "s", "^", "D", "v", "P", "X"
 LONGEST_NAME, LONGEST_READ = 40, 400  # letters of a name that are shown, and looked at
 HINTED = 1.04  # by how much a text that is drawn may be wider than its outlines
 FORMULA = "$z_{"  # how names begin that are our own, and drawn as formulas
+SMALLEST = 6  # points of the name of a place that has neighbours
+LINE = 1 / 1.35  # of the height of a line that its letters take
 TAILS = 0.5, 99.5  # percentiles of images beyond which a pixel takes no contrast from the others
 
 
@@ -97,11 +99,12 @@ def shortened(name: object, inches: float, points: float) -> str:
 
 
 def name_ticks(axis: Any, places: Any, names: Any, apart: float, points: float = 8, longest: float = 1.5) -> None:
-    """Name the places of an axis, which are so many inches apart: upright, below an x-axis, where names do not fit side
-    by side; only some of them where not even that does."""
+    """Name the places of an axis, which are so many inches apart: smaller where they lie close; upright, below an
+    x-axis, where names do not fit side by side; only some of them where not even that does."""
     below, places, names = axis.axis_name == "x", list(places), list(names)
-    high = 1.35 * points / 72
-    every = max(1, math.ceil(high / max(apart, 1e-6)))
+    points = max(min(points, SMALLEST), min(points, LINE * apart * 72))  # smaller, before names are left out
+    high = points / LINE / 72
+    every = max(1, math.ceil(high / max(apart, 1e-6) - 1e-9))
     places, names = places[::every], names[::every]
     flat = [name if name.startswith(FORMULA) else shortened(name, longest, points) for name in names]
     upright = below and len(names) > 1 and max(width_of(name, points) for name in flat) > 0.92 * apart * every

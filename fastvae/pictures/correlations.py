@@ -124,6 +124,8 @@ def correlations_figure(columns: Sequence[Column], data: np.ndarray, samples: np
     count = len(names)
     side = float(np.clip(NAME_INCHES * count, SIDE, LARGEST))
     fig = figure(3 * side + 3.2, side + 1.9)
+    if any(len(column.levels) > LEVELS for column in columns):
+        fig.supxlabel(f"of a category of more, the {LEVELS} most frequent levels", fontsize=8)
     off = ~np.eye(count, dtype=bool)
     typical, end = float(np.sqrt(np.square(apart[off]).mean())), max(LEAST, float(np.abs(apart).max()))
     parts = (

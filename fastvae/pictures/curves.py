@@ -99,6 +99,7 @@ def _panel(axes: Any, epochs: np.ndarray, lines: Sequence[Line], model: Any) -> 
     marks: dict[str, Any] = {"marker": "o", "markersize": 3.5} if len(epochs) <= MARKED else {}
     for label, values, colour, style in lines:
         axes.plot(epochs, values, style, color=colour, label=label, linewidth=1.4, **marks)
+    axes.ticklabel_format(axis="y", useOffset=False)
     limits = limits_of_curves(epochs, [values for _, values, *_ in lines])
     if len(epochs) >= MANY:
         axes.set_xscale("log")

@@ -98,7 +98,7 @@ def latent_grid(
     if shape:
         images = x.reshape(-1, *shape)
         return finished(grid_of_images(images, side, is_ink(model, images), None, said[::-1], said, title, names), path)
-    return finished(_maps(model, x, said, names), path)
+    return finished(_maps(model, x, said, names, title), path)
 
 
 def traversals(
@@ -215,13 +215,16 @@ def _decoded(model: Any, z: np.ndarray, condition: Any, picture: str) -> tuple[n
     conditions, names = conditions_of(model, condition, picture)
     one = None if conditions is None else conditions[0]
     rows = rows_of(model, model.decode(z.reshape(-1, z.shape[2]).astype(np.float32), **given_condition(one)))
-    return rows.reshape(*z.shape[:2], -1), f"condition: {names[0]}" if names else ""
+    given = "p(x|z, c)" if names else "p(x|z)"
+    best = "means, or most probable levels," if any(column.levels for column in columns_of(model)) else "means"
+    said = [f"{best} of {given}"] if isinstance(model, VAE) else []
+    return rows.reshape(*z.shape[:2], -1), "; ".join([*said, *([f"condition: {names[0]}"] if names else [])])
 
 
 # ---- tables ------------------------------------------------------------------------------------------------------
 
 
-def _maps(model: Any, x: np.ndarray, said: Sequence[str], names: tuple[str, str]) -> Any:
+def _maps(model: Any, x: np.ndarray, said: Sequence[str], names: tuple[str, str], title: str) -> Any:
     """Maps of each column over two dimensions, of rows (n, n, D)."""
     from matplotlib import colormaps
     from matplotlib.colors import BoundaryNorm
@@ -248,6 +251,7 @@ def _maps(model: Any, x: np.ndarray, said: Sequence[str], names: tuple[str, str]
         axes.set_yticks([side - 1 - i for i in ticks], [said[i] for i in ticks])
 
     fig = panels(columns_of(model), panel)
+    fig.suptitle(title, fontsize=10)
     fig.supxlabel(names[0], fontsize=9)
     fig.supylabel(names[1], fontsize=9)
     return fig

@@ -104,12 +104,13 @@ def latent_figure(
         axes.hist([values for _, values, _ in shown], 30, stacked=True, color=[colour for *_, colour in shown],
                   label=[label for label, *_ in shown])  # fmt: skip
         axes.set_xlabel(f"{names[0]}, {what}")
-        axes.set_ylabel("examples")
+        axes.set_ylabel("rows" if len(groups) == 1 else "rows, of the classes on top of each other")
         _legend(axes, len(groups), title)
     else:
         points, prior, names = (codes, prior, names) if count == 2 else (*_components(codes),)
         if prior:
             _circles(axes)
+            axes.set_aspect("equal", adjustable="datalim")
         if labels is not None and is_scale(labels):
             marks = axes.scatter(*points.T, c=labels.astype(float), s=9, alpha=0.8, linewidths=0, cmap="cividis")
             fig.colorbar(marks, label=title or "label")
@@ -122,7 +123,7 @@ def latent_figure(
         axes.set_xlabel(names[0])
         axes.set_ylabel(names[1])
     quiet(axes)
-    axes.set_title(f"{what}, {counted(count, 'dimension')}", fontsize=10)
+    axes.set_title(f"{what} of {counted(len(codes), 'row')}, {counted(count, 'dimension')}", fontsize=10)
     return fig
 
 

@@ -17,7 +17,7 @@ CORNER = 4  # columns from which on the corner above the diagonal has room for a
 MOST_POINTS = 1000  # of data, and of samples, in a panel
 PANEL = 1.9  # inches of one
 FEW_VALUES = 12  # whole numbers that are drawn as levels
-CELLS, FEWEST = 48, 10  # a side of a density, and points of one
+CELLS, FEWEST = 48, 40  # a side of a density, and points of one
 MASSES = 0.9, 0.5  # shares of the points within the contours
 REACH = 0.005  # of the points on either side that lie out of sight
 DATA, DARK = "0.6", "0.15"
@@ -122,13 +122,15 @@ def pairs_figure(
         grid[row, 0].set_ylabel(own[row].name if row else "share of the rows", fontsize=8)
         grid[count - 1, row].set_xlabel(own[row].name, fontsize=8)
     rows = f"data, {counted(len(data), 'row')}"
-    handles: list[Any] = [
-        Line2D([], [], linestyle="none", marker="o", markersize=4, color=DATA, label=rows),
-        Line2D([], [], color=DARK, linestyle="--", label="data: 50% and 90% within"),
-        Line2D([], [], color=BLUE, label=f"{len(samples):,} samples, the same"),
-    ]
-    if any(axis.levels for axis in own):
-        handles.append(Line2D([], [], linestyle="none", marker="o", markersize=4, color=BLUE, label="samples"))
+    made = f"{len(samples):,} samples"
+    stepped = sum(_is_stepped(axis, data[:, j][np.isfinite(data[:, j])]) for axis, j in zip(own, chosen, strict=True))
+    handles: list[Any] = [Line2D([], [], linestyle="none", marker="o", markersize=4, color=DATA, label=rows)]
+    if count - stepped > 1:  # some pair with contours
+        if len(data) >= FEWEST:
+            handles.append(Line2D([], [], color=DARK, linestyle="--", label="data: 50% and 90% within"))
+        handles.append(Line2D([], [], color=BLUE, label=f"{made}: 50% and 90% within"))
+    if stepped:
+        handles.append(Line2D([], [], linestyle="none", marker="o", markersize=4, color=BLUE, label=made))
     if len(chosen) < len(columns):
         more = "" if places is not None else " that correlate the most"
         handles.append(Patch(color="none", label=f"{count} of {len(columns)} columns{more}"))
@@ -196,7 +198,7 @@ def _plane(axes: Any, across: _Axis, up: _Axis, data: np.ndarray, samples: np.nd
     """Data (N, 2) and samples (M, 2)."""
     data, samples = data[np.isfinite(data).all(axis=1)], samples[np.isfinite(samples).all(axis=1)]
     stepped = _is_stepped(across, data[:, 0]), _is_stepped(up, data[:, 1])
-    style: dict[str, Any] = {"s": 5, "linewidths": 0, "alpha": 0.5}
+    style: dict[str, Any] = {"s": float(np.clip(800 / max(len(data), 1), 5, 20)), "linewidths": 0, "alpha": 0.5}
     if any(stepped):
         rng = np.random.default_rng(0)
         for values, colour, side in ((data, DATA, -1), (samples, BLUE, 1)):

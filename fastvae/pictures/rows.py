@@ -30,6 +30,7 @@ from fastvae.pictures.subject import (
     drawn,
     is_ink,
     rows_of,
+    said_of_output,
     said_of_samples,
     shape_of_images,
     some_of,
@@ -107,7 +108,7 @@ def samples(
     shape = shape_of_images(model, image_shape)
     if X is not None and not shape:
         data, found = beside_samples(model, X, condition, n, random_state)
-        return finished(_table(model, found, data), path)
+        return finished(_table(model, found, data, said_of_samples(model, True)), path)
     by_label = X is not None and np.ndim(condition) > 0 and len(condition) == count_of(X)
     conditions, names = conditions_of(model, None if by_label else condition, "samples")
     noise = (not shape) if noise is None else noise
@@ -207,6 +208,13 @@ def reconstructions(
     TypeError
         The model has no codes, or is none.
     """
+    return finished(reconstructions_figure(model, X, condition, n, image_shape), path)
+
+
+def reconstructions_figure(
+    model: Any, X: Any, condition: Any = None, n: int | None = None, image_shape: Any = None, which: str = "row"
+) -> Any:
+    """As `reconstructions` has it; `which` is what a row of X is called."""
     check_model(model, "reconstructions", "reconstruct")
     shape = shape_of_images(model, image_shape)
     columns = columns_of(model)
@@ -214,12 +222,12 @@ def reconstructions(
     count = n or (RECONSTRUCTED if shape else 6 if wide else MOST_ROWS)
     X, condition = some_of(X, count, condition)
     rows, output = reconstruct_rows(model, X, condition)
+    title = f"{counted(len(rows), which)}{said_of_output(model)}"
     if shape:
         both = np.concatenate([rows, output]).reshape(-1, *shape)
-        fig = grid_of_images(both, len(rows), is_ink(model, rows), limits_of(both), ["input", "output"])
-        return finished(fig, path)
+        return grid_of_images(both, len(rows), is_ink(model, rows), limits_of(both), ["input", "output"], title=title)
     if not wide:
-        return finished(reconstructed_columns(columns, rows, output), path)
+        return reconstructed_columns(columns, rows, output, title)
     fig = figure(9, 1.5 * len(rows) + 0.6)
     grid = fig.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
     for axes, row, made in zip(grid, rows, output, strict=True):
@@ -228,8 +236,9 @@ def reconstructions(
         quiet(axes)
     name_columns(grid[-1], columns, 8.0)
     grid[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=9)
+    fig.suptitle(title, fontsize=10)
     fig.supylabel(units_of(model), fontsize=10)
-    return finished(fig, path)
+    return fig
 
 
 def some_conditions(model: Any, condition: Any) -> Any:
@@ -256,9 +265,9 @@ def _table(
             (shortened(name, 2.0, 9), rows, COLOURS[i % len(COLOURS)])
             for i, (name, rows) in enumerate(zip(names, groups, strict=True))
         ]
-        return marginals_figure(columns, data, coloured)
+        return marginals_figure(columns, data, coloured, f"{each:,} {what} each:")
     rows = [] if data is None else [(f"{len(data):,} rows of the data", data, "0.25")]
-    labels = [shortened(name, 2.0, 9) for name in names] if several > 1 else [f"{len(found):,} {what}"]
+    labels = [f"{shortened(name, 2.0, 9)}: {each:,} {what}" for name in names] or [f"{len(found):,} {what}"]
     rows += [(label, group, BLUE) for label, group in zip(labels, groups, strict=True)]
     return _curves(model, columns, rows)
 
@@ -304,4 +313,4 @@ def name_columns(axes: Any, columns: Sequence[Any], inches: float) -> None:
         return
     every = max(1, -(-len(names) // 24))
     name_ticks(axes.xaxis, list(range(len(names)))[::every], names[::every], inches * every / len(names))
-    axes.set_xlabel("column" if every == 1 else f"column, each {every}th named")
+    axes.set_xlabel("column" if every == 1 else f"column, one in {every} named")

@@ -12,7 +12,7 @@ from fastvae.pictures.curves import learning_curves
 from fastvae.pictures.decoded import latent_grid, traversals
 from fastvae.pictures.latent import latent
 from fastvae.pictures.pairs import pairs
-from fastvae.pictures.rows import drawing_of_samples, reconstructions, samples, some_conditions
+from fastvae.pictures.rows import drawing_of_samples, reconstructions_figure, samples, some_conditions
 from fastvae.pictures.subject import rows_of, shape_of_images, some_of
 from fastvae.pictures.tables import MOST_ROWS, is_table
 
@@ -58,6 +58,7 @@ def _makers(
     """Name to what writes it."""
     shape = shape_of_images(model)
     rows, labels, beside = some_of(X, MOST_ROWS, labels, condition)
+    which = "row" if unseen is X else "held-out row"
     shown, known = beside, rows
     if shape and (vectors := some_conditions(model, unseen_condition)) is not None:
         shown, known = vectors, None
@@ -65,7 +66,9 @@ def _makers(
     makers: dict[str, Callable[[pathlib.Path], Any]] = {
         "history.png": lambda path: learning_curves(model, path),
         "samples.png": lambda path: samples(model, X=known, condition=shown, path=path),
-        "reconstructions.png": lambda path: reconstructions(model, unseen, condition=unseen_condition, path=path),
+        "reconstructions.png": lambda path: save(
+            path, reconstructions_figure(model, unseen, unseen_condition, which=which)
+        ),
         "latent.png": lambda path: latent(model, rows, labels, condition=beside, path=path),
     }
     if model.network_.inputs["z"] == 2:

@@ -103,6 +103,8 @@ def scores_figure(parts: Sequence[Part], limit: float | None, alpha: float, what
         axes.hist(shown, edges, weights=weights, label=f"{name} ({len(values):,})", color=colour, **style)
     if limit is not None and math.isfinite(limit):
         axes.axvline(max(limit, low), color=ORANGE, linewidth=1.4, label=f"threshold {limit:.4g}: p = {alpha:g}")
+    elif limit is None:
+        axes.plot([], [], linestyle="none", label=f"no threshold at p = {alpha:g}: too few held-out rows")
     beyond = int((every < low).sum())
     about = f"; {beyond} further left, in the first bar" if beyond else ""
     axes.set_xlabel(what + about)

@@ -13,6 +13,7 @@ from fastvae.errors import NotAvailableError, closest
 from fastvae.evaluation.drawing import check_available
 from fastvae.models.estimator import Estimator
 from fastvae.models.table_vae import TableVAE
+from fastvae.models.vae import VAE
 
 MOST_CONDITIONS = 20  # labels that have a row or a colour
 VECTORS = 8  # conditions that are no labels, of which some are shown
@@ -156,6 +157,15 @@ def said_of_samples(model: Any, noise: bool) -> str:
         given = "p(x|z)" if model.network_.condition is None else "p(x|z, c)"
         return f"draws from {given}" if noise else f"means of {given}"
     return "states of a Markov chain" if model.ABILITIES.samples == "chain" else "draws"
+
+
+def said_of_output(model: Any) -> str:
+    """What a VAE's reconstructions are, after a semicolon; nothing of another model."""
+    if not isinstance(model, VAE):
+        return ""
+    given = "p(x|z)" if model.network_.condition is None else "p(x|z, c)"
+    best = "best single value of" if isinstance(model, TableVAE) else "mean of"
+    return f"; output: {best} {given} at the mean of q(z|x)"
 
 
 def conditions_of(model: Any, condition: Any, picture: str) -> tuple[Any, list[str]]:

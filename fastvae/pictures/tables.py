@@ -18,6 +18,7 @@ from fastvae.pictures.subject import (
     given_condition,
     places_of,
     rows_of,
+    said_of_samples,
     some_of,
 )
 
@@ -27,7 +28,8 @@ PANEL = 3.1, 2.3  # inches of one
 MOST_LEVELS = 10  # of a category that are shown, the most frequent ones; then all others as one
 NAMED = 5  # levels, at most, whose shares are written into a panel
 LEVEL, TITLE = 1.1, 2.6  # inches of a level's name, and of a column's
-BINS = 30
+FEWEST_BINS, BINS = 8, 30  # of few rows, and of many
+SHIFT = 0.2  # by how much points of whole numbers are moved at most
 TAIL = 0.005  # share of the samples at either end that widens no panel
 MOST_ROWS = 5000  # of data that are shown
 FEWEST_DRAWN, FEWEST_OF_CHAINS = 2000, 500  # samples whose distributions are shown; where each is a chain of its own
@@ -84,7 +86,7 @@ def marginals(
     if places is not None:
         known, samples = tuple(known[j] for j in places), samples[:, places]
         data = None if data is None else data[:, places]
-    return finished(marginals_figure(known, data, samples), path)
+    return finished(marginals_figure(known, data, samples, said_of_samples(model, True)), path)
 
 
 def is_table(model: Any) -> bool:
@@ -114,7 +116,9 @@ def beside_samples(
 def marginals_figure(
     columns: Sequence[Column], data: np.ndarray | None, samples: np.ndarray | Sequence[Group], what: str = "samples"
 ) -> Any:
-    """The distribution of each column of data (N, D) beside that of samples (M, D), or of several groups of them."""
+    """The distribution of each column of data (N, D) beside that of samples (M, D), or of several groups of them, of
+    all of which `what` is said."""
+    several = not isinstance(samples, np.ndarray)
     groups = [(f"{len(samples):,} {what}", samples, DRAWN)] if isinstance(samples, np.ndarray) else list(samples)
 
     def panel(axes: Any, j: int, column: Column) -> None:
@@ -125,12 +129,13 @@ def marginals_figure(
     gaps = None if data is None else np.isnan(data).mean(axis=0)
     fig = panels(columns, panel, gaps)
     marks = [] if data is None else [(DATA, counted(len(data), "row") + " of the data")]
+    marks += [("none", what)] if several and what != "samples" else []
     _legend(fig, [*marks, *[(colour, name) for name, _, colour in groups]], len(columns))
     fig.supylabel("share of the rows", fontsize=9)
     return fig
 
 
-def reconstructed_columns(columns: Sequence[Column], X: np.ndarray, output: np.ndarray) -> Any:
+def reconstructed_columns(columns: Sequence[Column], X: np.ndarray, output: np.ndarray, title: str = "") -> Any:
     """Each column of rows X (N, D) against what a model makes of them: points of what is counted or measured, a table
     of shares, those of a row 1 in all, of what is chosen."""
 
@@ -139,7 +144,7 @@ def reconstructed_columns(columns: Sequence[Column], X: np.ndarray, output: np.n
         (_confusion if column.levels else _points)(axes, column, X[there, j], output[there, j])
 
     fig = panels(columns, panel)
-    _legend(fig, [], len(columns))
+    _legend(fig, [("none", title)] if title else [], len(columns))
     return fig
 
 
@@ -195,9 +200,11 @@ def edges_of(column: Column, data: np.ndarray, *samples: np.ndarray) -> list[flo
     ends += [np.array([data.min(), data.max()])] if len(data) else []
     low, high = (min(e[0] for e in ends), max(e[1] for e in ends)) if ends else (0.0, 1.0)
     high = high if high > low else low + 1
+    fewest = min((len(values) for values in (data, *samples) if len(values)), default=0)
+    bins = int(np.clip(3 * np.sqrt(fewest), FEWEST_BINS, BINS))
     if column.whole and high - low < BINS:
         return [float(edge) for edge in np.arange(np.floor(low), np.ceil(high) + 2) - 0.5]
-    return [float(edge) for edge in np.linspace(low, high, BINS + 1)]
+    return [float(edge) for edge in np.linspace(low, high, bins + 1)]
 
 
 def histogram(axes: Any, values: np.ndarray, edges: Sequence[float], **style: Any) -> None:
@@ -226,13 +233,17 @@ def levels_of(column: Column, *some: np.ndarray) -> np.ndarray:
     return np.sort(np.argsort(-np.asarray(counts), kind="stable")[:MOST_LEVELS])
 
 
+def _names_of(column: Column, shown: np.ndarray) -> list[str]:
+    """Of the levels that are shown, and of all others as one."""
+    names, others = [str(column.levels[i]) for i in shown], len(column.levels) - len(shown)
+    return names + ([counted(others, "other")] if others else [])
+
+
 def _bars(axes: Any, column: Column, data: np.ndarray, samples: Sequence[tuple[np.ndarray, Any]]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     shown = levels_of(column, *([data] if len(data) else [values for values, _ in samples]))
-    names = [str(column.levels[i]) for i in shown]
-    others = len(column.levels) > len(shown)
-    names += [f"{len(column.levels) - len(shown)} others"] if others else []
+    names, others = _names_of(column, shown), len(column.levels) > len(shown)
     places = np.arange(len(names))[::-1]  # the first above
     groups = [*([(data, DATA)] if len(data) else []), *samples]
     for i, (values, colour) in enumerate(groups):
@@ -256,7 +267,10 @@ def _points(axes: Any, column: Column, x: np.ndarray, output: np.ndarray) -> Non
     if len(x):
         low, high = float(min(x.min(), output.min())), float(max(x.max(), output.max()))
         axes.plot([low, high], [low, high], color="0.6", linewidth=1)
-        axes.plot(x, output, ".", color=DRAWN, markersize=3, alpha=0.5)
+        size = float(np.clip(60 / np.sqrt(len(x)), 3, 7))
+        axes.plot(
+            _spread_out(column, x, 0), _spread_out(column, output, 1), ".", color=DRAWN, markersize=size, alpha=0.5
+        )
     axes.set_xlabel("input", fontsize=8)
     axes.set_ylabel("output", fontsize=8)
     for axis in (axes.xaxis, axes.yaxis):
@@ -264,26 +278,31 @@ def _points(axes: Any, column: Column, x: np.ndarray, output: np.ndarray) -> Non
     quiet(axes)
 
 
+def _spread_out(column: Column, values: np.ndarray, seed: int) -> np.ndarray:
+    """Values that are few whole numbers a little apart, so that a point that many rows share is seen to be many."""
+    if not column.whole or np.ptp(values) >= BINS or (values != np.rint(values)).any():
+        return values
+    return values + np.random.default_rng(seed).uniform(-SHIFT, SHIFT, len(values))
+
+
 def _confusion(axes: Any, column: Column, x: np.ndarray, output: np.ndarray) -> None:
     shown = levels_of(column, x) if len(x) else levels_of(column, output)
-    names = [str(column.levels[i]) for i in shown]
-    place = np.full(len(column.levels), -1)
+    names = _names_of(column, shown)
+    place = np.full(len(column.levels), len(names) - 1)  # of those that are not shown
     place[shown] = np.arange(len(shown))
-    counts = np.zeros((len(shown), len(shown)))
-    i, j = place[x.astype(int)], place[output.astype(int)]
-    both = (i >= 0) & (j >= 0)
-    np.add.at(counts, (i[both], j[both]), 1)
-    totals = np.bincount(i[i >= 0], minlength=len(shown))[:, None]
-    shares = counts / np.maximum(totals, 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    if len(shown) <= NAMED:
+    counts = np.zeros((len(names), len(names)))
+    np.add.at(counts, (place[x.astype(int)], place[output.astype(int)]), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    if len(names) <= NAMED:
         for (row, level), share in np.ndenumerate(shares):
             axes.text(level, row, f"{share:.0%}", ha="center", va="center", fontsize=8,
                       color="white" if share > 0.6 else "0.2")  # fmt: skip
-    name_ticks(axes.yaxis, range(len(shown)), names, (PANEL[1] - 0.9) / len(shown), 8, LEVEL)
-    if len(shown) <= NAMED:
-        name_ticks(axes.xaxis, range(len(shown)), names, (PANEL[0] - 1.4) / len(shown), 8, 0.7)
+    name_ticks(axes.yaxis, range(len(names)), names, (PANEL[1] - 0.9) / len(names), 8, LEVEL)
+    if len(names) <= NAMED:
+        name_ticks(axes.xaxis, range(len(names)), names, (PANEL[0] - 1.4) / len(names), 8, 0.7)
     else:
         axes.set_xticks([])
-    axes.set_xlabel("output" if len(shown) <= NAMED else "output, in the same order", fontsize=8)
+        axes.figure.colorbar(image, ax=axes, format=percent, ticks=(0, 0.5, 1)).ax.tick_params(labelsize=7)
+    axes.set_xlabel("output" if len(names) <= NAMED else "output, in the same order", fontsize=8)
     axes.set_ylabel("input", fontsize=8)

@@ -9,10 +9,12 @@ import pytest
 pytest.importorskip("matplotlib", reason="pictures need matplotlib: pip install 'fastvae-engine[plot]'")
 
 from fastvae import GAN, MADE, VAE, Autoencoder, TableVAE, pictures
+from fastvae.data.columns import Column
 from fastvae.evaluation.conformal import threshold
 from fastvae.evaluation.drawing import limits_of
 from fastvae.pictures.correlations import correlation, numbers_of
 from fastvae.pictures.pairs import density
+from fastvae.pictures.tables import reconstructed_columns
 from tests.support.figures import said, texts_apart
 
 RNG = np.random.default_rng(0)
@@ -105,8 +107,9 @@ def test_traversals_move_one_dimension(images, table, mixed):
 def test_marginals_pairs_and_correlations_are_of_data_and_samples(table, mixed):
     figure = pictures.marginals(table, TABLE, n_samples=500)
     drawn = table.sample(500, random_state=0, noise=True)
-    heights = [bar.get_height() for bar in figure.axes[0].patches[:30]]
-    edges = [bar.get_x() for bar in figure.axes[0].patches[:30]]
+    bars = [patch for patch in figure.axes[0].patches if hasattr(patch, "get_height")]
+    assert len(bars) == 28  # of 90 rows
+    heights, edges = [bar.get_height() for bar in bars], [bar.get_x() for bar in bars]
     assert sum(heights) == pytest.approx(1)
     assert edges[0] <= min(TABLE[:, 0].min(), np.quantile(drawn[:, 0], 0.005)) + 1e-6
     figure = pictures.pairs(table, TABLE, columns=[2, 0])
@@ -120,6 +123,55 @@ def test_marginals_pairs_and_correlations_are_of_data_and_samples(table, mixed):
     model, rows = mixed
     for picture in (pictures.marginals, pictures.pairs, pictures.correlations, pictures.reconstructions):
         texts_apart(picture(model, rows))
+
+
+def test_few_rows_have_few_bins_and_no_contours(table):
+    figure = pictures.marginals(table, TABLE[:18], n_samples=500)
+    assert len([patch for patch in figure.axes[0].patches if hasattr(patch, "get_height")]) == 12
+    figure = pictures.pairs(table, TABLE[:18], n_samples=500)
+    assert "500 samples: 50% and 90% within" in said(figure)
+    assert "data: 50% and 90% within" not in said(figure)
+
+
+def test_of_levels_that_are_not_shown_there_is_a_row_and_a_column():
+    """So that the shares of a row of the table add up to one, and no row of the data is left out."""
+    column = Column("site", "categorical", "object", tuple(f"level {i}" for i in range(30)))
+    x = np.repeat(np.arange(30.0), 4)
+    figure = reconstructed_columns((column,), x[:, None], np.roll(x, 1)[:, None])
+    shares = figure.axes[0].images[0].get_array()
+    assert shares.shape == (11, 11)
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
+    names = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    assert len(names) == 11  # all of them
+    assert names[-1] == "20 others"
+
+
+def test_points_that_many_rows_share_are_seen_to_be_many():
+    column = Column("eggs", "poisson", "int64", (), True)
+    x = np.repeat([1.0, 2.0], 50)
+    figure = reconstructed_columns((column,), x[:, None], x[:, None])
+    points = figure.axes[0].lines[1].get_xydata()
+    assert len(np.unique(points, axis=0)) == 100
+    np.testing.assert_array_equal(np.rint(points), np.column_stack([x, x]))
+
+
+def test_pictures_say_of_which_rows_they_are_and_what_of_the_model(table, images, mixed):
+    output = "; output: mean of p(x|z) at the mean of q(z|x)"
+    assert f"10 rows{output}" in said(pictures.reconstructions(images, IMAGES, image_shape=SHAPE))
+    assert f"90 rows{output}" in said(pictures.reconstructions(table, TABLE))
+    assert f"90 rows{output.replace('mean of p', 'best single value of p')}" in said(pictures.reconstructions(*mixed))
+    assert "mean of q(z|x) of 90 rows, 2 dimensions" in said(pictures.latent(table, TABLE))
+    assert "means of p(x|z)" in said(pictures.latent_grid(table, n=4))
+    assert "means of p(x|z)" in said(pictures.traversals(images, image_shape=SHAPE))
+    assert "2,000 draws from p(x|z)" in said(pictures.samples(table, X=TABLE))
+
+
+def test_circles_of_the_prior_are_round(table):
+    figure = pictures.latent(table, TABLE * [1, 1, 1, 4])
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    (x0, y0), (x1, y1) = axes.transData.transform([(0, 0), (1, 1)])
+    assert x1 - x0 == pytest.approx(y1 - y0, rel=0.01)
 
 
 def test_correlations_of_gaps_count_rows_that_have_both():
@@ -183,6 +235,8 @@ def test_scores_have_the_conformal_threshold(table):
     texts_apart(figure)
     with pytest.raises(ValueError, match="alpha=2 must lie between 0 and 1"):
         pictures.scores(table, held, alpha=2)
+    figure = pictures.scores(table, TABLE[:18])
+    assert "no threshold at p = 0.01: too few held-out rows" in said(figure)
 
 
 def test_conditions_have_a_row_each():
@@ -207,7 +261,7 @@ def test_conditions_have_a_row_each():
 def test_curves_of_many_columns_stand_beside_data():
     model = VAE(2, (6,), epochs=2, early_stopping=False, random_state=0).fit(np.tile(IMAGES, 2))
     figure = pictures.samples(model, X=np.tile(IMAGES, 2), n=50)
-    assert [axes.get_title() for axes in figure.axes] == ["80 rows of the data", "50 samples"]
+    assert [axes.get_title() for axes in figure.axes] == ["80 rows of the data", "50 draws from p(x|z)"]
     np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), np.median(np.tile(IMAGES, 2), axis=0), atol=1e-6)
     texts_apart(figure)
 
