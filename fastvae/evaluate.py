@@ -231,8 +231,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         _write_text(arguments.json, evaluation.json())
     whole = result.complete and not found["stopped"]
     if arguments.out is not None:
-        shown = None if condition is None else condition[:BRACKETED]
-        whole = _write_folder(arguments, model, examples, shown, evaluation, found["diagnosis"], whole)
+        whole = _write_folder(arguments, model, examples, condition, evaluation, found["diagnosis"], whole)
     return 0 if whole else INTERRUPTED
 
 
@@ -414,6 +413,7 @@ def _for_pictures(
     """What is computed for pictures alone: the naive estimator beside importance sampling, annealed importance sampling
     between its bounds. Raises `KeyboardInterrupt` where it was stopped."""
     others, found = [], None
+    shown = None if condition is None else condition[:BRACKETED]
     with ProgressObserver() as observer:
         if result.method == "importance":
             observer.begin("naive, for convergence.png")
@@ -426,7 +426,7 @@ def _for_pictures(
                 n_temperatures=arguments.temperatures or N_TEMPERATURES,
                 n_chains=arguments.samples or N_CHAINS,
                 seed=arguments.seed,
-                condition=condition,
+                condition=shown,
                 observer=observer,
             )
         if observer.stop_requested():

@@ -32,6 +32,7 @@ from fastvae.table_file import ENDINGS, check_ending, is_table, numbered, write_
 MOST_IN_A_PICTURE = 2500
 MOST_LISTED = 5  # files of a folder
 ALONE, SEVERAL = 64, 8  # samples of one condition, or of each of several
+OF_A_TABLE = 2000  # that are shown as distributions
 ALL = "all"  # labels
 
 
@@ -45,7 +46,8 @@ def parser() -> Parser:
     """The options."""
     p = Parser("sample", "Draw new examples from a trained model.")
     p.add_argument("model", help="a model.npz, or the folder of a run")
-    p.add_argument("-n", type=int, help="how many, of each condition; default: 64, or 8 where there are several")
+    p.add_argument("-n", type=int, help="how many, of each condition; default: 64, or 8 where there are several; of a "
+                   "picture of a table 2,000, or 500")  # fmt: skip
     p.add_argument("--condition", action="append", metavar="C", help="of a conditional model, may be given again: a "
                    "label, or all; or numbers with commas between them")  # fmt: skip
     p.add_argument("--out", default="samples.png", help=".png for a picture, .npy for the numbers; .csv, .csv.gz, "
@@ -113,6 +115,17 @@ def _conditions(model: VAE, given: list[str] | None) -> tuple[list[str], Any]:
         raise ValueError(f"--condition: {error}") from None
 
 
+def _named(model: VAE, names: list[str]) -> list[str]:
+    """What conditions are called in a picture: numbers with the names that they had in the training."""
+    known = list(model.metadata_.get("condition") or ())
+    if isinstance(model.network_.condition, Labels):
+        return names
+    values = [name.split(",") for name in names]
+    if not known or any(len(own) != len(known) for own in values):
+        return names
+    return [", ".join(f"{k} {v.strip()}" for k, v in zip(known, own, strict=True)) for own in values]
+
+
 def _chosen(model: VAE, columns: list[str] | None, drop: list[str] | None) -> dict[str, int]:
     """Names of the columns that are written, and where they stand."""
     width = model.network_.architecture.inputs
@@ -160,6 +173,8 @@ def _sample(arguments: argparse.Namespace) -> int:
             raise ValueError(f"--out {out}: the model is of a mixed table; name a {', '.join(ENDINGS)}, or a .png")
     names, conditions = _conditions(model, arguments.condition)
     n = arguments.n or (SEVERAL if len(names) > 1 else ALONE)
+    if out.suffix == ".png" and not arguments.n and not model.metadata_.get("image_shape"):  # distributions need many
+        n = min(OF_A_TABLE // 4, MOST_IN_A_PICTURE // len(names)) if len(names) > 1 else OF_A_TABLE
     count = n * max(1, len(names))
     if out.suffix == ".png" and count > MOST_IN_A_PICTURE:
         found = f"-n {n}" + (f", of {len(names)} conditions" if len(names) > 1 else "")
@@ -180,7 +195,9 @@ def _sample(arguments: argparse.Namespace) -> int:
                 f"--out {arguments.out}: a picture needs matplotlib: pip install matplotlib; "
                 "--out samples.npy works without"
             ) from None
-        pictures.write_samples(out, model, samples, what, names, _data_beside(model, model_path(arguments.model)))
+        pictures.write_samples(
+            out, model, samples, what, _named(model, names), _data_beside(model, model_path(arguments.model))
+        )
     elif is_table(out):
         beside = {} if condition is None else _condition_columns(model, condition)
         written = written_columns(samples) if mixed else samples.T

@@ -4,6 +4,7 @@ import functools
 import math
 import pathlib
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,28 @@ def shortened(name: object, inches: float, points: float) -> str:
     return plain_name(text[:2])
 
 
+def _shared(texts: Sequence[str]) -> int:
+    """How many letters they begin with that are the same in all."""
+    differ = (i for i, letters in enumerate(zip(*texts, strict=False)) if len(set(letters)) > 1)
+    return next(differ, min(len(text) for text in texts))
+
+
+def shortened_apart(names: Sequence[object], inches: float, points: float) -> list[str]:
+    """Names as they are read, not wider than so many inches; of those that would read alike, what they do not share."""
+    texts = ["".join(c if c.isprintable() else " " for c in str(name)) for name in names]
+    short = [shortened(name, inches, points) for name in texts]
+    for alike in {text for text in short if short.count(text) > 1}:
+        places = [i for i, text in enumerate(short) if text == alike]
+        own = [texts[i] for i in places]
+        start = _shared(own)
+        end = _shared([text[start:][::-1] for text in own])
+        for i, text in zip(places, own, strict=True):
+            core = text[start : len(text) - end]
+            if len(set(own)) > 1 and core:
+                short[i] = shortened(f"{'...' * (start > 0)}{core}{'...' * (end > 0)}", inches, points)
+    return short
+
+
 def name_ticks(axis: Any, places: Any, names: Any, apart: float, points: float = 8, longest: float = 1.5) -> None:
     """Name the places of an axis, which are so many inches apart: smaller where they lie close; upright, below an
     x-axis, where names do not fit side by side; only some of them where not even that does."""
@@ -106,7 +129,8 @@ def name_ticks(axis: Any, places: Any, names: Any, apart: float, points: float =
     high = points / LINE / 72
     every = max(1, math.ceil(high / max(apart, 1e-6) - 1e-9))
     places, names = places[::every], names[::every]
-    flat = [name if name.startswith(FORMULA) else shortened(name, longest, points) for name in names]
+    apart_from = shortened_apart(names, longest, points)
+    flat = [name if name.startswith(FORMULA) else short for name, short in zip(names, apart_from, strict=True)]
     upright = below and len(names) > 1 and max(width_of(name, points) for name in flat) > 0.92 * apart * every
     axis.set_ticks(places, flat, fontsize=points, rotation=90 if upright else 0)
 

@@ -265,7 +265,7 @@ def _table(
             (shortened(name, 2.0, 9), rows, COLOURS[i % len(COLOURS)])
             for i, (name, rows) in enumerate(zip(names, groups, strict=True))
         ]
-        return marginals_figure(columns, data, coloured, f"{each:,} {what} each:")
+        return marginals_figure(columns, data, coloured, f"{each:,} {what} each")
     rows = [] if data is None else [(f"{len(data):,} rows of the data", data, "0.25")]
     labels = [f"{shortened(name, 2.0, 9)}: {each:,} {what}" for name in names] or [f"{len(found):,} {what}"]
     rows += [(label, group, BLUE) for label, group in zip(labels, groups, strict=True)]

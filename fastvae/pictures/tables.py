@@ -129,8 +129,8 @@ def marginals_figure(
     gaps = None if data is None else np.isnan(data).mean(axis=0)
     fig = panels(columns, panel, gaps)
     marks = [] if data is None else [(DATA, counted(len(data), "row") + " of the data")]
-    marks += [("none", what)] if several and what != "samples" else []
-    _legend(fig, [*marks, *[(colour, name) for name, _, colour in groups]], len(columns))
+    title = what if several and what != "samples" else ""
+    _legend(fig, [*marks, *[(colour, name) for name, _, colour in groups]], len(columns), title)
     fig.supylabel("share of the rows", fontsize=9)
     return fig
 
@@ -173,7 +173,7 @@ def panels(columns: Sequence[Column], panel: Callable[[Any, int, Column], None],
     return fig
 
 
-def _legend(fig: Any, marks: Sequence[tuple[Any, str]], columns: int) -> None:
+def _legend(fig: Any, marks: Sequence[tuple[Any, str]], columns: int, title: str = "") -> None:
     from matplotlib.patches import Patch
 
     if columns > MOST_COLUMNS:
@@ -181,7 +181,8 @@ def _legend(fig: Any, marks: Sequence[tuple[Any, str]], columns: int) -> None:
     handles = [Patch(color=colour, label=label) for colour, label in marks]
     if handles:
         across = max(1, min(len(handles), int(fig.get_figwidth() // 2.6)))
-        fig.legend(handles=handles, loc="outside upper center", ncols=across, frameon=False, fontsize=9)
+        fig.legend(handles=handles, loc="outside upper center", ncols=across, frameon=False, fontsize=9,
+                   title=title or None, title_fontsize=9)  # fmt: skip
 
 
 def _there(values: np.ndarray) -> np.ndarray:

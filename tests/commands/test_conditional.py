@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from fastvae import VAE, encode, sample, train
+from fastvae import VAE, encode, evaluate, sample, train
 from fastvae.data.condition import Labels, Vectors
 from tests.support.commands import SMALL, parameters
 
@@ -208,3 +208,13 @@ def test_pictures_have_a_row_for_each_label(of_digits, table):
         assert train.main(["--data", "table.csv", *QUIET, *words, "--out", words[1]]) == 0
         for name in ("history", "samples", "reconstructions", "latent"):
             assert pathlib.Path(words[1], name + ".png").stat().st_size > 5000
+
+
+def test_an_evaluation_has_pictures_of_the_table_with_its_conditions(table):
+    """Of more rows too than a bracket draws."""
+    pytest.importorskip("matplotlib", reason="pictures need matplotlib: pip install 'fastvae-engine[plot]'")
+    trained("--condition", "kind", "--drop", "age", "height")
+    words = ["--part", "train", "--samples", "20"]
+    assert evaluate.main(["run", "table.csv", *words, "--out", "e"]) == 0
+    names = {path.name for path in pathlib.Path("e").glob("*.png")}
+    assert {"traversals.png", "marginals.png", "pairs.png", "correlations.png"} <= names

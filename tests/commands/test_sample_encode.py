@@ -37,6 +37,18 @@ def test_samples_as_a_picture(model, count):
     assert pathlib.Path("s.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_picture_of_a_table_has_enough_samples_for_distributions(tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="pictures need matplotlib: pip install 'fastvae-engine[plot]'")
+    X, labels = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 6
+    for condition, words, said in ((None, [], "2000 samples"), (labels, ["--condition", "all"], "2496 samples")):
+        vae = VAE(2, (4,), likelihood="gaussian", epochs=1, random_state=0).fit(X, condition=condition)
+        vae.save(tmp_path / "m.npz")
+        assert sample.main([str(tmp_path / "m.npz"), *words, "--out", "s.png"]) == 0
+        assert said in capsys.readouterr().err
+        assert sample.main([str(tmp_path / "m.npz"), *words, "--out", "s.npy"]) == 0
+        assert f"{48 if words else 64} samples" in capsys.readouterr().err
+
+
 def test_codes(model):
     vae, data = VAE.load(model), load("digits")
     mu, logvar = vae.encode(data.X)

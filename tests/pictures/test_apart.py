@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("matplotlib", reason="pictures need matplotlib: pip install 'fastvae-engine[plot]'")
 
 from fastvae.data.columns import Column
-from fastvae.evaluation.drawing import shortened
+from fastvae.evaluation.drawing import shortened, shortened_apart
 from fastvae.pictures.correlations import correlations_figure
 from fastvae.pictures.images import grid_of_images
 from fastvae.pictures.latent import latent_figure
@@ -80,3 +80,12 @@ def test_of_images(count, columns, shape):
         "a title", ("below", "beside"),
     )  # fmt: skip
     texts_apart(figure)
+
+
+def test_names_that_differ_in_the_middle_are_told_apart():
+    names = [f"district of the {i:02d} long named parish" for i in range(12)]
+    found = shortened_apart(names, 1.1, 8)
+    assert len(set(found)) == 12
+    assert all(f"{i:02d}" in text for i, text in enumerate(found))
+    assert shortened_apart(["one", "two"], 1.1, 8) == ["one", "two"]
+    assert shortened_apart(["W" * 60, "W" * 60], 1.1, 8) == [shortened("W" * 60, 1.1, 8)] * 2  # of the same name
