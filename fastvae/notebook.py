@@ -53,6 +53,8 @@ def curves(epochs: np.ndarray, lines: Mapping[str, np.ndarray], unit: str, kept:
     def y(value: float) -> float:
         return 6 + (1 - min(max((value - low) / span, 0.0), 1.0)) * HIGH
 
+    largest = max(abs(low), abs(high)) or 1.0
+    digits = int(np.clip(2 + np.ceil(np.log10(largest / span)), 4, 8))  # so many that the ends differ
     style = 'font-family="sans-serif" font-size="11" fill="currentColor"'
     parts = []
     if kept:
@@ -67,8 +69,8 @@ def curves(epochs: np.ndarray, lines: Mapping[str, np.ndarray], unit: str, kept:
                 a, b = points[0]
                 parts.append(f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="2" fill="{colour}"/>')
     parts += [
-        f'<text x="{SIDE}" y="14" text-anchor="end" {style}>{high:.4g}</text>',
-        f'<text x="{SIDE}" y="{6 + HIGH:.0f}" text-anchor="end" {style}>{low:.4g}</text>',
+        f'<text x="{SIDE}" y="14" text-anchor="end" {style}>{high:.{digits}g}</text>',
+        f'<text x="{SIDE}" y="{6 + HIGH:.0f}" text-anchor="end" {style}>{low:.{digits}g}</text>',
         f'<text x="{SIDE + 6}" y="{HIGH + 22:.0f}" {style}>epoch {first:g}</text>',
         f'<text x="{SIDE + 6 + WIDE}" y="{HIGH + 22:.0f}" text-anchor="end" {style}>{last:g}</text>',
     ]
@@ -101,6 +103,6 @@ def listed(items: Sequence[str], most: int = 12) -> str:
     return ", ".join(items[:most]) + more
 
 
-def number(value: Any) -> str:
-    """A figure, or "?" of one that is not known."""
-    return f"{float(value):.6g}" if np.isfinite(value) else "?"
+def number(value: Any, digits: int = 6) -> str:
+    """A figure to so many digits, or "?" of one that is not known."""
+    return f"{float(value):.{digits}g}" if np.isfinite(value) else "?"

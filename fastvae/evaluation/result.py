@@ -104,7 +104,7 @@ class LogLikelihood:
         return f"<{type(self).__name__}: {how}; {found}; {counts}>"
 
     def _repr_html_(self) -> str:
-        monte_carlo, sampling = number(self.mean_mcse), number(self.mean_sampling_error)
+        monte_carlo, sampling = number(self.mean_mcse, 2), number(self.mean_sampling_error, 2)
         rows = {
             "mean log p(x)": f"{number(self.mean)} nats",
             "errors of the mean": f"{monte_carlo} (Monte Carlo), {sampling} (other examples)",
@@ -114,7 +114,7 @@ class LogLikelihood:
         if self.n_samples:
             rows["samples of each"] = f"{self.n_samples:,}"
         if np.isfinite(self.khat).any():
-            worst = f"{number(np.nanmax(self.khat))}, should be below {self.threshold:.2f}"
+            worst = f"{np.nanmax(self.khat):.2f}, should be below {self.threshold:.2f}"
             rows["largest k-hat"] = f"{worst}; {int(np.count_nonzero(self.unreliable)):,} examples unreliable"
         return block(f"{type(self).__name__}: {self.method}", rows)
 

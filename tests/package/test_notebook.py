@@ -101,6 +101,12 @@ def test_curves_have_gaps_and_few_points():
     assert notebook.curves(epochs[:1], {"a": values[:1]}, "nats") == ""
 
 
+def test_the_ends_of_curves_that_hardly_fall_differ():
+    values = np.linspace(26.8475, 26.8447, 6)
+    words = Page(notebook.curves(np.arange(1, 7), {"a": values}, "nats")).words
+    assert {"26.8475", "26.8447"} <= set(words)
+
+
 def test_a_pipeline_of_scikit_learn_still_shows_itself(trained):
     pipeline = pytest.importorskip("sklearn.pipeline")
     from sklearn.preprocessing import StandardScaler
