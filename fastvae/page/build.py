@@ -213,7 +213,7 @@ def _half(half: Half) -> dict[str, Any]:
     return {"layers": [layer(each) for each in half.layers], "heads": [layer(each) for each in half.heads.values()]}
 
 
-def _condition(condition: Condition | None, known: Sequence[str] = ()) -> dict[str, Any] | None:
+def _condition(condition: Condition | None, known: Sequence[Any] = ()) -> dict[str, Any] | None:
     """What a page knows of a condition, with the names that the columns of numbers have, or are `known` by."""
     if isinstance(condition, Labels):
         classes = [str(label) for label in condition.classes.tolist()]

@@ -5,7 +5,7 @@ function curvesPanel(root, spec) {
   if (!history || history.epoch.length < 2) return;
   const keep = Math.ceil(history.epoch.length / 10);
   const charts = [
-    ["loss and its parts", [["loss", "training loss", SERIES[0]], ["nll", "−log p(x|z)", SERIES[1]], ["heldout", `−${spec.heldoutName}, held out`, SERIES[2]]]],
+    ["loss and its parts", [["loss", "training loss", SERIES[0]], ["nll", "−log p(x|z)", SERIES[2]], ["heldout", `−${spec.heldoutName}, held out`, SERIES[1]]]],
     ["KL[q(z|x) ‖ p(z)]", [["kl", "KL", SERIES[3]]]],
   ];
   for (const [title, wanted] of charts) {

@@ -31,6 +31,7 @@ LEVEL, TITLE = 1.1, 2.6  # inches of a level's name, and of a column's
 FEWEST_BINS, BINS = 8, 30  # of few rows, and of many
 SHIFT = 0.2  # by how much points of whole numbers are moved at most
 TAIL = 0.005  # share of the samples at either end that widens no panel
+MOST, LONG = 0.025, 2.5  # share at either end that lies further out, where that makes an axis so many times as long
 MOST_ROWS = 5000  # of data that are shown
 FEWEST_DRAWN, FEWEST_OF_CHAINS = 2000, 500  # samples whose distributions are shown; where each is a chain of its own
 DATA, DRAWN = "0.72", BLUE
@@ -214,10 +215,27 @@ def histogram(axes: Any, values: np.ndarray, edges: Sequence[float], **style: An
         axes.hist(values, edges, weights=np.full(len(values), 1 / len(values)), **style)
 
 
+def _ends_of_most(column: Column, values: np.ndarray) -> tuple[float, float] | None:
+    """Ends of an axis on which most of the values are seen, with room on either side; None where they are one value."""
+    low, high = (float(v) for v in np.quantile(values, [MOST, 1 - MOST])) if len(values) else (0.0, 0.0)
+    if not high > low:
+        return None
+    ends = max(float(values.min()), low - (high - low) / 2), min(float(values.max()), high + (high - low) / 2)
+    return (float(np.floor(ends[0])), float(np.ceil(ends[1]))) if column.whole else ends
+
+
 def _histograms(axes: Any, column: Column, data: np.ndarray, samples: Sequence[tuple[np.ndarray, Any]]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     edges = edges_of(column, data, *[values for values, _ in samples])
+    ends = _ends_of_most(column, data if len(data) else np.concatenate([values for values, _ in samples]))
+    if ends is not None and edges[-1] - edges[0] > LONG * (ends[1] - ends[0]):
+        beyond = [np.mean((values < ends[0]) | (values > ends[1])) for values in (data, *[v for v, _ in samples])
+                  if len(values)]  # fmt: skip
+        data, samples = np.clip(data, *ends), [(np.clip(values, *ends), colour) for values, colour in samples]
+        edges = edges_of(column, data, *[values for values, _ in samples])
+        said = " and ".join(dict.fromkeys(f"{100 * share:.2g}%" for share in beyond))
+        axes.set_xlabel(f"{said} further out, in the bars at the ends", fontsize=7)
     histogram(axes, data, edges, color=DATA)
     for i, (values, colour) in enumerate(samples):
         style = {"linestyle": STYLES[i // len(COLOURS) % 3], "linewidth": 1.5}

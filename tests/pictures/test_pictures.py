@@ -14,7 +14,7 @@ from fastvae.evaluation.conformal import threshold
 from fastvae.evaluation.drawing import limits_of
 from fastvae.pictures.correlations import correlation, numbers_of
 from fastvae.pictures.pairs import density
-from fastvae.pictures.tables import reconstructed_columns
+from fastvae.pictures.tables import marginals_figure, reconstructed_columns
 from tests.support.figures import said, texts_apart
 
 RNG = np.random.default_rng(0)
@@ -131,6 +131,19 @@ def test_few_rows_have_few_bins_and_no_contours(table):
     figure = pictures.pairs(table, TABLE[:18], n_samples=500)
     assert "500 samples: 50% and 90% within" in said(figure)
     assert "data: 50% and 90% within" not in said(figure)
+
+
+def test_few_values_far_out_do_not_flatten_a_histogram():
+    column = Column("reads", "gaussian", "float64")
+    data = np.concatenate([np.linspace(0, 1, 990), np.full(10, 1000.0)])
+    figure = marginals_figure((column,), data[:, None], data[:500, None])
+    axes = figure.axes[0]
+    heights = [bar.get_height() for bar in axes.patches if hasattr(bar, "get_height")]
+    assert sum(heights) == pytest.approx(1)  # those far out are in the last bar
+    assert axes.get_xlim()[1] < 2
+    assert axes.get_xlabel() == "1% and 0% further out, in the bars at the ends"
+    even = marginals_figure((column,), data[:990, None], data[:500, None]).axes[0]
+    assert even.get_xlabel() == ""
 
 
 def test_of_levels_that_are_not_shown_there_is_a_row_and_a_column():
