@@ -17,9 +17,14 @@ BUILD = HERE.parents[1] / "build"
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def doctrees(out: pathlib.Path) -> pathlib.Path:
+    """Where what was read of the pages is kept from one build to the next."""
+    return out.parent / f"{out.name}-doctrees"
+
+
 def arguments(pages: list[str], out: pathlib.Path, jobs: int, links: bool = False) -> list[str]:
     """What `sphinx-build` is given."""
-    words = ["-W", "--keep-going", "-q", "-j", str(jobs), "-d", str(out.parent / f"{out.name}-doctrees")]
+    words = ["-W", "--keep-going", "-q", "-j", str(jobs), "-d", str(doctrees(out))]
     words += ["-b", "linkcheck" if links else "html"]
     words += ["-D", "nb_execution_raise_on_error=0"]  # warnings: each page's is told, with its traceback
     if pages:
@@ -44,6 +49,8 @@ def main(given: list[str] | None = None) -> int:
     out = (options.out or BUILD / ("links" if options.links else "pages" if options.pages else "site")).resolve()
     begun = time.perf_counter()
     failed = sphinx(arguments(options.pages, out, options.jobs, options.links))
+    if failed:  # a page that was read is not read again: the next build would pass, with what is wrong still in it
+        (doctrees(out) / "environment.pickle").unlink(missing_ok=True)
     first = f"{options.pages[0].removesuffix('.md')}.html" if options.pages else "index.html"
     print(f"{out / first}: {'failed' if failed else 'built'} in {time.perf_counter() - begun:.0f} s")
     return failed
