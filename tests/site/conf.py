@@ -60,6 +60,7 @@ def _prepare(app) -> None:
     (settings / "profile_default").mkdir(parents=True, exist_ok=True)
     (settings / "profile_default/ipython_kernel_config.py").write_text(KERNEL)
     os.environ["IPYTHONDIR"] = str(settings)
+    os.environ["MPLCONFIGDIR"] = str(settings)  # a style or a list of fonts from elsewhere draws other figures
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     os.environ["FASTVAE_SITE"] = str(app.outdir)  # where a cell leaves what its page leads to
