@@ -27,8 +27,10 @@ from fastvae.command_line import (
     say,
     table_options,
 )
+from fastvae.data.dataset import DataSet
 from fastvae.data.loading import load
 from fastvae.data.minibatches import Examples
+from fastvae.data.preparation import Split
 from fastvae.data.tables import HEADERS
 from fastvae.evaluation.annealed import N_CHAINS, N_TEMPERATURES, Bracket, bracket
 from fastvae.evaluation.diagnosis import Diagnosis, diagnose
@@ -43,17 +45,19 @@ from fastvae.evaluation.result import LogLikelihood
 from fastvae.evaluation.rivals import rivals
 from fastvae.evaluation.summary import Evaluation
 from fastvae.likelihoods.mixed import Mixed
-from fastvae.model_data import ModelData, read
+from fastvae.model_data import ModelData, read, split_of_the_run
 from fastvae.model_files import load_model
 from fastvae.models.settings import check_integer
 from fastvae.models.table_vae import TableVAE
 from fastvae.models.vae import VAE
-from fastvae.run_data import RunData
+from fastvae.run_data import RunData, trained_rows
 from fastvae.sample import check_output, model_path
 
 AS_TRAINED, NO_BINARIZATION = "as trained", "none"
 FEWEST_DIAGNOSED = 2
 LATENT_DIM = 20  # of a certificate without a model
+HALVES = "every other example, and scored on those between"
+MOST_COMPARED = 100_000_000  # numbers of the rows that were trained on, in which others are looked for
 BRACKETED = 50  # examples at most that are drawn from the model for the picture of its bracket
 
 
@@ -196,10 +200,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.dequantize:
         X, step = _dequantized(X, model, arguments.seed)
     examples = model.examples(X, binarize=binarize, condition=condition)
+    trained = split_of_the_run(model, known)[0] if known is not None and source.split is None else None
+    learned: DataSet | Split | None = source.data if part == "test" else trained
     training = None
-    if part == "test":
-        other = dequantized(source.data.X, step, arguments.seed + 1) if step else source.data.X
-        training = model.examples(other, "the train part", binarize=binarize, condition=source.data.condition)
+    if learned is not None:  # what the dumbest models learn from, too
+        other = dequantized(learned.X, step, arguments.seed + 1) if step else learned.X
+        training = model.examples(other, "the train part", binarize=binarize, condition=learned.condition)
     held = _held_out(arguments, model)
     options = {"seed": arguments.seed}
     if arguments.temperatures is not None:
@@ -215,11 +221,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             **options,
         )
         found = _beside(arguments, model, examples, training, held, result, observer)
+    of = "the train part" if part == "test" else "the rows that were trained on" if trained is not None else HALVES
+    beside = of if found["rivals"] else None
     evaluation = Evaluation(
         result,
         found["elbo"],
         found["rivals"],
-        _conventions(model, result, arguments, binarize, step, part, source, bool(found["rivals"])),
+        _conventions(model, result, arguments, binarize, step, part, source, beside, _seen(trained, X)),
         examples.X.shape[1],
         arguments.seed,
         step,
@@ -315,6 +323,13 @@ def _dequantized(X: Any, model: VAE, seed: int) -> tuple[np.ndarray, float]:
     return dequantized(X, step, seed), step
 
 
+def _seen(trained: Split | None, X: np.ndarray) -> int | None:
+    """How many of these rows are among those that were trained on; None where nobody knows."""
+    if trained is None or trained.X.size > MOST_COMPARED:
+        return None
+    return int(trained_rows(trained.X, X).sum())
+
+
 def _conventions(
     model: VAE,
     result: LogLikelihood,
@@ -323,9 +338,11 @@ def _conventions(
     step: float | None,
     part: str,
     source: ModelData,
-    compared: bool,
+    fitted: str | None,
+    seen: int | None,
 ) -> list[str]:
-    """What the numbers depend on."""
+    """What the numbers depend on. `fitted`: to what the rivals were, if there are any; `seen`: how many of these rows
+    the training of another file had, where that is known."""
     density = model.network_.likelihood.DENSITY
     conditional = model.network_.condition is not None
     mixed = isinstance(model.network_.likelihood, Mixed)
@@ -347,21 +364,27 @@ def _conventions(
         lines.append("not dequantised; bits are those of the data's unit")
     own = source.split is not None and source.split.places_held_out is not None
     which = (
-        f"{part} part of"
+        ("" if source.data.X_heldout is None else f"{part} part of ")
         if not own
-        else "rows that the training held out of"
+        else "rows that the training held out of "
         if part == "test"
-        else "rows trained on of"
+        else "rows trained on of "
     )
-    lines.append(f"{which} {arguments.data}: {len(result):,} examples")
-    if part == "train" and source.split is not None:
+    lines.append(f"{which}{arguments.data}: {len(result):,} examples")
+    if seen is not None:
+        many = f"{seen:,} of them were trained on: these score higher than rows that the model has not seen"
+        lines.append(many if seen else "none of them was trained on")
+    elif part == "train" and source.split is not None:
         lines.append("the model was trained on these rows: it scores higher here than on rows that it has not seen")
     elif part == "train":
         lines.append("a model that was trained on these rows scores higher here than on rows that it has not seen")
-    if compared:
+    if own and part == "test" and source.chose_the_epoch:
+        lines.append(
+            "these rows chose the epoch that was kept: log p(x) of rows that played no part may be a little lower"
+        )
+    if fitted is not None:
         without = ", without the condition" if conditional else ""
-        of = "the train part" if part == "test" else "every other example, and scored on those between"
-        lines.append(f"what stands beside it was fitted to {of}{without}")
+        lines.append(f"what stands beside it was fitted to {fitted}{without}")
     return lines
 
 

@@ -35,6 +35,7 @@ class ModelData:
     data: DataSet
     split: Split | None = None
     id_name: str | None = None  # of the column that names the rows
+    chose_the_epoch: bool = False  # what the training held out, as it stopped by that
 
     @property
     def default_part(self) -> str:
@@ -69,7 +70,7 @@ class ModelData:
             condition_heldout=self.split.condition_held_out,
             ids=None,
         )
-        return ModelData(data, self.split)
+        return replace(self, data=data, id_name=None)
 
 
 def rows_named(found: ModelData, part: str = "train") -> dict[str, np.ndarray]:
@@ -138,7 +139,18 @@ def read(
     if run is None:
         return ModelData(data, None, ids)
     rows = None if known is None else lambda c: known.rows(c, len(c))
-    return ModelData(data, run.split(data, model.metadata_.get("fingerprint"), rows), ids)
+    divided = run.split(data, model.metadata_.get("fingerprint"), rows)
+    return ModelData(data, divided, ids, run.chose_the_epoch)
+
+
+def split_of_the_run(model: VAE, known: RunData) -> tuple[Split | None, str]:
+    """How the data of the training were divided, if they are still there, or why nobody knows."""
+    data = known["data"]
+    try:
+        split = read(model, str(data), run=known).split
+    except (ValueError, OSError) as error:
+        return None, f"the data of the training cannot be read ({' '.join(str(error).split())})"
+    return split, f"{data} is not what the training read any more"
 
 
 def _of_a_table(

@@ -14,6 +14,8 @@ from fastvae.models.settings import seed_from
 from fastvae.runs import RunFolder, fingerprint
 from fastvae.standard_error import say
 
+NEVER = "none"  # of --early-stopping
+
 
 @dataclass(frozen=True)
 class RunData:
@@ -38,6 +40,11 @@ class RunData:
     def __getitem__(self, option: str) -> Any:
         """An option; None where the run has none of the name."""
         return self.options.get(option)
+
+    @property
+    def chose_the_epoch(self) -> bool:
+        """Whether the rows that were held out said when to end."""
+        return self["early_stopping"] not in (None, NEVER)
 
     def is_source(self, source: str) -> bool:
         """Whether it is what the training read, by its name."""

@@ -23,7 +23,7 @@ from fastvae.evaluation.observer import ProgressObserver
 from fastvae.evaluation.oddity import FOREST, MAHALANOBIS, forest, known_anomalies, mahalanobis
 from fastvae.evaluation.scores import HELD_OUT, NEW, TRAINED, Scores
 from fastvae.likelihoods.mixed import Mixed
-from fastvae.model_data import ModelData, read
+from fastvae.model_data import ModelData, read, split_of_the_run
 from fastvae.model_files import load_model, names_of
 from fastvae.models.settings import check_integer
 from fastvae.models.vae import VAE
@@ -33,7 +33,6 @@ from fastvae.table_file import check_ending, numbered, write_table
 
 PICTURE = "scores.png"
 FITTED = 20_000  # rows that rivals are fitted to, at most
-NEVER = "none"
 SHOWN_COLUMNS = 5  # with other units
 FAR = 1e9  # in the model's units: a network's float32 has no room for much more
 ROW_ARRAYS = ("values", "mcse", "ess", "khat", "columns", "code", "missing")
@@ -174,7 +173,7 @@ def _reference(
     """The rows that say what is ordinary, and those that were trained on, as far as anybody knows."""
     split, own, remarks = source.split, source.split is not None, list[str]()
     if split is None and known is not None:
-        split, why = _of_the_run(model, known)
+        split, why = split_of_the_run(model, known)
         remarks += [] if split is not None or arguments.heldout is not None else [why]
     trained = None if split is None else split.X
     if arguments.heldout is not None:
@@ -195,7 +194,7 @@ def _reference(
         return Reference(trained, remarks=tuple(remarks))
     data = arguments.table if own else known["data"] if known else ""
     remarks.append(f"ordinary are the {counted(len(split.held_out), 'row')} that the training held out of {data}")
-    if known is not None and known["early_stopping"] not in (None, NEVER):
+    if known is not None and known.chose_the_epoch:
         remarks.append(
             "these rows chose the epoch that was kept, so that false alarms may be a little more than asked for: rows "
             "that played no part are named by --heldout TABLE"
@@ -204,16 +203,6 @@ def _reference(
     if own:
         places = slice(None) if part == "test" else split.places_held_out
     return Reference(trained, split.held_out, split.condition_held_out, places, tuple(remarks))
-
-
-def _of_the_run(model: VAE, known: RunData) -> tuple[Any, str]:
-    """How the data of the training were divided, if they are still there, or why nobody knows."""
-    data = known["data"]
-    try:
-        split = read(model, str(data), run=known).split
-    except (ValueError, OSError) as error:
-        return None, f"the data of the training cannot be read ({' '.join(str(error).split())})"
-    return split, f"{data} is not what the training read any more"
 
 
 def _roles(reference: Reference, X: np.ndarray) -> np.ndarray:

@@ -64,7 +64,32 @@ def test_of_the_training_s_own_table_the_rows_held_out_are_evaluated(folder, cap
     other = write(pathlib.Path("other.csv"), range(50), seed=1)
     found = figures(folder / "run", other)
     assert found["examples"] == 50
-    assert any("train part of other.csv" in line for line in found["conventions"])
+    assert {"other.csv: 50 examples", "none of them was trained on"} <= {*found["conventions"]}
+
+
+def test_rivals_of_another_table_learn_from_the_rows_that_were_trained_on(folder):
+    """As long as they are there; else from one half of the table for the other."""
+    rows = write(pathlib.Path("both.csv"), range(50), seed=1)
+    with open(rows, "a") as both, open(folder / "t.csv") as trained:
+        both.writelines(list(trained)[1:])
+    found = figures(folder / "run", rows)
+    assert any(line.startswith("108 of them were trained on") for line in found["conventions"])
+    data, model = load(folder / "t.csv", columns=["a", "b", "c"]), VAE.load(folder / "run/model.npz")
+    X = RunData.beside(folder / "run/model.npz").split(data, model.metadata_["fingerprint"], None).X
+    other = load("both.csv", columns=["a", "b", "c"]).X
+    apart = -0.5 * (np.square((other - X.mean(0)) / X.std(0)) + np.log(2 * np.pi * X.var(0)))
+    assert found["rivals"]["independent columns"] == pytest.approx(apart.sum(axis=1).mean(), rel=1e-4)
+    assert any("fitted to the rows that were trained on" in line for line in found["conventions"])
+    shutil.copy(folder / "run/model.npz", "alone.npz")
+    found = figures("alone.npz", rows)
+    assert any("fitted to every other example" in line for line in found["conventions"])
+
+
+def test_rows_that_chose_the_epoch_are_named(folder):
+    found = figures(folder / "run", folder / "t.csv")
+    assert any("chose the epoch that was kept" in line for line in found["conventions"]) == (
+        json.loads((folder / "run/config.json").read_text())["options"]["early_stopping"] != "none"
+    )
 
 
 def test_the_split_is_that_of_the_training(folder):
