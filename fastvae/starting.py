@@ -24,6 +24,7 @@ from fastvae.runs import fingerprint, is_ink
 EPOCHS = {"digits": 300, "mnist": 10}  # where --epochs is not given; other data: 50
 LATENT_DIM = {"digits": 3}  # where --latent-dim is not given
 HIDDEN, TABLE_HIDDEN = [400], [64, 64]  # where --hidden is not given
+DARK = 0.5  # of the range of their type: images that have no more may be in other units
 NEVER = "none"
 MOST_SHOWN = 40  # columns whose kinds are said
 OF_ONE_KIND = {"likelihood": None, "sigma": None, "sigma_per_column": AUTO, "scale": "auto", "binarize": None}
@@ -152,6 +153,19 @@ def _shared(options: argparse.Namespace) -> dict[str, Any]:
         "batch_size": AUTO if options.batch_size is None else options.batch_size,
         "random_state": options.seed,
     }
+
+
+def dark(options: argparse.Namespace, data: DataSet, largest: np.ndarray | None) -> list[str]:
+    """A line where images fill little of the range that their type has, which was taken as no other was asked for."""
+    if largest is None or data.value_range is None or options.scale != AUTO:
+        return []
+    most, allowed = float(largest.max()), data.value_range[1]
+    if not 1 < most <= DARK * allowed:  # of data in [0, 1] a warning says that they seem to have other units
+        return []
+    return [
+        f"note: no value is above {most:g}, of {allowed:g} that 8 bits hold: if {most:g} is full ink or white, add "
+        f"--scale 0 {most:g}"
+    ]
 
 
 def summary(model: VAE, data: DataSet, X: np.ndarray) -> str:

@@ -51,7 +51,7 @@ from fastvae.resuming import (
     progress_of,
 )
 from fastvae.runs import RunFolder, RunObserver, finite_or_none
-from fastvae.starting import NEVER, read, started, summary
+from fastvae.starting import NEVER, dark, read, started, summary
 from fastvae.version import VERSION
 
 RIVALS = {"one Gaussian": "heldout_gaussian", "independent columns": "heldout_independent"}  # to their figures
@@ -280,7 +280,7 @@ def _train_in(folder: RunFolder, arguments: argparse.Namespace, words: list[str]
     if rows.held_out is not None:
         held = model.examples(rows.held_out, "the held-out data", options.binarize, rows.condition_held_out)
     folder.check_room(model.network_.parameters.values.size, options.early_stopping != NEVER)
-    for line in (*data.remarks, said):
+    for line in (*data.remarks, said, *dark(options, data, largest)):
         say(line)
     plotter = _plotter()
     if not rows.drawn and rows.held_out is not None:

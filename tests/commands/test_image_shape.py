@@ -32,6 +32,25 @@ def test_rows_of_a_table_are_images(shape, stored):
     assert train.main(["--resume", "--out", "run", "--quiet"]) == 0
 
 
+@pytest.mark.parametrize(
+    ("most", "words", "said"),
+    [
+        (16, [], "no value is above 16, of 255 that 8 bits hold: if 16 is full ink or white, add --scale 0 16"),
+        (100, [], "add --scale 0 100"),
+        (16, ["--scale", "0", "16"], None),
+        (16, ["--scale", "0", "255"], None),
+        (200, [], None),
+    ],
+)
+def test_images_that_their_type_makes_nearly_black_are_named(most, words, said, capsys):
+    images = np.random.default_rng(0).integers(0, most + 1, (40, 4, 5)).astype(np.uint8)
+    images[0, 0, 0] = most
+    np.save("i.npy", images)
+    assert train.main(["--data", "i.npy", "--out", "run", *words, *SMALL[:-2]]) == 0
+    err = capsys.readouterr().err
+    assert (said is None and "full ink" not in err) or said in err
+
+
 def test_pictures_in_colour():
     pytest.importorskip("matplotlib", reason="pictures need matplotlib: pip install 'fastvae-engine[plot]'")
     rng = np.random.default_rng(0)
