@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 training diverged; 2 wrong arguments, data or files; 130 i
 
 import argparse
 import contextlib
+import difflib
 import importlib
 import os
 import signal
@@ -20,6 +21,7 @@ from fastvae.standard_error import say
 
 FAILED, WRONG, INTERRUPTED, TERMINATED = 1, 2, 128 + signal.SIGINT, 128 + signal.SIGTERM
 SEED_BITS = 64
+UNKNOWN = "unrecognized arguments: "  # as argparse says it
 
 
 COMMANDS = {  # name to module, whose `parser` says what it does
@@ -54,7 +56,11 @@ class Parser(argparse.ArgumentParser):
         return {action.dest: list(action.option_strings) for action in self._actions}
 
     def error(self, message: str) -> NoReturn:
-        """Print one line and exit with 2."""
+        """Print one line, with the nearest option for one that there is not, and exit with 2."""
+        if message.startswith(UNKNOWN + "--"):
+            option = message.removeprefix(UNKNOWN).split()[0].split("=")[0]
+            near = difflib.get_close_matches(option, [o for o in self._option_string_actions if o[:2] == "--"], n=1)
+            message = f"there is no option {option}" + (f": did you mean {near[0]}?" if near else "")
         self.exit(WRONG, f"{self.prog}: {_one_line(message)} (--help lists the options)\n")
 
 

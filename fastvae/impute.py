@@ -14,7 +14,7 @@ import numpy as np
 
 from fastvae.command_line import Parser, one_of, run, say
 from fastvae.data import loading
-from fastvae.data.arrays import valid_names
+from fastvae.data.arrays import instead
 from fastvae.data.columns import Column
 from fastvae.data.condition import Labels
 from fastvae.data.dataset import DataSet
@@ -147,10 +147,10 @@ def _source(model: TableVAE, arguments: argparse.Namespace, out: pathlib.Path) -
     chosen = None if used is None else [j + 1 for j in used]
     if used is None:
         if missing := [name for name in columns.names if name not in names]:
-            others = [name for name in names if name not in columns.names] or names
+            others = [name for name in names if name not in columns.names]
             raise ValueError(
                 f"{path} has no column {missing[0]!r}, which the model was trained on; "
-                f"{valid_names(missing[0], others)}"
+                f"{instead(missing[0], others, path)}"
             )
         chosen = [names.index(name) + 1 for name in columns.names]
     data = load_mixed(path, header=header, condition=condition, columns=chosen, known=columns)

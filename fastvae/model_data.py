@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastvae.data import loading
-from fastvae.data.arrays import valid_names
+from fastvae.data.arrays import instead
 from fastvae.data.condition import Labels
 from fastvae.data.dataset import DataSet
 from fastvae.data.mixed_tables import load_mixed
@@ -179,7 +179,9 @@ def _known_columns(
     if missing or any(list(names).count(name) > 1 for name in expected):
         hint = ""
         if missing:
-            hint = f"; for {missing[0]!r}: {valid_names(missing[0], [n for n in names if n not in expected] or names)}"
+            hint = (
+                f"; {missing[0]!r} is missing: {instead(missing[0], [n for n in names if n not in expected], source)}"
+            )
         raise ValueError(
             f"{source} has the columns {_listed(names)}; the model was trained on {_listed(expected)}: give it "
             f"these{hint}"

@@ -233,6 +233,16 @@ def valid_names(name: object, names: Iterable[str]) -> str:
     return f"{closest(name, near or names[:5])}, ... ({len(names)} in all)"
 
 
+def instead(name: object, others: Iterable[str], source: object) -> str:
+    """Say which columns a table without `name` has that might be meant: the nearest of `others`, or what there is."""
+    others = list(others)
+    if near := difflib.get_close_matches(str(name), others, n=1):
+        return f"did you mean {near[0]!r}?"
+    if not others:
+        return f"{source} has no other columns"
+    return f"of other columns {source} has {', '.join(map(repr, others[:5]))}{', ...' if len(others) > 5 else ''}"
+
+
 def _choose(path: pathlib.Path, headers: dict[str, ArrayHeader | None], array: str | None) -> str:
     if not headers:
         raise DataFileError(f"{path}: holds no arrays; write it with np.savez(path, X=array)")

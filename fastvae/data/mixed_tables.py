@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvae.data.arrays import valid_names
+from fastvae.data.arrays import instead, valid_names
 from fastvae.data.columns import MOST_LEVELS, NAMES, SHARE, WORDS, Columns
 from fastvae.data.columns import Column as Known
 from fastvae.data.dataset import DataSet, side_by_side
@@ -220,7 +220,7 @@ def _matched(known: Columns, table: Table) -> list[tuple[str, Known]]:
     if missing:
         raise ValueError(
             f"{table.name} has no column {missing[0]!r}, which the model was trained on; "
-            f"{valid_names(missing[0], [name for name in table if name not in by_name] or list(table))}"
+            f"{instead(missing[0], [name for name in table if name not in by_name], table.name)}"
         )
     return [(name, by_name[name]) for name in table if name in by_name]
 

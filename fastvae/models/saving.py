@@ -21,6 +21,7 @@ from fastvae.errors import ModelFileError
 from fastvae.export import safetensors_file
 from fastvae.models.fitting import TrainedEstimator
 from fastvae.models.origin import check_origins, origins
+from fastvae.models.registry import ESTIMATORS
 from fastvae.models.settings import LARGEST_SEED, plain
 from fastvae.training import State
 
@@ -155,7 +156,8 @@ class SavedEstimator(TrainedEstimator):
     def _restored(cls, header: dict[str, Any], arrays: dict[str, np.ndarray], device: str, decoder_only: bool) -> Self:
         """The model of a file. Nothing is allocated before what the header says agrees with the arrays."""
         if (name := entry("", header, "model", str)) != cls.NAME:
-            raise ValueError(f"model is {name!r}; expected {cls.NAME!r}")
+            reads = f": {name}.load reads it" if name in ESTIMATORS else ""
+            raise ValueError(f"model is {name!r}; expected {cls.NAME!r}{reads}")
         params = cls.OLDER | entry("", header, "params", dict[str, Any])
         model = cls._from_params(params)
         fitted = cls._from_params(params | declared("fitted", header.get("fitted", {}), dict[str, Any]))

@@ -131,12 +131,15 @@ def test_parquet_keeps_its_types(folder, library, monkeypatch):
         (["digits"], "digits is no table"),
         (["nosuch.csv"], "nosuch.csv"),
         (["{o}"], "has no column 'site', which the model was trained on; did you mean 'sites'?"),
+        (["{n}"], "has no column 'site', which the model was trained on; of other columns"),
         (["{t}", "--condition", "ok"], "the model has no condition"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_writes_nothing(folder, words, message, capsys):
     (folder / "o.csv").write_text(TEXT.replace("site ", "sites"))
+    (folder / "n.csv").write_text(TEXT.replace("site ", "where"))
     words = [word.replace("{t}", str(folder / "t.csv")).replace("{o}", str(folder / "o.csv")) for word in words]
+    words = [word.replace("{n}", str(folder / "n.csv")) for word in words]
     assert message in error_of([folder / "run", *words], capsys)
     assert not list(pathlib.Path().iterdir())
     assert (folder / "t.csv").read_text() == TEXT

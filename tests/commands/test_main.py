@@ -28,6 +28,21 @@ def test_what_is_no_command(capsys):
     assert "'tran' is no command: did you mean 'train'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--latent-dims", "2"], "there is no option --latent-dims: did you mean --latent-dim? (--help"),
+        (["--epoch=3"], "there is no option --epoch: did you mean --epochs? (--help"),
+        (["--zzz"], "there is no option --zzz (--help"),
+        (["more"], "unrecognized arguments: more (--help"),
+    ],
+)
+def test_what_is_no_option(words, said, capsys):
+    with pytest.raises(SystemExit):
+        everything.main(["train", *words])
+    assert said in capsys.readouterr().err
+
+
 def test_a_command_speaks_by_the_name_that_it_was_called_by(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["/usr/bin/fastvae"])
     assert everything.main(["encode", str(tmp_path / "no.npz"), "digits"]) == 2

@@ -167,7 +167,8 @@ def test_a_missing_column_has_the_nearest_name_beside_it(folder, capsys):
     path.write_text(path.read_text().replace(",a,", ",aa,", 1))
     assert encode.main([str(folder / "run"), "n.csv"]) == 2
     assert (
-        "the model was trained on 'a', 'b', 'c': give it these; for 'a': did you mean 'aa'?" in capsys.readouterr().err
+        "the model was trained on 'a', 'b', 'c': give it these; 'a' is missing: did you mean 'aa'?"
+        in capsys.readouterr().err
     )
 
 

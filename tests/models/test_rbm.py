@@ -270,7 +270,7 @@ def test_files(tmp_path):
     np.testing.assert_array_equal(other.score_samples(DATA), found.score_samples(DATA))
     from fastvae import VAE
 
-    with pytest.raises(ModelFileError, match="model is 'RBM'; expected 'VAE'"):
+    with pytest.raises(ModelFileError, match="model is 'RBM'; expected 'VAE': RBM.load reads it"):
         VAE.load(tmp_path / "model.npz")
 
 
