@@ -66,6 +66,9 @@ def write_convergence(path: Any, results: Sequence[LogLikelihood], exact: float 
     name = f"best estimate {best.mean:.2f}" if exact is None else f"exact {exact:.2f}"
     left.axhline(reference, color="0.3", linewidth=1, linestyle="--", label=name)
     left.ticklabel_format(axis="y", useOffset=False)
+    elbo = best.bounds.get(1)
+    if elbo is not None and best.method == "importance":
+        left.plot([], [], linestyle="none", label=f"one sample of q {elbo.mean():.2f}")
     left.set_ylabel(f"mean log p(x), nats per example ({len(best)} examples)")
     right.set_ylabel(f"nats below {'the exact value' if exact is not None else 'the best estimate'}")
     right.set_yscale("log")

@@ -103,8 +103,9 @@ def _panel(axes: Any, epochs: np.ndarray, lines: Sequence[Line], model: Any) -> 
     limits = limits_of_curves(epochs, [values for _, values, *_ in lines])
     if len(epochs) >= MANY:
         axes.set_xscale("log")
-        axes.set_xlim(_first_seen(epochs, lines, limits), epochs[-1] * 1.05)
-        axes.xaxis.set_major_locator(LogLocator(10, (1, 2, 5), numticks=9))
+        first, last = _first_seen(epochs, lines, limits), epochs[-1] * 1.05
+        axes.set_xlim(first, last)
+        axes.xaxis.set_major_locator(LogLocator(10, _marked(last / first), numticks=9))
         axes.xaxis.set_major_formatter(lambda epoch, _: f"{epoch:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("epoch (logarithmic)")
@@ -113,12 +114,18 @@ def _panel(axes: Any, epochs: np.ndarray, lines: Sequence[Line], model: Any) -> 
         if len(epochs) == 1:
             axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
         axes.set_xlabel("epoch")
+    axes.yaxis.get_major_formatter().set_useOffset(False)
     _kept(axes, lines, model)
     if limits is not None:
         axes.set_ylim(*limits)
         _say_beyond(axes, epochs, lines, limits)
     quiet(axes)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=8.5, ncols=1)  # above all curves
+
+
+def _marked(ratio: float) -> tuple[float, ...]:
+    """Which numbers of each decade are named on an axis whose ends have this ratio, so that they lie apart."""
+    return (1.0, 2.0, 5.0) if ratio < 500 else (1.0, 3.0) if ratio < 4000 else (1.0,)
 
 
 def _first_seen(epochs: np.ndarray, lines: Sequence[Line], limits: tuple[float, float] | None) -> float:

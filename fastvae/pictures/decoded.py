@@ -246,7 +246,10 @@ def _maps(model: Any, x: np.ndarray, said: Sequence[str], names: tuple[str, str]
             name_ticks(bar.ax.yaxis, range(len(shown)), levels, (PANEL[1] - 0.9) / len(shown), 7, LEVEL)
         else:
             drawn = axes.imshow(values, aspect="auto", cmap="cividis")
-            axes.figure.colorbar(drawn, ax=axes).ax.tick_params(labelsize=7)
+            bar = axes.figure.colorbar(drawn, ax=axes)
+            if values.min() == values.max():  # else matplotlib names numbers that are not there
+                bar.set_ticks([values.min()])
+            bar.ax.tick_params(labelsize=7)
         axes.set_xticks(ticks, [said[i] for i in ticks])
         axes.set_yticks([side - 1 - i for i in ticks], [said[i] for i in ticks])
 

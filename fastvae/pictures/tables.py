@@ -204,8 +204,9 @@ def edges_of(column: Column, data: np.ndarray, *samples: np.ndarray) -> list[flo
     high = high if high > low else low + 1
     fewest = min((len(values) for values in (data, *samples) if len(values)), default=0)
     bins = int(np.clip(3 * np.sqrt(fewest), FEWEST_BINS, BINS))
-    if column.whole and high - low < BINS:
-        return [float(edge) for edge in np.arange(np.floor(low), np.ceil(high) + 2) - 0.5]
+    if column.whole:  # as many whole numbers in each bin, so that none is higher for having one more
+        width = int((high - low) // (BINS if high - low < BINS else bins)) + 1
+        return [float(edge) for edge in np.arange(np.floor(low), np.ceil(high) + 1 + width, width) - 0.5]
     return [float(edge) for edge in np.linspace(low, high, bins + 1)]
 
 

@@ -91,6 +91,26 @@ def test_a_grid_of_codes_rises_to_the_right_and_upwards(images, table):
     assert len([image for image in drawn if image.shape == (6, 6)]) == 4
 
 
+def test_a_column_that_no_dimension_moves_has_one_number_beside_its_map(table):
+    still = table._copy_with(vars(table))
+    still.decode = lambda Z: np.full((len(Z), 4), 2008.0, np.float32)
+    maps = pictures.latent_grid(still, n=4)
+    assert [float(text.get_text()) for text in maps.axes[4].get_yticklabels()] == [2008.0]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 5), (0, 29), (0, 30), (170, 240), (0, 1000)])
+def test_bins_of_whole_numbers_have_as_many_of_them_each(low, high):
+    from fastvae.pictures.subject import Column
+    from fastvae.pictures.tables import BINS, edges_of
+
+    column = Column("n", "negative_binomial", "int64", (), True)
+    edges = np.array(edges_of(column, np.arange(low, high + 1.0)))
+    counts = np.histogram(np.arange(low, high + 1), edges)[0]
+    assert counts.sum() == high + 1 - low
+    assert len(set(counts[:-1])) == 1
+    assert len(counts) <= BINS + 1
+
+
 def test_traversals_move_one_dimension(images, table, mixed):
     grid, _ = drawn_images(pictures.traversals(images, dimensions=[1], values=[-1, 2], image_shape=SHAPE), SHAPE)
     np.testing.assert_allclose(grid[0, 1].ravel(), images.decode(np.array([[0, 2, 0]], np.float32))[0], atol=1e-5)
