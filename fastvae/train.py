@@ -55,6 +55,7 @@ from fastvae.starting import NEVER, dark, read, started, summary
 from fastvae.version import VERSION
 
 RIVALS = {"one Gaussian": "heldout_gaussian", "independent columns": "heldout_independent"}  # to their figures
+FEW_ROWS = 100  # to train on: with fewer a model may well be worse than independent columns
 FEW_ACTIVE = 0.5  # of the latent dimensions: where no more are active, that is said
 SCALES = ("auto", "none", "standard", "minmax")
 
@@ -382,16 +383,24 @@ def _figures(model: VAE, examples: Examples, held: Examples | None) -> dict[str,
             f"{active} of {dimensions} latent dimensions are active: the others say nothing of the data, which does no "
             f"harm; --latent-dim {active} would do as well, and --kl-warmup-epochs may make more active"
         )
+
+    def worse(apart: float) -> str:
+        """What to think of a model that is below columns without any dependence."""
+        if not figures[heldout] < apart:
+            return ""
+        few = f": {len(examples):,} rows are few" if len(examples) < FEW_ROWS else ""
+        return f", more than the model's ELBO, which has learned little that helps with new rows{few}"
+
     if isinstance(model.network_.likelihood, Mixed) and held is not None:
         figures["heldout_independent"] = apart = rivals.rivals(model, held, examples)[rivals.INDEPENDENT]
         without = "" if model.network_.condition is None else ", without the condition"
-        say(f"held out{without}, log p(x) of independent columns of the same kinds: {apart:.3f}")
+        say(f"held out{without}, log p(x) of independent columns of the same kinds: {apart:.3f}{worse(apart)}")
     elif model.network_.likelihood.DENSITY and held is not None and not model.metadata_.get("image_shape"):
         full, apart = gaussian_log_density(examples.X, held.X)
         figures |= {"heldout_gaussian": full, "heldout_independent": apart}
         without = "" if model.network_.condition is None else ", without the condition"
         others = f"one Gaussian with all covariances: {full:.3f}; of independent columns: {apart:.3f}"
-        say(f"held out{without}, log p(x) of {others}")
+        say(f"held out{without}, log p(x) of {others}{worse(apart)}")
     return figures
 
 

@@ -84,6 +84,19 @@ def test_a_table_with_words_and_gaps_is_trained_on_and_said(folder, capsys):
     assert model.columns_.columns[4].levels == tuple(map(str, range(1998, 2003)))
 
 
+@pytest.mark.parametrize("rows", [8, 30])
+def test_a_model_below_independent_columns_is_said_to_have_learned_little(rows, tmp_path, capsys):
+    rng, table = np.random.default_rng(0), tmp_path / "few.csv"
+    lines = [f"{a:.2f},{b:.2f},{'xyz'[i % 3]}" for i, (a, b) in enumerate(rng.normal(size=(rows, 2)))]
+    table.write_text("\n".join(["a,b,c", *lines]) + "\n")
+    words = ["--data", table, "--out", tmp_path / "run", "--hidden", 4, "--epochs", 1, "--quiet"]
+    assert train.main([*map(str, words)]) == 0
+    error = capsys.readouterr().err
+    figures = [float(error.split(before)[1].split()[0].strip(",")) for before in ("heldout_elbo ", "same kinds: ")]
+    assert ("has learned little that helps with new rows" in error) == (figures[0] < figures[1]) == (rows == 8), error
+    assert ("new rows: 6 rows are few" in error) == (rows == 8)
+
+
 def test_a_run_goes_on_bit_for_bit(folder, capsys):
     words = ["--data", str(folder / "t.csv"), "--id", "name", "--labels", "kind", *SMALL]
     assert train.main([*words, "--epochs", "4", "--early-stopping", "none", "--out", "whole"]) == 0
