@@ -48,6 +48,8 @@ def main(given: list[str] | None = None) -> int:
     options = parser.parse_args(given)
     out = (options.out or BUILD / ("links" if options.links else "pages" if options.pages else "site")).resolve()
     begun = time.perf_counter()
+    if not options.pages:
+        print(f"every cell of {len(list(HERE.rglob('*.md')))} pages runs: some minutes", flush=True)
     failed = sphinx(arguments(options.pages, out, options.jobs, options.links))
     if failed:  # a page that was read is not read again: the next build would pass, with what is wrong still in it
         (doctrees(out) / "environment.pickle").unlink(missing_ok=True)
