@@ -239,8 +239,16 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         _write_text(arguments.json, evaluation.json())
     whole = result.complete and not found["stopped"]
     if arguments.out is not None:
-        whole = _write_folder(arguments, model, examples, condition, evaluation, found["diagnosis"], whole)
+        places = _places(source, part, len(examples))
+        whole = _write_folder(arguments, model, examples, condition, evaluation, found["diagnosis"], whole, places)
     return 0 if whole else INTERRUPTED
+
+
+def _places(source: ModelData, part: str, count: int) -> np.ndarray | None:
+    """Where the first so many examples of a part stand in the data of the training, from 0; None of other data."""
+    if source.split is None or source.split.places_held_out is None:
+        return None
+    return np.asarray(source.split.places_held_out if part == "test" else source.split.places)[:count]
 
 
 def _held_out(arguments: argparse.Namespace, model: VAE) -> Any:
@@ -396,14 +404,18 @@ def _write_folder(
     evaluation: Evaluation,
     diagnosis: Diagnosis | None,
     whole: bool,
+    places: np.ndarray | None,
 ) -> bool:
     """Write the folder; returns whether all of it is there. Figures and values come first: no picture is worth them.
-    `condition` is that of the examples; not `whole`, there are only pictures of what is there."""
+    `condition` is that of the examples; not `whole`, there are only pictures of what is there; `places`
+    are those of the examples in the data, where others were trained on."""
     folder, result = pathlib.Path(arguments.out), evaluation.result
     _write_text(folder / "figures.json", evaluation.json())
     arrays = {name: getattr(result, name) for name in ("values", "mcse", "ess", "khat")}
     if evaluation.elbo is not None:
         arrays |= {"reconstruction": evaluation.elbo.reconstruction, "kl": evaluation.elbo.kl}
+    if places is not None:
+        arrays["rows"] = places
     with atomic_file(folder / "examples.npz") as file:
         np.savez(file, **arrays)
     written = ["figures.json", "examples.npz"]
@@ -418,8 +430,9 @@ def _write_folder(
             others, found = _for_pictures(arguments, model, examples, condition, result) if whole else ([], None)
             results = [*others, result]
             names, failures = write_all(
-                folder, model, examples, results, diagnosis, found, seed=arguments.seed, condition=condition
-            )
+                folder, model, examples, results, diagnosis, found, seed=arguments.seed, condition=condition,
+                places=places,
+            )  # fmt: skip
             written += names
             for line in failures:
                 say(line)

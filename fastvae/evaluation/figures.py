@@ -11,7 +11,7 @@ from fastvae.data.minibatches import Examples
 from fastvae.evaluation.annealed import Bracket
 from fastvae.evaluation.diagnosis import Diagnosis
 from fastvae.evaluation.drawing import BLUE, COLOURS, GREEN, MARKERS, ORANGE, figure, quiet, save
-from fastvae.evaluation.latent_figures import write_aggregated, write_identity
+from fastvae.evaluation.latent_figures import counted_from, named, write_aggregated, write_identity
 from fastvae.evaluation.pareto import khat, tail_length, threshold
 from fastvae.evaluation.result import INTERVAL, LogLikelihood
 from fastvae.evaluation.row_weights import importance_weights_of
@@ -80,8 +80,9 @@ def write_convergence(path: Any, results: Sequence[LogLikelihood], exact: float 
     save(path, fig)
 
 
-def write_worst_weights(path: Any, log_weights: np.ndarray, rows: Sequence[int]) -> None:
-    """The normalised weights of some examples, largest first: log_weights (R, K) of examples `rows` (R,)."""
+def write_worst_weights(path: Any, log_weights: np.ndarray, rows: Sequence[int], places: Any = None) -> None:
+    """The normalised weights of some examples, largest first: log_weights (R, K) of examples `rows` (R,), which stand
+    at `places` (N,) in the data, where it is known."""
     samples = log_weights.shape[1]
     weights, _ = normalised(np.asarray(log_weights, np.float64))
     tail = min(samples, tail_length(samples) + 1)
@@ -91,7 +92,7 @@ def write_worst_weights(path: Any, log_weights: np.ndarray, rows: Sequence[int])
     ranks = np.arange(1, samples + 1)
     for row, own, shape, colour, marker in zip(rows, weights, shapes, COLOURS, MARKERS, strict=False):
         ess = 1 / np.square(own).sum()
-        label = f"row {row}: k-hat {shape:.2f}, effective sample size {ess:,.{0 if ess >= 100 else 1}f}"
+        label = f"{named(row, places)}: k-hat {shape:.2f}, effective sample size {ess:,.{0 if ess >= 100 else 1}f}"
         axes.plot(
             ranks, np.sort(own)[::-1], color=colour, marker=marker, markersize=3, markevery=_marks(samples), label=label
         )
@@ -104,7 +105,7 @@ def write_worst_weights(path: Any, log_weights: np.ndarray, rows: Sequence[int])
     quiet(axes)
     axes.legend(
         fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), title_fontsize=9, alignment="left",
-        title=f"the worst of the examples, which are counted from 0; k-hat should be below {threshold(samples):.2f}",
+        title=f"the worst of the examples, {counted_from(places)}; k-hat should be below {threshold(samples):.2f}",
     )  # fmt: skip
     save(path, fig)
 
@@ -177,6 +178,7 @@ def write_all(
     bracket: Bracket | None = None,
     seed: Any = 0,
     condition: Any = None,
+    places: Any = None,
 ) -> tuple[list[str], list[str]]:
     """Write what can be drawn of what is there, into a folder that exists; return the names of the files, and a line
     about each that could not be made.
@@ -194,6 +196,8 @@ def write_all(
     condition
         Of a conditional model: that of the examples, as `fit` has it; without it there is nothing that is decoded or
         sampled.
+    places : (N,), optional
+        Where the examples stand in the data, from 0, where these are rows of a file of which others were trained on.
     """
     path = pathlib.Path(folder)
     values = results.values() if isinstance(results, Mapping) else results
@@ -209,7 +213,7 @@ def write_all(
 
         def worst(p: pathlib.Path) -> None:
             logs = importance_weights_of(model, examples, worst_rows, weighed.n_samples, seed=seed)
-            write_worst_weights(p, logs, [int(row) for row in worst_rows])
+            write_worst_weights(p, logs, [int(row) for row in worst_rows], places)
 
         makers["weights.png"] = worst
     if diagnosis is not None:
@@ -229,7 +233,7 @@ def write_all(
                 makers["pairs.png"] = lambda p: save(p, pairs(model, rows, condition=condition))
                 makers["correlations.png"] = lambda p: save(p, correlations(model, rows, condition=condition))
         if model.network_.inputs["z"] <= 2:
-            makers["identity.png"] = lambda p: write_identity(p, model, examples)
+            makers["identity.png"] = lambda p: write_identity(p, model, examples, places=places)
     written, failures = [], []
     for name, write in makers.items():
         try:

@@ -81,16 +81,29 @@ def _histogram(axes: Any, z: np.ndarray) -> None:
     quiet(axes)
 
 
-def write_identity(path: Any, model: Any, examples: Examples, rows: Sequence[int] | None = None) -> None:
+def counted_from(places: Any) -> str:
+    """How rows are numbered."""
+    return "rows counted from 0" if places is None else "rows of the data and examples counted from 0"
+
+
+def named(row: int, places: Any) -> str:
+    """What an example is called: its place among those that were evaluated, and in the data where it is known."""
+    return f"row {row}" if places is None else f"row {places[row]}, example {row}"
+
+
+def write_identity(
+    path: Any, model: Any, examples: Examples, rows: Sequence[int] | None = None, places: Any = None
+) -> None:
     """log p(x) - ELBO = KL[q(z|x) || p(z|x)], integrated part by part for z of one or two dimensions: the two densities
-    of some examples, by default that whose KL is smallest, the median one and the largest of the first hundred."""
+    of some examples, by default that whose KL is smallest, the median one and the largest of the first hundred;
+    `places` (N,) say where they stand in the data."""
     joint = Joint(model, examples)
     check_dimensions(joint.latent_dim)
     if rows is None:
         first = np.arange(min(100, len(joint)))
         order = np.argsort(quadrature_of(joint, first).kl)
-        places = np.unique(np.linspace(0, len(order) - 1, min(3, len(order))).astype(int))
-        chosen = first[order[places]]
+        apart = np.unique(np.linspace(0, len(order) - 1, min(3, len(order))).astype(int))
+        chosen = first[order[apart]]
     else:
         chosen = np.asarray(rows, np.int64)
     found, given = quadrature_of(joint, chosen), joint.rows(chosen)
@@ -105,14 +118,15 @@ def write_identity(path: Any, model: Any, examples: Examples, rows: Sequence[int
         draw(axes, joint, given[i : i + 1], found.log_p[i], mu[i], deviation[i], low, high)
         sums = f"{found.log_p[i]:.4f} - ({found.elbo[i]:.4f}) = {found.log_p[i] - found.elbo[i]:.3f}"
         axes.set_title(
-            f"row {chosen[i]}\nlog p(x) - ELBO: {sums}\nKL[q || p(z|x)] = {found.kl[i]:.3f} nats", fontsize=9
+            f"{named(int(chosen[i]), places)}\nlog p(x) - ELBO: {sums}\nKL[q || p(z|x)] = {found.kl[i]:.3f} nats",
+            fontsize=9,
         )
         quiet(axes)
     handles, labels = fig.axes[0].get_legend_handles_labels()
     ends = "" if joint.latent_dim == 1 else "; contours where a density is exp(-r^2/2) of its peak, r = 0.5, 1.5, 2.5"
     fig.legend(
         handles, labels, loc="outside lower left", ncols=2, frameon=False, fontsize=8, title_fontsize=8,
-        title=f"rows are counted from 0{ends}", alignment="left",
+        title=f"{counted_from(places)}{ends}", alignment="left",
     )  # fmt: skip
     save(path, fig)
 

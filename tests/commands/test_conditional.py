@@ -218,3 +218,7 @@ def test_an_evaluation_has_pictures_of_the_table_with_its_conditions(table):
     assert evaluate.main(["run", "table.csv", *words, "--out", "e"]) == 0
     names = {path.name for path in pathlib.Path("e").glob("*.png")}
     assert {"traversals.png", "marginals.png", "pairs.png", "correlations.png"} <= names
+    with np.load("e/examples.npz") as found:
+        rows, count = found["rows"], len(found["values"])
+    assert len(set(rows.tolist())) == count < ROWS
+    assert rows.max() >= count  # places in the table, of which other rows were held out

@@ -18,7 +18,7 @@ from fastvae.evaluation.naive import naive
 from fastvae.evaluation.result import LogLikelihood
 from fastvae.evaluation.row_weights import importance_weights_of
 from fastvae.pictures.latent import kl_figure
-from tests.support.figures import texts_apart
+from tests.support.figures import said, texts_apart
 
 pytestmark = pytest.mark.long
 
@@ -112,6 +112,18 @@ def test_two_dimensions_stand_in_their_order(tmp_path, drawn):
     latent_figures.write_aggregated(tmp_path / "a.png", mu, np.zeros((50, 2)))
     axes = drawn[-1].axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("$z_{0}$", "$z_{1}$")
+
+
+def test_examples_are_named_by_their_place_in_the_data_too(images, tmp_path, drawn):
+    examples, places = images.examples(DIGITS[100:130]), np.arange(100, 130)
+    results = [importance(images, examples, 64, seed=0)]
+    figures.write_all(tmp_path, images, examples, results, places=places)
+    worst = int(np.argmax(results[0].khat))
+    texts = [text for figure in drawn for text in said(figure)]
+    assert any(text.startswith(f"row {worst + 100}, example {worst}: k-hat") for text in texts)
+    titles = [axes.get_title().split("\n")[0] for axes in drawn[-1].axes]
+    assert len(titles) == 3
+    assert all(f"row {int(t.split()[-1]) + 100}, example" in t for t in titles)
 
 
 def test_no_legend_lies_on_curves(images, tmp_path, drawn):
