@@ -29,6 +29,7 @@ VALUES = tuple(np.linspace(-2.5, 2.5, 11))
 QUANTILES = tuple(np.linspace(0.02, 0.98, 11))  # of codes that have no prior
 MOST_ROWS = 5000  # whose codes are looked at
 IMAGES, CELLS = 15, 24  # a side of a grid of images, and of one of numbers
+CONDITION = "condition: "
 SHADES = 10  # levels of a category in a grid
 
 
@@ -181,6 +182,7 @@ def traversals(
         )
     across = moved[0] if codes is None or values is not None else np.array(QUANTILES)
     draw = _by_column if table else _by_dimension
+    what += f"\n{title[title.index(CONDITION) :]}" if CONDITION in title else ""
     return finished(draw(model, x, chosen, across, what), path)
 
 
@@ -218,7 +220,7 @@ def _decoded(model: Any, z: np.ndarray, condition: Any, picture: str) -> tuple[n
     given = "p(x|z, c)" if names else "p(x|z)"
     best = "means, or most probable levels," if any(column.levels for column in columns_of(model)) else "means"
     said = [f"{best} of {given}"] if isinstance(model, VAE) else []
-    return rows.reshape(*z.shape[:2], -1), "; ".join([*said, *([f"condition: {names[0]}"] if names else [])])
+    return rows.reshape(*z.shape[:2], -1), "; ".join([*said, *([f"{CONDITION}{names[0]}"] if names else [])])
 
 
 # ---- tables ------------------------------------------------------------------------------------------------------
@@ -274,7 +276,7 @@ def _by_column(model: Any, x: np.ndarray, chosen: Sequence[int], values: np.ndar
             apart = np.linspace(-0.25, 0.25, len(chosen))[:, None] if len(chosen) > 1 else 0.0
             lines = place[lines.astype(int)] + apart  # lines that are the same are both seen
             name_ticks(axes.yaxis, range(len(names)), names, (PANEL[1] - 0.7) / len(names), 8, LEVEL)
-            axes.set_ylim(-0.6, max(len(names) - 0.4, 0.6))
+            axes.set_ylim(max(len(names) - 0.4, 0.6), -0.6)  # the first above, as of bars
         for i, line in enumerate(lines):
             style = {"drawstyle": "steps-mid"} if column.levels else {}
             axes.plot(values, line, styles[i // len(COLOURS) % 2], color=COLOURS[i % len(COLOURS)], linewidth=1.3,

@@ -117,7 +117,10 @@ def test_traversals_move_one_dimension(images, table, mixed):
     lines = pictures.traversals(table, values=[-1, 0, 1]).axes[0].lines
     z = np.array([[-1, 0], [0, 0], [1, 0]], np.float32)
     np.testing.assert_allclose(lines[0].get_ydata(), table.decode(z)[:, 0], rtol=1e-5)
-    texts_apart(pictures.traversals(mixed[0]))
+    figure = pictures.traversals(mixed[0])
+    texts_apart(figure)
+    low, high = figure.axes[1].get_ylim()
+    assert low > high  # the first level above, as in other pictures
     autoencoder = Autoencoder(2, (4,), epochs=1, random_state=0).fit(IMAGES)
     texts_apart(pictures.traversals(autoencoder, IMAGES))
     with pytest.raises(ValueError, match="no prior over its codes: pass X"):
@@ -177,6 +180,13 @@ def test_of_levels_that_are_not_shown_there_is_a_row_and_a_column():
     names = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
     assert len(names) == 11  # all of them
     assert names[-1] == "20 others"
+
+
+def test_traversals_of_a_table_say_under_which_condition():
+    model = VAE(2, (6,), likelihood="gaussian", epochs=1, early_stopping=False, random_state=0)
+    figure = pictures.traversals(model.fit(TABLE, condition=np.arange(90) % 3), condition=2)
+    texts_apart(figure)
+    assert "value of the one dimension that moves, in deviations of the prior\ncondition: 2" in said(figure)
 
 
 def test_points_that_many_rows_share_are_seen_to_be_many():
