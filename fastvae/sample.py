@@ -1,7 +1,7 @@
 """Draw new examples from a trained model; only its decoder is read.
 
 python -m fastvae.sample runs/digits/model.npz -n 64 --out samples.png
-python -m fastvae.sample runs/table -n 1000 --noise --out samples.csv
+python -m fastvae.sample runs/table -n 1000 --out samples.csv
 python -m fastvae.sample runs/mnist --condition 3 --condition 8
 python -m fastvae.sample runs/mnist --condition all
 """
@@ -55,10 +55,10 @@ def parser() -> Parser:
     p.add_argument("--columns", nargs="+", metavar="NAME", help="those that are written to a table, by name or number; "
                    "default: all")  # fmt: skip
     p.add_argument("--drop", nargs="+", metavar="NAME", help="columns that are not written to a table")
-    p.add_argument("--noise", action="store_true", help="draw x from p(x|z) too, instead of taking its mean; of a "
-                   "mixed table the default")  # fmt: skip
-    p.add_argument("--means", action="store_true", help="of a mixed table: the best single values for each z, instead "
-                   "of complete draws")  # fmt: skip
+    p.add_argument("--noise", action="store_true", help="draw x from p(x|z) too, instead of taking its mean; of "
+                   "tables the default")  # fmt: skip
+    p.add_argument("--means", action="store_true", help="the mean of p(x|z) for each z, which is narrower than the "
+                   "data, instead of complete draws; of images, and of numbers in [0, 1], the default")  # fmt: skip
     p.add_argument("--seed", type=any_seed, default=0, help="of the draws")
     p.add_argument("--device", default="auto", help="auto (the CPU), cpu, or cuda")
     return p
@@ -95,6 +95,11 @@ def check_output(out: pathlib.Path, *read: str | pathlib.Path) -> None:
         if run.holds_a_run() and out.resolve() in (run.model.resolve(), run.checkpoint.resolve()):
             raise ValueError(f"--out {out}: that is a file of the run in {run.path}; give another name")
     check_writable(out)
+
+
+def _is_table(model: VAE) -> bool:
+    """Whether rows are read as a table, whose draws are complete by default: no image, nor fractions of 1."""
+    return not model.metadata_.get("image_shape") and model.network_.likelihood.SUPPORT != (0, 1)
 
 
 def _conditions(model: VAE, given: list[str] | None) -> tuple[list[str], Any]:
@@ -164,13 +169,12 @@ def _sample(arguments: argparse.Namespace) -> int:
         raise ValueError(f"-n {arguments.n}: must be at least 1")
     check_output(out, model_path(arguments.model))
     model = load_model(model_path(arguments.model), decoder_only=True, device=arguments.device)
-    mixed, noise = isinstance(model, TableVAE), arguments.noise
-    if mixed:
-        noise = not arguments.means
-        if arguments.means and arguments.noise:
-            raise ValueError("--means and --noise exclude each other: leave one out")
-        if out.suffix == ".npy":
-            raise ValueError(f"--out {out}: the model is of a mixed table; name a {', '.join(ENDINGS)}, or a .png")
+    if arguments.means and arguments.noise:
+        raise ValueError("--means and --noise exclude each other: leave one out")
+    mixed = isinstance(model, TableVAE)
+    if mixed and out.suffix == ".npy":
+        raise ValueError(f"--out {out}: the model is of a mixed table; name a {', '.join(ENDINGS)}, or a .png")
+    noise = arguments.noise or (_is_table(model) and not arguments.means)
     names, conditions = _conditions(model, arguments.condition)
     n = arguments.n or (SEVERAL if len(names) > 1 else ALONE)
     if out.suffix == ".png" and not arguments.n and not model.metadata_.get("image_shape"):  # distributions need many

@@ -131,8 +131,10 @@ def test_codes_and_samples_as_tables(folder, ending):
     assert codes.ids.tolist() == [f"r{i}" for i in range(120)]
     np.testing.assert_array_equal(codes.X.astype(np.float32), model.transform(data.X.astype(np.float32)))
     words = [str(folder / "run"), "-n", "5", "--seed", "3", "--out", f"samples{ending}"]
-    assert sample.main(words) == 0
-    found, expected = load(f"samples{ending}"), model.sample(5, random_state=3)
+    assert sample.main([*words, "--means"]) == 0
+    np.testing.assert_array_equal(load(f"samples{ending}").X.astype(np.float32), model.sample(5, random_state=3))
+    assert sample.main(words) == 0  # of a table complete draws
+    found, expected = load(f"samples{ending}"), model.sample(5, random_state=3, noise=True)
     assert found.column_names == ("a", "b", "c")
     np.testing.assert_array_equal(found.X.astype(expected.dtype), expected)
     assert sample.main([*words, "--drop", "b"]) == 0
