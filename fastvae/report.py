@@ -15,8 +15,10 @@ import numpy as np
 
 from fastvae.command_line import Parser, add_table_options, one_of, run, say, table_options
 from fastvae.data.tables import HEADERS
+from fastvae.evaluation import rivals
 from fastvae.model_data import read
 from fastvae.model_files import load_model
+from fastvae.models.table_vae import TableVAE
 from fastvae.page.build import write_page
 from fastvae.page.of_a_run import NAME
 from fastvae.run_data import RunData
@@ -66,7 +68,12 @@ def _report(arguments: argparse.Namespace) -> int:
     places = np.arange(len(X))
     if found.split is not None and found.split.places_held_out is not None:
         places = np.asarray(found.split.places_held_out if part == "test" else found.split.places)
-    say(f"{out}: {write_page(out, model, X, labels, condition, places).described}")
+    beside: dict[str, float] = {}
+    known_density = model.network_.likelihood.DENSITY or isinstance(model, TableVAE)
+    if part == "test" and known_density and not model.metadata_.get("image_shape"):
+        training = model.examples(found.data.X, "the rows of the training", condition=found.data.condition)
+        beside = rivals.rivals(model, model.examples(X, condition=condition), training)
+    say(f"{out}: {write_page(out, model, X, labels, condition, places, beside).described}")
     return 0
 
 

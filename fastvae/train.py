@@ -54,7 +54,7 @@ from fastvae.runs import RunFolder, RunObserver, finite_or_none
 from fastvae.starting import NEVER, dark, read, started, summary
 from fastvae.version import VERSION
 
-RIVALS = {"one Gaussian": "heldout_gaussian", "independent columns": "heldout_independent"}  # to their figures
+RIVALS = {rivals.GAUSSIAN: "heldout_gaussian", rivals.INDEPENDENT: "heldout_independent"}  # to their figures
 FEW_ROWS = 100  # to train on: with fewer a model may well be worse than independent columns
 FEW_ACTIVE = 0.5  # of the latent dimensions: where no more are active, that is said
 SCALES = ("auto", "none", "standard", "minmax")

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -269,6 +270,22 @@ def test_a_run_has_its_page_and_the_command_writes_it_again(tmp_path, monkeypatc
         ready(page)
         assert page.evaluate("[...window.fastvae.model.rows.subarray(0, 64)]") == X.tolist()
         assert page.evaluate("window.fastvae.spec.labels[0]") == str(DIGITS.labels[held["places"][0]])
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_the_page_of_a_table_has_its_rivals_both_times(mixed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    rows = [f"{a:.3f},{2 * a + b:.3f},{'fen' if a > 0 else 'bog'}" for a, b in rng.normal(size=(150, 2))]
+    lines = ["a,b,site", *rows] if mixed else ["a,b", *(row.rpartition(",")[0] for row in rows)]
+    pathlib.Path("t.csv").write_text("\n".join(lines) + "\n")
+    assert train.main(["--data", "t.csv", "--hidden", "4", "--epochs", "2", "--out", "run", "--quiet"]) == 0
+    first = pathlib.Path("run/report.html").read_bytes()
+    assert b"log p(x), independent columns" in first
+    assert (b"log p(x), one Gaussian" in first) != mixed
+    assert report.main(["run"]) == 0
+    kept = re.compile(rb'"best":\d+')  # the epoch whose parameters were kept is not in the model's file
+    assert kept.sub(b"", pathlib.Path("run/report.html").read_bytes()) == kept.sub(b"", first)
 
 
 @pytest.mark.parametrize(
