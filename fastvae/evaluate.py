@@ -42,7 +42,7 @@ from fastvae.evaluation.observer import ProgressObserver
 from fastvae.evaluation.parzen import parzen
 from fastvae.evaluation.proof import Trial, claims
 from fastvae.evaluation.result import LogLikelihood
-from fastvae.evaluation.rivals import rivals
+from fastvae.evaluation.rivals import rivals_by_row
 from fastvae.evaluation.summary import Evaluation
 from fastvae.likelihoods.mixed import Mixed
 from fastvae.model_data import ModelData, read, split_of_the_run
@@ -288,7 +288,7 @@ def _beside(
         found["elbo"] = result
     else:
         parts["elbo"] = lambda: elbo(model, examples, seed=seed, observer=observer)
-    parts["rivals"] = lambda: rivals(model, examples, training)
+    parts["rivals"] = lambda: rivals_by_row(model, examples, training)
     if len(examples) >= FEWEST_DIAGNOSED:
         parts["diagnosis"] = lambda: diagnose(model, examples, seed=seed)
     if held is not None:

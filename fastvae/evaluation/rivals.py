@@ -10,7 +10,7 @@ from fastvae.engine import EVALUATION
 from fastvae.kernels.memory import empty
 from fastvae.kernels.slots import Slots
 from fastvae.likelihoods.mixed import Mixed
-from fastvae.models.linear_start import gaussian_log_density
+from fastvae.models.linear_start import gaussian_log_densities
 from fastvae.passes import Pass
 
 ROWS = 1024  # that are read at a time
@@ -18,7 +18,12 @@ INDEPENDENT, GAUSSIAN = "independent columns", "one Gaussian"
 
 
 def rivals(model: Any, examples: Examples, training: Examples | None = None) -> dict[str, float]:
-    """Mean log p(x) of the examples, in nats of the user's units, under models without latent variables, by name.
+    """The means of `rivals_by_row`, by name."""
+    return {name: float(values.mean()) for name, values in rivals_by_row(model, examples, training).items()}
+
+
+def rivals_by_row(model: Any, examples: Examples, training: Examples | None = None) -> dict[str, np.ndarray]:
+    """log p(x) (N,) of each example, in nats of the user's units, under models without latent variables, by name.
 
     For a likelihood with a sigma: a Gaussian with all covariances, and independent Gaussian columns. For others:
     columns that are independent, each with a mean of its own, under the likelihood that the model has; of a mixed table
@@ -38,39 +43,39 @@ def rivals(model: Any, examples: Examples, training: Examples | None = None) -> 
     if len(examples) < 4:
         return {}
     halves = [_scored(model, examples, slice(1 - i, None, 2), examples, slice(i, None, 2)) for i in (0, 1)]
-    weights = [len(range(i, len(examples), 2)) / len(examples) for i in (0, 1)]
-    return {name: sum(w * half[name] for w, half in zip(weights, halves, strict=True)) for name in halves[0]}
+    found = {name: np.empty(len(examples)) for name in halves[0]}
+    for i, half in enumerate(halves):
+        for name, values in half.items():
+            found[name][i::2] = values
+    return found
 
 
-def _scored(model: Any, known: Examples, of_known: slice, scored: Examples, of_scored: slice) -> dict[str, float]:
+def _scored(model: Any, known: Examples, of_known: slice, scored: Examples, of_scored: slice) -> dict[str, np.ndarray]:
     network = model._check_fitted()
     likelihood = network.likelihood
     if isinstance(likelihood, Mixed):
         return {INDEPENDENT: _columns_alone(network, known, of_known, scored, of_scored)}
     if likelihood.LINEAR:
-        full, apart = gaussian_log_density(known.X, scored.X, of_known, of_scored)
+        full, apart = gaussian_log_densities(known.X, scored.X, of_known, of_scored)
         return {GAUSSIAN: full, INDEPENDENT: apart}
     total, count = np.zeros(network.inputs["x"]), 0
     for x in _rows(known, of_known):
         total += x.sum(axis=0, dtype=np.float64)
         count += len(x)
     outputs = likelihood.intercept((total / count).astype(np.float32))
-    sums, rows = 0.0, 0
-    for x in _rows(scored, of_scored):
-        sums += float(nll_at(network, x, np.broadcast_to(outputs, x.shape)).sum(dtype=np.float64))
-        rows += len(x)
-    return {INDEPENDENT: -sums / rows - network.log_jacobian}
+    each = [nll_at(network, x, np.broadcast_to(outputs, x.shape)) for x in _rows(scored, of_scored)]
+    return {INDEPENDENT: -np.concatenate(each).astype(np.float64) - network.log_jacobian}
 
 
-def _columns_alone(network: Any, known: Examples, of_known: slice, scored: Examples, of_scored: slice) -> float:
-    """Mean log p(x) of a mixed table whose columns are independent, each as wide as the known rows are."""
+def _columns_alone(network: Any, known: Examples, of_known: slice, scored: Examples, of_scored: slice) -> np.ndarray:
+    """log p(x) of each row of a mixed table whose columns are independent, each as wide as the known rows are."""
     alone, x = network.likelihood.alone(), np.concatenate(list(_rows(known, of_known)))
     alone.learn(x, network.units.scale)
-    outputs, total, rows = alone.intercept(np.empty(0)), 0.0, 0
-    for some in _rows(scored, of_scored):
-        total += float(alone.terms(some, np.broadcast_to(outputs, (len(some), len(outputs)))).sum())
-        rows += len(some)
-    return total / rows
+    outputs = alone.intercept(np.empty(0))
+    each = [
+        alone.terms(x, np.broadcast_to(outputs, (len(x), len(outputs)))).sum(axis=1) for x in _rows(scored, of_scored)
+    ]
+    return np.concatenate(each)
 
 
 def _rows(examples: Examples, chosen: slice) -> Iterator[np.ndarray]:

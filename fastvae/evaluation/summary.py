@@ -31,7 +31,7 @@ class Evaluation:
     elbo
         Of the same examples; None where the model has no encoder.
     rivals
-        Name to mean log p(x) of the dumbest models.
+        Name to log p(x) (N,) of the same examples under the dumbest models.
     conventions
         What the numbers depend on, a line each.
     columns, step
@@ -46,7 +46,7 @@ class Evaluation:
 
     result: LogLikelihood
     elbo: Elbo | None
-    rivals: dict[str, float]
+    rivals: dict[str, np.ndarray]
     conventions: list[str]
     columns: int
     seed: int
@@ -89,7 +89,7 @@ class Evaluation:
             lines += ["", *self._khat_lines()]
         if self.rivals or self.parzen is not None:
             lines += ["", "beside it"]
-            lines += [_row(f"  {name}", value, "nats") for name, value in self.rivals.items()]
+            lines += [self._rival_line(name) for name in self.rivals]
         if self.parzen is not None:
             h = self.parzen.details["bandwidth"]
             about = (
@@ -97,6 +97,21 @@ class Evaluation:
             )
             lines.append(_row("  Parzen window", self.parzen.mean, about))
         return [*lines, "", *self.conventions, *([""] if self.remarks else []), *self.remarks]
+
+    def differences(self) -> dict[str, tuple[float, float]]:
+        """Of each rival its log p(x) less the estimate, in the mean, and the error of that over the examples: smaller
+        than those of both, as the same examples are hard for both."""
+        found = {}
+        for name, values in self.rivals.items():
+            less = values - self.result.values
+            error = float(less.std(ddof=1)) / math.sqrt(len(less)) if len(less) > 1 else math.nan
+            found[name] = float(less.mean()), error
+        return found
+
+    def _rival_line(self, name: str) -> str:
+        less, error = self.differences()[name]
+        apart = "" if math.isnan(less) or math.isnan(error) else f", {less:+.4f} +-{error:.4f} to log p(x), row by row"
+        return _row(f"  {name}", float(self.rivals[name].mean()), f"nats{apart}")
 
     def _errors(self) -> list[str]:
         r, lines = self.result, []
@@ -165,7 +180,11 @@ class Evaluation:
             "monte_carlo_error": r.mean_mcse, "sampling_error": r.mean_sampling_error,
             "unreliable": int(r.unreliable.sum()), "khat_threshold": r.threshold, "khat": self.khat_table(),
             "bounds": {str(k): float(bound.mean()) for k, bound in r.bounds.items()},
-            "details": r.details, "rivals": self.rivals, "conventions": self.conventions, "remarks": self.remarks,
+            "details": r.details, "rivals": {name: float(values.mean()) for name, values in self.rivals.items()},
+            "rivals_less_log_p": {
+                name: {"mean": less, "sampling_error": error} for name, (less, error) in self.differences().items()
+            },
+            "conventions": self.conventions, "remarks": self.remarks,
         }  # fmt: skip
         if self.elbo is not None:
             kl = self.elbo.kl.mean(axis=0)

@@ -228,7 +228,15 @@ def _evenly(places: np.ndarray, count: int) -> np.ndarray:
 def gaussian_log_density(
     X: Any, heldout: Any, of_X: slice = slice(None), of_heldout: slice = slice(None)
 ) -> tuple[float, float]:
-    """Mean log density, in nats, of all held-out rows (M, D) under the dumbest models of X (N, D): one Gaussian with
+    """The means of `gaussian_log_densities`."""
+    full, apart = gaussian_log_densities(X, heldout, of_X, of_heldout)
+    return float(full.mean()), float(apart.mean())
+
+
+def gaussian_log_densities(
+    X: Any, heldout: Any, of_X: slice = slice(None), of_heldout: slice = slice(None)
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log density, in nats, of each of the held-out rows (M, D) under the dumbest models of X (N, D): one Gaussian with
     all covariances, shrunk as far as helps rows that are left out, and independent Gaussian columns. Of many rows of X
     they learn from evenly spaced ones. Columns that are constant in those are independent with a deviation of 1 in
     both.
@@ -251,12 +259,12 @@ def gaussian_log_density(
         few = _evenly(np.arange(len(x)), MOST_ROWS)
         shrinkage = shrinkage_by_folds(x[few], columns) if columns else 0.0
         spectrum = spectrum_of_rows(x)
-    full = apart = 0.0
+    full, apart = list[np.ndarray](), list[np.ndarray]()
     for piece in _some_rows(heldout, scored):
         held = (piece - mean) / unit
-        beside = -0.5 * (held[:, ~varies] ** 2).sum()
+        beside = -0.5 * (held[:, ~varies] ** 2).sum(axis=1)
         held = held[:, varies]
-        apart += beside - 0.5 * (held**2).sum()
-        full += beside + (0.0 if spectrum is None else spectrum.log_likelihood(held, columns, shrinkage).sum())
+        apart.append(beside - 0.5 * (held**2).sum(axis=1))
+        full.append(beside + (0.0 if spectrum is None else spectrum.log_likelihood(held, columns, shrinkage)))
     constant = X.shape[1] / 2 * np.log(2 * np.pi) + np.log(unit).sum()
-    return float(full / len(scored) - constant), float(apart / len(scored) - constant)
+    return np.concatenate(full) - constant, np.concatenate(apart) - constant

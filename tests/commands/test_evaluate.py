@@ -80,6 +80,19 @@ def test_independent_columns(folder):
     assert found == pytest.approx(expected, rel=1e-4)
 
 
+def test_what_rivals_lack_has_an_error_row_by_row(folder, capsys):
+    words = folder / "digits.npz", folder / "parts.npz", "--samples", 30, "--json", "f.json", "--out", "e"
+    run(*words)
+    figures, with_columns = json.loads(pathlib.Path("f.json").read_text()), capsys.readouterr().out
+    with np.load("e/examples.npz") as examples, np.load(folder / "parts.npz") as parts:
+        mean, test = np.clip(parts["x_train"].mean(axis=0) / 16, 1e-3, 1 - 1e-3), parts["x_test"] / 16
+        less = (test * np.log(mean) + (1 - test) * np.log1p(-mean)).sum(axis=1) - examples["values"]
+    found = figures["rivals_less_log_p"]["independent columns"]
+    assert found["mean"] == pytest.approx(less.mean(), abs=1e-3)
+    assert found["sampling_error"] == pytest.approx(less.std(ddof=1) / math.sqrt(40), abs=1e-3)
+    assert f"nats, {found['mean']:+.4f} +-{found['sampling_error']:.4f} to log p(x), row by row" in with_columns
+
+
 def test_a_density_on_8_bits(folder, capsys):
     words = folder / "grey.npz", folder / "grey.npy", "--samples", 200
     with warnings.catch_warnings():

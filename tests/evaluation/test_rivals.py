@@ -8,7 +8,7 @@ import pytest
 from fastvae.data.device_rows import DeviceRows
 from fastvae.evaluation.grid import dequantized, grid_step
 from fastvae.evaluation.linear import LinearVAE
-from fastvae.evaluation.rivals import GAUSSIAN, INDEPENDENT, rivals
+from fastvae.evaluation.rivals import GAUSSIAN, INDEPENDENT, rivals, rivals_by_row
 from fastvae.models import linear_start
 from fastvae.models.linear_start import gaussian_log_density
 
@@ -31,6 +31,26 @@ def test_all_rows_are_scored_in_whatever_order(monkeypatch):
     for name, value in shuffled.items():
         assert in_order[name] == pytest.approx(value, abs=0.1)
     assert shuffled[GAUSSIAN] == pytest.approx(linear.log_density(X).mean(), abs=0.2)
+
+
+@pytest.mark.parametrize("halves", [True, False])
+def test_each_row_has_its_own(halves):
+    """By a Gaussian of SciPy's formula, which is shrunk by next to nothing for so many rows."""
+    linear = LinearVAE.drawn(5, 2, 0.3, 1)
+    model, X, new = linear.estimator(), linear.draw(3000, 2), linear.draw(1501, 3)
+    found = rivals_by_row(model, model.examples(new), None if halves else model.examples(X))
+    for name, values in rivals(model, model.examples(new), None if halves else model.examples(X)).items():
+        assert values == found[name].mean()
+    expected = np.empty((2, len(new)))
+    for i in (0, 1):
+        known = new[1 - i :: 2] if halves else X
+        mean, C, rows = known.mean(axis=0), np.cov(known.T, bias=True), new[i::2] - known.mean(axis=0)
+        squares = (rows * np.linalg.solve(C, rows.T).T).sum(axis=1)
+        expected[0, i::2] = -0.5 * (squares + np.linalg.slogdet(2 * np.pi * C)[1])
+        apart = (new[i::2] - mean) ** 2 / known.var(axis=0) + np.log(2 * np.pi * known.var(axis=0))
+        expected[1, i::2] = -0.5 * apart.sum(axis=1)
+    np.testing.assert_allclose(found[GAUSSIAN], expected[0], atol=0.05, rtol=0.01)
+    np.testing.assert_allclose(found[INDEPENDENT], expected[1], atol=1e-3)
 
 
 def test_pieces_change_nothing(monkeypatch):
