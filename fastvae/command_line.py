@@ -158,6 +158,9 @@ def run(program: str, action: Callable[[], int], traceback: bool) -> int:
         message = _one_line(str(error)) or type(error).__name__
         if isinstance(error, MemoryError):
             message = f"not enough memory: {message}"
+        if modules := getattr(error, "modules", ()):
+            first = f"import {', '.join(modules)}; from fastvae.{program} import main; main()"
+            message = f'{message}: python -c "{first}" and what followed {called(program)}'
         say(f"{called(program)}: {message}")
         return FAILED if isinstance(error, DivergenceError) else WRONG
 

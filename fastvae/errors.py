@@ -41,7 +41,15 @@ class MissingLibraryError(ImportError, ValueError):
 
 
 class ModelFileError(ValueError):
-    """A model or checkpoint file is truncated, altered, foreign, or newer than this version can read."""
+    """A model or checkpoint file is truncated, altered, foreign, or newer than this version can read.
+
+    Attributes
+    ----------
+    modules : tuple of str
+        Those that define what the model has of somebody's own, where importing them first is all that is needed.
+    """
+
+    modules: tuple[str, ...] = ()
 
 
 class TrainingInProgressError(RuntimeError):

@@ -77,9 +77,13 @@ def check_origins(path: Any, header: Mapping[str, Any], model: str) -> None:
             f"{'run the code' if module == '__main__' else f'import {module}'}, which defines {' and '.join(classes)}"
             for module, classes in homes.items()
         )
-        raise ModelFileError(
+        unknown = ModelFileError(
             f"{path}: this {model} was saved with {named} of somebody's own, not registered here: first {first}"
         )
+        names = [part for module in homes for part in module.split(".")]
+        if "__main__" not in homes and all(name.isidentifier() for name in names):  # a file may say anything
+            unknown.modules = tuple(homes)
+        raise unknown
     for each in stored:
         found = getattr(TABLES[each.kind][each.name], "PROBE", [])
         if len(found) != len(each.probe) or not np.allclose(found, each.probe, rtol=1e-6, atol=1e-9):

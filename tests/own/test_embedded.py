@@ -59,6 +59,14 @@ def test_the_program_and_its_model_later(tmp_path):
     unknown = run("-c", LATER.format(first=""), "model.npz", folder=tmp_path)
     assert "with the layer 'layer_norm' and the likelihood 'laplace' of somebody's own" in unknown.stderr
     assert "first import embedded, which defines LayerNorm and Laplace" in unknown.stderr
+    words = "model.npz", "-n", "2", "--out", "drawn.csv"
+    refused = run("-m", "fastvae.sample", *words, folder=tmp_path)
+    assert refused.returncode == 2
+    code = "import embedded; from fastvae.sample import main; main()"
+    assert refused.stderr.strip().endswith(f'python -c "{code}" and what followed python -m fastvae.sample')
+    drawn = run("-W", "ignore", "-c", code, *words, folder=tmp_path)
+    assert drawn.returncode == 0, drawn.stderr
+    assert (tmp_path / "drawn.csv").exists()
     (tmp_path / "pool.py").write_text(IN_A_POOL)
     pool = run("-W", "ignore", "pool.py", "model.npz", folder=tmp_path)
     assert pool.returncode == 0, pool.stderr

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastvae import MADE, VAE, Autoencoder, reference
-from fastvae.errors import NotAvailableError
+from fastvae.errors import ModelFileError, NotAvailableError
 from fastvae.export import numpy_file
 from fastvae.kernels import cpu
 from fastvae.likelihoods import LIKELIHOODS, Poisson
@@ -170,6 +170,18 @@ def test_a_file_of_what_is_not_registered(tmp_path):
         VAE.load(tmp_path / "m.npz")
     register(OwnGaussian)
     VAE.load(tmp_path / "m.npz")
+
+
+@pytest.mark.parametrize(("module", "shown"), [("own.parts", ("own.parts",)), ("os; evil()", ()), ("__main__", ())])
+def test_a_command_shows_no_code_that_a_file_made_up(tmp_path, monkeypatch, module, shown):
+    register(OwnGaussian)
+    monkeypatch.setattr("fastvae.models.origin._module_of", lambda cls: module)
+    trained("own_gaussian", TABLE).save(tmp_path / "m.npz")
+    unregister(OwnGaussian)
+    with pytest.raises(ModelFileError, match="first ") as found:
+        VAE.load(tmp_path / "m.npz")
+    assert found.value.modules == shown
+    register(OwnGaussian)
 
 
 def test_a_pickle_registers_what_it_needs():
