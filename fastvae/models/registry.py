@@ -1,21 +1,9 @@
-"""The estimators by name: where each is, imported when it is first used."""
+"""The estimators by name, each imported when it is first used."""
 
 import importlib
 from typing import Any
 
-ESTIMATORS = {
-    "SparseAutoencoder": "fastvae.models.sparse",
-    "VAE": "fastvae.models.vae",
-    "Autoencoder": "fastvae.models.autoencoder",
-    "DBM": "fastvae.models.dbm",
-    "DenoisingAutoencoder": "fastvae.models.denoising",
-    "GAN": "fastvae.models.gan",
-    "GSN": "fastvae.models.gsn",
-    "MADE": "fastvae.models.made",
-    "NADE": "fastvae.models.nade",
-    "TableVAE": "fastvae.models.table_vae",
-    "RBM": "fastvae.models.rbm",
-}
+from fastvae.models.names import ESTIMATORS as ESTIMATORS
 
 
 def estimator(name: str) -> Any:

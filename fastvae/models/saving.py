@@ -20,8 +20,8 @@ from fastvae.declared import declared, entry, from_fields
 from fastvae.errors import ModelFileError
 from fastvae.export import safetensors_file
 from fastvae.models.fitting import TrainedEstimator
+from fastvae.models.names import ESTIMATORS
 from fastvae.models.origin import check_origins, origins
-from fastvae.models.registry import ESTIMATORS
 from fastvae.models.settings import LARGEST_SEED, plain
 from fastvae.training import State
 

@@ -175,7 +175,7 @@ def test_known_anomalies_and_rivals(folder, capsys):
         ("name,a,b,c\nr,1,2,3\n", ["--samples", "0"], "--samples=0"),
         ("name,a,b,c\n", [], "holds no rows, only the header"),
         ("name,a,b,c\nr,1,,3\n", [], "line 2, column 3 ('b'): '': 1 cell is empty"),
-        ("name,a,bb,c\nr,1,2,3\n", [], "for 'b': did you mean 'bb'?"),
+        ("name,a,bb,c\nr,1,2,3\n", [], "'b' is missing: did you mean 'bb'?"),
         ("name,a,b,c\nr,1,2,3\n", ["--labels", "y"], "labels='y' is no column"),
         ("name,a,b,c,y\nr,1,2,3,0\n", ["--labels", "y"], "they call no row an anomaly"),
         ("name,a,b,c\nr,1,2,3\n", ["--heldout", "no.csv"], "no.csv"),
