@@ -135,12 +135,17 @@ def write_page(
     """
     m = described(model)
     check_writable(path)
-    model.examples(X, condition=condition)  # refuses what the model refuses
-    X = np.asarray(model.columns_.encode(X) if m.kind == "TableVAE" and not isinstance(X, np.ndarray) else X)
-    c = None if m.condition is None else m.condition.rows(condition, len(X))
+    if m.kind == "TableVAE" and not isinstance(X, np.ndarray):
+        X = model.columns_.encode(X)
+    X = np.asarray(X)
     some = _spread(len(X), MEASURED)
+    if condition is None:
+        model.examples(X[some])  # refuses what the model refuses, and leaves most of a mapped file unread
+    else:
+        model.examples(X, condition=condition)
+    c = None if m.condition is None else m.condition.rows(condition, len(X))
     measured, c_measured = X[some], None if c is None else c[some]
-    shown = _spread(len(X), max(1, min(SHOWN, SHOWN_BYTES // (X.shape[1] * _small(X, m).itemsize))))
+    shown = _spread(len(X), max(1, min(SHOWN, SHOWN_BYTES // (X.shape[1] * _small(measured, m).itemsize))))
     spec = _spec(model, m, X[shown], shown if places is None else np.asarray(places)[shown], labels, shown)
     rows = {"x": _small(X[shown], m)} | ({} if c is None else {"c": c[shown]})
     rows |= {"offset": m.units.offset, "scale": m.units.scale, "sigma": np.atleast_1d(np.asarray(m.sigma, np.float64))}

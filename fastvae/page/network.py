@@ -26,6 +26,7 @@ from fastvae.reference import (
     squared_error_forward_backward,
 )
 
+BLOCK = 128  # rows whose numbers are in memory at a time
 MEANS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"identity": lambda a: a, "sigmoid": sigmoid, "exp": np.exp}
 
 
@@ -110,6 +111,12 @@ def loss(m: Portable, u: np.ndarray, a: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 def elbo(m: Portable, X: np.ndarray, c: np.ndarray | None) -> np.ndarray:
     """(N,) nats in the user's units, as `VAE.score_samples` has it, in float64."""
+    starts = range(0, len(X), BLOCK)
+    pieces = [_elbo(m, X[i : i + BLOCK], None if c is None else c[i : i + BLOCK]) for i in starts]
+    return np.concatenate(pieces)
+
+
+def _elbo(m: Portable, X: np.ndarray, c: np.ndarray | None) -> np.ndarray:
     assert m.points is not None
     u = model_units(m, X)
     _, mu, logvar = encode(m, u, c)
