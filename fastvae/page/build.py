@@ -135,14 +135,14 @@ def write_page(
     """
     m = described(model)
     check_writable(path)
-    if m.kind == "TableVAE" and not isinstance(X, np.ndarray):
-        X = model.columns_.encode(X)
-    X = np.asarray(X)
-    some = _spread(len(X), MEASURED)
-    if condition is None:
-        model.examples(X[some])  # refuses what the model refuses, and leaves most of a mapped file unread
+    if isinstance(X, np.ndarray) and condition is None:
+        model.examples(
+            X[_spread(len(X), MEASURED)]
+        )  # refuses what the model refuses, and leaves most of a mapped file unread
     else:
         model.examples(X, condition=condition)
+    X = np.asarray(model.columns_.encode(X) if m.kind == "TableVAE" and not isinstance(X, np.ndarray) else X)
+    some = _spread(len(X), MEASURED)
     c = None if m.condition is None else m.condition.rows(condition, len(X))
     measured, c_measured = X[some], None if c is None else c[some]
     shown = _spread(len(X), max(1, min(SHOWN, SHOWN_BYTES // (X.shape[1] * _small(measured, m).itemsize))))
