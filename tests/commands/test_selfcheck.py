@@ -27,7 +27,7 @@ def test_it_says_what_was_chosen_and_why(monkeypatch, capsys):
     assert all(line[selfcheck.WIDTH - 1] == " " for line in speeds)
 
 
-@pytest.mark.long
+@pytest.mark.slow  # every variant is compiled
 def test_as_json_with_every_variant_that_runs_here(capsys):
     assert selfcheck.main(["--json"]) == 0
     report = json.loads(capsys.readouterr().out)

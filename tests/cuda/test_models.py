@@ -479,6 +479,7 @@ class FailingLate(PTXDevice):
         super().launch(chosen, grid, block, arguments)
 
 
+@pytest.mark.slow
 def test_selfcheck_reports_what_came_before_a_failure(few, monkeypatch, capsys):
     code, out = selfcheck_on(for_models(monkeypatch, (7, 5), FailingLate), capsys)
     assert code == 1
