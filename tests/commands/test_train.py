@@ -188,7 +188,7 @@ NAMES = [
 ]
 
 
-@pytest.mark.long
+@pytest.mark.slow  # tests/pictures has names like these, too
 def test_names_are_no_formulas_in_pictures(recwarn):
     """Names of columns and labels, whatever is in them: all pictures are made, and no run fails for them."""
     pytest.importorskip("matplotlib", reason="pictures need matplotlib: pip install 'fastvae-engine[plot]'")
