@@ -123,7 +123,7 @@ def _text(m: Portable, data: str, numbers: dict[str, np.ndarray]) -> str:
         numbers |= {"condition.offset": m.condition.offset, "condition.scale": m.condition.scale}
         usage.append(f"condition     floats, (N, {m.condition.columns}): one row for each row, or one for all")
         body.insert(0, parts.VECTORS)
-    names = {"sigmoid"} & {m.mean} | {layer.activation for half in _halves(m) for layer in _all(half)}
+    names = {"sigmoid"} & {m.mean} | {layer.activation for layer in m.layers}
     names |= {"softplus"} if m.scores and m.likelihood == "bernoulli" else set()
     functions = list(dict.fromkeys(f for name in FUNCTIONS if name in names for f in FUNCTIONS[name]))
     head = HEAD.format(
@@ -133,14 +133,6 @@ def _text(m: Portable, data: str, numbers: dict[str, np.ndarray]) -> str:
     )  # fmt: skip
     pieces = [parts.ROWS, *(inspect.getsource(function) for function in functions), *body]
     return head + "".join(f"\n\n{piece.strip()}\n" for piece in pieces)
-
-
-def _halves(m: Portable) -> list[Half]:
-    return [half for half in (m.encoder, m.decoder) if half is not None]
-
-
-def _all(half: Half) -> list[Layer]:
-    return [*half.layers, *half.heads.values()]
 
 
 def _constants(m: Portable, numbers: dict[str, np.ndarray]) -> str:

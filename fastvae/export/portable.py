@@ -12,7 +12,7 @@ import numpy as np
 
 from fastvae.data.condition import Condition, Labels, Vectors
 from fastvae.data.scaling import Units
-from fastvae.layers import Half
+from fastvae.layers import Half, Layer
 from fastvae.models.registry import ESTIMATORS
 from fastvae.models.vae_network import symmetric_points
 
@@ -78,6 +78,11 @@ class Portable:
         """Whether there is a score of rows."""
         return self.encoder is not None and self.likelihood in SCORED and self.kind != "RBM"
 
+    @property
+    def layers(self) -> list[Layer]:
+        """Those of the encoder, where there is one, and of the decoder."""
+        return [layer for half in (self.encoder, self.decoder) if half is not None for layer in half.all]
+
     def facts(self) -> dict[str, str]:
         """What a reader wants to know of the file, as text."""
         found = {"model": self.kind, "likelihood": self.likelihood or "", "columns": str(self.columns)}
@@ -118,7 +123,7 @@ def _described(model: Any, network: Any) -> Portable:
     seen, mean = (
         ("identity", "identity") if likelihood is None else (likelihood.SEEN, vars(type(likelihood)).get("MEAN"))
     )
-    layers = [layer for half in halves.values() for layer in (*half.layers, *half.heads.values())]
+    layers = [layer for half in halves.values() for layer in half.all]
     unknown = sorted({layer.activation for layer in layers} - ACTIVATIONS)
     known = isinstance(network.condition, Labels | Vectors | None)
     if "decode" not in halves or seen not in SEEN or mean not in MEANS or unknown or not known:

@@ -41,6 +41,11 @@ class Half:
     layers: Sequence[Layer]
     heads: dict[str, Layer]
 
+    @property
+    def all(self) -> list[Layer]:
+        """The layers in order, the heads last."""
+        return [*self.layers, *self.heads.values()]
+
     @classmethod
     def of(cls, layers: Sequence[Dense], name: str, beside: Linear | None = None) -> "Half":
         """Layers of which the last one is the only head."""

@@ -2,7 +2,7 @@
 
 const BASE85 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;/=>?@^_`{|}~";
 const ARRAYS = {
-  float32: Float32Array, float64: Float64Array, int8: Int8Array, uint8: Uint8Array, uint16: Uint16Array, int32: Int32Array,
+  float32: Float32Array, float64: Float64Array, int8: Int8Array, uint8: Uint8Array,
 };
 
 function fromBase85(text) {

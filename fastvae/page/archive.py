@@ -10,7 +10,7 @@ import zlib
 
 import numpy as np
 
-DTYPES = {"float32": "<f4", "float64": "<f8", "int8": "|i1", "uint8": "|u1", "uint16": "<u2", "int32": "<i4"}
+DTYPES = {"float32": "<f4", "float64": "<f8", "int8": "|i1", "uint8": "|u1"}
 
 
 def deflated(data: bytes, repeats: bool = True) -> bytes:

@@ -20,13 +20,16 @@ import numpy as np
 from fastvae.atomic import atomic_file, check_writable
 from fastvae.data.condition import Condition, Labels, Vectors
 from fastvae.errors import counted
+from fastvae.evaluation.drawing import limits_of
 from fastvae.export.portable import Portable
 from fastvae.layers import Half, Layer
+from fastvae.models.table_vae import TableVAE
 from fastvae.page.archive import packed
 from fastvae.page.described import PortableTable, described
 from fastvae.page.network import elbo
 from fastvae.page.rounding import Rounded, fitting
 from fastvae.page.toy import toy_model
+from fastvae.pictures.subject import columns_of, is_ink, spread
 from fastvae.version import VERSION
 
 LARGEST = 499_000  # bytes of a page, where that can be
@@ -42,7 +45,6 @@ SHOWN, SHOWN_BYTES = 200, 60_000  # rows that a page holds at most, and what the
 ROUNDING = 1e-6
 MOST_COLUMNS = 40  # whose numbers can be changed; of more a line is drawn
 MOST_EPOCHS = 200  # points of a curve
-LIMITS = (0.005, 0.995)  # quantiles of the values that images without a range of their own are drawn between
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -137,15 +139,15 @@ def write_page(
     check_writable(path)
     if isinstance(X, np.ndarray) and condition is None:
         model.examples(
-            X[_spread(len(X), MEASURED)]
+            X[spread(len(X), MEASURED)]
         )  # refuses what the model refuses, and leaves most of a mapped file unread
     else:
         model.examples(X, condition=condition)
-    X = np.asarray(model.columns_.encode(X) if m.kind == "TableVAE" and not isinstance(X, np.ndarray) else X)
-    some = _spread(len(X), MEASURED)
+    X = np.asarray(model.columns_.encode(X) if isinstance(model, TableVAE) and not isinstance(X, np.ndarray) else X)
+    some = spread(len(X), MEASURED)
     c = None if m.condition is None else m.condition.rows(condition, len(X))
     measured, c_measured = X[some], None if c is None else c[some]
-    shown = _spread(len(X), max(1, min(SHOWN, SHOWN_BYTES // (X.shape[1] * _small(measured, m).itemsize))))
+    shown = spread(len(X), max(1, min(SHOWN, SHOWN_BYTES // (X.shape[1] * _small(measured, m).itemsize))))
     spec = _spec(model, m, X[shown], shown if places is None else np.asarray(places)[shown], labels, shown)
     rows = {"x": _small(X[shown], m)} | ({} if c is None else {"c": c[shown]})
     rows |= {"offset": m.units.offset, "scale": m.units.scale, "sigma": np.atleast_1d(np.asarray(m.sigma, np.float64))}
@@ -174,10 +176,6 @@ def write_page(
     return Page(page, m, bits, float(exact.mean()), float(found.mean()), worst, len(found))
 
 
-def _spread(count: int, most: int) -> np.ndarray:
-    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(np.int64))
-
-
 def _small(X: np.ndarray, m: Portable) -> np.ndarray:
     """Rows in the smallest type that holds them, to `ROUNDING` of the model's units."""
     if X.dtype.kind in "biu" and X.min() >= 0 and X.max() <= 255:
@@ -188,7 +186,7 @@ def _small(X: np.ndarray, m: Portable) -> np.ndarray:
 
 def _plain(m: Portable) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
-    for layer in _layers(m):
+    for layer in m.layers:
         found |= {f"{layer.name}.weight": layer.weight, f"{layer.name}.bias": layer.bias}
         if layer.beside is not None:
             found[f"{layer.name}.beside"] = layer.beside
@@ -200,12 +198,7 @@ def _rounded(m: Portable, matrices: dict[str, Rounded]) -> str:
     found: dict[str, np.ndarray] = {}
     for name, matrix in matrices.items():
         found |= {f"{name}.codes": matrix.sorted_codes, f"{name}.rows": matrix.rows, f"{name}.columns": matrix.columns}
-    return packed(found | {f"{layer.name}.bias": layer.bias for layer in _layers(m)}, repeats=False)
-
-
-def _layers(m: Portable) -> list[Layer]:
-    assert m.encoder is not None
-    return [layer for half in (m.encoder, m.decoder) for layer in (*half.layers, *half.heads.values())]
+    return packed(found | {f"{layer.name}.bias": layer.bias for layer in m.layers}, repeats=False)
 
 
 # ---- what the scripts are told ------------------------------------------------------------------------------------
@@ -240,10 +233,9 @@ def _spec(model: Any, m: Portable, X: np.ndarray, places: np.ndarray, labels: An
     )
     if shape:
         whole = m.units.offset.min(), (m.units.offset + m.units.scale).max()
-        ends = whole if m.unit_range else np.quantile(X, LIMITS)
+        ends = whole if m.unit_range else limits_of(X)
         low, high = np.array([ends[0]]), np.array([ends[1]])
     given = None if labels is None else [str(label) for label in np.asarray(labels)[shown].tolist()]
-    names = model.metadata_.get("column_names") or m.names or [str(j) for j in range(m.columns)]
     return {
         "columns": m.columns,
         "codes": m.codes,
@@ -257,8 +249,8 @@ def _spec(model: Any, m: Portable, X: np.ndarray, places: np.ndarray, labels: An
         "encoder": _half(m.encoder),
         "decoder": _half(m.decoder),
         "imageShape": None if not shape else [int(n) for n in shape],
-        "ink": bool(model.metadata_.get("ink", True)),
-        "names": [str(name) for name in names],
+        "ink": is_ink(model, X),
+        "names": [column.name for column in columns_of(model)],
         "labels": given,
         "classes": None if given is None else sorted(set(given)),
         "low": low.tolist(),
@@ -308,7 +300,7 @@ def _words(
     sizes = "-".join(str(w) for w in [m.columns, *(layer.weight.shape[1] for layer in m.encoder.layers), m.codes])
     facts = {
         "network": f"{sizes}, {sum(v.size for v in _plain(m).values()):,} parameters",
-        "p(x|z)": {"mixed": "a kind for each column"}.get(str(m.likelihood), str(m.likelihood).capitalize()),
+        "p(x|z)": "a kind for each column" if isinstance(m, PortableTable) else str(m.likelihood).capitalize(),
         "trained": counted(int(model.n_epochs_), "epoch"),
         f"ELBO of {counted(len(exact), 'row')}": f"{exact.mean():.2f} ± {error:.2f} nats a row".replace("-", "−"),
     }
@@ -319,9 +311,9 @@ def _words(
     edit = "Draw into x, or take a row." if drawable else "Change a value, or take another row."
     if (shape and not drawable) or (not shape and m.columns > MOST_COLUMNS):
         edit = "Take a row."
-    units = "" if m.units.same or m.likelihood != "gaussian" else " All is in the units of the data."
-    if m.likelihood == "bernoulli":
-        units = " Pixels between black and white count as probabilities."
+    units = "" if m.units.same else " All is in the units of the data."
+    if m.unit_range:
+        units = " Values between 0 and 1 count as probabilities."
     drag = "Move the slider."
     if m.codes > 1:
         marks = "the marks are the means of q(z|x) of some rows" + (", with their labels" if spec["labels"] else "")

@@ -6,12 +6,10 @@ from typing import Any
 import numpy as np
 
 from fastvae.data.columns import Columns
-from fastvae.export.portable import Portable, portable
+from fastvae.export.portable import SCORED, Portable, portable
 from fastvae.likelihoods.mixed import Mixed
 from fastvae.models.table_vae import TableVAE
 from fastvae.models.vae_network import symmetric_points
-
-LIKELIHOODS = ("bernoulli", "gaussian", "poisson")  # that a page computes, beside those of mixed tables
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +52,8 @@ def described(model: Any) -> Portable:
     found = _of_a_table(model) if type(model) is TableVAE else portable(model)
     if not found.is_vae or found.encoder is None:
         raise TypeError(f"a page is made of a VAE with its encoder; this {found.kind} has none")
-    if not isinstance(found, PortableTable) and found.likelihood not in LIKELIHOODS:
-        raise TypeError(f"a page knows the likelihoods {', '.join(LIKELIHOODS)}; this model's is {found.likelihood}")
+    if not isinstance(found, PortableTable) and not found.scores:
+        raise TypeError(f"a page knows the likelihoods {', '.join(SCORED)}; this model's is {found.likelihood}")
     return found
 
 

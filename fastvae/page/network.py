@@ -27,6 +27,11 @@ from fastvae.reference import (
 )
 
 BLOCK = 128  # rows whose numbers are in memory at a time
+LOSSES: dict[str, Callable[..., tuple[np.ndarray, np.ndarray]]] = {
+    "bernoulli": lambda u, a, _: bernoulli_forward_backward(u, a),
+    "gaussian": squared_error_forward_backward,
+    "poisson": lambda u, a, _: poisson_forward_backward(u, a),
+}
 MEANS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"identity": lambda a: a, "sigmoid": sigmoid, "exp": np.exp}
 
 
@@ -104,9 +109,7 @@ def loss(m: Portable, u: np.ndarray, a: np.ndarray) -> tuple[np.ndarray, np.ndar
     if isinstance(m, PortableTable):
         terms, d_a, _ = mixed_terms(u, a, m.theta, m.kinds, m.stops)
         return (terms + np.where(np.isnan(u), 0.0, m.log_scale)).sum(axis=1), d_a
-    if m.likelihood == "gaussian":
-        return squared_error_forward_backward(u, a, m.sigma)
-    return (bernoulli_forward_backward if m.likelihood == "bernoulli" else poisson_forward_backward)(u, a)
+    return LOSSES[m.likelihood or ""](u, a, m.sigma)
 
 
 def elbo(m: Portable, X: np.ndarray, c: np.ndarray | None) -> np.ndarray:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fastvae.export.portable import Portable
-from fastvae.layers import Half, Layer
+from fastvae.layers import Layer
 from fastvae.page.network import sensitivities, with_layers
 
 LARGEST = 127
@@ -120,7 +120,7 @@ def fitting(
 
     def matrices(c: float) -> dict[str, Rounded]:
         found = {}
-        for layer in _layers(m):
+        for layer in m.layers:
             x, d_squares = known[layer.name]
             rows = _steps(np.square(x).mean(axis=0))
             found[f"{layer.name}.weight"] = rounded(layer.weight, rows, _steps(d_squares), c)
@@ -136,7 +136,7 @@ def fitting(
 
     def better(c: float) -> dict[str, Rounded]:
         found = matrices(c)
-        for layer in _layers(m):
+        for layer in m.layers:
             x, name = known[layer.name][0], f"{layer.name}.weight"
             if x.shape[1] <= MOST_INPUTS:
                 found[name] = compensated(layer.weight, found[name], np.cov(x.T, bias=True).reshape(x.shape[1], -1))
@@ -159,8 +159,3 @@ def fitting(
         )
 
     return with_layers(m, change), chosen
-
-
-def _layers(m: Portable) -> list[Layer]:
-    halves: list[Half] = [half for half in (m.encoder, m.decoder) if half is not None]
-    return [layer for half in halves for layer in (*half.layers, *half.heads.values())]

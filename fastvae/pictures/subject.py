@@ -17,7 +17,6 @@ from fastvae.models.vae import VAE
 
 MOST_CONDITIONS = 20  # labels that have a row or a colour
 VECTORS = 8  # conditions that are no labels, of which some are shown
-CHAINED = {"burn_in": 100}  # of a Markov chain, where nobody says
 
 
 def check_model(model: Any, picture: str, *methods: str) -> None:
