@@ -42,7 +42,7 @@ VALUES = """() => {
   for (let i = 0; i < model.codes.length; i++) {
     const c = C ? model.conditions.subarray(i * C, (i + 1) * C) : null;
     const u = network.toModel(model.rows.subarray(i * D, (i + 1) * D)), { mu, logvar } = network.encode(u, c);
-    found.push({ mu: [...mu], logvar: [...logvar], x: [...network.decode(mu, c)], score: network.score(u, c) });
+    found.push({ mu: [...mu], logvar: [...logvar], x: [...network.decode(mu, c)] });
   }
   return found;
 }"""
@@ -95,14 +95,13 @@ def main() -> int:
 
 
 def _difference(m, X, found):
-    """Of mu, logvar, the decoded rows (in the model's units) and scores."""
+    """Of mu, logvar and the decoded rows, in the model's units."""
     u = network.model_units(m, X)
     _, mu, logvar = network.encode(m, u, None)
     pairs = {
         "mu": mu,
         "logvar": np.clip(logvar, -30, 20),
         "x": network.means(m, mu, None),
-        "score": network.elbo(m, X, None),
     }
     scale = {"x": m.units.scale}
     return max(

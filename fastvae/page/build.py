@@ -151,7 +151,6 @@ def write_page(
     spec = _spec(model, m, X[shown], shown if places is None else np.asarray(places)[shown], labels, shown)
     rows = {"x": _small(X[shown], m)} | ({} if c is None else {"c": c[shown]})
     rows |= {"offset": m.units.offset, "scale": m.units.scale, "sigma": np.atleast_1d(np.asarray(m.sigma, np.float64))}
-    rows["points"] = np.asarray(m.points, np.float32)
     if isinstance(m, PortableTable):
         rows |= {name: getattr(m, name) for name in ("theta", "centre", "inverse", "log_scale")}
     exact = elbo(m, measured, c_measured)

@@ -138,11 +138,11 @@ function makeNetwork(spec, arrays) {
   const { columns: D, codes: Z, likelihood } = spec;
   const C = spec.condition ? spec.condition.columns : 0;
   const offset = arrays.offset.data, scale = arrays.scale.data, sigma = arrays.sigma.data;
-  const points = arrays.points.data, { table } = spec, mixed = table && arrays;
+  const { table } = spec, mixed = table && arrays;
   const ends = table ? table.outputs.map((count, j) => count + (table.gaps[j] ? 1 : 0)) : [];
   const width = table ? ends.reduce((a, b) => a + b, 0) : D;
   const encoder = makeHalf(arrays, spec.encoder), decoder = makeHalf(arrays, spec.decoder);
-  const seen = new Float64Array(width + C), given = new Float64Array(Z + C), z = new Float64Array(Z);
+  const seen = new Float64Array(width + C), given = new Float64Array(Z + C);
   const mean = MEANS[spec.mean];
 
   // x as the likelihood sees it.
@@ -228,19 +228,6 @@ function makeNetwork(spec, arrays) {
     return sum;
   }
 
-  // The ELBO as VAE.score_samples has it: at symmetric points of z, in nats of the user's units.
-  function score(u, c) {
-    const { mu, logvar } = encode(u, c);
-    let sum = 0, kl = 0;
-    for (let k = 0; k < Z; k++) kl += klOf(mu[k], logvar[k]);
-    const count = points.length / Z;
-    for (let p = 0; p < count; p++) {
-      for (let k = 0; k < Z; k++) z[k] = mu[k] + Math.exp(logvar[k] / 2) * points[p * Z + k];
-      sum += nll(u, outputs(z, c));
-    }
-    return -sum / count - kl - spec.logJacobian;
-  }
-
   // Of column j the probabilities of its levels at the z that was decoded last; of yes or no, two.
   function shares(j, a = latest) {
     const first = table.outputs.slice(0, j).reduce((sum, n) => sum + n, 0), count = table.outputs[j];
@@ -248,5 +235,5 @@ function makeNetwork(spec, arrays) {
     return Array.from({ length: count }, (_, k) => Math.exp(-KINDS.categorical.nll(k, a, first, 0, count)));
   }
 
-  return { shares, D, Z, C, toModel, encode, outputs, decode, nll, score, logJacobian: spec.logJacobian };
+  return { shares, D, Z, C, toModel, encode, outputs, decode, nll, logJacobian: spec.logJacobian };
 }
