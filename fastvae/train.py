@@ -28,14 +28,11 @@ from fastvae.data.minibatches import Examples
 from fastvae.data.preparation import KINDS_OF_CONDITION, Split, check_whole, split, with_condition
 from fastvae.data.tables import HEADERS
 from fastvae.errors import DivergenceError, check_name, closest
-from fastvae.evaluation import rivals
-from fastvae.evaluation.diagnosis import active_units
+from fastvae.final_figures import RIVALS, final_figures
 from fastvae.kernels.cpu.workers import processors
 from fastvae.kernels.formulas import ACTIVATIONS
 from fastvae.likelihoods import LIKELIHOODS, Gaussian
-from fastvae.likelihoods.mixed import Mixed
 from fastvae.models.duration import AUTO
-from fastvae.models.linear_start import gaussian_log_density
 from fastvae.models.objectives import ELBO, OBJECTIVES
 from fastvae.models.settings import plain, seed_from
 from fastvae.models.vae import VAE
@@ -54,9 +51,6 @@ from fastvae.runs import RunFolder, RunObserver, finite_or_none
 from fastvae.starting import NEVER, dark, read, started, summary
 from fastvae.version import VERSION
 
-RIVALS = {rivals.GAUSSIAN: "heldout_gaussian", rivals.INDEPENDENT: "heldout_independent"}  # to their figures
-FEW_ROWS = 100  # to train on: with fewer a model may well be worse than independent columns
-FEW_ACTIVE = 0.5  # of the latent dimensions: where no more are active, that is said
 SCALES = ("auto", "none", "standard", "minmax")
 
 
@@ -338,7 +332,7 @@ def _run(
         say(f"stopped early after epoch {model.n_epochs_}; {best} was the best, and is kept")
     for line in model.remarks():
         say(line)
-    figures = _figures(model, examples, held)
+    figures = final_figures(model, examples, held)
     if plotter:
         unseen, beside = (rows.X, rows.condition) if rows.held_out is None else (rows.held_out, rows.condition_held_out)
         conditions = rows.condition, beside
@@ -351,57 +345,6 @@ def _run(
     if options.json:
         print(json.dumps(finite_or_none(figures) | {"out": str(folder.path)}, allow_nan=False), flush=True)
     return 0
-
-
-def _figures(model: VAE, examples: Examples, held: Examples | None) -> dict[str, Any]:
-    """The final figures, which are said too."""
-    history, heldout = model.history_, model.heldout_name
-    last = model.best_epoch_ - 1 if model.best_epoch_ else -1
-    figures: dict[str, Any] = {name: float(values[last]) for name, values in history.items()}
-    figures |= {
-        "epoch": int(figures["epoch"]),
-        "seconds": float(history["seconds"].sum()),
-        "images_per_second": float(np.median(history["images_per_second"])),
-    }
-    state = model._state
-    if state.best_elbo is not None and not state.best_epoch:  # of the start, which is kept, no more is known
-        figures |= {"epoch": 0, "loss": math.nan, "nll": math.nan, "kl": math.nan, heldout: state.best_elbo}
-    if model._optimizer is not None and model._optimizer.has_average and state.best_elbo is None:
-        figures |= {"loss": math.nan, "nll": math.nan, "kl": math.nan}  # of the average, which is kept, not known
-        if held is not None:
-            figures[heldout] = float(model.score_examples(held).mean())
-        say(f"the parameters are the average of the last {model.average:g} of the steps")
-    if model.network_.likelihood.HAS_SIGMA:
-        figures["sigma"] = float(np.sqrt(np.mean(np.square(model.sigma_))))
-    shown = ("loss", "nll", "kl", heldout, "sigma")
-    numbers = (f"{name} {figures[name]:.3f}" for name in shown if math.isfinite(figures.get(name, math.nan)))
-    say(f"epoch {figures['epoch']}: {', '.join(numbers)} (nats an example)")
-    active, dimensions = active_units(model, examples), model.network_.inputs["z"]
-    figures["active_units"] = active
-    if 0 < active <= FEW_ACTIVE * dimensions:
-        say(
-            f"{active} of {dimensions} latent dimensions are active: the others say nothing of the data, which does no "
-            f"harm; --latent-dim {active} would do as well, and --kl-warmup-epochs may make more active"
-        )
-
-    def worse(apart: float) -> str:
-        """What to think of a model that is below columns without any dependence."""
-        if not figures[heldout] < apart:
-            return ""
-        few = f": {len(examples):,} rows are few" if len(examples) < FEW_ROWS else ""
-        return f", more than the model's ELBO, which has learned little that helps with new rows{few}"
-
-    if isinstance(model.network_.likelihood, Mixed) and held is not None:
-        figures["heldout_independent"] = apart = rivals.rivals(model, held, examples)[rivals.INDEPENDENT]
-        without = "" if model.network_.condition is None else ", without the condition"
-        say(f"held out{without}, log p(x) of independent columns of the same kinds: {apart:.3f}{worse(apart)}")
-    elif model.network_.likelihood.DENSITY and held is not None and not model.metadata_.get("image_shape"):
-        full, apart = gaussian_log_density(examples.X, held.X)
-        figures |= {"heldout_gaussian": full, "heldout_independent": apart}
-        without = "" if model.network_.condition is None else ", without the condition"
-        others = f"one Gaussian with all covariances: {full:.3f}; of independent columns: {apart:.3f}"
-        say(f"held out{without}, log p(x) of {others}{worse(apart)}")
-    return figures
 
 
 def _plotter() -> Any:

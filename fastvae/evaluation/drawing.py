@@ -47,11 +47,10 @@ def figure(width: float, height: float, **layout: Any) -> Any:
 
 def save(path: Any, drawn: Any) -> None:
     """Write a figure as PNG, whole or not at all."""
-    from matplotlib import rc_context
+    from fastvae.evaluation.shown_figure import png
 
-    with warnings.catch_warnings(), rc_context({"text.usetex": False}), atomic_file(pathlib.Path(path)) as file:
-        warnings.simplefilter("ignore")  # of fonts without a glyph, and of layouts
-        drawn.savefig(file, format="png", dpi=120, bbox_inches="tight")
+    with atomic_file(pathlib.Path(path)) as file:
+        file.write(png(drawn))
 
 
 def finished(drawn: Any, path: Any) -> Any:

@@ -215,9 +215,7 @@ def test_layers_that_see_nothing_and_columns_that_are_copies_are_rounded(monkeyp
 def test_codes_that_compensate_change_what_a_layer_gives_less():
     from fastvae.page import rounding
 
-    X = RNG.normal(size=(500, 6)) @ RNG.normal(size=(6, 40)) + 0.1 * RNG.normal(
-        size=(500, 40)
-    )
+    X = RNG.normal(size=(500, 6)) @ RNG.normal(size=(6, 40)) + 0.1 * RNG.normal(size=(500, 40))
     weight = RNG.normal(size=(40, 12)).astype(np.float32)
     plain = rounding.rounded(weight, np.ones(40), np.ones(12), 0.5)
     better = rounding.compensated(weight, plain, np.cov(X.T, bias=True))
